@@ -10,10 +10,10 @@ mod synthetic;
 
 use divan::Bencher;
 use ragstone_adapters::index::embedded::EmbeddedIndex;
-use ragstone_adapters::sqlite::Database;
+use ragstone_adapters::sqlite::SqliteDatabase;
 use ragstone_core::access::{Principal, Role, Scope, ScopedQuery};
 use ragstone_core::seam::contract::{Sample, caller};
-use ragstone_core::seam::index::{Point, SearchMode, VectorIndex};
+use ragstone_core::seam::index::{IndexPoint, SearchMode, VectorIndex};
 use synthetic::{centers, chunk, question, spec};
 
 const CHUNKS: usize = 10_000;
@@ -36,7 +36,7 @@ struct Shelf {
 impl Shelf {
     fn new(dimensions: usize) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let database = Database::open(&folder.path().join("bench.db")).unwrap();
+        let database = SqliteDatabase::open(&folder.path().join("bench.db")).unwrap();
         let shelf = Self {
             index: EmbeddedIndex::open(database).unwrap(),
             _folder: folder,
@@ -49,10 +49,10 @@ impl Shelf {
     }
 
     async fn fill(&self) {
-        self.index.ensure(&spec(self.dimensions)).await.unwrap();
+        self.index.prepare_index(&spec(self.dimensions)).await.unwrap();
         let mut sample = Sample::new(1, self.dimensions);
         for start in (0..CHUNKS).step_by(BATCH) {
-            let points: Vec<Point> = (start..start + BATCH)
+            let points: Vec<IndexPoint> = (start..start + BATCH)
                 .map(|n| chunk(&mut sample, &self.centers, n))
                 .collect();
             let mut shown: Vec<_> = points
@@ -60,9 +60,9 @@ impl Shelf {
                 .map(|point| (point.chunk.document_id, point.generation))
                 .collect();
             shown.dedup();
-            self.index.upsert(points).await.unwrap();
+            self.index.upsert_points(points).await.unwrap();
             for (document, generation) in shown {
-                self.index.publish(document, generation).await.unwrap();
+                self.index.publish_generation(document, generation).await.unwrap();
             }
         }
     }

@@ -13,11 +13,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ragstone_adapters::index::embedded::EmbeddedIndex;
-use ragstone_adapters::sqlite::Database;
+use ragstone_adapters::sqlite::SqliteDatabase;
 use ragstone_core::access::{Principal, Role, ScopedQuery};
-use ragstone_core::filter::Filter;
+use ragstone_core::filter::MetadataFilter;
 use ragstone_core::seam::contract::{Sample, caller};
-use ragstone_core::seam::index::{IndexQuery, Point, SearchMode, VectorIndex};
+use ragstone_core::seam::index::{IndexPoint, IndexQuery, SearchMode, VectorIndex};
 use serde_json::json;
 use synthetic::{GROUPS, centers, chunk, processor_milliseconds, question, spec};
 
@@ -58,14 +58,14 @@ fn measure(program: &str, chunks: usize, dimensions: usize) {
 }
 
 fn write(path: &Path, chunks: usize, dimensions: usize) {
-    let index = EmbeddedIndex::open(Database::open(path).unwrap()).unwrap();
+    let index = EmbeddedIndex::open(SqliteDatabase::open(path).unwrap()).unwrap();
     let mut sample = Sample::new(1, dimensions);
     let centers = centers(dimensions);
     let runtime = runtime();
-    runtime.block_on(index.ensure(&spec(dimensions))).unwrap();
+    runtime.block_on(index.prepare_index(&spec(dimensions))).unwrap();
     let mut spent = Duration::ZERO;
     for start in (0..chunks).step_by(BATCH) {
-        let points: Vec<Point> = (start..(start + BATCH).min(chunks))
+        let points: Vec<IndexPoint> = (start..(start + BATCH).min(chunks))
             .map(|n| chunk(&mut sample, &centers, n))
             .collect();
         let mut shown: Vec<_> = points
@@ -75,9 +75,9 @@ fn write(path: &Path, chunks: usize, dimensions: usize) {
         shown.dedup();
         let clock = Instant::now();
         runtime.block_on(async {
-            index.upsert(points).await.unwrap();
+            index.upsert_points(points).await.unwrap();
             for (document, generation) in shown {
-                index.publish(document, generation).await.unwrap();
+                index.publish_generation(document, generation).await.unwrap();
             }
         });
         spent += clock.elapsed();
@@ -90,7 +90,7 @@ fn write(path: &Path, chunks: usize, dimensions: usize) {
 
 fn search(path: &Path, dimensions: usize) {
     let clock = Instant::now();
-    let index: Arc<dyn VectorIndex> = Arc::new(EmbeddedIndex::open(Database::open(path).unwrap()).unwrap());
+    let index: Arc<dyn VectorIndex> = Arc::new(EmbeddedIndex::open(SqliteDatabase::open(path).unwrap()).unwrap());
     println!(
         "  open {:.2} s, {:.2} s of processor time; resident {} MB, at most {} MB",
         clock.elapsed().as_secs_f64(),
@@ -124,7 +124,7 @@ fn search(path: &Path, dimensions: usize) {
             });
         }
     }
-    let filter = Filter::parse(&json!({"type": "prefix", "key": "uri", "value": "doc-1"})).unwrap();
+    let filter = MetadataFilter::from_json(&json!({"type": "prefix", "key": "uri", "value": "doc-1"})).unwrap();
     time("whole tenant, Hybrid, filtered", &index, || {
         let query = question(&mut sample, &centers, SearchMode::Hybrid);
         ScopedQuery::for_contract(&scopes[0].1, None, Some(filter.clone()), query)

@@ -2,22 +2,22 @@
 //!
 //! `cargo run --release --no-default-features --features pdf --example pdf_order -- FILE...`
 
-use ragstone_adapters::parse::pdf::{Order, parse_in_order};
-use ragstone_adapters::parse::{Gathered, ParseLimits};
+use ragstone_adapters::parse::pdf::{SpanOrder, parse_in_order};
+use ragstone_adapters::parse::{DocumentCollector, ParseLimits};
 use ragstone_core::document::ParsedDocument;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     for file in std::env::args().skip(1) {
         let read = |order| -> Result<ParsedDocument, Box<dyn std::error::Error>> {
-            let mut gathered = Gathered::new(u64::MAX);
+            let mut gathered = DocumentCollector::new(u64::MAX);
             let outline = parse_in_order(std::fs::read(&file)?, &ParseLimits::default(), order, &mut gathered)?;
             Ok(gathered.finish("application/pdf", outline))
         };
         let (top, columns, chosen, rows) = (
-            read(Order::TopToBottom)?,
-            read(Order::EngineColumns)?,
-            read(Order::Chosen)?,
-            read(Order::ChosenRowsInTables)?,
+            read(SpanOrder::TopToBottom)?,
+            read(SpanOrder::EngineColumns)?,
+            read(SpanOrder::Automatic)?,
+            read(SpanOrder::AutomaticTablesByRows)?,
         );
         for (index, page) in top.pages.iter().enumerate() {
             let text = |document: &ParsedDocument| document.text[document.pages[index].range.clone()].to_owned();

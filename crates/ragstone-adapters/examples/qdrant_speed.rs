@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 use ragstone_adapters::index::qdrant::{QdrantIndex, QdrantOptions};
 use ragstone_core::access::{Principal, Role, Scope, ScopedQuery};
 use ragstone_core::id::ChunkId;
-use ragstone_core::rank::fusion::{Candidate, fuse};
+use ragstone_core::rank::fusion::{FusionCandidate, fuse_scores};
 use ragstone_core::seam::VectorIndex;
 use ragstone_core::seam::contract::{Sample, caller};
-use ragstone_core::seam::index::{IndexQuery, Point, SearchMode};
+use ragstone_core::seam::index::{IndexPoint, IndexQuery, SearchMode};
 use synthetic::{GROUPS, centers, chunk, processor_milliseconds, question, spec};
 
 const BATCH: usize = 256;
@@ -39,8 +39,8 @@ async fn main() {
     };
     let exact = QdrantIndex::new(options(u64::MAX)).unwrap();
     let walking = QdrantIndex::new(options(0)).unwrap();
-    exact.ensure(&spec(dimensions)).await.unwrap();
-    if exact.count().await.unwrap() == 0 {
+    exact.prepare_index(&spec(dimensions)).await.unwrap();
+    if exact.count_points().await.unwrap() == 0 {
         write(&exact, chunks, dimensions).await;
     }
     let groups: Vec<String> = (0..GROUPS_HELD.min(GROUPS))
@@ -68,8 +68,8 @@ async fn write(index: &QdrantIndex, chunks: usize, dimensions: usize) {
     let (mut sample, centers) = (Sample::new(1, dimensions), centers(dimensions));
     let (mut spent, before) = (Duration::ZERO, processor_milliseconds());
     for start in (0..chunks).step_by(BATCH) {
-        let points: Vec<Point> = (start..(start + BATCH).min(chunks))
-            .map(|n| Point {
+        let points: Vec<IndexPoint> = (start..(start + BATCH).min(chunks))
+            .map(|n| IndexPoint {
                 tokens: Some((0..TOKENS).map(|_| sample.below(256) as u8).collect()),
                 ..chunk(&mut sample, &centers, n)
             })
@@ -80,9 +80,9 @@ async fn write(index: &QdrantIndex, chunks: usize, dimensions: usize) {
             .collect();
         shown.dedup();
         let clock = Instant::now();
-        index.upsert(points).await.unwrap();
+        index.upsert_points(points).await.unwrap();
         for (document, generation) in shown {
-            index.publish(document, generation).await.unwrap();
+            index.publish_generation(document, generation).await.unwrap();
         }
         spent += clock.elapsed();
     }
@@ -94,7 +94,15 @@ async fn write(index: &QdrantIndex, chunks: usize, dimensions: usize) {
 }
 
 fn asked(scope: &Scope, query: IndexQuery, exact: usize) -> ScopedQuery<IndexQuery> {
-    ScopedQuery::for_contract(scope, None, None, IndexQuery { exact, ..query })
+    ScopedQuery::for_contract(
+        scope,
+        None,
+        None,
+        IndexQuery {
+            exact_count: exact,
+            ..query
+        },
+    )
 }
 
 async fn time(name: &str, index: &QdrantIndex, scope: &Scope, dimensions: usize, exact: usize) {
@@ -136,16 +144,16 @@ async fn recall(name: &str, exact: &QdrantIndex, walking: &QdrantIndex, scope: &
 
 async fn best(index: &QdrantIndex, query: &ScopedQuery<IndexQuery>) -> HashSet<ChunkId> {
     let found = index.search(query).await.unwrap();
-    let candidates: Vec<Candidate<ChunkId>> = found
+    let candidates: Vec<FusionCandidate<ChunkId>> = found
         .hits
         .iter()
-        .map(|hit| Candidate {
+        .map(|hit| FusionCandidate {
             id: hit.chunk,
             unigram: hit.unigrams,
             bigram: hit.bigrams,
             cosine: hit.dense,
         })
         .collect();
-    let ranked = fuse(&candidates, query.query().lexical.upper_bound, found.gate);
+    let ranked = fuse_scores(&candidates, query.query().lexical.upper_bound, found.gate);
     ranked.into_iter().take(10).map(|ranked| ranked.id).collect()
 }

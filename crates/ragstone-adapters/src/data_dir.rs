@@ -11,10 +11,10 @@ use uuid::Uuid;
 
 /// Why a data directory could not be had.
 #[derive(Debug, thiserror::Error)]
-pub enum Locked {
+pub enum DataDirectoryError {
     /// Another process has it.
     #[error("{path} is in use by process {holder}; hint: stop it, or let it do the work")]
-    Held {
+    InUse {
         /// The data directory.
         path: PathBuf,
         /// The process id that the holder wrote down, or `unknown`.
@@ -45,41 +45,41 @@ pub enum Locked {
 pub struct DataDirectory {
     path: PathBuf,
     /// Whether the process before this one ended without removing its socket.
-    follows_a_death: bool,
+    follows_crash: bool,
     /// Held for the lock on it.
     _lock: File,
 }
 
 impl DataDirectory {
     /// Makes the folder if need be, readable by its owner only, and locks it. Does not wait.
-    pub fn open(path: &Path) -> Result<Self, Locked> {
+    pub fn open(path: &Path) -> Result<Self, DataDirectoryError> {
         let unusable = |source: io::Error| {
             use io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
             let path = path.to_owned();
             match source.kind() {
-                PermissionDenied | ReadOnlyFilesystem => Locked::ReadOnly { path, source },
-                _ => Locked::Unusable { path, source },
+                PermissionDenied | ReadOnlyFilesystem => DataDirectoryError::ReadOnly { path, source },
+                _ => DataDirectoryError::Unusable { path, source },
             }
         };
-        make_private(path).map_err(unusable)?;
+        create_private_folder(path).map_err(unusable)?;
         let resolved = path.canonicalize().map_err(unusable)?;
-        let mut lock = open_lock(&resolved).map_err(unusable)?;
+        let mut lock = open_lock_file(&resolved).map_err(unusable)?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                let holder = holder(&mut lock);
+                let holder = read_holder(&mut lock);
                 let path = resolved;
-                return Err(Locked::Held { path, holder });
+                return Err(DataDirectoryError::InUse { path, holder });
             }
             Err(TryLockError::Error(source)) => return Err(unusable(source)),
         }
-        match sign(&mut lock) {
+        match write_holder(&mut lock) {
             // On a full disk nobody learns who holds it, and it is held all the same.
             Err(error) if error.kind() == io::ErrorKind::StorageFull => {}
             signed => signed.map_err(unusable)?,
         }
         Ok(Self {
-            follows_a_death: socket_of(&resolved).exists(),
+            follows_crash: socket_path_in(&resolved).exists(),
             path: resolved,
             _lock: lock,
         })
@@ -91,17 +91,17 @@ impl DataDirectory {
     }
 
     /// Whether the process that had it before died: what it was receiving is left.
-    pub fn follows_a_death(&self) -> bool {
-        self.follows_a_death
+    pub fn follows_crash(&self) -> bool {
+        self.follows_crash
     }
 
     /// The catalogue's and the embedded index's database.
-    pub fn database(&self) -> PathBuf {
-        database_of(&self.path)
+    pub fn database_path(&self) -> PathBuf {
+        database_path_in(&self.path)
     }
 
     /// The databases of indexes of their own.
-    pub fn indexes(&self) -> io::Result<Vec<PathBuf>> {
+    pub fn list_indexes(&self) -> io::Result<Vec<PathBuf>> {
         let mut indexes = Vec::new();
         for entry in std::fs::read_dir(&self.path)? {
             let entry = entry?;
@@ -115,18 +115,18 @@ impl DataDirectory {
     }
 
     /// What was embedded before; may be deleted at any time.
-    pub fn cache(&self) -> PathBuf {
+    pub fn cache_path(&self) -> PathBuf {
         self.path.join("cache.db")
     }
 
     /// Where blobs are kept.
-    pub fn blobs(&self) -> PathBuf {
+    pub fn blobs_path(&self) -> PathBuf {
         self.path.join("blobs")
     }
 
     /// The name of whoever has the data directory, drawn when it is first asked for: the process that comes after this one
     /// has the same.
-    pub fn name(&self) -> io::Result<Uuid> {
+    pub fn load_holder_id(&self) -> io::Result<Uuid> {
         let file = self.path.join("name");
         match std::fs::read_to_string(&file) {
             Ok(text) => text.trim().parse().map_err(io::Error::other),
@@ -140,28 +140,28 @@ impl DataDirectory {
     }
 
     /// Where the owner listens to other processes of the same user.
-    pub fn socket(&self) -> PathBuf {
-        socket_of(&self.path)
+    pub fn socket_path(&self) -> PathBuf {
+        socket_path_in(&self.path)
     }
 }
 
 /// The database of the data directory `path`, for a process that only looks.
-pub fn database_of(path: &Path) -> PathBuf {
+pub fn database_path_in(path: &Path) -> PathBuf {
     path.join("ragstone.db")
 }
 
 /// Where the owner of the data directory `path` listens; for a process that found it locked.
-pub fn socket_of(path: &Path) -> PathBuf {
+pub fn socket_path_in(path: &Path) -> PathBuf {
     path.join("socket")
 }
 
 /// The database of an index of its own in the data directory `path`, beside the one that the catalogue is in.
-pub fn index_of(path: &Path, place: &str) -> PathBuf {
+pub fn index_path_in(path: &Path, place: &str) -> PathBuf {
     path.join(format!("index-{place}.db"))
 }
 
 /// Removes the databases of all indexes of their own but those at `places`.
-pub fn remove_indexes_but(path: &Path, places: &[&str]) -> io::Result<()> {
+pub fn remove_other_indexes(path: &Path, places: &[&str]) -> io::Result<()> {
     let kept: Vec<String> = places.iter().map(|place| format!("index-{place}.db")).collect();
     for entry in std::fs::read_dir(path)? {
         let name = entry?.file_name();
@@ -175,7 +175,7 @@ pub fn remove_indexes_but(path: &Path, places: &[&str]) -> io::Result<()> {
     Ok(())
 }
 
-fn make_private(path: &Path) -> io::Result<()> {
+fn create_private_folder(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }
@@ -186,7 +186,7 @@ fn make_private(path: &Path) -> io::Result<()> {
     builder.create(path)
 }
 
-fn open_lock(path: &Path) -> io::Result<File> {
+fn open_lock_file(path: &Path) -> io::Result<File> {
     let mut options = File::options();
     options.read(true).write(true).create(true).truncate(false);
     #[cfg(unix)]
@@ -195,7 +195,7 @@ fn open_lock(path: &Path) -> io::Result<File> {
 }
 
 /// The holder writes its id after it has the lock, so for an instant the id may be missing or an older one.
-fn holder(lock: &mut File) -> String {
+fn read_holder(lock: &mut File) -> String {
     let mut text = String::new();
     let read = lock.read_to_string(&mut text);
     match read.ok().and_then(|_| text.trim().parse::<u32>().ok()) {
@@ -204,7 +204,7 @@ fn holder(lock: &mut File) -> String {
     }
 }
 
-fn sign(lock: &mut File) -> io::Result<()> {
+fn write_holder(lock: &mut File) -> io::Result<()> {
     lock.set_len(0)?;
     lock.rewind()?;
     writeln!(lock, "{}", std::process::id())?;
@@ -223,10 +223,10 @@ mod tests {
         let refused = DataDirectory::open(&path).unwrap_err();
         let process = std::process::id().to_string();
         assert!(
-            matches!(&refused, Locked::Held { holder, .. } if *holder == process),
+            matches!(&refused, DataDirectoryError::InUse { holder, .. } if *holder == process),
             "{refused}"
         );
-        assert_eq!(first.database().parent(), Some(first.path()));
+        assert_eq!(first.database_path().parent(), Some(first.path()));
         drop(first);
         DataDirectory::open(&path).unwrap();
     }
@@ -236,19 +236,19 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let open = || DataDirectory::open(folder.path()).unwrap();
         let first = open();
-        assert!(!first.follows_a_death());
-        std::fs::write(first.socket(), "").unwrap();
+        assert!(!first.follows_crash());
+        std::fs::write(first.socket_path(), "").unwrap();
         drop(first);
-        assert!(open().follows_a_death());
+        assert!(open().follows_crash());
     }
 
     #[test]
     fn its_name_stays_with_it() {
         let folder = tempfile::tempdir().unwrap();
-        let name = || DataDirectory::open(folder.path()).unwrap().name().unwrap();
+        let name = || DataDirectory::open(folder.path()).unwrap().load_holder_id().unwrap();
         assert_eq!(name(), name());
         std::fs::write(folder.path().join("name"), "half a na").unwrap();
-        assert!(DataDirectory::open(folder.path()).unwrap().name().is_err());
+        assert!(DataDirectory::open(folder.path()).unwrap().load_holder_id().is_err());
     }
 
     #[cfg(unix)]
@@ -267,6 +267,6 @@ mod tests {
     fn a_file_is_no_folder() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let refused = DataDirectory::open(file.path()).unwrap_err();
-        assert!(matches!(refused, Locked::Unusable { .. }), "{refused}");
+        assert!(matches!(refused, DataDirectoryError::Unusable { .. }), "{refused}");
     }
 }

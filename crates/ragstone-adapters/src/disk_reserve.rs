@@ -4,7 +4,7 @@
 //! and what it held is there for the writes of the database. It is made again as soon as there is room.
 //!
 //! Invariant: something new is taken in only while the reserve is held, and never out of the last
-//! [`DiskReserve::margin`] bytes; so only the database's own writes and other programs can make it give way.
+//! [`DiskReserve::margin_bytes`] bytes; so only the database's own writes and other programs can make it give way.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -27,11 +27,11 @@ const STAT_BLOCK: u64 = 512;
 /// The reserve of one data directory; clones share it.
 #[derive(Debug, Clone)]
 pub struct DiskReserve {
-    shared: Arc<Shared>,
+    shared: Arc<ReserveState>,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct ReserveState {
     folder: PathBuf,
     /// Zero where none is wanted.
     bytes: u64,
@@ -42,7 +42,7 @@ struct Shared {
 
 /// How a disk stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Room {
+pub enum DiskSpace {
     /// Something new is taken in.
     Enough,
     /// Nothing new is taken in until so much more is free.
@@ -56,7 +56,7 @@ pub enum Room {
 
 /// What a look at the disk changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
+pub enum ReserveChange {
     /// Nothing.
     None,
     /// The reserve was given up.
@@ -69,25 +69,25 @@ impl DiskReserve {
     /// The reserve of `folder` of so many bytes, and no more than a sixteenth of its disk; zero wants none. Makes the file
     /// if there is room, and gives it up if there is none left. Blocks.
     pub fn open(folder: &Path, bytes: u64) -> io::Result<Self> {
-        let disk = Disk::of(folder)?;
+        let disk = DiskCapacity::measure_disk(folder)?;
         let reserve = Self::new(folder, bytes.min(disk.bytes / DISK_SHARE));
-        let file = reserve.file();
+        let file = reserve.reserve_file();
         match reserve.shared.bytes {
-            0 => remove(&file)?,
+            0 => remove_if_present(&file)?,
             bytes => {
-                let is_held = is_whole(&file, bytes);
+                let is_held = is_fully_allocated(&file, bytes);
                 reserve.shared.is_held.store(is_held, Ordering::Relaxed);
                 if !is_held {
-                    remove(&file)?;
+                    remove_if_present(&file)?;
                 }
             }
         }
-        reserve.look()?;
+        reserve.adjust_reserve()?;
         Ok(reserve)
     }
 
     fn new(folder: &Path, bytes: u64) -> Self {
-        let shared = Shared {
+        let shared = ReserveState {
             folder: folder.to_owned(),
             bytes,
             is_held: AtomicBool::new(false),
@@ -99,7 +99,7 @@ impl DiskReserve {
     }
 
     /// What is left free of the disk whatever is taken in.
-    pub fn margin(&self) -> u64 {
+    pub fn margin_bytes(&self) -> u64 {
         self.shared.bytes / MARGIN_SHARE
     }
 
@@ -108,7 +108,7 @@ impl DiskReserve {
         &self.shared.folder
     }
 
-    fn file(&self) -> PathBuf {
+    fn reserve_file(&self) -> PathBuf {
         self.shared.folder.join(FILE)
     }
 
@@ -117,21 +117,21 @@ impl DiskReserve {
     }
 
     /// Free bytes at which the reserve is made: so that it is not given up again at once.
-    fn wanted(&self) -> u64 {
-        self.shared.bytes + 2 * self.margin()
+    fn refill_threshold(&self) -> u64 {
+        self.shared.bytes + 2 * self.margin_bytes()
     }
 
     /// Gives the reserve up if the disk is full, or makes it if there is room again. Blocks.
-    pub fn look(&self) -> io::Result<Change> {
+    pub fn adjust_reserve(&self) -> io::Result<ReserveChange> {
         if self.shared.bytes == 0 {
-            return Ok(Change::None);
+            return Ok(ReserveChange::None);
         }
         let _changing = self.shared.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let free = Disk::of(&self.shared.folder)?.free;
+        let free = DiskCapacity::measure_disk(&self.shared.folder)?.free;
         match self.is_held() {
-            true if free < self.margin() => self.release(),
-            false if free >= self.wanted() => self.make(),
-            _ => Ok(Change::None),
+            true if free < self.margin_bytes() => self.release_reserve(),
+            false if free >= self.refill_threshold() => self.create_reserve(),
+            _ => Ok(ReserveChange::None),
         }
     }
 
@@ -142,69 +142,69 @@ impl DiskReserve {
             return;
         }
         // Whether the write fits is for the write to say.
-        let _ = self.look();
+        let _ = self.adjust_reserve();
     }
 
     /// A write of the database found no room, whatever the system says is free: a quota may be behind that.
-    pub fn note_full(&self) {
+    pub fn note_disk_full(&self) {
         let _changing = self.shared.changing.lock().unwrap_or_else(PoisonError::into_inner);
         if self.shared.is_held.load(Ordering::Relaxed) {
             // The next write says whether it helped.
-            let _ = self.release();
+            let _ = self.release_reserve();
         }
     }
 
     /// Whether `bytes` more may be taken in.
-    pub fn admits(&self, bytes: u64) -> bool {
+    pub fn has_room_for(&self, bytes: u64) -> bool {
         if self.shared.bytes == 0 {
             return true;
         }
         // A disk that cannot be asked says by itself what does not fit.
-        let free = Disk::of(&self.shared.folder).map_or(u64::MAX, |disk| disk.free);
-        self.is_held() && free.saturating_sub(bytes) >= self.margin()
+        let free = DiskCapacity::measure_disk(&self.shared.folder).map_or(u64::MAX, |disk| disk.free);
+        self.is_held() && free.saturating_sub(bytes) >= self.margin_bytes()
     }
 
     /// How the disk stands.
-    pub fn room(&self) -> Room {
-        let free = match Disk::of(&self.shared.folder) {
+    pub fn disk_space(&self) -> DiskSpace {
+        let free = match DiskCapacity::measure_disk(&self.shared.folder) {
             Ok(disk) if !self.is_held() => disk.free,
-            _ => return Room::Enough,
+            _ => return DiskSpace::Enough,
         };
-        let missing = self.wanted().saturating_sub(free);
-        Room::Full { free, missing }
+        let missing = self.refill_threshold().saturating_sub(free);
+        DiskSpace::Full { free, missing }
     }
 
     /// Shortened before it is removed: a file system that copies on write may have no room for the removal itself.
-    fn release(&self) -> io::Result<Change> {
-        let file = self.file();
+    fn release_reserve(&self) -> io::Result<ReserveChange> {
+        let file = self.reserve_file();
         File::options().write(true).open(&file)?.set_len(0)?;
         self.shared.is_held.store(false, Ordering::Relaxed);
-        remove(&file)?;
-        Ok(Change::Released)
+        remove_if_present(&file)?;
+        Ok(ReserveChange::Released)
     }
 
-    fn make(&self) -> io::Result<Change> {
-        let file = self.file();
-        if let Err(error) = fill(&file, self.shared.bytes) {
-            remove(&file)?;
+    fn create_reserve(&self) -> io::Result<ReserveChange> {
+        let file = self.reserve_file();
+        if let Err(error) = create_filled_file(&file, self.shared.bytes) {
+            remove_if_present(&file)?;
             return Err(error);
         }
         self.shared.is_held.store(true, Ordering::Relaxed);
-        Ok(Change::Made)
+        Ok(ReserveChange::Made)
     }
 }
 
 /// A disk in bytes.
-struct Disk {
+struct DiskCapacity {
     /// All of it.
     bytes: u64,
     /// What this user may still write.
     free: u64,
 }
 
-impl Disk {
+impl DiskCapacity {
     #[cfg(unix)]
-    fn of(folder: &Path) -> io::Result<Self> {
+    fn measure_disk(folder: &Path) -> io::Result<Self> {
         let disk = rustix::fs::statvfs(folder)?;
         Ok(Self {
             bytes: disk.f_blocks.saturating_mul(disk.f_frsize),
@@ -213,7 +213,7 @@ impl Disk {
     }
 
     #[cfg(not(unix))]
-    fn of(_: &Path) -> io::Result<Self> {
+    fn measure_disk(_: &Path) -> io::Result<Self> {
         Ok(Self {
             bytes: 0,
             free: u64::MAX,
@@ -222,32 +222,32 @@ impl Disk {
 }
 
 /// Makes a file of real blocks.
-fn fill(path: &Path, bytes: u64) -> io::Result<()> {
+fn create_filled_file(path: &Path, bytes: u64) -> io::Result<()> {
     let mut options = File::options();
     options.write(true).create(true).truncate(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut file = options.open(path)?;
-    match allocate(&file, bytes) {
-        Err(error) if error.kind() == io::ErrorKind::Unsupported => write(&mut file, bytes),
+    match allocate_blocks(&file, bytes) {
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => write_blocks(&mut file, bytes),
         allocated => allocated,
     }
 }
 
 /// Has the system allocate the blocks, which writes nothing.
 #[cfg(target_os = "linux")]
-fn allocate(file: &File, bytes: u64) -> io::Result<()> {
+fn allocate_blocks(file: &File, bytes: u64) -> io::Result<()> {
     use rustix::fs::{FallocateFlags, fallocate};
     Ok(fallocate(file, FallocateFlags::empty(), 0, bytes)?)
 }
 
 #[cfg(not(target_os = "linux"))]
-fn allocate(_: &File, _: u64) -> io::Result<()> {
+fn allocate_blocks(_: &File, _: u64) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
 /// For file systems that allocate nothing ahead: bytes that cannot be stored as a hole, or by a reference to others.
-fn write(file: &mut File, bytes: u64) -> io::Result<()> {
+fn write_blocks(file: &mut File, bytes: u64) -> io::Result<()> {
     let (mut left, mut hasher) = (bytes, blake3::Hasher::new());
     let mut block = vec![0; BLOCK];
     while left > 0 {
@@ -259,7 +259,7 @@ fn write(file: &mut File, bytes: u64) -> io::Result<()> {
     file.sync_all()
 }
 
-fn is_whole(path: &Path, bytes: u64) -> bool {
+fn is_fully_allocated(path: &Path, bytes: u64) -> bool {
     let Ok(metadata) = std::fs::metadata(path) else {
         return false;
     };
@@ -270,7 +270,7 @@ fn is_whole(path: &Path, bytes: u64) -> bool {
     metadata.len() == bytes && blocks >= bytes
 }
 
-fn remove(path: &Path) -> io::Result<()> {
+fn remove_if_present(path: &Path) -> io::Result<()> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
@@ -288,8 +288,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let reserve = DiskReserve::open(folder.path(), BYTES).unwrap();
         let file = folder.path().join(FILE);
-        assert!(is_whole(&file, BYTES));
-        assert_eq!((reserve.room(), reserve.look().unwrap()), (Room::Enough, Change::None));
+        assert!(is_fully_allocated(&file, BYTES));
+        assert_eq!(
+            (reserve.disk_space(), reserve.adjust_reserve().unwrap()),
+            (DiskSpace::Enough, ReserveChange::None)
+        );
         let made = std::fs::metadata(&file).unwrap().modified().unwrap();
         DiskReserve::open(folder.path(), BYTES).unwrap();
         assert_eq!(std::fs::metadata(&file).unwrap().modified().unwrap(), made);
@@ -300,8 +303,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(FILE);
         let bytes = BYTES + 1;
-        write(&mut File::create(&path).unwrap(), bytes).unwrap();
-        assert!(is_whole(&path, bytes));
+        write_blocks(&mut File::create(&path).unwrap(), bytes).unwrap();
+        assert!(is_fully_allocated(&path, bytes));
     }
 
     #[test]
@@ -309,11 +312,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join(FILE);
         File::create(&file).unwrap().set_len(BYTES).unwrap();
-        assert!(!is_whole(&file, BYTES));
+        assert!(!is_fully_allocated(&file, BYTES));
         DiskReserve::open(folder.path(), BYTES).unwrap();
-        assert!(is_whole(&file, BYTES));
+        assert!(is_fully_allocated(&file, BYTES));
         DiskReserve::open(folder.path(), 2 * BYTES).unwrap();
-        assert!(is_whole(&file, 2 * BYTES));
+        assert!(is_fully_allocated(&file, 2 * BYTES));
         DiskReserve::open(folder.path(), 0).unwrap();
         assert!(!file.exists());
     }
@@ -322,21 +325,24 @@ mod tests {
     fn what_was_given_up_is_made_again_and_nothing_is_taken_in_meanwhile() {
         let folder = tempfile::tempdir().unwrap();
         let reserve = DiskReserve::open(folder.path(), BYTES).unwrap();
-        assert!(reserve.admits(1));
-        reserve.note_full();
+        assert!(reserve.has_room_for(1));
+        reserve.note_disk_full();
         assert!(!folder.path().join(FILE).exists());
-        assert!(!reserve.admits(1));
-        assert!(matches!(reserve.room(), Room::Full { .. }));
-        assert_eq!(reserve.look().unwrap(), Change::Made);
-        assert!(reserve.admits(1) && !reserve.admits(u64::MAX));
+        assert!(!reserve.has_room_for(1));
+        assert!(matches!(reserve.disk_space(), DiskSpace::Full { .. }));
+        assert_eq!(reserve.adjust_reserve().unwrap(), ReserveChange::Made);
+        assert!(reserve.has_room_for(1) && !reserve.has_room_for(u64::MAX));
     }
 
     #[test]
     fn without_a_reserve_everything_is_admitted() {
         let folder = tempfile::tempdir().unwrap();
         let reserve = DiskReserve::open(folder.path(), 0).unwrap();
-        reserve.note_full();
-        assert!(reserve.admits(u64::MAX));
-        assert_eq!((reserve.room(), reserve.look().unwrap()), (Room::Enough, Change::None));
+        reserve.note_disk_full();
+        assert!(reserve.has_room_for(u64::MAX));
+        assert_eq!(
+            (reserve.disk_space(), reserve.adjust_reserve().unwrap()),
+            (DiskSpace::Enough, ReserveChange::None)
+        );
     }
 }

@@ -23,7 +23,7 @@ impl<T> Default for SharedPool<T> {
 
 impl<T: Eq + Hash> SharedPool<T> {
     /// The same value, as the one that others have.
-    pub fn shared(&mut self, value: T) -> Arc<T> {
+    pub fn intern_value(&mut self, value: T) -> Arc<T> {
         if let Some(held) = self.values.get(&value) {
             return held.clone();
         }
@@ -45,17 +45,17 @@ impl<T: Eq + Hash> SharedPool<T> {
 
 /// What texts mean, each read once, while many rows are read.
 #[derive(Debug)]
-pub struct ReadTexts<T>(HashMap<String, Arc<T>>);
+pub struct ParsedTexts<T>(HashMap<String, Arc<T>>);
 
-impl<T> Default for ReadTexts<T> {
+impl<T> Default for ParsedTexts<T> {
     fn default() -> Self {
         Self(HashMap::new())
     }
 }
 
-impl<T> ReadTexts<T> {
+impl<T> ParsedTexts<T> {
     /// The meaning of `text`, by `read` where it was not met yet.
-    pub fn get<E>(&mut self, text: &str, read: impl FnOnce(&str) -> Result<Arc<T>, E>) -> Result<Arc<T>, E> {
+    pub fn get_or_parse<E>(&mut self, text: &str, read: impl FnOnce(&str) -> Result<Arc<T>, E>) -> Result<Arc<T>, E> {
         if let Some(meant) = self.0.get(text) {
             return Ok(meant.clone());
         }
@@ -72,21 +72,21 @@ mod tests {
     #[test]
     fn equal_values_are_one_and_unused_ones_go() {
         let mut pool = SharedPool::default();
-        let kept: Vec<_> = (0..10).map(|n| pool.shared(n)).collect();
-        assert!(Arc::ptr_eq(&kept[3], &pool.shared(3)));
+        let kept: Vec<_> = (0..10).map(|n| pool.intern_value(n)).collect();
+        assert!(Arc::ptr_eq(&kept[3], &pool.intern_value(3)));
         for n in 10..1_000 {
-            drop(pool.shared(n));
+            drop(pool.intern_value(n));
         }
         assert!(pool.values.len() <= 2 * (kept.len() + 1), "{}", pool.values.len());
-        assert!(Arc::ptr_eq(&kept[9], &pool.shared(9)));
+        assert!(Arc::ptr_eq(&kept[9], &pool.intern_value(9)));
     }
 
     #[test]
     fn a_text_is_read_once() {
-        let mut texts = ReadTexts::default();
+        let mut texts = ParsedTexts::default();
         let mut reads = 0;
         for text in ["1", "2", "1", "x", "x"] {
-            let number = texts.get(text, |text| {
+            let number = texts.get_or_parse(text, |text| {
                 reads += 1;
                 text.parse::<u32>().map(Arc::new)
             });

@@ -23,9 +23,9 @@ use ragstone_core::seam::catalogue::DocumentAccess;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use crate::disk_reserve::DiskReserve;
-use document_access::AccessMemory;
-pub use error::DatabaseError;
-use upgrade::{CopyPolicy, Upgrade};
+use document_access::AccessCache;
+pub use error::SqliteError;
+use upgrade::{CopyPolicy, UpgradeReport};
 
 /// How long a connection waits for a lock that another process holds.
 pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -51,7 +51,7 @@ pub enum Durability {
 
 /// How many commits there were.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Commits {
+pub struct CommitCounts {
     /// All of them.
     pub all: u64,
     /// Those that waited for the disk.
@@ -60,18 +60,18 @@ pub struct Commits {
 
 /// A handle to the database; clones share it.
 #[derive(Debug, Clone)]
-pub struct Database {
-    shared: Arc<Shared>,
+pub struct SqliteDatabase {
+    shared: Arc<SqliteDatabaseState>,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct SqliteDatabaseState {
     /// None for a database in memory, which lives in the writer's connection alone.
     path: Option<PathBuf>,
     writer: Mutex<Connection>,
     readers: Mutex<Vec<Connection>>,
-    access: AccessMemory,
-    queue: group::Queue,
+    access: AccessCache,
+    queue: group::WriteQueue,
     /// Whether the writer's commits wait for the disk as it is set; changed by whoever holds the writer.
     syncs: AtomicBool,
     commits: AtomicU64,
@@ -80,15 +80,15 @@ struct Shared {
     reserve: Option<DiskReserve>,
 }
 
-impl Database {
+impl SqliteDatabase {
     /// Opens or makes the database file, readable by its owner only, and brings it to the newest schema without a copy.
     /// Blocks.
-    pub fn open(path: &Path) -> Result<Self, DatabaseError> {
+    pub fn open(path: &Path) -> Result<Self, SqliteError> {
         Ok(Self::open_upgrading(path, None, &CopyPolicy::default())?.0)
     }
 
     /// [`Self::open`] on a disk with a reserve. Blocks.
-    pub fn open_with_reserve(path: &Path, reserve: DiskReserve) -> Result<Self, DatabaseError> {
+    pub fn open_with_reserve(path: &Path, reserve: DiskReserve) -> Result<Self, SqliteError> {
         Ok(Self::open_upgrading(path, Some(reserve), &CopyPolicy::default())?.0)
     }
 
@@ -98,25 +98,25 @@ impl Database {
         path: &Path,
         reserve: Option<DiskReserve>,
         copies: &CopyPolicy,
-    ) -> Result<(Self, Option<Upgrade>), DatabaseError> {
+    ) -> Result<(Self, Option<UpgradeReport>), SqliteError> {
         if let Some(reserve) = &reserve {
             reserve.before_write();
         }
-        protect(path).map_err(|source| DatabaseError::File {
+        create_private_file(path).map_err(|source| SqliteError::File {
             path: path.to_owned(),
             source,
         })?;
-        let mut writer = connect(path, OpenFlags::default())?;
+        let mut writer = open_connection(path, OpenFlags::default())?;
         writer.pragma_update(None, "journal_mode", "wal")?;
         writer.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
         writer.pragma_update(None, "journal_size_limit", LOG_BYTES)?;
-        let pending = migrations::pending(&writer, path)?;
-        let copy = upgrade::copy_before(&writer, path, &pending, copies)?;
-        migrations::run(&mut writer, path)?;
+        let pending = migrations::find_pending(&writer, path)?;
+        let copy = upgrade::copy_before_upgrade(&writer, path, &pending, copies)?;
+        migrations::run_migrations(&mut writer, path)?;
         if copy.is_some() {
             upgrade::forget_label(&writer)?;
         }
-        let upgrade = (pending.found > 0 && !pending.is_empty()).then_some(Upgrade {
+        let upgrade = (pending.found > 0 && !pending.is_empty()).then_some(UpgradeReport {
             from: pending.found,
             to: pending.known,
             additions: pending.additions,
@@ -126,22 +126,22 @@ impl Database {
     }
 
     /// A database that ends with its last handle, for tests.
-    pub fn in_memory() -> Result<Self, DatabaseError> {
+    pub fn in_memory() -> Result<Self, SqliteError> {
         let mut writer = Connection::open_in_memory()?;
-        configure(&writer)?;
-        migrations::run(&mut writer, Path::new(":memory:"))?;
+        configure_connection(&writer)?;
+        migrations::run_migrations(&mut writer, Path::new(":memory:"))?;
         Self::new(None, writer, None)
     }
 
-    fn new(path: Option<PathBuf>, writer: Connection, reserve: Option<DiskReserve>) -> Result<Self, DatabaseError> {
-        document_access::note_touched(&writer)?;
+    fn new(path: Option<PathBuf>, writer: Connection, reserve: Option<DiskReserve>) -> Result<Self, SqliteError> {
+        document_access::track_touched(&writer)?;
         Ok(Self {
-            shared: Arc::new(Shared {
+            shared: Arc::new(SqliteDatabaseState {
                 path,
                 writer: Mutex::new(writer),
                 readers: Mutex::default(),
-                access: AccessMemory::default(),
-                queue: group::Queue::default(),
+                access: AccessCache::default(),
+                queue: group::WriteQueue::default(),
                 syncs: AtomicBool::new(true),
                 commits: AtomicU64::new(0),
                 synced_commits: AtomicU64::new(0),
@@ -152,10 +152,10 @@ impl Database {
 
     /// Whether all of the file can be read and is as SQLite wrote it: a part that was cut off is often not missed until
     /// it is needed.
-    pub async fn is_sound(&self) -> Result<bool, DatabaseError> {
+    pub async fn is_sound(&self) -> Result<bool, SqliteError> {
         let found = self.read(|c| {
             let found: String = c.query_row("pragma quick_check(1)", [], |row| row.get(0))?;
-            Ok::<_, DatabaseError>(found)
+            Ok::<_, SqliteError>(found)
         });
         match found.await {
             Ok(found) => Ok(found == "ok"),
@@ -165,7 +165,7 @@ impl Database {
     }
 
     /// Runs `work` in one transaction and commits it if it is `Ok`. Blocks.
-    pub fn write_blocking<T, E: From<DatabaseError>>(
+    pub fn write_blocking<T, E: From<SqliteError>>(
         &self,
         durability: Durability,
         work: impl FnOnce(&Transaction<'_>) -> Result<T, E>,
@@ -174,21 +174,25 @@ impl Database {
     }
 
     /// [`Self::write_blocking`], and `follow` once it is committed and before any other transaction begins. Blocks.
-    pub fn write_blocking_then<T, E: From<DatabaseError>>(
+    pub fn write_blocking_then<T, E: From<SqliteError>>(
         &self,
         durability: Durability,
         work: impl FnOnce(&Transaction<'_>) -> Result<T, E>,
         follow: impl FnOnce(&mut T),
     ) -> Result<T, E> {
-        let mut connection = lock(&self.shared.writer);
-        let transaction = self.begin(&mut connection, durability)?;
+        let mut connection = lock_mutex(&self.shared.writer);
+        let transaction = self.begin_transaction(&mut connection, durability)?;
         let mut value = work(&transaction)?;
-        self.commit(transaction, durability)?;
+        self.commit_transaction(transaction, durability)?;
         follow(&mut value);
         Ok(value)
     }
 
-    fn begin<'a>(&self, writer: &'a mut Connection, durability: Durability) -> Result<Transaction<'a>, DatabaseError> {
+    fn begin_transaction<'a>(
+        &self,
+        writer: &'a mut Connection,
+        durability: Durability,
+    ) -> Result<Transaction<'a>, SqliteError> {
         if let Some(reserve) = &self.shared.reserve {
             reserve.before_write();
         }
@@ -199,13 +203,15 @@ impl Database {
         }
         writer
             .transaction_with_behavior(TransactionBehavior::Immediate)
-            .map_err(|error| self.note_full(error.into()))
+            .map_err(|error| self.note_disk_full(error.into()))
     }
 
-    fn commit(&self, transaction: Transaction<'_>, durability: Durability) -> Result<(), DatabaseError> {
-        let touched = document_access::touched(&transaction)?;
-        transaction.commit().map_err(|error| self.note_full(error.into()))?;
-        self.shared.access.follow(touched);
+    fn commit_transaction(&self, transaction: Transaction<'_>, durability: Durability) -> Result<(), SqliteError> {
+        let touched = document_access::take_touched(&transaction)?;
+        transaction
+            .commit()
+            .map_err(|error| self.note_disk_full(error.into()))?;
+        self.shared.access.apply_commit(touched);
         self.shared.commits.fetch_add(1, Ordering::Relaxed);
         if durability == Durability::Synced {
             self.shared.synced_commits.fetch_add(1, Ordering::Relaxed);
@@ -214,8 +220,8 @@ impl Database {
     }
 
     /// Commits since it was opened.
-    pub fn commits(&self) -> Commits {
-        Commits {
+    pub fn commit_counts(&self) -> CommitCounts {
+        CommitCounts {
             all: self.shared.commits.load(Ordering::Relaxed),
             synced: self.shared.synced_commits.load(Ordering::Relaxed),
         }
@@ -223,60 +229,63 @@ impl Database {
 
     /// Who may read those of `documents` that are not tombstoned, from memory; the first call reads all rows. Blocks only
     /// then.
-    pub fn access_blocking(&self, documents: &[DocumentId]) -> Result<Vec<DocumentAccess>, DatabaseError> {
+    pub fn get_document_access_blocking(&self, documents: &[DocumentId]) -> Result<Vec<DocumentAccess>, SqliteError> {
         loop {
             if let Some(found) = self.shared.access.get(documents) {
                 return Ok(found);
             }
-            self.shared.access.load(&lock(&self.shared.writer))?;
+            self.shared.access.load_rows(&lock_mutex(&self.shared.writer))?;
         }
     }
 
-    /// [`Self::access_blocking`], off the caller's thread where it blocks.
-    pub async fn access(&self, documents: &[DocumentId]) -> Result<Vec<DocumentAccess>, DatabaseError> {
+    /// [`Self::get_document_access_blocking`], off the caller's thread where it blocks.
+    pub async fn get_document_access(&self, documents: &[DocumentId]) -> Result<Vec<DocumentAccess>, SqliteError> {
         if let Some(found) = self.shared.access.get(documents) {
             return Ok(found);
         }
         let (database, documents) = (self.clone(), documents.to_vec());
-        blocking(move || database.access_blocking(&documents)).await
+        run_blocking(move || database.get_document_access_blocking(&documents)).await
     }
 
-    fn note_full(&self, error: DatabaseError) -> DatabaseError {
+    fn note_disk_full(&self, error: SqliteError) -> SqliteError {
         if let Some(reserve) = self.shared.reserve.as_ref().filter(|_| error.is_full()) {
-            reserve.note_full();
+            reserve.note_disk_full();
         }
         error
     }
 
     /// Whether the disk has room for something new of about so many bytes.
-    pub fn admits(&self, bytes: u64) -> bool {
-        self.shared.reserve.as_ref().is_none_or(|reserve| reserve.admits(bytes))
+    pub fn has_room_for(&self, bytes: u64) -> bool {
+        self.shared
+            .reserve
+            .as_ref()
+            .is_none_or(|reserve| reserve.has_room_for(bytes))
     }
 
     /// Moves the write-ahead log into the database and gives its room back to the disk, as far as no reader needs it.
     /// Blocks.
-    pub fn shorten_log(&self) -> Result<(), DatabaseError> {
-        let connection = lock(&self.shared.writer);
+    pub fn truncate_log(&self) -> Result<(), SqliteError> {
+        let connection = lock_mutex(&self.shared.writer);
         connection.query_row("pragma wal_checkpoint(truncate)", [], |_| Ok(()))?;
         Ok(())
     }
 
     /// Runs `work` on a connection for reading; one statement sees one state. Blocks.
-    pub fn read_blocking<T, E: From<DatabaseError>>(
+    pub fn read_blocking<T, E: From<SqliteError>>(
         &self,
         work: impl FnOnce(&Connection) -> Result<T, E>,
     ) -> Result<T, E> {
         let Some(path) = &self.shared.path else {
-            return work(&lock(&self.shared.writer));
+            return work(&lock_mutex(&self.shared.writer));
         };
-        let idle = lock(&self.shared.readers).pop();
+        let idle = lock_mutex(&self.shared.readers).pop();
         let connection = match idle {
             Some(connection) => connection,
-            None => connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)
-                .map_err(DatabaseError::from)?,
+            None => open_connection(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+                .map_err(SqliteError::from)?,
         };
         let value = work(&connection);
-        let mut readers = lock(&self.shared.readers);
+        let mut readers = lock_mutex(&self.shared.readers);
         if readers.len() < MAX_IDLE_READERS {
             readers.push(connection);
         }
@@ -287,32 +296,32 @@ impl Database {
     pub async fn read<T, E>(&self, work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static) -> Result<T, E>
     where
         T: Send + 'static,
-        E: From<DatabaseError> + Send + 'static,
+        E: From<SqliteError> + Send + 'static,
     {
         let database = self.clone();
-        blocking(move || database.read_blocking(work)).await
+        run_blocking(move || database.read_blocking(work)).await
     }
 }
 
 /// Runs `work` on a thread that may block.
-pub(crate) async fn blocking<T, E>(work: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, E>
+pub(crate) async fn run_blocking<T, E>(work: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, E>
 where
     T: Send + 'static,
-    E: From<DatabaseError> + Send + 'static,
+    E: From<SqliteError> + Send + 'static,
 {
     match tokio::task::spawn_blocking(work).await {
         Ok(value) => value,
-        Err(error) => Err(DatabaseError::Ended(error.to_string()).into()),
+        Err(error) => Err(SqliteError::TaskEnded(error.to_string()).into()),
     }
 }
 
 /// A panic inside a transaction rolls it back when it is dropped, so the connection is as good as before.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock_mutex<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Makes the file with its permissions before SQLite does; SQLite gives the same ones to its side files.
-pub(crate) fn protect(path: &Path) -> std::io::Result<()> {
+pub(crate) fn create_private_file(path: &Path) -> std::io::Result<()> {
     let mut options = std::fs::OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
     #[cfg(unix)]
@@ -326,13 +335,13 @@ pub(crate) fn protect(path: &Path) -> std::io::Result<()> {
 }
 
 /// A connection with the settings that all have.
-pub(crate) fn connect(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
+pub(crate) fn open_connection(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
     let connection = Connection::open_with_flags(path, flags)?;
-    configure(&connection)?;
+    configure_connection(&connection)?;
     Ok(connection)
 }
 
-fn configure(connection: &Connection) -> rusqlite::Result<()> {
+fn configure_connection(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "synchronous", "full")?;
@@ -343,7 +352,7 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
 }
 
 #[cfg(test)]
-impl Database {
+impl SqliteDatabase {
     fn forget_access(&self) {
         self.shared.access.forget();
     }

@@ -9,11 +9,11 @@ use std::process::{Command, Stdio};
 
 use ragstone_adapters::catalogue::sqlite::SqliteCatalogue;
 use ragstone_adapters::index::embedded::EmbeddedIndex;
-use ragstone_adapters::sqlite::{Database, DatabaseError};
+use ragstone_adapters::sqlite::{SqliteDatabase, SqliteError};
 use ragstone_core::id::JobId;
 use ragstone_core::rank::TermId;
 use ragstone_core::seam::catalogue::{
-    Catalogue, Claim, DocumentFilter, PageRequest, PublishedVersion, StatisticsDelta,
+    Catalogue, ClaimedJob, DocumentFilter, PageRequest, PublishedVersion, StatisticsDelta,
 };
 use ragstone_core::seam::contract::catalogue::{LEASE, WORKER, at, made, moment, version};
 use ragstone_core::seam::contract::index::{DIMENSIONS, ask, question, spec};
@@ -70,17 +70,17 @@ struct Writer {
 }
 
 async fn write_until_killed(path: &Path) {
-    let database = Database::open(path).unwrap();
+    let database = SqliteDatabase::open(path).unwrap();
     let mut writer = Writer {
         catalogue: SqliteCatalogue::open(database.clone()).unwrap(),
         index: EmbeddedIndex::open(database).unwrap(),
         sample: Sample::new(u64::from(std::process::id()), DIMENSIONS),
     };
-    writer.index.ensure(&spec()).await.unwrap();
-    writer.catalogue.take_back(moment(0)).await.unwrap();
+    writer.index.prepare_index(&spec()).await.unwrap();
+    writer.catalogue.requeue_interrupted_jobs(moment(0)).await.unwrap();
     loop {
         writer.begin_or_delete().await;
-        while let Some(claim) = writer.catalogue.claim(WORKER, LEASE, moment(500)).await.unwrap() {
+        while let Some(claim) = writer.catalogue.claim_job(WORKER, LEASE, moment(500)).await.unwrap() {
             writer.work(claim).await;
         }
     }
@@ -100,21 +100,24 @@ impl Writer {
         match self.sample.below(4) {
             0 => drop(
                 self.catalogue
-                    .tombstone(&scope, new.document_id(), job, at(0))
+                    .tombstone_document(&scope, new.document_id(), job, at(0))
                     .await
                     .unwrap(),
             ),
-            _ => drop(self.catalogue.begin(&scope, new, job, at(0)).await.unwrap()),
+            _ => drop(self.catalogue.begin_version(&scope, new, job, at(0)).await.unwrap()),
         }
         step();
     }
 
-    async fn work(&mut self, claim: Claim) {
+    async fn work(&mut self, claim: ClaimedJob) {
         let lease = &claim.lease;
         if claim.job.kind == ragstone_core::document::JobKind::Purge {
-            self.index.delete(lease.document, lease.generation).await.unwrap();
+            self.index
+                .delete_generation(lease.document, lease.generation)
+                .await
+                .unwrap();
             step();
-            self.catalogue.purged(lease, at(2)).await.unwrap();
+            self.catalogue.finish_purge(lease, at(2)).await.unwrap();
             return step();
         }
         let mut points: Vec<_> = (0..CHUNKS)
@@ -127,10 +130,13 @@ impl Writer {
             point.chunk.document_id = lease.document;
         }
         for batch in points.chunks(4) {
-            self.index.upsert(batch.to_vec()).await.unwrap();
+            self.index.upsert_points(batch.to_vec()).await.unwrap();
             step();
         }
-        self.index.publish(lease.document, lease.generation).await.unwrap();
+        self.index
+            .publish_generation(lease.document, lease.generation)
+            .await
+            .unwrap();
         step();
         let statistics = StatisticsDelta {
             chunks: CHUNKS.into(),
@@ -141,10 +147,10 @@ impl Writer {
             chunks: CHUNKS,
             ..made("t", statistics)
         };
-        let flipped = self.catalogue.publish(lease, made, at(2)).await.unwrap();
+        let flipped = self.catalogue.publish_version(lease, made, at(2)).await.unwrap();
         step();
         if let Some(replaced) = flipped.replaced {
-            self.index.delete(lease.document, replaced).await.unwrap();
+            self.index.delete_generation(lease.document, replaced).await.unwrap();
             step();
         }
     }
@@ -152,9 +158,9 @@ impl Writer {
 
 /// Checks what a kill left; says how many documents are published.
 async fn check(path: &Path) -> u64 {
-    let database = Database::open(path).unwrap();
+    let database = SqliteDatabase::open(path).unwrap();
     let sound: String = database
-        .read_blocking::<_, DatabaseError>(|c| Ok(c.query_row("pragma integrity_check", [], |row| row.get(0))?))
+        .read_blocking::<_, SqliteError>(|c| Ok(c.query_row("pragma integrity_check", [], |row| row.get(0))?))
         .unwrap();
     assert_eq!(sound, "ok");
     let catalogue = SqliteCatalogue::open(database.clone()).unwrap();
@@ -165,7 +171,7 @@ async fn check(path: &Path) -> u64 {
         limit: 100,
     };
     let documents = catalogue
-        .documents(&scope, &DocumentFilter::default(), &page)
+        .list_documents(&scope, &DocumentFilter::default(), &page)
         .await
         .unwrap();
     let mut sample = Sample::new(5, DIMENSIONS);
@@ -180,7 +186,10 @@ async fn check(path: &Path) -> u64 {
             continue;
         };
         published += 1;
-        let chunks = index.scroll(&scope, document.id, generation, 0, 100).await.unwrap();
+        let chunks = index
+            .list_chunks(&scope, document.id, generation, 0, 100)
+            .await
+            .unwrap();
         assert_eq!(chunks.len(), CHUNKS as usize, "the published generation is whole");
         let found = hits
             .iter()
@@ -190,12 +199,12 @@ async fn check(path: &Path) -> u64 {
     let statistics = catalogue.term_statistics(&tenant("a"), &[TermId(1)]).await.unwrap();
     assert_eq!(statistics.documents, published * u64::from(CHUNKS));
     let sum: u64 = index
-        .generations(None)
+        .list_generations(None)
         .await
         .unwrap()
         .iter()
         .map(|(_, points)| points)
         .sum();
-    assert_eq!(index.count().await.unwrap(), sum);
+    assert_eq!(index.count_points().await.unwrap(), sum);
     published
 }

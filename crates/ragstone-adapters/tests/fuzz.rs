@@ -5,7 +5,7 @@
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use ragstone_adapters::parse::{ParseLimits, parse_bytes};
-use ragstone_core::filter::Filter;
+use ragstone_core::filter::MetadataFilter;
 use serde_json::{Map, Value};
 
 /// Bytes of text that a small input may become: nothing here unpacks.
@@ -76,14 +76,14 @@ fn filter() -> impl Strategy<Value = Value> {
 fn a_filter_is_read_the_same_again_or_refused_at_a_place_that_exists() {
     let input = (prop_oneof![filter(), json(6)], json(3));
     let run = runner(1).run(&input, |(value, fields)| {
-        match Filter::parse(&value) {
+        match MetadataFilter::from_json(&value) {
             Ok(filter) => {
                 let fields: Map<String, Value> = fields.as_object().cloned().unwrap_or_default();
                 let found = filter.matches(&fields);
-                let again = Filter::parse(&serde_json::to_value(&filter).unwrap()).unwrap();
+                let again = MetadataFilter::from_json(&serde_json::to_value(&filter).unwrap()).unwrap();
                 prop_assert_eq!(again.matches(&fields), found);
                 let not = serde_json::json!({"type": "not", "filters": [value]});
-                if let Ok(not) = Filter::parse(&not) {
+                if let Ok(not) = MetadataFilter::from_json(&not) {
                     prop_assert_eq!(not.matches(&fields), !found);
                 }
             }
@@ -271,13 +271,13 @@ mod pdf {
                 file.splice(at..end, with);
             }
             std::fs::write(&path, &file).unwrap();
-            if let Ok(parsed) = runtime.block_on(pool.parse(&path, "a.pdf", None)) {
+            if let Ok(parsed) = runtime.block_on(pool.parse_file(&path, "a.pdf", None)) {
                 prop_assert!(!parsed.text.trim().is_empty());
             }
             Ok(())
         });
         run.unwrap();
         std::fs::write(&path, HANDBOOK).unwrap();
-        assert!(runtime.block_on(pool.parse(&path, "a.pdf", None)).is_ok());
+        assert!(runtime.block_on(pool.parse_file(&path, "a.pdf", None)).is_ok());
     }
 }

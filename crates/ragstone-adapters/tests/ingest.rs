@@ -14,11 +14,11 @@ use ragstone_adapters::parse::{ParserOptions, ParserPool, PoolParser};
 use ragstone_core::access::Principal;
 use ragstone_core::document::{Chunk, ParsedDocument};
 use ragstone_core::id::DocumentId;
-use ragstone_core::ingest::{AcceptError, IngestSettings, Ingestor, Outcome, Pipeline, Stores};
+use ragstone_core::ingest::{AcceptError, IngestPipeline, IngestSettings, IngestStores, Ingestor, JobOutcome};
 use ragstone_core::library::Library;
-use ragstone_core::seam::catalogue::{Begun, PageRequest};
+use ragstone_core::seam::catalogue::{BeginOutcome, PageRequest};
 use ragstone_core::seam::fake::{Hands, MemoryCatalogue, MemoryIndex, WORKER, upload, writer};
-use ragstone_core::split::{Segment, SplitSettings, SplitStrategy, split_document};
+use ragstone_core::split::{SplitChunk, SplitSettings, SplitStrategy, split_document};
 use uuid::Uuid;
 
 /// Largest file of [`Files`], in bytes: more than one part of an upload.
@@ -55,7 +55,7 @@ impl Files {
         let blobs = Arc::new(LocalFileSystem::new_with_prefix(folder.path()).unwrap());
         let (catalogue, index) = (Arc::new(MemoryCatalogue::default()), Arc::new(MemoryIndex::default()));
         let parser = PoolParser::new(ParserPool::new(options()));
-        let stores = Stores {
+        let stores = IngestStores {
             catalogue: catalogue.clone(),
             index: index.clone(),
             blobs: blobs.clone(),
@@ -66,7 +66,7 @@ impl Files {
             max_bytes: MAX_BYTES,
             ..IngestSettings::default()
         };
-        let pipeline = Pipeline::new("p", split(), SplitStrategy::Markdown, None);
+        let pipeline = IngestPipeline::new("p", split(), SplitStrategy::Markdown, None);
         let ids = AtomicU64::new(1);
         let new_id = move || Uuid::from_u128(u128::from(ids.fetch_add(1, Ordering::Relaxed)));
         let time = Arc::<Hands>::default().time();
@@ -82,20 +82,20 @@ impl Files {
         &self,
         name: &str,
         bytes: BoxStream<'_, Result<Bytes, &'static str>>,
-    ) -> Result<Begun, AcceptError> {
+    ) -> Result<BeginOutcome, AcceptError> {
         let upload = upload(&self.caller, name, &["everyone"]);
-        self.ingestor.accept(&self.caller, upload, bytes).await
+        self.ingestor.accept_upload(&self.caller, upload, bytes).await
     }
 
     async fn ingest(&self, path: &Path) -> DocumentId {
         let name = path.file_name().unwrap().to_str().unwrap();
         let bytes = Bytes::from(std::fs::read(path).unwrap());
         let begun = self.accept(name, stream::iter([Ok(bytes)]).boxed()).await;
-        let Ok(Begun::Started(document, _)) = begun else {
+        let Ok(BeginOutcome::Started(document, _)) = begun else {
             panic!("{name}: {begun:?}")
         };
         let (_, outcome) = self.ingestor.run_next(WORKER).await.unwrap().unwrap();
-        assert_eq!(outcome, Outcome::Succeeded, "{name}");
+        assert_eq!(outcome, JobOutcome::Succeeded, "{name}");
         document.id
     }
 
@@ -104,7 +104,7 @@ impl Files {
             limit: 1_000_000,
             cursor: None,
         };
-        let found = self.library.chunks(&self.caller.scope(), id, &page).await;
+        let found = self.library.list_chunks(&self.caller.scope(), id, &page).await;
         let found = found.unwrap().unwrap().items;
         found.iter().map(|chunk| (**chunk).clone()).collect()
     }
@@ -129,7 +129,7 @@ impl Files {
 async fn check(path: &Path) {
     let files = Files::new();
     let name = path.file_name().unwrap().to_str().unwrap();
-    let whole: ParsedDocument = ParserPool::new(options()).parse(path, name, None).await.unwrap();
+    let whole: ParsedDocument = ParserPool::new(options()).parse_file(path, name, None).await.unwrap();
     let strategy = match whole.media_type.as_str() {
         "text/markdown" | "text/html" => SplitStrategy::Markdown,
         _ => SplitStrategy::Recursive,
@@ -140,20 +140,20 @@ async fn check(path: &Path) {
     assert!(!found.is_empty(), "{name}");
     let numbers: Vec<u32> = found.iter().map(|chunk| chunk.ordinal).collect();
     assert!(numbers.into_iter().eq(0..expected.len() as u32), "{name}");
-    let found: Vec<Segment> = found.into_iter().map(segment).collect();
+    let found: Vec<SplitChunk> = found.into_iter().map(segment).collect();
     assert!(found == expected, "{name}: the chunks differ");
     let scope = files.caller.scope();
     for span in whole.pages.iter().filter(|span| span.page.is_some()) {
-        let page = files.library.page(&scope, id, span.page.unwrap()).await.unwrap();
+        let page = files.library.read_page(&scope, id, span.page.unwrap()).await.unwrap();
         assert_eq!(page.as_deref().map(String::as_str), whole.text.get(span.range.clone()));
     }
-    let document = files.library.document(&scope, id).await.unwrap().unwrap();
+    let document = files.library.get_document(&scope, id).await.unwrap().unwrap();
     assert_eq!(document.warnings, whole.warnings);
     assert_eq!(document.pages, whole.pages.last().unwrap().page);
 }
 
-fn segment(chunk: Chunk) -> Segment {
-    Segment {
+fn segment(chunk: Chunk) -> SplitChunk {
+    SplitChunk {
         text: chunk.text,
         range: chunk.range,
         page: chunk.page,

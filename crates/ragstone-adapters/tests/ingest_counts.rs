@@ -10,15 +10,15 @@ use futures::FutureExt;
 use futures::future::join_all;
 use object_store::memory::InMemory;
 use ragstone_adapters::catalogue::sqlite::SqliteCatalogue;
-use ragstone_adapters::embed::GatheringEmbedder;
+use ragstone_adapters::embed::BatchingEmbedder;
 use ragstone_adapters::index::embedded::EmbeddedIndex;
-use ragstone_adapters::sqlite::{Commits, Database, DatabaseError, Durability};
-use ragstone_core::document::Worker;
-use ragstone_core::ingest::{IngestSettings, Ingestor, Outcome, Pipeline, Stores, Time};
+use ragstone_adapters::sqlite::{CommitCounts, Durability, SqliteDatabase, SqliteError};
+use ragstone_core::document::WorkerId;
+use ragstone_core::ingest::{IngestPipeline, IngestSettings, IngestStores, Ingestor, JobOutcome, TimeProvider};
 use ragstone_core::rank::gate::WordStatistics;
 use ragstone_core::seam::embedder::{EmbedError, EmbedderFingerprint, Embedding, TextKind};
 use ragstone_core::seam::fake::{TextParser, upload, writer};
-use ragstone_core::seam::{Embedder, Parser};
+use ragstone_core::seam::{DocumentParser, Embedder};
 use ragstone_core::split::{SplitSettings, SplitStrategy};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -42,7 +42,7 @@ impl Embedder for Constant {
         &self.fingerprint
     }
 
-    async fn embed(&self, texts: &[String], _: TextKind) -> Result<Vec<Embedding>, EmbedError> {
+    async fn embed_texts(&self, texts: &[String], _: TextKind) -> Result<Vec<Embedding>, EmbedError> {
         self.requests.fetch_add(1, Ordering::Relaxed);
         tokio::time::sleep(self.pause).await;
         let constant = |_: &String| Embedding {
@@ -52,13 +52,13 @@ impl Embedder for Constant {
         Ok(texts.iter().map(constant).collect())
     }
 
-    fn reads(&self, _: &str) -> Option<WordStatistics> {
+    fn word_statistics(&self, _: &str) -> Option<WordStatistics> {
         None
     }
 }
 
 struct Scene {
-    database: Database,
+    database: SqliteDatabase,
     embedder: Arc<Constant>,
     ingestor: Ingestor,
     _folder: tempfile::TempDir,
@@ -67,7 +67,7 @@ struct Scene {
 /// Documents are taken in by an embedder whose requests take `pause`.
 fn scene(pause: Duration) -> Scene {
     let folder = tempfile::tempdir().unwrap();
-    let database = Database::open(&folder.path().join("ragstone.db")).unwrap();
+    let database = SqliteDatabase::open(&folder.path().join("ragstone.db")).unwrap();
     let embedder = Arc::new(Constant {
         fingerprint: EmbedderFingerprint {
             model: "constant".into(),
@@ -80,21 +80,21 @@ fn scene(pause: Duration) -> Scene {
         requests: AtomicUsize::new(0),
         pause,
     });
-    let stores = Stores {
+    let stores = IngestStores {
         catalogue: Arc::new(SqliteCatalogue::open(database.clone()).unwrap()),
         index: Arc::new(EmbeddedIndex::open(database.clone()).unwrap()),
         blobs: Arc::new(InMemory::new()),
         parser: Arc::new(TextParser),
         embeddings: None,
     };
-    let gathering = GatheringEmbedder::new(embedder.clone(), 64, 1);
-    let pipeline = Pipeline::new(
+    let gathering = BatchingEmbedder::new(embedder.clone(), 64, 1);
+    let pipeline = IngestPipeline::new(
         TextParser.fingerprint(),
         SplitSettings::default(),
         SplitStrategy::Recursive,
         Some(Arc::new(gathering)),
     );
-    let time = Time {
+    let time = TimeProvider {
         wall: Arc::new(|| OffsetDateTime::UNIX_EPOCH),
         steady: Arc::new(|| Duration::ZERO),
         // No lease runs out, so nobody gives signs of life.
@@ -114,15 +114,18 @@ impl Scene {
         let caller = writer("a", &["everyone"]);
         let upload = upload(&caller, &format!("{number}.txt"), &["everyone"]);
         let text = futures::stream::iter([Ok::<_, String>(format!("Text number {number}.").into())]);
-        self.ingestor.accept(&caller, upload, text).await.unwrap();
-        let claim = self.ingestor.claim(Worker { process: 1, number }).await;
+        self.ingestor.accept_upload(&caller, upload, text).await.unwrap();
+        let claim = self.ingestor.claim_job(WorkerId { process: 1, number }).await;
         let claim = claim.unwrap().unwrap();
-        let outcome = self.ingestor.run(&claim, std::future::pending()).await;
-        assert_eq!(outcome.unwrap(), Outcome::Succeeded);
+        let outcome = self.ingestor.run_job(&claim, std::future::pending()).await;
+        assert_eq!(outcome.unwrap(), JobOutcome::Succeeded);
     }
 
-    fn counts(&self) -> (Commits, usize) {
-        (self.database.commits(), self.embedder.requests.load(Ordering::Relaxed))
+    fn counts(&self) -> (CommitCounts, usize) {
+        (
+            self.database.commit_counts(),
+            self.embedder.requests.load(Ordering::Relaxed),
+        )
     }
 }
 
@@ -155,7 +158,7 @@ async fn documents_that_come_together_share_commits_and_requests() {
     let holder = tokio::spawn(async move {
         let wait = move |_: &rusqlite::Transaction<'_>| {
             let _ = held.recv();
-            Ok::<_, DatabaseError>(())
+            Ok::<_, SqliteError>(())
         };
         database.write(Durability::Ordered, wait).await.unwrap();
     });

@@ -24,7 +24,7 @@ async fn code_of(pool: &ParserPool, bytes: &[u8], name: &str) -> &'static str {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("document");
     std::fs::write(&path, bytes).unwrap();
-    match pool.parse(&path, name, None).await {
+    match pool.parse_file(&path, name, None).await {
         Ok(document) => {
             assert!(!document.text.trim().is_empty(), "{name} is stored empty");
             "parsed"
@@ -81,7 +81,7 @@ async fn every_format_passes_through_a_worker() {
     ] {
         assert_eq!(code_of(&pool, &bytes, name).await, expected, "{name}");
     }
-    let isolation = pool.isolation().await.unwrap();
+    let isolation = pool.probe_isolation().await.unwrap();
     if cfg!(target_os = "linux") && !(isolation.network_namespace || isolation.system_call_filter) {
         eprintln!("skipped: being cut off from the network, the kernel here refuses it");
     }
@@ -169,12 +169,15 @@ async fn callers_beyond_the_limit_are_refused_and_a_dropped_one_frees_its_turn()
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.txt");
     std::fs::write(&path, "text").unwrap();
-    let (first, second) = tokio::join!(pool.parse(&path, "a.txt", None), pool.parse(&path, "b.txt", None));
+    let (first, second) = tokio::join!(
+        pool.parse_file(&path, "a.txt", None),
+        pool.parse_file(&path, "b.txt", None)
+    );
     let mut codes = [first, second].map(|result| result.map_or_else(|error| error.code(), |_| "parsed"));
     codes.sort_unstable();
     assert_eq!(codes, ["parsed", "parser_busy"]);
     let hanging = ParserPool::new(impostor("while :; do read -r line; done"));
-    let dropped = tokio::time::timeout(Duration::from_millis(100), hanging.parse(&path, "a.txt", None)).await;
+    let dropped = tokio::time::timeout(Duration::from_millis(100), hanging.parse_file(&path, "a.txt", None)).await;
     assert!(dropped.is_err());
     assert_eq!(code_of(&hanging, b"text", "a.txt").await, "parse_timed_out");
 }
@@ -191,7 +194,7 @@ async fn hostile_files_of_the_shared_set_do_what_its_readme_says() {
         ("google-doc-export.pdf", Ok("Beautiful is better than ugly.")),
         ("right-to-left-arabic.pdf", Ok("البرمجة بلغة")),
     ] {
-        match (pool.parse(&folder.join(name), name, None).await, expected) {
+        match (pool.parse_file(&folder.join(name), name, None).await, expected) {
             (Ok(document), Ok(words)) => assert!(document.text.contains(words), "{name}: {}", document.text),
             (Err(error), Err(code)) => assert_eq!(error.code(), code, "{name}"),
             (found, _) => panic!("{name}: {found:?} instead of {expected:?}"),
@@ -217,7 +220,7 @@ async fn every_answer_key_of_the_shared_set_stands_on_its_page() {
             continue;
         };
         if !documents.contains_key(&file) {
-            let document = pool.parse(&folder.join(&file), &file, None).await.unwrap();
+            let document = pool.parse_file(&folder.join(&file), &file, None).await.unwrap();
             assert!(
                 document
                     .pages

@@ -5,11 +5,13 @@
 
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
-use ragstone_core::cite::{self, Source};
-use ragstone_core::rank::analyzer::analyze;
+use ragstone_core::cite::{self, PassageText};
+use ragstone_core::rank::analyzer::analyze_text;
 use ragstone_core::rank::bm25::sparse_vector;
-use ragstone_core::rank::fusion::{Candidate, DEPTH, by_cosine, by_lexical, fuse_lists};
-use ragstone_core::rank::near_duplicate::WithoutCopies;
+use ragstone_core::rank::fusion::{
+    CANDIDATE_DEPTH, FusionCandidate, fuse_ranked_lists, rank_by_cosine, rank_by_lexical,
+};
+use ragstone_core::rank::near_duplicate::DuplicateFilter;
 use ragstone_core::rank::sentence::best_sentences_by_words;
 use ragstone_core::rank::{LexicalQuery, TermStatistics};
 use ragstone_core::split::{SplitSettings, split_text};
@@ -42,7 +44,7 @@ fn question() -> LexicalQuery {
 fn analyze_chunk(bencher: Bencher) {
     let text = chunk(0);
     let bytes = BytesCount::of_str(&text);
-    bencher.counter(bytes).bench(|| analyze(black_box(&text)));
+    bencher.counter(bytes).bench(|| analyze_text(black_box(&text)));
 }
 
 #[divan::bench]
@@ -65,8 +67,8 @@ fn split_document(bencher: Bencher) {
 #[divan::bench]
 fn fuse_both_legs(bencher: Bencher) {
     let score = |n: usize, step: usize| (n * step % 1_009) as f64 / 1_009.0;
-    let candidates: Vec<Candidate<u64>> = (0..2 * DEPTH)
-        .map(|n| Candidate {
+    let candidates: Vec<FusionCandidate<u64>> = (0..2 * CANDIDATE_DEPTH)
+        .map(|n| FusionCandidate {
             id: n as u64,
             unigram: score(n, 613),
             bigram: score(n, 211),
@@ -74,9 +76,9 @@ fn fuse_both_legs(bencher: Bencher) {
         })
         .collect();
     bencher.bench(|| {
-        let lexical = by_lexical(black_box(&candidates), 1.0);
-        let dense = by_cosine(&candidates);
-        fuse_lists(&candidates, &lexical, &dense, 1.0, 1.0)
+        let lexical = rank_by_lexical(black_box(&candidates), 1.0);
+        let dense = rank_by_cosine(&candidates);
+        fuse_ranked_lists(&candidates, &lexical, &dense, 1.0, 1.0)
     });
 }
 
@@ -84,8 +86,8 @@ fn fuse_both_legs(bencher: Bencher) {
 fn leave_out_copies(bencher: Bencher) {
     let texts: Vec<String> = (0..PASSAGES).map(chunk).collect();
     bencher.bench(|| {
-        let mut kept = WithoutCopies::default();
-        texts.iter().filter(|text| kept.stays(text)).count()
+        let mut kept = DuplicateFilter::default();
+        texts.iter().filter(|text| kept.keep_if_new(text)).count()
     });
 }
 
@@ -98,7 +100,7 @@ fn choose_sentences(bencher: Bencher) {
 /// One sentence of an answer held against all passages, taken apart before.
 #[divan::bench]
 fn cite_sentence(bencher: Bencher) {
-    let passages: Vec<Source> = (0..PASSAGES).map(|n| Source::new(chunk(n))).collect();
+    let passages: Vec<PassageText> = (0..PASSAGES).map(|n| PassageText::new(chunk(n))).collect();
     let sentence = SENTENCE.replace('9', "12");
-    bencher.bench(|| cite::support_among(black_box(&sentence), &passages));
+    bencher.bench(|| cite::find_best_support(black_box(&sentence), &passages));
 }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-pub use explain::{By, Explanation, SetExplanation, Supposed};
+pub use explain::{AccessBasis, AccessExplanation, SetExplanation, Supposed};
 
 use crate::id::{CollectionName, TenantId};
 
@@ -123,14 +123,14 @@ pub enum Role {
 
 /// The readers a caller may act as.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Held {
+enum HeldReaders {
     All,
     /// Shared: a caller with hundreds of groups is copied several times a request.
     Some(Arc<ReaderSet>),
 }
 
-impl Held {
-    fn of(mut readers: ReaderSet, role: Role) -> Self {
+impl HeldReaders {
+    fn for_role(mut readers: ReaderSet, role: Role) -> Self {
         readers.remove(&Reader::nobody());
         readers.insert(Reader::everyone());
         match role {
@@ -145,7 +145,7 @@ impl Held {
 pub struct Principal {
     tenant: TenantId,
     subject: String,
-    held: Held,
+    held: HeldReaders,
     role: Role,
 }
 
@@ -155,7 +155,7 @@ impl Principal {
         Self {
             tenant,
             subject,
-            held: Held::of(readers, role),
+            held: HeldReaders::for_role(readers, role),
             role,
         }
     }
@@ -171,7 +171,7 @@ impl Principal {
         Self {
             tenant,
             subject: "local".into(),
-            held: Held::All,
+            held: HeldReaders::All,
             role: Role::Admin,
         }
     }
@@ -195,8 +195,8 @@ impl Principal {
     pub fn may_grant(&self, reader: &Reader) -> bool {
         match (&self.held, self.role) {
             (_, Role::Reader) => false,
-            (Held::All, _) => true,
-            (Held::Some(held), _) => held.contains(reader),
+            (HeldReaders::All, _) => true,
+            (HeldReaders::Some(held), _) => held.contains(reader),
         }
     }
 
@@ -214,7 +214,7 @@ impl Principal {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scope {
     tenant: TenantId,
-    held: Held,
+    held: HeldReaders,
     /// The subject of whoever may write; none for who only reads.
     writer: Option<Arc<str>>,
 }
@@ -222,7 +222,7 @@ pub struct Scope {
 impl Scope {
     /// Of a caller that nobody verified; stays within [`Supposed`], which reads nothing.
     fn supposed(tenant: TenantId, readers: ReaderSet, role: Role) -> Self {
-        let held = Held::of(readers, role);
+        let held = HeldReaders::for_role(readers, role);
         Self {
             tenant,
             held,
@@ -238,16 +238,16 @@ impl Scope {
     /// The readers of the scope, `None` for all of them: what an index filters by.
     pub fn readers(&self) -> Option<&ReaderSet> {
         match &self.held {
-            Held::All => None,
-            Held::Some(readers) => Some(readers),
+            HeldReaders::All => None,
+            HeldReaders::Some(readers) => Some(readers),
         }
     }
 
     /// Whether `acl` lets this scope read: same tenant, at least one set, and every set holds one of its readers.
     pub fn admits(&self, acl: &Acl) -> bool {
         let shares = |set: &ReaderSet| match &self.held {
-            Held::All => true,
-            Held::Some(readers) => !readers.is_disjoint(set),
+            HeldReaders::All => true,
+            HeldReaders::Some(readers) => !readers.is_disjoint(set),
         };
         acl.tenant == self.tenant && !acl.sets.is_empty() && acl.sets.iter().all(shares)
     }
@@ -258,7 +258,7 @@ impl Scope {
 pub struct ScopedQuery<Q> {
     scope: Scope,
     collection: Option<CollectionName>,
-    filter: Option<crate::filter::Filter>,
+    filter: Option<crate::filter::MetadataFilter>,
     query: Q,
 }
 
@@ -266,7 +266,7 @@ impl<Q> ScopedQuery<Q> {
     pub(crate) fn new(
         scope: &Scope,
         collection: Option<CollectionName>,
-        filter: Option<crate::filter::Filter>,
+        filter: Option<crate::filter::MetadataFilter>,
         query: Q,
     ) -> Self {
         Self {
@@ -282,7 +282,7 @@ impl<Q> ScopedQuery<Q> {
     pub fn for_contract(
         scope: &Scope,
         collection: Option<CollectionName>,
-        filter: Option<crate::filter::Filter>,
+        filter: Option<crate::filter::MetadataFilter>,
         query: Q,
     ) -> Self {
         Self::new(scope, collection, filter, query)
@@ -299,7 +299,7 @@ impl<Q> ScopedQuery<Q> {
     }
 
     /// The caller's own filter, which only narrows.
-    pub fn filter(&self) -> Option<&crate::filter::Filter> {
+    pub fn filter(&self) -> Option<&crate::filter::MetadataFilter> {
         self.filter.as_ref()
     }
 

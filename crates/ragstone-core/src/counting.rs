@@ -16,7 +16,7 @@ thread_local! {
 
 /// What a piece of work took.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Taken {
+pub struct AllocationCount {
     /// How often memory was asked for, or asked to grow.
     pub allocations: usize,
     /// Bytes that are held now and were not before; what was freed counts against them.
@@ -24,48 +24,48 @@ pub struct Taken {
 }
 
 /// Does `work`, and counts what it takes on this thread.
-pub fn counted<T>(work: impl FnOnce() -> T) -> (T, Taken) {
+pub fn count_allocations<T>(work: impl FnOnce() -> T) -> (T, AllocationCount) {
     let (allocations, bytes) = (ALLOCATIONS.get(), BYTES.get());
     let done = work();
-    let taken = Taken {
+    let taken = AllocationCount {
         allocations: ALLOCATIONS.get() - allocations,
         bytes: BYTES.get() - bytes,
     };
     (done, taken)
 }
 
-fn note(allocations: usize, bytes: isize) {
+fn record_allocation(allocations: usize, bytes: isize) {
     // A thread that ends frees memory after its counters are gone.
     let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + allocations));
     let _ = BYTES.try_with(|held| held.set(held.get() + bytes));
 }
 
-fn size(layout: Layout) -> isize {
+fn layout_size(layout: Layout) -> isize {
     layout.size().cast_signed()
 }
 
 // SAFETY: every call is handed on to the system's allocator as it came.
 unsafe impl GlobalAlloc for CountingAllocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        note(1, size(layout));
+        record_allocation(1, layout_size(layout));
         // SAFETY: the caller keeps the contract of `alloc`.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        note(1, size(layout));
+        record_allocation(1, layout_size(layout));
         // SAFETY: the caller keeps the contract of `alloc_zeroed`.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        note(0, -size(layout));
+        record_allocation(0, -layout_size(layout));
         // SAFETY: the caller keeps the contract of `dealloc`.
         unsafe { System.dealloc(at, layout) }
     }
 
     unsafe fn realloc(&self, at: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        note(1, new_size.cast_signed() - size(layout));
+        record_allocation(1, new_size.cast_signed() - layout_size(layout));
         // SAFETY: the caller keeps the contract of `realloc`.
         unsafe { System.realloc(at, layout, new_size) }
     }
@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn what_is_taken_and_given_back_is_counted() {
-        let (kept, taken) = counted(|| {
+        let (kept, taken) = count_allocations(|| {
             drop(vec![0_u8; 100]);
             let mut kept = Vec::<u8>::with_capacity(10);
             kept.reserve_exact(30);
@@ -85,7 +85,7 @@ mod tests {
         });
         assert_eq!(
             taken,
-            Taken {
+            AllocationCount {
                 allocations: 3,
                 bytes: 30
             }

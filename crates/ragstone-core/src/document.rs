@@ -16,7 +16,7 @@ use time::OffsetDateTime;
 
 pub use link::{MAX_SOURCE_URL_BYTES, SourceUrl, SourceUrlError};
 pub use metadata::{BoundedMetadata, MAX_METADATA_BYTES, MAX_METADATA_DEPTH, MAX_METADATA_KEYS, MetadataError};
-pub use parsed::{AttachedFile, Outline, PageSpan, ParseWarning, ParsedDocument, SectionSpan};
+pub use parsed::{AttachedFile, DocumentOutline, PageSpan, ParseWarning, ParsedDocument, SectionSpan};
 pub use uri::{ATTACHMENT_MARK, DocumentUri, MAX_URI_BYTES, UriError};
 
 use crate::access::Acl;
@@ -26,7 +26,7 @@ use crate::id::{ChunkId, CollectionName, ContentHash, DocumentId, Generation, Jo
 pub type TextRange = Range<usize>;
 
 /// A document's own key-value pairs.
-pub type Metadata = Map<String, Value>;
+pub type DocumentMetadata = Map<String, Value>;
 
 /// Where a document stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,7 +79,7 @@ pub struct Document {
     /// noted it.
     pub brought_by: Option<String>,
     /// The caller's key-value pairs.
-    pub metadata: Metadata,
+    pub metadata: DocumentMetadata,
     /// The department it was given to, if any.
     pub department_id: Option<String>,
     /// Where a person can open it.
@@ -96,20 +96,20 @@ pub struct Document {
 
 impl Document {
     /// The fields a caller's filter may compare: metadata, and the document's own, which win.
-    pub fn filter_fields(&self) -> Metadata {
+    pub fn filter_fields(&self) -> DocumentMetadata {
         let mut fields = self.metadata.clone();
         let mut own = |key: &str, value: Value| fields.insert(key.to_owned(), value);
         own("document_id", self.id.to_string().into());
         own("source", self.source.as_str().into());
         own("uri", self.uri.as_str().into());
-        own("created_at", timestamp(self.created_at).into());
+        own("created_at", format_timestamp(self.created_at).into());
         own("department_id", self.department_id.clone().into());
         fields
     }
 }
 
 /// RFC 3339 in UTC with milliseconds, the form of every time in JSON.
-pub fn timestamp(at: OffsetDateTime) -> String {
+pub fn format_timestamp(at: OffsetDateTime) -> String {
     let at = at.to_offset(time::UtcOffset::UTC);
     let (hour, minute, second, milli) = (at.hour(), at.minute(), at.second(), at.millisecond());
     let (year, month, day) = (at.year(), u8::from(at.month()), at.day());
@@ -173,7 +173,7 @@ impl JobState {
 /// What a job does at the moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Stage {
+pub enum JobStage {
     /// Waits.
     Queued,
     /// Fetches the bytes.
@@ -194,7 +194,7 @@ pub enum Stage {
     Done,
 }
 
-impl fmt::Display for Stage {
+impl fmt::Display for JobStage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Queued => "queued",
@@ -212,14 +212,14 @@ impl fmt::Display for Stage {
 
 /// Who works on a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Worker {
+pub struct WorkerId {
     /// Its process.
     pub process: u32,
     /// Its number within the process.
     pub number: u32,
 }
 
-impl fmt::Display for Worker {
+impl fmt::Display for WorkerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.process, self.number)
     }
@@ -242,7 +242,7 @@ pub struct JobCounts {
 
 impl JobCounts {
     /// The count of one state.
-    pub fn of(&mut self, state: JobState) -> &mut u64 {
+    pub fn count_mut(&mut self, state: JobState) -> &mut u64 {
         match state {
             JobState::Queued => &mut self.queued,
             JobState::Running => &mut self.running,
@@ -254,11 +254,11 @@ impl JobCounts {
 
     /// All of them.
     pub fn total(&self) -> u64 {
-        self.queued + self.running + self.ended()
+        self.queued + self.running + self.ended_total()
     }
 
     /// Those in a final state.
-    pub fn ended(&self) -> u64 {
+    pub fn ended_total(&self) -> u64 {
         self.succeeded + self.failed + self.cancelled
     }
 }
@@ -281,7 +281,7 @@ pub struct Job {
     /// Where it stands.
     pub state: JobState,
     /// What it does.
-    pub stage: Stage,
+    pub stage: JobStage,
     /// Units done: chunks, and of a batch the children that ended. An attempt that comes to the same total as the one
     /// before it goes on from there.
     pub done: u64,
@@ -292,7 +292,7 @@ pub struct Job {
     /// How often a worker took it and did not hand it back.
     pub attempts: u32,
     /// Who works on it.
-    pub worker: Option<Worker>,
+    pub worker: Option<WorkerId>,
     /// Why it failed, or failed last.
     pub error: Option<JobError>,
     /// When it was queued.
@@ -303,7 +303,7 @@ pub struct Job {
 
 impl Job {
     /// A job that nobody has claimed yet, of no document and no generation so far.
-    pub fn queued(id: JobId, kind: JobKind, parent: Option<JobId>, now: OffsetDateTime) -> Self {
+    pub fn new_queued(id: JobId, kind: JobKind, parent: Option<JobId>, now: OffsetDateTime) -> Self {
         Self {
             id,
             kind,
@@ -312,7 +312,7 @@ impl Job {
             children: None,
             generation: Generation(0),
             state: JobState::Queued,
-            stage: Stage::Queued,
+            stage: JobStage::Queued,
             done: 0,
             total: 0,
             rate: None,
@@ -325,7 +325,7 @@ impl Job {
     }
 
     /// Seconds that are left at the job's rate; none unless it runs and its rate is known.
-    pub fn remaining(&self) -> Option<f64> {
+    pub fn seconds_remaining(&self) -> Option<f64> {
         let rate = self.rate.filter(|rate| *rate > 0.0)?;
         let left = self.total.saturating_sub(self.done) as f64;
         (self.state == JobState::Running).then_some(left / rate)

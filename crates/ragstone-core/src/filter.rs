@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use time::format_description::well_known::Rfc3339;
 use time::{Date, OffsetDateTime};
 
-use crate::nearest::suggestion;
+use crate::nearest::suggest_name;
 
 /// Deepest nesting of a filter.
 pub const MAX_FILTER_DEPTH: usize = 8;
@@ -29,36 +29,36 @@ pub const MAX_FILTER_TEXT_BYTES: usize = 4_096;
 /// A checked filter.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
-pub enum Filter {
+pub enum MetadataFilter {
     /// The field equals the value.
-    Eq(Comparison),
+    Eq(FieldComparison),
     /// The field exists and differs from the value.
-    Ne(Comparison),
+    Ne(FieldComparison),
     /// The field is greater; numbers by value, dates by instant, other text by code point.
-    Gt(Comparison),
+    Gt(FieldComparison),
     /// Greater or equal.
-    Gte(Comparison),
+    Gte(FieldComparison),
     /// Less.
-    Lt(Comparison),
+    Lt(FieldComparison),
     /// Less or equal.
-    Lte(Comparison),
+    Lte(FieldComparison),
     /// The field is one of the values (an array).
-    In(Comparison),
+    In(FieldComparison),
     /// The field exists and is none of the values.
-    Nin(Comparison),
+    Nin(FieldComparison),
     /// The field is text that begins with the value.
-    Prefix(Comparison),
+    Prefix(FieldComparison),
     /// All of them.
-    And(Filters),
+    And(FilterList),
     /// Any of them.
-    Or(Filters),
+    Or(FilterList),
     /// None of them.
-    Not(Filters),
+    Not(FilterList),
 }
 
 /// A field and what it is compared with.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Comparison {
+pub struct FieldComparison {
     /// A metadata key, or one of `document_id`, `source`, `uri`, `department_id`, `created_at`.
     pub key: String,
     /// The value; an array for `in` and `nin`.
@@ -67,9 +67,9 @@ pub struct Comparison {
 
 /// The parts of a combination.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Filters {
+pub struct FilterList {
     /// At least one.
-    pub filters: Vec<Filter>,
+    pub filters: Vec<MetadataFilter>,
 }
 
 /// What is wrong with a filter, and where.
@@ -82,19 +82,19 @@ pub struct FilterError {
     pub problem: String,
 }
 
-impl Filter {
+impl MetadataFilter {
     /// Reads a filter from JSON.
-    pub fn parse(value: &Value) -> Result<Self, FilterError> {
+    pub fn from_json(value: &Value) -> Result<Self, FilterError> {
         let mut comparisons = 0;
-        parse(value, "", 1, &mut comparisons)
+        parse_filter(value, "", 1, &mut comparisons)
     }
 
     /// Whether a document with these fields passes.
     pub fn matches(&self, fields: &Map<String, Value>) -> bool {
-        match self.shape() {
+        match self.as_shape() {
             FilterShape::Comparison(comparison, test) => fields
                 .get(&comparison.key)
-                .is_some_and(|found| test.passes(FieldValue::of(found), &comparison.value)),
+                .is_some_and(|found| test.passes(FieldValue::from_json(found), &comparison.value)),
             FilterShape::All(parts) => parts.iter().all(|part| part.matches(fields)),
             FilterShape::Any(parts) => parts.iter().any(|part| part.matches(fields)),
             FilterShape::None(parts) => !parts.iter().any(|part| part.matches(fields)),
@@ -102,20 +102,20 @@ impl Filter {
     }
 
     /// The same filter as one of four shapes, for those that keep fields in another form than a map.
-    pub fn shape(&self) -> FilterShape<'_> {
+    pub fn as_shape(&self) -> FilterShape<'_> {
         match self {
-            Filter::Eq(c) => FilterShape::Comparison(c, ComparisonTest::Eq),
-            Filter::Ne(c) => FilterShape::Comparison(c, ComparisonTest::Ne),
-            Filter::Gt(c) => FilterShape::Comparison(c, ComparisonTest::Order(Ordering::is_gt)),
-            Filter::Gte(c) => FilterShape::Comparison(c, ComparisonTest::Order(Ordering::is_ge)),
-            Filter::Lt(c) => FilterShape::Comparison(c, ComparisonTest::Order(Ordering::is_lt)),
-            Filter::Lte(c) => FilterShape::Comparison(c, ComparisonTest::Order(Ordering::is_le)),
-            Filter::In(c) => FilterShape::Comparison(c, ComparisonTest::In),
-            Filter::Nin(c) => FilterShape::Comparison(c, ComparisonTest::Nin),
-            Filter::Prefix(c) => FilterShape::Comparison(c, ComparisonTest::Prefix),
-            Filter::And(parts) => FilterShape::All(&parts.filters),
-            Filter::Or(parts) => FilterShape::Any(&parts.filters),
-            Filter::Not(parts) => FilterShape::None(&parts.filters),
+            MetadataFilter::Eq(c) => FilterShape::Comparison(c, ComparisonTest::Eq),
+            MetadataFilter::Ne(c) => FilterShape::Comparison(c, ComparisonTest::Ne),
+            MetadataFilter::Gt(c) => FilterShape::Comparison(c, ComparisonTest::Order(Ordering::is_gt)),
+            MetadataFilter::Gte(c) => FilterShape::Comparison(c, ComparisonTest::Order(Ordering::is_ge)),
+            MetadataFilter::Lt(c) => FilterShape::Comparison(c, ComparisonTest::Order(Ordering::is_lt)),
+            MetadataFilter::Lte(c) => FilterShape::Comparison(c, ComparisonTest::Order(Ordering::is_le)),
+            MetadataFilter::In(c) => FilterShape::Comparison(c, ComparisonTest::In),
+            MetadataFilter::Nin(c) => FilterShape::Comparison(c, ComparisonTest::Nin),
+            MetadataFilter::Prefix(c) => FilterShape::Comparison(c, ComparisonTest::Prefix),
+            MetadataFilter::And(parts) => FilterShape::All(&parts.filters),
+            MetadataFilter::Or(parts) => FilterShape::Any(&parts.filters),
+            MetadataFilter::Not(parts) => FilterShape::None(&parts.filters),
         }
     }
 }
@@ -124,13 +124,13 @@ impl Filter {
 #[derive(Debug, Clone, Copy)]
 pub enum FilterShape<'a> {
     /// The field passes the test.
-    Comparison(&'a Comparison, ComparisonTest),
+    Comparison(&'a FieldComparison, ComparisonTest),
     /// All of them.
-    All(&'a [Filter]),
+    All(&'a [MetadataFilter]),
     /// Any of them.
-    Any(&'a [Filter]),
+    Any(&'a [MetadataFilter]),
     /// None of them.
-    None(&'a [Filter]),
+    None(&'a [MetadataFilter]),
 }
 
 /// How a field is compared.
@@ -161,7 +161,7 @@ pub enum FieldValue<'a> {
 
 impl<'a> FieldValue<'a> {
     /// The field of a map.
-    pub fn of(value: &'a Value) -> Self {
+    pub fn from_json(value: &'a Value) -> Self {
         match value {
             Value::String(text) => Self::Text(text),
             other => Self::Other(other),
@@ -176,11 +176,11 @@ impl ComparisonTest {
             return false;
         }
         match self {
-            Self::Eq => equals(found, wanted),
-            Self::Ne => !equals(found, wanted),
-            Self::Order(fits) => compare(found, wanted).is_some_and(fits),
-            Self::In => one_of(found, wanted),
-            Self::Nin => !one_of(found, wanted),
+            Self::Eq => field_equals(found, wanted),
+            Self::Ne => !field_equals(found, wanted),
+            Self::Order(fits) => compare_values(found, wanted).is_some_and(fits),
+            Self::In => equals_any(found, wanted),
+            Self::Nin => !equals_any(found, wanted),
             Self::Prefix => match (found, wanted) {
                 (FieldValue::Text(found), Value::String(prefix)) => found.starts_with(prefix.as_str()),
                 _ => false,
@@ -190,28 +190,30 @@ impl ComparisonTest {
 }
 
 /// A field that is a list equals a value if one of its items does.
-fn equals(found: FieldValue<'_>, wanted: &Value) -> bool {
+fn field_equals(found: FieldValue<'_>, wanted: &Value) -> bool {
     match found {
         FieldValue::Text(found) => wanted.as_str() == Some(found),
-        FieldValue::Other(Value::Array(items)) => items.iter().any(|item| equals(FieldValue::of(item), wanted)),
-        FieldValue::Other(Value::Number(_)) => compare(found, wanted).is_some_and(Ordering::is_eq),
+        FieldValue::Other(Value::Array(items)) => items
+            .iter()
+            .any(|item| field_equals(FieldValue::from_json(item), wanted)),
+        FieldValue::Other(Value::Number(_)) => compare_values(found, wanted).is_some_and(Ordering::is_eq),
         FieldValue::Other(found) => found == wanted,
     }
 }
 
-fn one_of(found: FieldValue<'_>, wanted: &Value) -> bool {
+fn equals_any(found: FieldValue<'_>, wanted: &Value) -> bool {
     wanted
         .as_array()
-        .is_some_and(|values| values.iter().any(|value| equals(found, value)))
+        .is_some_and(|values| values.iter().any(|value| field_equals(found, value)))
 }
 
-fn compare(left: FieldValue<'_>, right: &Value) -> Option<Ordering> {
+fn compare_values(left: FieldValue<'_>, right: &Value) -> Option<Ordering> {
     match (left, right) {
         (FieldValue::Other(Value::Number(l)), Value::Number(r)) => match (l.as_i64(), r.as_i64()) {
             (Some(l), Some(r)) => Some(l.cmp(&r)),
             _ => l.as_f64()?.partial_cmp(&r.as_f64()?),
         },
-        (FieldValue::Text(l), Value::String(r)) => Some(match (instant(l), instant(r)) {
+        (FieldValue::Text(l), Value::String(r)) => Some(match (parse_instant(l), parse_instant(r)) {
             (Some(l), Some(r)) => l.cmp(&r),
             _ => l.cmp(r.as_str()),
         }),
@@ -220,7 +222,7 @@ fn compare(left: FieldValue<'_>, right: &Value) -> Option<Ordering> {
 }
 
 /// The moment that a date or a time with an offset names.
-fn instant(text: &str) -> Option<OffsetDateTime> {
+fn parse_instant(text: &str) -> Option<OffsetDateTime> {
     let bytes = text.as_bytes();
     let may_be = bytes.len() >= 10 && bytes[0].is_ascii_digit() && bytes[4] == b'-';
     match bytes.len() {
@@ -233,7 +235,7 @@ fn instant(text: &str) -> Option<OffsetDateTime> {
     }
 }
 
-fn parse(value: &Value, at: &str, depth: usize, comparisons: &mut usize) -> Result<Filter, FilterError> {
+fn parse_filter(value: &Value, at: &str, depth: usize, comparisons: &mut usize) -> Result<MetadataFilter, FilterError> {
     let wrong = |pointer: String, problem: String| Err(FilterError { pointer, problem });
     if depth > MAX_FILTER_DEPTH {
         return wrong(at.into(), format!("nested deeper than {MAX_FILTER_DEPTH}"));
@@ -251,12 +253,12 @@ fn parse(value: &Value, at: &str, depth: usize, comparisons: &mut usize) -> Resu
         }
     };
     if let "and" | "or" | "not" = kind {
-        knows(object, &["type", "filters"], at)?;
+        check_known_members(object, &["type", "filters"], at)?;
         let parts = parse_parts(object, at, depth, comparisons)?;
         return Ok(match kind {
-            "and" => Filter::And(parts),
-            "or" => Filter::Or(parts),
-            _ => Filter::Not(parts),
+            "and" => MetadataFilter::And(parts),
+            "or" => MetadataFilter::Or(parts),
+            _ => MetadataFilter::Not(parts),
         });
     }
     *comparisons += 1;
@@ -265,15 +267,15 @@ fn parse(value: &Value, at: &str, depth: usize, comparisons: &mut usize) -> Resu
     }
     let comparison = parse_comparison(object, kind, at)?;
     Ok(match kind {
-        "eq" => Filter::Eq(comparison),
-        "ne" => Filter::Ne(comparison),
-        "gt" => Filter::Gt(comparison),
-        "gte" => Filter::Gte(comparison),
-        "lt" => Filter::Lt(comparison),
-        "lte" => Filter::Lte(comparison),
-        "in" => Filter::In(comparison),
-        "nin" => Filter::Nin(comparison),
-        "prefix" => Filter::Prefix(comparison),
+        "eq" => MetadataFilter::Eq(comparison),
+        "ne" => MetadataFilter::Ne(comparison),
+        "gt" => MetadataFilter::Gt(comparison),
+        "gte" => MetadataFilter::Gte(comparison),
+        "lt" => MetadataFilter::Lt(comparison),
+        "lte" => MetadataFilter::Lte(comparison),
+        "in" => MetadataFilter::In(comparison),
+        "nin" => MetadataFilter::Nin(comparison),
+        "prefix" => MetadataFilter::Prefix(comparison),
         other => return wrong(format!("{at}/type"), format!("{other:?} is not a filter type")),
     })
 }
@@ -283,15 +285,15 @@ fn parse_parts(
     at: &str,
     depth: usize,
     comparisons: &mut usize,
-) -> Result<Filters, FilterError> {
+) -> Result<FilterList, FilterError> {
     let pointer = format!("{at}/filters");
     match object.get("filters").and_then(Value::as_array) {
         Some(parts) if !parts.is_empty() => parts
             .iter()
             .enumerate()
-            .map(|(n, part)| parse(part, &format!("{pointer}/{n}"), depth + 1, comparisons))
+            .map(|(n, part)| parse_filter(part, &format!("{pointer}/{n}"), depth + 1, comparisons))
             .collect::<Result<_, _>>()
-            .map(|filters| Filters { filters }),
+            .map(|filters| FilterList { filters }),
         _ => Err(FilterError {
             pointer,
             problem: "must be a list of at least one filter".into(),
@@ -299,7 +301,7 @@ fn parse_parts(
     }
 }
 
-fn parse_comparison(object: &Map<String, Value>, kind: &str, at: &str) -> Result<Comparison, FilterError> {
+fn parse_comparison(object: &Map<String, Value>, kind: &str, at: &str) -> Result<FieldComparison, FilterError> {
     let wrong = |name: &str, problem: String| FilterError {
         pointer: format!("{at}/{name}"),
         problem,
@@ -315,26 +317,26 @@ fn parse_comparison(object: &Map<String, Value>, kind: &str, at: &str) -> Result
         .get("value")
         .cloned()
         .ok_or_else(|| wrong("value", "is missing".into()))?;
-    knows(object, &["type", "key", "value"], at)?;
+    check_known_members(object, &["type", "key", "value"], at)?;
     match (kind, &value) {
         ("in" | "nin", Value::Array(values)) if values.len() > MAX_FILTER_VALUES => {
             return Err(wrong("value", format!("has more than {MAX_FILTER_VALUES} values")));
         }
         ("in" | "nin", Value::Array(values)) => {
             for (n, value) in values.iter().enumerate() {
-                fits(value, "eq").map_err(|problem| wrong(&format!("value/{n}"), problem))?;
+                check_value(value, "eq").map_err(|problem| wrong(&format!("value/{n}"), problem))?;
             }
         }
-        _ => fits(&value, kind).map_err(|problem| wrong("value", problem))?,
+        _ => check_value(&value, kind).map_err(|problem| wrong("value", problem))?,
     }
-    Ok(Comparison { key, value })
+    Ok(FieldComparison { key, value })
 }
 
 /// Refuses members that mean nothing here.
-fn knows(object: &Map<String, Value>, known: &[&str], at: &str) -> Result<(), FilterError> {
+fn check_known_members(object: &Map<String, Value>, known: &[&str], at: &str) -> Result<(), FilterError> {
     match object.keys().find(|name| !known.contains(&name.as_str())) {
         Some(name) => {
-            let meant = suggestion(name, known.iter().copied()).map(|meant| format!("; {meant}"));
+            let meant = suggest_name(name, known.iter().copied()).map(|meant| format!("; {meant}"));
             Err(FilterError {
                 pointer: format!("{at}/{}", name.replace('~', "~0").replace('/', "~1")),
                 problem: format!("is not known here{}", meant.unwrap_or_default()),
@@ -345,7 +347,7 @@ fn knows(object: &Map<String, Value>, known: &[&str], at: &str) -> Result<(), Fi
 }
 
 /// Whether one value can be compared in this way.
-fn fits(value: &Value, kind: &str) -> Result<(), String> {
+fn check_value(value: &Value, kind: &str) -> Result<(), String> {
     let is_wanted = match kind {
         "gt" | "gte" | "lt" | "lte" => value.is_number() || value.is_string(),
         "prefix" => value.is_string(),

@@ -140,15 +140,20 @@ uuid_id!(
 
 impl DocumentId {
     /// The id of the document that `source` calls `uri` in `collection` of `tenant`.
-    pub fn of(tenant: &TenantId, collection: &CollectionName, source: &SourceName, uri: &str) -> Self {
-        Self(derive(&[tenant.as_str(), collection.as_str(), source.as_str(), uri]))
+    pub fn from_uri(tenant: &TenantId, collection: &CollectionName, source: &SourceName, uri: &str) -> Self {
+        Self(derive_uuid(&[
+            tenant.as_str(),
+            collection.as_str(),
+            source.as_str(),
+            uri,
+        ]))
     }
 }
 
 impl ChunkId {
     /// The id of the `ordinal`-th chunk (from 0) that `pipeline` made of the bytes named by `content`.
-    pub fn of(document: DocumentId, content: &ContentHash, pipeline: &str, ordinal: u32) -> Self {
-        Self(derive(&[
+    pub fn from_ordinal(document: DocumentId, content: &ContentHash, pipeline: &str, ordinal: u32) -> Self {
+        Self(derive_uuid(&[
             &document.to_string(),
             &content.to_string(),
             pipeline,
@@ -159,13 +164,13 @@ impl ChunkId {
 
 impl PointId {
     /// The id under which `generation` stores `chunk`.
-    pub fn of(chunk: ChunkId, generation: Generation) -> Self {
-        Self(derive(&[&chunk.to_string(), &generation.0.to_string()]))
+    pub fn from_chunk(chunk: ChunkId, generation: Generation) -> Self {
+        Self(derive_uuid(&[&chunk.to_string(), &generation.0.to_string()]))
     }
 }
 
 /// Parts are length-prefixed, so that no two lists of parts read the same.
-fn derive(parts: &[&str]) -> Uuid {
+fn derive_uuid(parts: &[&str]) -> Uuid {
     let mut name = Vec::new();
     for part in parts {
         name.extend_from_slice(&(part.len() as u64).to_be_bytes());
@@ -192,7 +197,7 @@ pub struct ContentHash(pub [u8; 32]);
 
 impl ContentHash {
     /// The hash of `bytes`.
-    pub fn of(bytes: &[u8]) -> Self {
+    pub fn of_bytes(bytes: &[u8]) -> Self {
         Self(*blake3::hash(bytes).as_bytes())
     }
 }
@@ -233,7 +238,7 @@ mod tests {
     #[test]
     fn derived_ids_depend_on_every_part() {
         let of = |tenant: &str, uri: &str| {
-            DocumentId::of(
+            DocumentId::from_uri(
                 &tenant.parse().unwrap(),
                 &CollectionName::default(),
                 &SourceName::default(),
@@ -243,14 +248,20 @@ mod tests {
         assert_eq!(of("a", "file:///x"), of("a", "file:///x"));
         assert_ne!(of("a", "file:///x"), of("b", "file:///x"));
         assert_ne!(of("a", "file:///x"), of("a", "file:///y"));
-        let chunk = ChunkId::of(of("a", "x"), &ContentHash::of(b"1"), "p", 0);
-        assert_ne!(chunk, ChunkId::of(of("a", "x"), &ContentHash::of(b"2"), "p", 0));
-        assert_ne!(PointId::of(chunk, Generation(1)), PointId::of(chunk, Generation(2)));
+        let chunk = ChunkId::from_ordinal(of("a", "x"), &ContentHash::of_bytes(b"1"), "p", 0);
+        assert_ne!(
+            chunk,
+            ChunkId::from_ordinal(of("a", "x"), &ContentHash::of_bytes(b"2"), "p", 0)
+        );
+        assert_ne!(
+            PointId::from_chunk(chunk, Generation(1)),
+            PointId::from_chunk(chunk, Generation(2))
+        );
     }
 
     #[test]
     fn a_content_hash_survives_json() {
-        let hash = ContentHash::of(b"text");
+        let hash = ContentHash::of_bytes(b"text");
         let json = serde_json::to_string(&hash).unwrap();
         assert_eq!(serde_json::from_str::<ContentHash>(&json).unwrap(), hash);
     }

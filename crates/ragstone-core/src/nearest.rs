@@ -33,7 +33,7 @@ pub fn nearest_within<'a>(name: &str, known: impl IntoIterator<Item = &'a str>, 
 }
 
 /// `did you mean ...?`, or nothing where no known name is near.
-pub fn suggestion<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
+pub fn suggest_name<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
     nearest_name(name, known).map(|known| format!("did you mean `{known}`?"))
 }
 
@@ -74,7 +74,10 @@ mod tests {
 
     #[test]
     fn a_suggestion_names_it() {
-        assert_eq!(suggestion("filters", KNOWN).as_deref(), Some("did you mean `filter`?"));
-        assert_eq!(suggestion("verbose", KNOWN), None);
+        assert_eq!(
+            suggest_name("filters", KNOWN).as_deref(),
+            Some("did you mean `filter`?")
+        );
+        assert_eq!(suggest_name("verbose", KNOWN), None);
     }
 }

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use ragstone_encoder::{LocalModel, LocalOptions, Precision, Side};
+use ragstone_encoder::{InputRole, LocalModel, LocalOptions, NumericPrecision};
 use rten_gemm::{GemmExecutor, GemmInputA, GemmInputB, GemmOptions};
 use rten_tensor::NdTensor;
 use rten_tensor::prelude::*;
@@ -34,7 +34,7 @@ fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let line = match arguments[..] {
-        [model, "cut", ref files @ ..] => cut(&load(model, Precision::F32, 1)?, files)?,
+        [model, "cut", ref files @ ..] => cut(&load(model, NumericPrecision::F32, 1)?, files)?,
         [model, "embed", chunks, precision, threads] => measure(model, chunks, named(precision)?, threads.parse()?)?,
         [model, "ingest", chunks, precision, threads] => {
             ingest(&load(model, named(precision)?, threads.parse()?)?, chunks)?
@@ -46,16 +46,16 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-fn named(precision: &str) -> Result<Precision> {
+fn named(precision: &str) -> Result<NumericPrecision> {
     Ok(match precision {
-        "f32" => Precision::F32,
-        "bf16" => Precision::Bf16,
-        "f16" => Precision::F16,
+        "f32" => NumericPrecision::F32,
+        "bf16" => NumericPrecision::Bf16,
+        "f16" => NumericPrecision::F16,
         other => bail!("precision {other} is none of f32, bf16 and f16"),
     })
 }
 
-fn load(folder: &str, precision: Precision, threads: usize) -> Result<LocalModel> {
+fn load(folder: &str, precision: NumericPrecision, threads: usize) -> Result<LocalModel> {
     let options = LocalOptions {
         precision,
         threads,
@@ -82,7 +82,7 @@ fn cut(model: &LocalModel, files: &[&str]) -> Result<Value> {
     Ok(json!(chunks))
 }
 
-fn measure(folder: &str, chunks: &str, precision: Precision, threads: usize) -> Result<Value> {
+fn measure(folder: &str, chunks: &str, precision: NumericPrecision, threads: usize) -> Result<Value> {
     let start = Instant::now();
     let model = load(folder, precision, threads)?;
     let load_ms = start.elapsed().as_secs_f64() * 1e3;
@@ -93,7 +93,7 @@ fn measure(folder: &str, chunks: &str, precision: Precision, threads: usize) -> 
         .iter()
         .map(|chunk| Ok(model.word_pieces(chunk)?.len() + 2))
         .collect::<Result<_>>()?;
-    let embed = |texts: &[&str]| model.embed(texts, Side::Passage, false).map(drop);
+    let embed = |texts: &[&str]| model.embed_texts(texts, InputRole::Passage, false).map(drop);
     embed(&chunks[..4])?;
     let (cpu, start, mut done, mut flops) = (cpu_seconds()?, Instant::now(), 0, 0.0);
     while start.elapsed() < MEASURE {
@@ -109,7 +109,7 @@ fn measure(folder: &str, chunks: &str, precision: Precision, threads: usize) -> 
     let mut questions: Vec<f64> = Vec::new();
     for _ in 0..100 {
         let start = Instant::now();
-        model.embed(&[QUESTION], Side::Query, false)?;
+        model.embed_texts(&[QUESTION], InputRole::Query, false)?;
         questions.push(start.elapsed().as_secs_f64() * 1e3);
     }
     questions.sort_by(f64::total_cmp);
@@ -124,10 +124,10 @@ fn measure(folder: &str, chunks: &str, precision: Precision, threads: usize) -> 
 fn ingest(model: &LocalModel, chunks: &str) -> Result<Value> {
     let chunks: Vec<String> = serde_json::from_slice(&std::fs::read(chunks)?)?;
     let chunks: Vec<&str> = chunks.iter().map(String::as_str).collect();
-    model.embed(&chunks[..chunks.len().min(4)], Side::Passage, true)?;
+    model.embed_texts(&chunks[..chunks.len().min(4)], InputRole::Passage, true)?;
     let start = Instant::now();
     for batch in chunks.chunks(INGESTED) {
-        model.embed(batch, Side::Passage, true)?;
+        model.embed_texts(batch, InputRole::Passage, true)?;
     }
     Ok(json!({ "chunks_per_second": chunks.len() as f64 / start.elapsed().as_secs_f64() }))
 }

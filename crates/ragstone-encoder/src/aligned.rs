@@ -7,13 +7,13 @@ const LINE: usize = 64;
 
 /// A growable buffer whose first element begins a cache line.
 #[derive(Debug)]
-pub(super) struct Aligned<T> {
+pub(super) struct AlignedBuffer<T> {
     data: Vec<T>,
     start: usize,
     length: usize,
 }
 
-impl<T> Default for Aligned<T> {
+impl<T> Default for AlignedBuffer<T> {
     fn default() -> Self {
         Self {
             data: Vec::new(),
@@ -23,7 +23,7 @@ impl<T> Default for Aligned<T> {
     }
 }
 
-impl<T: Copy + Default> Aligned<T> {
+impl<T: Copy + Default> AlignedBuffer<T> {
     /// A buffer of zeros.
     pub fn new(length: usize) -> Self {
         let mut buffer = Self::default();
@@ -43,7 +43,7 @@ impl<T: Copy + Default> Aligned<T> {
     }
 }
 
-impl<T> Deref for Aligned<T> {
+impl<T> Deref for AlignedBuffer<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
@@ -51,7 +51,7 @@ impl<T> Deref for Aligned<T> {
     }
 }
 
-impl<T> DerefMut for Aligned<T> {
+impl<T> DerefMut for AlignedBuffer<T> {
     fn deref_mut(&mut self) -> &mut [T] {
         &mut self.data[self.start..self.start + self.length]
     }
@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn buffers_begin_at_a_line_and_have_their_length() {
-        let mut buffer = Aligned::<u16>::default();
+        let mut buffer = AlignedBuffer::<u16>::default();
         assert!(buffer.is_empty());
         for length in [1, 1000, 3, 100_000] {
             buffer.set_length(length);

@@ -2,20 +2,20 @@
 //! never leave the first-level cache.
 
 use super::activation::exp2;
-use super::aligned::Aligned;
-use super::matrix::{Element, Tile, tile_into, tiles};
-use super::simd::{Kernel, Level, MOST_TILE_ROWS, PADDING, Simd};
+use super::aligned::AlignedBuffer;
+use super::matrix::{MatrixElement, RegisterTile, multiply_tile, split_into_tiles};
+use super::simd::{MOST_TILE_ROWS, PADDING, Simd, SimdKernel, SimdLevel};
 
 /// The sizes of a multi-head attention.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Heads {
+pub(super) struct AttentionHeads {
     /// How many.
     pub count: usize,
     /// Dimensions of each: a multiple of 32.
     pub size: usize,
 }
 
-impl Heads {
+impl AttentionHeads {
     /// What queries are multiplied by, in advance, so that scores are exponents of two.
     pub fn query_scale(self) -> f32 {
         std::f32::consts::LOG2_E / (self.size as f32).sqrt()
@@ -24,27 +24,27 @@ impl Heads {
 
 /// Buffers of one thread, reused from text to text.
 #[derive(Debug, Default)]
-pub(super) struct Workspace {
-    keys: Aligned<f32>,
-    values: Aligned<f32>,
-    scores: Aligned<f32>,
+pub(super) struct AttentionBuffers {
+    keys: AlignedBuffer<f32>,
+    values: AlignedBuffer<f32>,
+    scores: AlignedBuffer<f32>,
 }
 
 /// Queries, keys and values of one text, side by side in rows of `stride`; the three parts are `stride / 3` wide.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Projected<'a> {
+pub(super) struct ProjectedRows<'a> {
     /// The rows.
     pub rows: &'a [f32],
     /// Floats in a row.
     pub stride: usize,
 }
 
-/// Writes the attention's output, `stride / 3` wide, to `out`. Queries are scaled by [`Heads::query_scale`].
-pub(super) fn attend<E: Element>(
-    level: Level,
-    heads: Heads,
-    projected: Projected<'_>,
-    workspace: &mut Workspace,
+/// Writes the attention's output, `stride / 3` wide, to `out`. Queries are scaled by [`AttentionHeads::query_scale`].
+pub(super) fn compute_attention<E: MatrixElement>(
+    level: SimdLevel,
+    heads: AttentionHeads,
+    projected: ProjectedRows<'_>,
+    workspace: &mut AttentionBuffers,
     out: &mut [E],
 ) {
     let tokens = projected.rows.len() / projected.stride;
@@ -54,7 +54,7 @@ pub(super) fn attend<E: Element>(
     workspace.scores.set_length(keys * MOST_TILE_ROWS);
     assert!(heads.size.is_multiple_of(PADDING) && heads.size * heads.count <= projected.stride / 3);
     assert_eq!(out.len(), tokens * projected.stride / 3, "one output row a token");
-    level.run(Attend {
+    level.run_kernel(AttentionKernel {
         heads,
         projected,
         tokens,
@@ -63,21 +63,21 @@ pub(super) fn attend<E: Element>(
     });
 }
 
-struct Attend<'a, E> {
-    heads: Heads,
-    projected: Projected<'a>,
+struct AttentionKernel<'a, E> {
+    heads: AttentionHeads,
+    projected: ProjectedRows<'a>,
     tokens: usize,
-    workspace: &'a mut Workspace,
+    workspace: &'a mut AttentionBuffers,
     out: &'a mut [E],
 }
 
-impl<E: Element> Kernel for Attend<'_, E> {
+impl<E: MatrixElement> SimdKernel for AttentionKernel<'_, E> {
     #[inline(always)]
-    fn run<S: Simd>(mut self, simd: S) {
+    fn run_with<S: Simd>(mut self, simd: S) {
         for head in 0..self.heads.count {
-            self.pack(simd, head);
-            for (first, rows) in tiles(self.tokens, S::TILE_ROWS) {
-                self.score(simd, head, first, rows);
+            self.pack_head(simd, head);
+            for (first, rows) in split_into_tiles(self.tokens, S::TILE_ROWS) {
+                self.compute_scores(simd, head, first, rows);
                 let mut shares = [0.0; MOST_TILE_ROWS];
                 let width = self.padded_tokens();
                 for (scores, share) in self
@@ -89,13 +89,13 @@ impl<E: Element> Kernel for Attend<'_, E> {
                 {
                     *share = 1.0 / softmax(simd, scores, self.tokens);
                 }
-                self.mix(simd, head, first, rows, &shares);
+                self.mix_values(simd, head, first, rows, &shares);
             }
         }
     }
 }
 
-impl<E: Element> Attend<'_, E> {
+impl<E: MatrixElement> AttentionKernel<'_, E> {
     #[inline(always)]
     fn padded_tokens(&self) -> usize {
         self.tokens.next_multiple_of(PADDING)
@@ -103,7 +103,7 @@ impl<E: Element> Attend<'_, E> {
 
     /// Keys into panels of columns (transposed), values into panels of rows.
     #[inline(always)]
-    fn pack<S: Simd>(&mut self, _simd: S, head: usize) {
+    fn pack_head<S: Simd>(&mut self, _simd: S, head: usize) {
         let (columns, size, part) = (2 * S::LANES, self.heads.size, self.projected.stride / 3);
         for (token, row) in self.projected.rows.chunks_exact(self.projected.stride).enumerate() {
             let key = &row[part + head * size..][..size];
@@ -121,9 +121,9 @@ impl<E: Element> Attend<'_, E> {
 
     /// The scores of `rows` queries with every key.
     #[inline(always)]
-    fn score<S: Simd>(&mut self, simd: S, head: usize, first: usize, rows: usize) {
+    fn compute_scores<S: Simd>(&mut self, simd: S, head: usize, first: usize, rows: usize) {
         let (columns, size, width) = (2 * S::LANES, self.heads.size, self.padded_tokens());
-        let mut tile = Tile::new();
+        let mut tile = RegisterTile::new();
         let queries = &self.projected.rows[first * self.projected.stride + head * size..];
         for (index, panel) in self
             .workspace
@@ -135,7 +135,7 @@ impl<E: Element> Attend<'_, E> {
             // SAFETY: the text has `first + rows` rows of queries; a panel holds `size * columns` floats.
             unsafe {
                 let a = (queries.as_ptr(), self.projected.stride);
-                tile_into(simd, a, panel.as_ptr(), size, (tile.as_mut_ptr(), true), rows);
+                multiply_tile(simd, a, panel.as_ptr(), size, (tile.as_mut_ptr(), true), rows);
             }
             for (scores, values) in self
                 .workspace
@@ -151,20 +151,20 @@ impl<E: Element> Attend<'_, E> {
 
     /// The values, mixed by the scores of `rows` queries and scaled by `shares`.
     #[inline(always)]
-    fn mix<S: Simd>(&mut self, simd: S, head: usize, first: usize, rows: usize, shares: &[f32; MOST_TILE_ROWS]) {
+    fn mix_values<S: Simd>(&mut self, simd: S, head: usize, first: usize, rows: usize, shares: &[f32; MOST_TILE_ROWS]) {
         let (columns, size, part) = (2 * S::LANES, self.heads.size, self.projected.stride / 3);
-        let mut tile = Tile::new();
+        let mut tile = RegisterTile::new();
         for (index, panel) in self.workspace.values.chunks_exact(columns * self.tokens).enumerate() {
             // SAFETY: `scores` has `rows` rows of at least `tokens` floats; a panel has a row for each token; `out`
             // has a row of `part` elements for each token, and the head's columns lie inside it.
             unsafe {
                 let a = (self.workspace.scores.as_ptr(), self.padded_tokens());
-                tile_into(simd, a, panel.as_ptr(), self.tokens, (tile.as_mut_ptr(), true), rows);
+                multiply_tile(simd, a, panel.as_ptr(), self.tokens, (tile.as_mut_ptr(), true), rows);
                 for (row, (values, share)) in tile.rows().iter().zip(shares).take(rows).enumerate() {
                     for half in [0, S::LANES] {
-                        let value = simd.mul(simd.load(values.as_ptr().add(half)), simd.splat(*share));
+                        let value = simd.mul(simd.load_floats(values.as_ptr().add(half)), simd.splat(*share));
                         let at = (first + row) * part + head * size + index * columns + half;
-                        E::store(simd, self.out.as_mut_ptr().add(at), value);
+                        E::store_elements(simd, self.out.as_mut_ptr().add(at), value);
                     }
                 }
             }
@@ -179,19 +179,19 @@ fn softmax<S: Simd>(simd: S, scores: &mut [f32], tokens: usize) -> f32 {
     let mut most = simd.splat(f32::NEG_INFINITY);
     for part in scores.chunks_exact(S::LANES) {
         // SAFETY: a chunk has `LANES` values.
-        most = simd.max(most, unsafe { simd.load(part.as_ptr()) });
+        most = simd.max(most, unsafe { simd.load_floats(part.as_ptr()) });
     }
-    let most = simd.splat(simd.greatest(most));
+    let most = simd.splat(simd.max_lane(most));
     let mut sum = simd.splat(0.0);
     for part in scores.chunks_exact_mut(S::LANES) {
         // SAFETY: a chunk has `LANES` values.
         unsafe {
-            let power = exp2(simd, simd.sub(simd.load(part.as_ptr()), most));
-            simd.store(part.as_mut_ptr(), power);
+            let power = exp2(simd, simd.sub(simd.load_floats(part.as_ptr()), most));
+            simd.store_floats(part.as_mut_ptr(), power);
             sum = simd.add(sum, power);
         }
     }
-    simd.sum(sum)
+    simd.sum_lanes(sum)
 }
 
 #[cfg(test)]
@@ -200,7 +200,7 @@ mod tests {
     use crate::testing::{Noise, assert_close};
 
     /// Softmax of scaled products, written as in the textbook.
-    fn reference(heads: Heads, rows: &[f32], tokens: usize) -> Vec<f32> {
+    fn reference(heads: AttentionHeads, rows: &[f32], tokens: usize) -> Vec<f32> {
         let part = heads.count * heads.size;
         let at = |token: usize, which: usize, head: usize| {
             &rows[token * 3 * part + which * part + head * heads.size..][..heads.size]
@@ -231,17 +231,17 @@ mod tests {
     #[test]
     fn every_level_attends_as_the_textbook_does() {
         for (tokens, count, size) in [(1, 2, 32), (13, 3, 32), (32, 1, 64), (45, 2, 64)] {
-            let heads = Heads { count, size };
+            let heads = AttentionHeads { count, size };
             let rows = Noise::new(tokens as u64).take(tokens * 3 * count * size);
             let expected = reference(heads, &rows, tokens);
-            for level in Level::available() {
+            for level in SimdLevel::available_levels() {
                 let mut out = vec![0.0_f32; tokens * count * size];
-                let projected = Projected {
+                let projected = ProjectedRows {
                     rows: &rows,
                     stride: 3 * count * size,
                 };
-                let mut workspace = Workspace::default();
-                attend(level, heads, projected, &mut workspace, &mut out);
+                let mut workspace = AttentionBuffers::default();
+                compute_attention(level, heads, projected, &mut workspace, &mut out);
                 assert_close(&out, &expected, 2e-5, &format!("{level:?}, {tokens} tokens"));
             }
         }

@@ -8,12 +8,12 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::attention::Heads;
-use super::error::{ModelError, read};
+use super::attention::AttentionHeads;
+use super::error::{ModelError, read_file};
 
 /// How the token vectors of a text become one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pooling {
+pub enum PoolingMode {
     /// Their mean, `[CLS]` and `[SEP]` included.
     Mean,
     /// The first one.
@@ -22,18 +22,18 @@ pub enum Pooling {
 
 /// The sizes and rules of a model.
 #[derive(Clone, Debug)]
-pub(super) struct Architecture {
+pub(super) struct ModelArchitecture {
     /// Where config, tokenizer and weights of the transformer lie.
     pub folder: PathBuf,
     pub hidden: usize,
     pub intermediate: usize,
     pub layers: usize,
-    pub heads: Heads,
+    pub heads: AttentionHeads,
     pub vocabulary: usize,
     pub positions: usize,
     pub token_types: usize,
     pub epsilon: f32,
-    pub pooling: Pooling,
+    pub pooling: PoolingMode,
     /// Most tokens of a text, `[CLS]` and `[SEP]` included.
     pub max_length: usize,
     /// Texts are lower-cased before they are tokenized.
@@ -41,19 +41,19 @@ pub(super) struct Architecture {
 }
 
 /// Reads and checks the description of the model in `directory`.
-pub(super) fn describe(directory: &Path) -> Result<Architecture, ModelError> {
-    let modules = Modules::read(directory)?;
+pub(super) fn read_architecture(directory: &Path) -> Result<ModelArchitecture, ModelError> {
+    let modules = ModulePaths::read_modules(directory)?;
     let folder = directory.join(&modules.transformer);
     let path = folder.join("config.json");
-    let config: Bert = parse(&path)?;
-    config.check(&path)?;
+    let config: BertConfig = read_json(&path)?;
+    config.check_supported(&path)?;
     let pooling = read_pooling(
         &directory.join(&modules.pooling).join("config.json"),
         config.hidden_size,
     )?;
-    let sentence: Sentence = match folder.join("sentence_bert_config.json") {
-        path if path.exists() => parse(&path)?,
-        _ => Sentence::default(),
+    let sentence: SentenceBertConfig = match folder.join("sentence_bert_config.json") {
+        path if path.exists() => read_json(&path)?,
+        _ => SentenceBertConfig::default(),
     };
     let max_length = sentence.max_seq_length.unwrap_or(config.max_position_embeddings);
     if max_length < 3 || max_length > config.max_position_embeddings {
@@ -63,11 +63,11 @@ pub(super) fn describe(directory: &Path) -> Result<Architecture, ModelError> {
             max_length,
         ));
     }
-    Ok(Architecture {
+    Ok(ModelArchitecture {
         hidden: config.hidden_size,
         intermediate: config.intermediate_size,
         layers: config.num_hidden_layers,
-        heads: Heads {
+        heads: AttentionHeads {
             count: config.num_attention_heads,
             size: config.hidden_size / config.num_attention_heads,
         },
@@ -82,13 +82,13 @@ pub(super) fn describe(directory: &Path) -> Result<Architecture, ModelError> {
     })
 }
 
-fn parse<T: DeserializeOwned>(path: &Path) -> Result<T, ModelError> {
-    serde_json::from_slice(&read(path)?).map_err(|error| ModelError::malformed(path, error))
+fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, ModelError> {
+    serde_json::from_slice(&read_file(path)?).map_err(|error| ModelError::malformed(path, error))
 }
 
 /// `config.json`, as far as the forward pass depends on it; the rest are training settings.
 #[derive(Deserialize)]
-struct Bert {
+struct BertConfig {
     model_type: String,
     hidden_act: String,
     hidden_size: usize,
@@ -105,8 +105,8 @@ struct Bert {
     quantization_config: Option<Value>,
 }
 
-impl Bert {
-    fn check(&self, path: &Path) -> Result<(), ModelError> {
+impl BertConfig {
+    fn check_supported(&self, path: &Path) -> Result<(), ModelError> {
         let refuse = |setting, value: &dyn ToString| Err(ModelError::unsupported(path, setting, value.to_string()));
         if self.model_type != "bert" {
             return refuse("model_type", &self.model_type);
@@ -145,29 +145,29 @@ impl Bert {
 
 /// `sentence_bert_config.json`.
 #[derive(Default, Deserialize)]
-struct Sentence {
+struct SentenceBertConfig {
     max_seq_length: Option<usize>,
     #[serde(default)]
     do_lower_case: bool,
 }
 
 #[derive(Deserialize)]
-struct Module {
+struct ModuleEntry {
     path: String,
     #[serde(rename = "type")]
     kind: String,
 }
 
 /// `modules.json`: a transformer, a pooling, and as a rule a normalisation.
-struct Modules {
+struct ModulePaths {
     transformer: String,
     pooling: String,
 }
 
-impl Modules {
-    fn read(directory: &Path) -> Result<Self, ModelError> {
+impl ModulePaths {
+    fn read_modules(directory: &Path) -> Result<Self, ModelError> {
         let path = directory.join("modules.json");
-        let modules: Vec<Module> = parse(&path)?;
+        let modules: Vec<ModuleEntry> = read_json(&path)?;
         let kinds: Vec<&str> = modules
             .iter()
             .map(|module| module.kind.rsplit('.').next().unwrap_or_default())
@@ -187,22 +187,22 @@ impl Modules {
 
 fn refuse_other_similarity(directory: &Path) -> Result<(), ModelError> {
     #[derive(Deserialize)]
-    struct Similarity {
+    struct SimilarityConfig {
         similarity_fn_name: Option<String>,
     }
     let path = directory.join("config_sentence_transformers.json");
     if !path.exists() {
         return Ok(());
     }
-    match parse::<Similarity>(&path)?.similarity_fn_name {
+    match read_json::<SimilarityConfig>(&path)?.similarity_fn_name {
         Some(name) if name != "cosine" => Err(ModelError::unsupported(&path, "similarity_fn_name", name)),
         _ => Ok(()),
     }
 }
 
 /// Reads both forms: a flag for each mode, or `pooling_mode` with a name.
-fn read_pooling(path: &Path, hidden: usize) -> Result<Pooling, ModelError> {
-    let config: Map<String, Value> = parse(path)?;
+fn read_pooling(path: &Path, hidden: usize) -> Result<PoolingMode, ModelError> {
+    let config: Map<String, Value> = read_json(path)?;
     if config.get("include_prompt") == Some(&Value::Bool(false)) {
         return Err(ModelError::unsupported(path, "include_prompt", false));
     }
@@ -225,8 +225,8 @@ fn read_pooling(path: &Path, hidden: usize) -> Result<Pooling, ModelError> {
         }
     }
     match modes[..] {
-        ["mean_tokens" | "mean"] => Ok(Pooling::Mean),
-        ["cls_token" | "cls"] => Ok(Pooling::Cls),
+        ["mean_tokens" | "mean"] => Ok(PoolingMode::Mean),
+        ["cls_token" | "cls"] => Ok(PoolingMode::Cls),
         _ => Err(ModelError::unsupported(path, "pooling_mode", modes.join(" + "))),
     }
 }

@@ -53,7 +53,7 @@ impl ModelError {
     }
 }
 
-pub(super) fn read(path: &Path) -> Result<Vec<u8>, ModelError> {
+pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, ModelError> {
     std::fs::read(path).map_err(|source| ModelError::Unreadable {
         path: path.to_owned(),
         source,

@@ -26,16 +26,16 @@ mod tokens;
 use std::ops::Range;
 use std::path::Path;
 
-pub use config::Pooling;
+pub use config::PoolingMode;
 pub use error::ModelError;
 
 use activation::make_unit;
-use config::Architecture;
-use encoder::{Encoder, Scratch};
-use matrix::Element;
-use simd::{Bf16, Half, Level};
-use tensors::Tensors;
-use tokens::{Tokenized, Tokens};
+use config::ModelArchitecture;
+use encoder::{BertEncoder, ScratchBuffers};
+use matrix::MatrixElement;
+use simd::{Bf16, HalfFloat, SimdLevel};
+use tensors::TensorFile;
+use tokens::{ModelTokenizer, TokenizedText};
 
 /// Tokens that are run through the model together. More would only push intermediate results out of the second-level
 /// cache; fewer would read the weights more often than they are worth.
@@ -46,7 +46,7 @@ const SPECIAL_TOKENS: usize = 2;
 
 /// The arithmetic of the matrix products; everything else is single precision.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Precision {
+pub enum NumericPrecision {
     /// Half precision where the CPU multiplies it itself, else brain floats where it does so with those, else single
     /// precision.
     ///
@@ -64,7 +64,7 @@ pub enum Precision {
 
 /// What is embedded: models may want different prefixes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
+pub enum InputRole {
     /// A question.
     Query,
     /// A piece of a document.
@@ -77,7 +77,7 @@ pub struct LocalOptions {
     /// The name in the fingerprint; the directory's name if empty.
     pub name: String,
     /// Arithmetic of the matrix products.
-    pub precision: Precision,
+    pub precision: NumericPrecision,
     /// Most threads one call uses; 0 means as many as there are cores.
     pub threads: usize,
     /// Put before every question (`"query: "` for E5 models).
@@ -96,7 +96,7 @@ pub struct LocalFingerprint {
     /// Length of a vector.
     pub dimensions: usize,
     /// How token vectors become one.
-    pub pooling: Pooling,
+    pub pooling: PoolingMode,
     /// Put before every question.
     pub query_prefix: String,
     /// Put before every passage.
@@ -127,47 +127,49 @@ pub struct LocalTokens {
 
 /// A loaded model. Calls from several threads do not wait for each other.
 pub struct LocalModel {
-    tokens: Tokens,
-    weights: Weights,
+    tokens: ModelTokenizer,
+    weights: EncoderWeights,
     threads: usize,
     fingerprint: LocalFingerprint,
 }
 
-enum Weights {
-    F32(Encoder<f32>),
-    Bf16(Encoder<Bf16>),
-    F16(Encoder<Half>),
+enum EncoderWeights {
+    F32(BertEncoder<f32>),
+    Bf16(BertEncoder<Bf16>),
+    F16(BertEncoder<HalfFloat>),
 }
 
 impl LocalModel {
     /// Reads the model in `directory` and packs its weights for this CPU.
     pub fn load(directory: &Path, options: LocalOptions) -> Result<Self, ModelError> {
         let level = match options.precision {
-            Precision::F16 => Level::best(Level::has_f16),
-            Precision::Bf16 => Level::best(Level::has_bf16),
-            Precision::Auto | Precision::F32 => Level::best(|_| true),
+            NumericPrecision::F16 => SimdLevel::best_level(SimdLevel::has_f16),
+            NumericPrecision::Bf16 => SimdLevel::best_level(SimdLevel::has_bf16),
+            NumericPrecision::Auto | NumericPrecision::F32 => SimdLevel::best_level(|_| true),
         };
         Self::load_at(directory, options, level)
     }
 
-    fn load_at(directory: &Path, options: LocalOptions, level: Level) -> Result<Self, ModelError> {
-        let shape = config::describe(directory)?;
-        let tokens = Tokens::load(&shape)?;
-        let mut tensors = Tensors::open(&shape.folder.join("model.safetensors"))?;
+    fn load_at(directory: &Path, options: LocalOptions, level: SimdLevel) -> Result<Self, ModelError> {
+        let shape = config::read_architecture(directory)?;
+        let tokens = ModelTokenizer::load_tokenizer(&shape)?;
+        let mut tensors = TensorFile::open_file(&shape.folder.join("model.safetensors"))?;
         let precision = match options.precision {
-            Precision::Auto if level.has_f16() => Precision::F16,
-            Precision::Auto if level.has_bf16() => Precision::Bf16,
-            Precision::Auto => Precision::F32,
+            NumericPrecision::Auto if level.has_f16() => NumericPrecision::F16,
+            NumericPrecision::Auto if level.has_bf16() => NumericPrecision::Bf16,
+            NumericPrecision::Auto => NumericPrecision::F32,
             chosen => chosen,
         };
         let weights = match precision {
-            Precision::Auto | Precision::F32 => Weights::F32(Encoder::load(&mut tensors, &shape, level)?),
-            Precision::Bf16 => Weights::Bf16(Encoder::load(&mut tensors, &shape, level)?),
-            Precision::F16 => Weights::F16(Encoder::load(&mut tensors, &shape, level)?),
+            NumericPrecision::Auto | NumericPrecision::F32 => {
+                EncoderWeights::F32(BertEncoder::load_weights(&mut tensors, &shape, level)?)
+            }
+            NumericPrecision::Bf16 => EncoderWeights::Bf16(BertEncoder::load_weights(&mut tensors, &shape, level)?),
+            NumericPrecision::F16 => EncoderWeights::F16(BertEncoder::load_weights(&mut tensors, &shape, level)?),
         };
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let threads = if options.threads == 0 { cores() } else { options.threads };
-        let fingerprint = fingerprint(directory, &shape, &tensors, options)?;
+        let fingerprint = build_fingerprint(directory, &shape, &tensors, options)?;
         Ok(Self {
             tokens,
             weights,
@@ -182,11 +184,11 @@ impl LocalModel {
     }
 
     /// The arithmetic that was chosen, never `Auto`.
-    pub fn precision(&self) -> Precision {
+    pub fn precision(&self) -> NumericPrecision {
         match self.weights {
-            Weights::F32(_) => Precision::F32,
-            Weights::Bf16(_) => Precision::Bf16,
-            Weights::F16(_) => Precision::F16,
+            EncoderWeights::F32(_) => NumericPrecision::F32,
+            EncoderWeights::Bf16(_) => NumericPrecision::Bf16,
+            EncoderWeights::F16(_) => NumericPrecision::F16,
         }
     }
 
@@ -195,20 +197,25 @@ impl LocalModel {
     ///
     /// # Errors
     /// Only if the tokenizer refuses a text.
-    pub fn embed(&self, texts: &[&str], side: Side, want_tokens: bool) -> Result<Vec<LocalEmbedding>, ModelError> {
+    pub fn embed_texts(
+        &self,
+        texts: &[&str],
+        side: InputRole,
+        want_tokens: bool,
+    ) -> Result<Vec<LocalEmbedding>, ModelError> {
         let prefix = match side {
-            Side::Query => &self.fingerprint.query_prefix,
-            Side::Passage => &self.fingerprint.passage_prefix,
+            InputRole::Query => &self.fingerprint.query_prefix,
+            InputRole::Passage => &self.fingerprint.passage_prefix,
         };
-        let encode = |text: &&str, (): &mut ()| self.tokens.encode(prefix, text);
-        let tokenized: Vec<Tokenized> = parallel::map(self.threads, texts, || (), encode)
+        let encode = |text: &&str, (): &mut ()| self.tokens.encode_text(prefix, text);
+        let tokenized: Vec<TokenizedText> = parallel::map_parallel(self.threads, texts, || (), encode)
             .into_iter()
             .collect::<Result<_, _>>()?;
-        let runs = parallel::runs(tokenized.iter().map(|text| text.ids.len()), TOKENS_A_PASS);
+        let runs = parallel::split_into_runs(tokenized.iter().map(|text| text.ids.len()), TOKENS_A_PASS);
         Ok(match &self.weights {
-            Weights::F32(encoder) => self.pass(encoder, &tokenized, &runs, want_tokens),
-            Weights::Bf16(encoder) => self.pass(encoder, &tokenized, &runs, want_tokens),
-            Weights::F16(encoder) => self.pass(encoder, &tokenized, &runs, want_tokens),
+            EncoderWeights::F32(encoder) => self.run_passes(encoder, &tokenized, &runs, want_tokens),
+            EncoderWeights::Bf16(encoder) => self.run_passes(encoder, &tokenized, &runs, want_tokens),
+            EncoderWeights::F16(encoder) => self.run_passes(encoder, &tokenized, &runs, want_tokens),
         })
     }
 
@@ -217,52 +224,52 @@ impl LocalModel {
     /// # Errors
     /// Only if the tokenizer refuses the word.
     pub fn word_pieces(&self, word: &str) -> Result<Vec<u32>, ModelError> {
-        self.tokens.ids_of(word)
+        self.tokens.piece_ids(word)
     }
 
     /// Wordpieces of a passage that are read, beside its prefix and the two that stand around every text.
     pub fn text_tokens(&self) -> usize {
         let prefix = self
             .tokens
-            .ids_of(&self.fingerprint.passage_prefix)
+            .piece_ids(&self.fingerprint.passage_prefix)
             .map_or(0, |ids| ids.len());
         self.fingerprint.max_length.saturating_sub(SPECIAL_TOKENS + prefix)
     }
 
     /// A wordpiece as text (`##ing`), empty for an id the model does not know.
-    pub fn piece(&self, id: u32) -> &str {
-        self.tokens.piece(id)
+    pub fn piece_text(&self, id: u32) -> &str {
+        self.tokens.piece_text(id)
     }
 
-    fn pass<E: Element>(
+    fn run_passes<E: MatrixElement>(
         &self,
-        encoder: &Encoder<E>,
-        texts: &[Tokenized],
+        encoder: &BertEncoder<E>,
+        texts: &[TokenizedText],
         runs: &[Range<usize>],
         want_tokens: bool,
     ) -> Vec<LocalEmbedding> {
-        let work = |run: &Range<usize>, scratch: &mut Scratch<E>| {
+        let work = |run: &Range<usize>, scratch: &mut ScratchBuffers<E>| {
             let texts = &texts[run.clone()];
             let ids: Vec<&[u32]> = texts.iter().map(|text| &text.ids[..]).collect();
             let mut states = encoder.forward(&ids, scratch);
             let mut embeddings = Vec::with_capacity(texts.len());
             for text in texts {
                 let (own, rest) = states.split_at(text.ids.len() * self.fingerprint.dimensions);
-                embeddings.push(self.finish(text, own, want_tokens));
+                embeddings.push(self.build_embedding(text, own, want_tokens));
                 states = rest;
             }
             embeddings
         };
-        parallel::map(self.threads, runs, Scratch::default, work)
+        parallel::map_parallel(self.threads, runs, ScratchBuffers::default, work)
             .into_iter()
             .flatten()
             .collect()
     }
 
-    fn finish(&self, text: &Tokenized, states: &[f32], want_tokens: bool) -> LocalEmbedding {
+    fn build_embedding(&self, text: &TokenizedText, states: &[f32], want_tokens: bool) -> LocalEmbedding {
         let size = self.fingerprint.dimensions;
         let mut vector = states[..size].to_vec();
-        if self.fingerprint.pooling == Pooling::Mean {
+        if self.fingerprint.pooling == PoolingMode::Mean {
             for row in states[size..].chunks_exact(size) {
                 vector.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
             }
@@ -296,15 +303,15 @@ impl std::fmt::Debug for LocalModel {
     }
 }
 
-fn fingerprint(
+fn build_fingerprint(
     directory: &Path,
-    shape: &Architecture,
-    tensors: &Tensors,
+    shape: &ModelArchitecture,
+    tensors: &TensorFile,
     options: LocalOptions,
 ) -> Result<LocalFingerprint, ModelError> {
     let mut hasher = blake3::Hasher::new();
     hasher.update(tensors.digest().as_bytes());
-    hasher.update(&error::read(&shape.folder.join("tokenizer.json"))?);
+    hasher.update(&error::read_file(&shape.folder.join("tokenizer.json"))?);
     let folder_name = || directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
     Ok(LocalFingerprint {
         model: if options.name.is_empty() {

@@ -4,27 +4,27 @@
 //! knows about odd sizes.
 
 use super::activation::gelu;
-use super::aligned::Aligned;
-use super::simd::{Bf16, Half, Kernel, Level, MOST_TILE_ROWS, PADDING, Simd};
+use super::aligned::AlignedBuffer;
+use super::simd::{Bf16, HalfFloat, MOST_TILE_ROWS, PADDING, Simd, SimdKernel, SimdLevel};
 
 /// `size` rounded up to whole pairs of vectors.
-pub(super) fn padded(size: usize) -> usize {
+pub(super) fn padded_size(size: usize) -> usize {
     size.next_multiple_of(PADDING)
 }
 
 /// What the inputs of a matrix product are made of.
-pub(super) trait Element: Copy + Default + Send + Sync + std::fmt::Debug + 'static {
+pub(super) trait MatrixElement: Copy + Default + Send + Sync + std::fmt::Debug + 'static {
     /// How many consecutive inputs one multiplication takes.
     const DEPTH: usize;
 
     /// The nearest element.
-    fn nearest(value: f32) -> Self;
+    fn from_f32(value: f32) -> Self;
 
     /// Writes a vector, rounded to elements.
     ///
     /// # Safety
     /// `to` is writable for `S::LANES` elements.
-    unsafe fn store<S: Simd>(simd: S, to: *mut Self, values: S::Floats);
+    unsafe fn store_elements<S: Simd>(simd: S, to: *mut Self, values: S::FloatVector);
 
     /// Multiplies `R` rows of `a` with a panel of two vectors of columns. The result is added to `out`, or replaces it
     /// if `fresh`.
@@ -47,14 +47,14 @@ pub(super) trait Element: Copy + Default + Send + Sync + std::fmt::Debug + 'stat
 /// # Safety
 /// `out` has `R` rows of `PADDING` floats.
 #[inline(always)]
-unsafe fn start<S: Simd, const R: usize>(simd: S, out: *const f32, fresh: bool) -> [[S::Floats; 2]; R] {
+unsafe fn load_sums<S: Simd, const R: usize>(simd: S, out: *const f32, fresh: bool) -> [[S::FloatVector; 2]; R] {
     let mut sums = [[simd.splat(0.0); 2]; R];
     if !fresh {
         for (row, sum) in sums.iter_mut().enumerate() {
             // SAFETY: `row < R`, and two vectors fit into `PADDING`.
             *sum = unsafe {
                 let from = out.add(row * PADDING);
-                [simd.load(from), simd.load(from.add(S::LANES))]
+                [simd.load_floats(from), simd.load_floats(from.add(S::LANES))]
             };
         }
     }
@@ -66,28 +66,28 @@ unsafe fn start<S: Simd, const R: usize>(simd: S, out: *const f32, fresh: bool) 
 /// # Safety
 /// `out` has `R` rows of `PADDING` floats.
 #[inline(always)]
-unsafe fn end<S: Simd, const R: usize>(simd: S, out: *mut f32, sums: [[S::Floats; 2]; R]) {
+unsafe fn store_sums<S: Simd, const R: usize>(simd: S, out: *mut f32, sums: [[S::FloatVector; 2]; R]) {
     for (row, [left, right]) in sums.into_iter().enumerate() {
         // SAFETY: `row < R`, and two vectors fit into `PADDING`.
         unsafe {
             let to = out.add(row * PADDING);
-            simd.store(to, left);
-            simd.store(to.add(S::LANES), right);
+            simd.store_floats(to, left);
+            simd.store_floats(to.add(S::LANES), right);
         }
     }
 }
 
-impl Element for f32 {
+impl MatrixElement for f32 {
     const DEPTH: usize = 1;
 
-    fn nearest(value: f32) -> Self {
+    fn from_f32(value: f32) -> Self {
         value
     }
 
     #[inline(always)]
-    unsafe fn store<S: Simd>(simd: S, to: *mut f32, values: S::Floats) {
+    unsafe fn store_elements<S: Simd>(simd: S, to: *mut f32, values: S::FloatVector) {
         // SAFETY: as the caller promises.
-        unsafe { simd.store(to, values) }
+        unsafe { simd.store_floats(to, values) }
     }
 
     #[inline(always)]
@@ -100,12 +100,12 @@ impl Element for f32 {
         fresh: bool,
     ) {
         // SAFETY: as the caller promises.
-        let mut sums = unsafe { start::<S, R>(simd, out, fresh) };
+        let mut sums = unsafe { load_sums::<S, R>(simd, out, fresh) };
         for step in 0..depth {
             // SAFETY: `step < depth` and `row < R`: inside what the caller promises.
             unsafe {
-                let left = simd.load(panel.add(step * 2 * S::LANES));
-                let right = simd.load(panel.add(step * 2 * S::LANES + S::LANES));
+                let left = simd.load_floats(panel.add(step * 2 * S::LANES));
+                let right = simd.load_floats(panel.add(step * 2 * S::LANES + S::LANES));
                 for (row, sum) in sums.iter_mut().enumerate() {
                     let value = simd.splat(*a.add(row * stride + step));
                     sum[0] = simd.mul_add(value, left, sum[0]);
@@ -114,19 +114,19 @@ impl Element for f32 {
             }
         }
         // SAFETY: as the caller promises.
-        unsafe { end::<S, R>(simd, out, sums) }
+        unsafe { store_sums::<S, R>(simd, out, sums) }
     }
 }
 
-impl Element for Bf16 {
+impl MatrixElement for Bf16 {
     const DEPTH: usize = 2;
 
-    fn nearest(value: f32) -> Self {
-        Self::nearest(value)
+    fn from_f32(value: f32) -> Self {
+        Self::round_f32(value)
     }
 
     #[inline(always)]
-    unsafe fn store<S: Simd>(simd: S, to: *mut Bf16, values: S::Floats) {
+    unsafe fn store_elements<S: Simd>(simd: S, to: *mut Bf16, values: S::FloatVector) {
         // SAFETY: as the caller promises.
         unsafe { simd.store_bf16(to, values) }
     }
@@ -141,7 +141,7 @@ impl Element for Bf16 {
         fresh: bool,
     ) {
         // SAFETY: as the caller promises.
-        let mut sums = unsafe { start::<S, R>(simd, out, fresh) };
+        let mut sums = unsafe { load_sums::<S, R>(simd, out, fresh) };
         for step in (0..depth).step_by(2) {
             // SAFETY: `step + 1 < depth` as `depth` is even, and `row < R`: inside what the caller promises.
             unsafe {
@@ -155,19 +155,19 @@ impl Element for Bf16 {
             }
         }
         // SAFETY: as the caller promises.
-        unsafe { end::<S, R>(simd, out, sums) }
+        unsafe { store_sums::<S, R>(simd, out, sums) }
     }
 }
 
-impl Element for Half {
+impl MatrixElement for HalfFloat {
     const DEPTH: usize = 2;
 
-    fn nearest(value: f32) -> Self {
-        Self::nearest(value)
+    fn from_f32(value: f32) -> Self {
+        Self::round_f32(value)
     }
 
     #[inline(always)]
-    unsafe fn store<S: Simd>(simd: S, to: *mut Half, values: S::Floats) {
+    unsafe fn store_elements<S: Simd>(simd: S, to: *mut HalfFloat, values: S::FloatVector) {
         // SAFETY: as the caller promises.
         unsafe { simd.store_half(to, values) }
     }
@@ -175,21 +175,21 @@ impl Element for Half {
     #[inline(always)]
     unsafe fn tile<S: Simd, const R: usize>(
         simd: S,
-        (a, stride): (*const Half, usize),
-        panel: *const Half,
+        (a, stride): (*const HalfFloat, usize),
+        panel: *const HalfFloat,
         depth: usize,
         out: *mut f32,
         fresh: bool,
     ) {
         // SAFETY: as the caller promises; vectors of `S` are no longer than half of `PADDING`.
         unsafe {
-            let mut sums = start::<S, R>(simd, out, fresh);
+            let mut sums = load_sums::<S, R>(simd, out, fresh);
             for first in (0..depth).step_by(HALF_RUN) {
                 let steps = HALF_RUN.min(depth - first) / 2;
                 let (a, panel) = (a.add(first), panel.add(first * 2 * S::LANES));
                 simd.add_half_products::<R>((a, stride), panel, steps, &mut sums);
             }
-            end::<S, R>(simd, out, sums);
+            store_sums::<S, R>(simd, out, sums);
         }
     }
 }
@@ -198,12 +198,12 @@ impl Element for Half {
 /// are widened. Longer runs are faster and less exact: at 128 the error is that of brain floats.
 const HALF_RUN: usize = 128;
 
-/// [`Element::tile`] for a number of rows that is not a constant.
+/// [`MatrixElement::tile`] for a number of rows that is not a constant.
 ///
 /// # Safety
-/// As [`Element::tile`] for `rows` rows, and `rows <= S::TILE_ROWS`.
+/// As [`MatrixElement::tile`] for `rows` rows, and `rows <= S::TILE_ROWS`.
 #[inline(always)]
-pub(super) unsafe fn tile_into<S: Simd, E: Element>(
+pub(super) unsafe fn multiply_tile<S: Simd, E: MatrixElement>(
     simd: S,
     a: (*const E, usize),
     panel: *const E,
@@ -227,9 +227,9 @@ pub(super) unsafe fn tile_into<S: Simd, E: Element>(
 
 /// A register tile in memory.
 #[repr(align(64))]
-pub(super) struct Tile([[f32; PADDING]; MOST_TILE_ROWS]);
+pub(super) struct RegisterTile([[f32; PADDING]; MOST_TILE_ROWS]);
 
-impl Tile {
+impl RegisterTile {
     /// All zeros.
     pub fn new() -> Self {
         Self([[0.0; PADDING]; MOST_TILE_ROWS])
@@ -240,7 +240,7 @@ impl Tile {
         &self.0
     }
 
-    /// Where it begins, to be written by [`tile_into`].
+    /// Where it begins, to be written by [`multiply_tile`].
     pub fn as_mut_ptr(&mut self) -> *mut f32 {
         self.0.as_mut_ptr().cast()
     }
@@ -251,30 +251,30 @@ const BLOCK: usize = 16 << 10;
 
 /// Cuts `rows` into tiles of nearly equal height, none above `most`: `(first row, rows)`.
 #[inline(always)]
-pub(super) fn tiles(rows: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
+pub(super) fn split_into_tiles(rows: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
     let count = rows.div_ceil(most).max(1);
     (0..count).map(move |tile| (tile * rows / count, (tile + 1) * rows / count - tile * rows / count))
 }
 
 /// A linear layer, packed for one level: panels of two vectors of outputs, each with all inputs.
-pub(super) struct Linear<E> {
-    panels: Aligned<E>,
+pub(super) struct LinearLayer<E> {
+    panels: AlignedBuffer<E>,
     bias: Vec<f32>,
     inputs: usize,
     outputs: usize,
 }
 
-impl<E: Element> Linear<E> {
+impl<E: MatrixElement> LinearLayer<E> {
     /// Packs `weight` (a row of `inputs` values for each output) and `bias`; `panel_columns` is the level's.
-    pub fn pack(weight: &[f32], bias: &[f32], inputs: usize, panel_columns: usize) -> Self {
+    pub fn pack_weights(weight: &[f32], bias: &[f32], inputs: usize, panel_columns: usize) -> Self {
         let outputs = bias.len();
-        let (depth, width) = (padded(inputs), padded(outputs));
-        let mut panels = Aligned::<E>::new(depth * width);
+        let (depth, width) = (padded_size(inputs), padded_size(outputs));
+        let mut panels = AlignedBuffer::<E>::new(depth * width);
         for (output, row) in weight.chunks_exact(inputs).enumerate() {
             let panel = &mut panels[output / panel_columns * panel_columns * depth..];
             for (input, &value) in row.iter().enumerate() {
                 let group = input / E::DEPTH * panel_columns + output % panel_columns;
-                panel[group * E::DEPTH + input % E::DEPTH] = E::nearest(value);
+                panel[group * E::DEPTH + input % E::DEPTH] = E::from_f32(value);
             }
         }
         let mut padded_bias = bias.to_vec();
@@ -288,15 +288,15 @@ impl<E: Element> Linear<E> {
     }
 
     /// Outputs with their padding: the row stride of what comes out.
-    pub fn width(&self) -> usize {
+    pub fn padded_outputs(&self) -> usize {
         self.outputs
     }
 
     /// Multiplies `rows` rows of `input` and hands the result to `finish`.
-    pub fn apply(&self, level: Level, input: &[E], rows: usize, finish: Finish<'_, E>) {
+    pub fn multiply_rows(&self, level: SimdLevel, input: &[E], rows: usize, finish: ProductOutput<'_, E>) {
         assert!(input.len() >= rows * self.inputs, "input is shorter than its rows");
         assert!(finish.len() >= rows * self.outputs, "output is shorter than its rows");
-        level.run(Multiply {
+        level.run_kernel(MultiplyKernel {
             linear: self,
             input,
             rows,
@@ -306,7 +306,7 @@ impl<E: Element> Linear<E> {
 }
 
 /// What becomes of a product plus bias.
-pub(super) enum Finish<'a, E> {
+pub(super) enum ProductOutput<'a, E> {
     /// It is stored.
     Store(&'a mut [f32]),
     /// It is added to what is there (a residual connection).
@@ -315,7 +315,7 @@ pub(super) enum Finish<'a, E> {
     Gelu(&'a mut [E]),
 }
 
-impl<E: Element> Finish<'_, E> {
+impl<E: MatrixElement> ProductOutput<'_, E> {
     fn len(&self) -> usize {
         match self {
             Self::Store(out) | Self::Add(out) => out.len(),
@@ -326,46 +326,46 @@ impl<E: Element> Finish<'_, E> {
     /// # Safety
     /// The `S::LANES` elements at `at` lie inside the output.
     #[inline(always)]
-    unsafe fn put<S: Simd>(&mut self, simd: S, at: usize, value: S::Floats) {
+    unsafe fn put_vector<S: Simd>(&mut self, simd: S, at: usize, value: S::FloatVector) {
         // SAFETY: as the caller promises.
         unsafe {
             match self {
-                Self::Store(out) => simd.store(out.as_mut_ptr().add(at), value),
+                Self::Store(out) => simd.store_floats(out.as_mut_ptr().add(at), value),
                 Self::Add(out) => {
                     let to = out.as_mut_ptr().add(at);
-                    simd.store(to, simd.add(simd.load(to), value));
+                    simd.store_floats(to, simd.add(simd.load_floats(to), value));
                 }
-                Self::Gelu(out) => E::store(simd, out.as_mut_ptr().add(at), gelu(simd, value)),
+                Self::Gelu(out) => E::store_elements(simd, out.as_mut_ptr().add(at), gelu(simd, value)),
             }
         }
     }
 }
 
-struct Multiply<'a, E> {
-    linear: &'a Linear<E>,
+struct MultiplyKernel<'a, E> {
+    linear: &'a LinearLayer<E>,
     input: &'a [E],
     rows: usize,
-    finish: Finish<'a, E>,
+    finish: ProductOutput<'a, E>,
 }
 
-impl<E: Element> Kernel for Multiply<'_, E> {
+impl<E: MatrixElement> SimdKernel for MultiplyKernel<'_, E> {
     #[inline(always)]
-    fn run<S: Simd>(mut self, simd: S) {
-        let Linear { panels, inputs, .. } = self.linear;
+    fn run_with<S: Simd>(mut self, simd: S) {
+        let LinearLayer { panels, inputs, .. } = self.linear;
         let columns = 2 * S::LANES;
         let block = (BLOCK / (columns * size_of::<E>())).min(*inputs);
-        let mut sums = Aligned::<f32>::new(self.rows * PADDING);
+        let mut sums = AlignedBuffer::<f32>::new(self.rows * PADDING);
         for (index, panel) in panels.chunks_exact(columns * inputs).enumerate() {
             for (part, panel) in panel.chunks(columns * block).enumerate() {
                 let depth = panel.len() / columns;
-                for (first, rows) in tiles(self.rows, S::TILE_ROWS) {
+                for (first, rows) in split_into_tiles(self.rows, S::TILE_ROWS) {
                     let a = &self.input[first * inputs + part * block..];
                     let out = &mut sums[first * PADDING..(first + rows) * PADDING];
                     // SAFETY: `apply` checked that the input holds `self.rows` rows of `inputs` elements, of which
                     // this part are `depth`, like the panel's; `out` is `rows` rows long.
                     unsafe {
                         let out = (out.as_mut_ptr(), part == 0);
-                        tile_into(simd, (a.as_ptr(), *inputs), panel.as_ptr(), depth, out, rows);
+                        multiply_tile(simd, (a.as_ptr(), *inputs), panel.as_ptr(), depth, out, rows);
                     }
                 }
             }
@@ -374,7 +374,7 @@ impl<E: Element> Kernel for Multiply<'_, E> {
     }
 }
 
-impl<E: Element> Multiply<'_, E> {
+impl<E: MatrixElement> MultiplyKernel<'_, E> {
     #[inline(always)]
     fn finish_panel<S: Simd>(&mut self, simd: S, column: usize, sums: &[f32]) {
         for half in [0, S::LANES] {
@@ -382,10 +382,10 @@ impl<E: Element> Multiply<'_, E> {
             // SAFETY: `column + LANES <= outputs`, the length of the bias and of an output row, of which `apply`
             // checked that there are `rows`; a row of `sums` holds two vectors.
             unsafe {
-                let bias = simd.load(self.linear.bias.as_ptr().add(column));
+                let bias = simd.load_floats(self.linear.bias.as_ptr().add(column));
                 for row in 0..self.rows {
-                    let value = simd.add(simd.load(sums.as_ptr().add(row * PADDING + half)), bias);
-                    self.finish.put(simd, row * self.linear.outputs + column, value);
+                    let value = simd.add(simd.load_floats(sums.as_ptr().add(row * PADDING + half)), bias);
+                    self.finish.put_vector(simd, row * self.linear.outputs + column, value);
                 }
             }
         }
@@ -405,7 +405,7 @@ mod tests {
         input.chunks(inputs).flat_map(row).collect()
     }
 
-    fn check<E: Element>(rows: usize, inputs: usize, outputs: usize, tolerance: f32) {
+    fn check<E: MatrixElement>(rows: usize, inputs: usize, outputs: usize, tolerance: f32) {
         let mut noise = Noise::new(rows as u64);
         let (input, weight, bias) = (
             noise.take(rows * inputs),
@@ -413,17 +413,17 @@ mod tests {
             noise.take(outputs),
         );
         let expected = reference(&input, &weight, &bias, inputs);
-        for level in Level::available() {
-            let linear = Linear::<E>::pack(&weight, &bias, inputs, level.panel_columns());
-            let mut elements = vec![E::default(); rows * padded(inputs)];
-            for (to, from) in elements.chunks_mut(padded(inputs)).zip(input.chunks(inputs)) {
-                to.iter_mut().zip(from).for_each(|(to, from)| *to = E::nearest(*from));
+        for level in SimdLevel::available_levels() {
+            let linear = LinearLayer::<E>::pack_weights(&weight, &bias, inputs, level.panel_columns());
+            let mut elements = vec![E::default(); rows * padded_size(inputs)];
+            for (to, from) in elements.chunks_mut(padded_size(inputs)).zip(input.chunks(inputs)) {
+                to.iter_mut().zip(from).for_each(|(to, from)| *to = E::from_f32(*from));
             }
-            let mut out = vec![0.0; rows * linear.width()];
-            linear.apply(level, &elements, rows, Finish::Store(&mut out));
-            linear.apply(level, &elements, rows, Finish::Add(&mut out));
+            let mut out = vec![0.0; rows * linear.padded_outputs()];
+            linear.multiply_rows(level, &elements, rows, ProductOutput::Store(&mut out));
+            linear.multiply_rows(level, &elements, rows, ProductOutput::Add(&mut out));
             let got: Vec<f32> = out
-                .chunks(linear.width())
+                .chunks(linear.padded_outputs())
                 .flat_map(|row| &row[..outputs])
                 .map(|sum| sum / 2.0)
                 .collect();
@@ -440,15 +440,15 @@ mod tests {
     fn every_level_multiplies_as_the_textbook_does() {
         for (rows, inputs, outputs) in [(1, 32, 32), (7, 40, 33), (13, 96, 70), (25, 384, 64), (13, 800, 40)] {
             check::<f32>(rows, inputs, outputs, 2e-4);
-            check::<Half>(rows, inputs, outputs, 0.01 * (inputs as f32).sqrt());
+            check::<HalfFloat>(rows, inputs, outputs, 0.01 * (inputs as f32).sqrt());
             check::<Bf16>(rows, inputs, outputs, 0.02 * (inputs as f32).sqrt());
         }
     }
 
     #[test]
     fn tiles_cover_every_row_once_and_evenly() {
-        assert_eq!(tiles(14, 12).collect::<Vec<_>>(), [(0, 7), (7, 7)]);
-        assert_eq!(tiles(25, 12).collect::<Vec<_>>(), [(0, 8), (8, 8), (16, 9)]);
-        assert_eq!(tiles(12, 12).collect::<Vec<_>>(), [(0, 12)]);
+        assert_eq!(split_into_tiles(14, 12).collect::<Vec<_>>(), [(0, 7), (7, 7)]);
+        assert_eq!(split_into_tiles(25, 12).collect::<Vec<_>>(), [(0, 8), (8, 8), (16, 9)]);
+        assert_eq!(split_into_tiles(12, 12).collect::<Vec<_>>(), [(0, 12)]);
     }
 }

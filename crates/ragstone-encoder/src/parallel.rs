@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Runs `work` on every job, at most `threads` at a time, and gives the results in the order of the jobs.
-pub(super) fn map<J: Sync, R: Send, S>(
+pub(super) fn map_parallel<J: Sync, R: Send, S>(
     threads: usize,
     jobs: &[J],
     scratch: impl Fn() -> S + Sync,
@@ -16,7 +16,7 @@ pub(super) fn map<J: Sync, R: Send, S>(
     let worker = || {
         let mut scratch = scratch();
         let mut done = Vec::new();
-        while let Some((index, job)) = take(&next, jobs) {
+        while let Some((index, job)) = take_job(&next, jobs) {
             done.push((index, work(job, &mut scratch)));
         }
         done
@@ -33,13 +33,13 @@ pub(super) fn map<J: Sync, R: Send, S>(
     results.into_iter().map(|(_, result)| result).collect()
 }
 
-fn take<'j, J>(next: &AtomicUsize, jobs: &'j [J]) -> Option<(usize, &'j J)> {
+fn take_job<'j, J>(next: &AtomicUsize, jobs: &'j [J]) -> Option<(usize, &'j J)> {
     let index = next.fetch_add(1, Ordering::Relaxed);
     jobs.get(index).map(|job| (index, job))
 }
 
 /// Cuts texts of these lengths into runs of neighbours, each closed as soon as it has `tokens`.
-pub(super) fn runs(lengths: impl Iterator<Item = usize>, tokens: usize) -> Vec<std::ops::Range<usize>> {
+pub(super) fn split_into_runs(lengths: impl Iterator<Item = usize>, tokens: usize) -> Vec<std::ops::Range<usize>> {
     let (mut runs, mut start, mut end, mut sum) = (Vec::new(), 0, 0, 0);
     for length in lengths {
         end += 1;
@@ -66,7 +66,7 @@ mod tests {
         for threads in [0, 1, 3, 64] {
             let jobs: Vec<usize> = (0..20).collect();
             assert_eq!(
-                map(threads, &jobs, || (), |job, ()| job * 2),
+                map_parallel(threads, &jobs, || (), |job, ()| job * 2),
                 (0..40).step_by(2).collect::<Vec<_>>()
             );
         }
@@ -75,7 +75,10 @@ mod tests {
     #[test]
     fn one_job_stays_on_the_callers_thread() {
         let here = std::thread::current().id();
-        assert_eq!(map(8, &[()], || (), |(), ()| std::thread::current().id()), [here]);
+        assert_eq!(
+            map_parallel(8, &[()], || (), |(), ()| std::thread::current().id()),
+            [here]
+        );
     }
 
     #[test]
@@ -86,7 +89,7 @@ mod tests {
             (vec![5], one),
             (vec![200, 10, 100, 10, 20], vec![0..1, 1..4, 4..5]),
         ] {
-            assert_eq!(runs(lengths.into_iter(), 120), expected);
+            assert_eq!(split_into_runs(lengths.into_iter(), 120), expected);
         }
     }
 }

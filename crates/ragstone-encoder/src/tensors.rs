@@ -9,13 +9,13 @@ use safetensors::Dtype;
 use safetensors::tensor::Metadata;
 
 use super::error::ModelError;
-use super::simd::Half;
+use super::simd::HalfFloat;
 
 /// Longest header that is read, in bytes; safetensors itself allows no more.
 const MAX_HEADER: u64 = 100_000_000;
 
 /// An open safetensors file.
-pub(super) struct Tensors {
+pub(super) struct TensorFile {
     path: PathBuf,
     file: File,
     metadata: Metadata,
@@ -24,9 +24,9 @@ pub(super) struct Tensors {
     hasher: blake3::Hasher,
 }
 
-impl Tensors {
+impl TensorFile {
     /// Reads the header. Names may all begin with `bert.`, as they do where the model had a head for training.
-    pub fn open(path: &Path) -> Result<Self, ModelError> {
+    pub fn open_file(path: &Path) -> Result<Self, ModelError> {
         let unreadable = |source| ModelError::Unreadable {
             path: path.to_owned(),
             source,
@@ -56,7 +56,7 @@ impl Tensors {
     }
 
     /// Reads one tensor, which must have this shape.
-    pub fn read(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, ModelError> {
+    pub fn read_tensor(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, ModelError> {
         let malformed = |reason: String| ModelError::malformed(&self.path, reason);
         let full_name = format!("{}{name}", self.prefix);
         let info = self
@@ -69,7 +69,7 @@ impl Tensors {
                 info.shape
             )));
         }
-        let widen = widener(info.dtype)
+        let widen = widen_function(info.dtype)
             .ok_or_else(|| ModelError::unsupported(&self.path, &full_name, format!("{:?}", info.dtype)))?;
         let (start, end) = info.data_offsets;
         let mut bytes = vec![0; end - start];
@@ -91,16 +91,18 @@ impl Tensors {
 }
 
 /// Bytes of one type of number to single precision.
-type Widen = fn(&[u8]) -> Vec<f32>;
+type WidenFn = fn(&[u8]) -> Vec<f32>;
 
-fn widener(dtype: Dtype) -> Option<Widen> {
-    fn widen<const N: usize>(bytes: &[u8], number: impl Fn([u8; N]) -> f32) -> Vec<f32> {
+fn widen_function(dtype: Dtype) -> Option<WidenFn> {
+    fn widen_numbers<const N: usize>(bytes: &[u8], number: impl Fn([u8; N]) -> f32) -> Vec<f32> {
         bytes.as_chunks::<N>().0.iter().map(|bytes| number(*bytes)).collect()
     }
     match dtype {
-        Dtype::F32 => Some(|bytes| widen(bytes, f32::from_le_bytes)),
-        Dtype::F16 => Some(|bytes| widen(bytes, |half| Half(u16::from_le_bytes(half)).widen())),
-        Dtype::BF16 => Some(|bytes| widen(bytes, |half| f32::from_bits(u32::from(u16::from_le_bytes(half)) << 16))),
+        Dtype::F32 => Some(|bytes| widen_numbers(bytes, f32::from_le_bytes)),
+        Dtype::F16 => Some(|bytes| widen_numbers(bytes, |half| HalfFloat(u16::from_le_bytes(half)).to_f32())),
+        Dtype::BF16 => {
+            Some(|bytes| widen_numbers(bytes, |half| f32::from_bits(u32::from(u16::from_le_bytes(half)) << 16)))
+        }
         _ => None,
     }
 }

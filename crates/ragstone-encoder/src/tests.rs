@@ -1,31 +1,38 @@
 //! The whole model against a textbook forward pass over small random models.
 
 use super::testing::assert_close;
-use super::tiny::{Dtype, Tiny};
+use super::tiny::{Dtype, TinyModel};
 use super::*;
 
 #[test]
 fn any_bert_gives_what_the_textbook_gives() {
     let texts = ["ab ba c", "", "c", "abc cab bca ab c a b a b a b cc", "b a"];
     for (heads, head_size, pooling, dtype, prefix) in [
-        (2, 32, Pooling::Mean, Dtype::F32, ""),
-        (1, 64, Pooling::Cls, Dtype::F16, "bert."),
-        (2, 64, Pooling::Mean, Dtype::BF16, "bert."),
-        (3, 32, Pooling::Cls, Dtype::F32, ""),
+        (2, 32, PoolingMode::Mean, Dtype::F32, ""),
+        (1, 64, PoolingMode::Cls, Dtype::F16, "bert."),
+        (2, 64, PoolingMode::Mean, Dtype::BF16, "bert."),
+        (3, 32, PoolingMode::Cls, Dtype::F32, ""),
     ] {
-        let tiny = Tiny::new(heads, head_size, pooling, dtype, prefix);
-        let folder = tiny.write();
-        for (precision, tolerance) in [(Precision::F32, 2e-5), (Precision::Bf16, 0.03), (Precision::F16, 0.03)] {
-            for level in Level::available() {
+        let tiny = TinyModel::new(heads, head_size, pooling, dtype, prefix);
+        let folder = tiny.write_directory();
+        for (precision, tolerance) in [
+            (NumericPrecision::F32, 2e-5),
+            (NumericPrecision::Bf16, 0.03),
+            (NumericPrecision::F16, 0.03),
+        ] {
+            for level in SimdLevel::available_levels() {
                 let options = LocalOptions {
                     precision,
                     threads: 2,
                     ..Default::default()
                 };
                 let model = LocalModel::load_at(folder.path(), options, level).unwrap();
-                for (text, got) in texts.iter().zip(model.embed(&texts, Side::Passage, true).unwrap()) {
-                    let ids = model.tokens.encode("", text).unwrap().ids;
-                    let (vector, rows) = tiny.reference(&ids);
+                for (text, got) in texts
+                    .iter()
+                    .zip(model.embed_texts(&texts, InputRole::Passage, true).unwrap())
+                {
+                    let ids = model.tokens.encode_text("", text).unwrap().ids;
+                    let (vector, rows) = tiny.reference_pass(&ids);
                     let what = format!("{level:?} {precision:?} {heads}x{head_size} {text:?}");
                     assert_close(&got.vector, &vector, tolerance, &what);
                     assert_close(&got.tokens.unwrap().rows, &rows, tolerance, &what);
@@ -37,7 +44,7 @@ fn any_bert_gives_what_the_textbook_gives() {
 
 #[test]
 fn long_texts_are_cut_and_spans_are_bytes_of_the_text() {
-    let folder = Tiny::new(1, 32, Pooling::Mean, Dtype::F32, "").write();
+    let folder = TinyModel::new(1, 32, PoolingMode::Mean, Dtype::F32, "").write_directory();
     let options = LocalOptions {
         query_prefix: "ab ".to_owned(),
         ..Default::default()
@@ -45,18 +52,18 @@ fn long_texts_are_cut_and_spans_are_bytes_of_the_text() {
     let model = LocalModel::load(folder.path(), options).unwrap();
     let text = "é a  ba";
     let tokens = model
-        .embed(&[text], Side::Query, true)
+        .embed_texts(&[text], InputRole::Query, true)
         .unwrap()
         .remove(0)
         .tokens
         .unwrap();
     let pieces: Vec<_> = tokens.spans.iter().map(|span| &text[span.clone()]).collect();
     assert_eq!(pieces, ["é", "a", "b", "a"]);
-    let pieces: Vec<_> = tokens.ids.iter().map(|id| model.piece(*id)).collect();
+    let pieces: Vec<_> = tokens.ids.iter().map(|id| model.piece_text(*id)).collect();
     assert_eq!(pieces, ["[UNK]", "a", "b", "##a"]);
     let long = "a ".repeat(50);
     let tokens = model
-        .embed(&[&long], Side::Passage, true)
+        .embed_texts(&[&long], InputRole::Passage, true)
         .unwrap()
         .remove(0)
         .tokens
@@ -66,19 +73,22 @@ fn long_texts_are_cut_and_spans_are_bytes_of_the_text() {
 
 #[test]
 fn a_prefix_is_part_of_what_is_embedded() {
-    let folder = Tiny::new(1, 32, Pooling::Mean, Dtype::F32, "").write();
+    let folder = TinyModel::new(1, 32, PoolingMode::Mean, Dtype::F32, "").write_directory();
     let options = LocalOptions {
         passage_prefix: "c: ".to_owned(),
         ..Default::default()
     };
     let prefixed = LocalModel::load(folder.path(), options).unwrap();
     let plain = LocalModel::load(folder.path(), LocalOptions::default()).unwrap();
-    let vector = |model: &LocalModel, text, side| model.embed(&[text], side, false).unwrap().remove(0).vector;
+    let vector = |model: &LocalModel, text, side| model.embed_texts(&[text], side, false).unwrap().remove(0).vector;
     assert_eq!(
-        vector(&prefixed, "ab", Side::Passage),
-        vector(&plain, "c: ab", Side::Passage)
+        vector(&prefixed, "ab", InputRole::Passage),
+        vector(&plain, "c: ab", InputRole::Passage)
     );
-    assert_eq!(vector(&prefixed, "ab", Side::Query), vector(&plain, "ab", Side::Query));
+    assert_eq!(
+        vector(&prefixed, "ab", InputRole::Query),
+        vector(&plain, "ab", InputRole::Query)
+    );
     assert_eq!(prefixed.fingerprint().revision, plain.fingerprint().revision);
     assert_ne!(prefixed.fingerprint(), plain.fingerprint());
 }
@@ -86,7 +96,7 @@ fn a_prefix_is_part_of_what_is_embedded() {
 #[test]
 fn what_cannot_be_run_faithfully_is_refused_by_name() {
     let check = |file: &str, from: &str, to: &str, expected: &str| {
-        let folder = Tiny::new(1, 32, Pooling::Mean, Dtype::F32, "").write();
+        let folder = TinyModel::new(1, 32, PoolingMode::Mean, Dtype::F32, "").write_directory();
         let path = folder.path().join(file);
         let content = std::fs::read_to_string(&path).unwrap();
         assert!(content.contains(from), "{file} has no {from}");
@@ -176,7 +186,7 @@ fn what_cannot_be_run_faithfully_is_refused_by_name() {
 
 #[test]
 fn missing_and_misshapen_weights_are_named() {
-    let folder = Tiny::new(1, 32, Pooling::Mean, Dtype::F32, "").write();
+    let folder = TinyModel::new(1, 32, PoolingMode::Mean, Dtype::F32, "").write_directory();
     let load = || {
         LocalModel::load(folder.path(), LocalOptions::default())
             .unwrap_err()

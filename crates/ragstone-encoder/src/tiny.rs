@@ -6,7 +6,7 @@ use safetensors::tensor::{TensorView, serialize};
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::Pooling;
+use super::PoolingMode;
 use super::activation::make_unit;
 use super::testing::{Noise, erf};
 
@@ -22,18 +22,18 @@ const PIECES: [&str; 11] = [
 ];
 
 /// The model: names without prefix, each with its shape and values.
-pub struct Tiny {
+pub struct TinyModel {
     heads: usize,
     head_size: usize,
-    pooling: Pooling,
+    pooling: PoolingMode,
     dtype: Dtype,
     prefix: &'static str,
     tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
 }
 
-impl Tiny {
+impl TinyModel {
     /// A model of two layers; `prefix` stands before the names of its tensors.
-    pub fn new(heads: usize, head_size: usize, pooling: Pooling, dtype: Dtype, prefix: &'static str) -> Self {
+    pub fn new(heads: usize, head_size: usize, pooling: PoolingMode, dtype: Dtype, prefix: &'static str) -> Self {
         let hidden = heads * head_size;
         let mut noise = Noise::new(7);
         let mut tensors = BTreeMap::new();
@@ -83,7 +83,7 @@ impl Tiny {
     }
 
     /// Writes the directory as sentence-transformers does.
-    pub fn write(&self) -> TempDir {
+    pub fn write_directory(&self) -> TempDir {
         let folder = tempfile::tempdir().expect("a temporary folder can be written");
         let write = |name: &str, content: serde_json::Value| {
             std::fs::write(folder.path().join(name), content.to_string()).expect("a temporary folder can be written");
@@ -102,8 +102,8 @@ impl Tiny {
             "1_Pooling/config.json",
             json!({
                 "word_embedding_dimension": self.hidden(),
-                "pooling_mode_cls_token": self.pooling == Pooling::Cls,
-                "pooling_mode_mean_tokens": self.pooling == Pooling::Mean,
+                "pooling_mode_cls_token": self.pooling == PoolingMode::Cls,
+                "pooling_mode_mean_tokens": self.pooling == PoolingMode::Mean,
             }),
         );
         write("sentence_bert_config.json", json!({"max_seq_length": MAX_LENGTH}));
@@ -115,13 +115,13 @@ impl Tiny {
                 "max_position_embeddings": POSITIONS, "type_vocab_size": 2, "layer_norm_eps": EPSILON,
             }),
         );
-        write("tokenizer.json", tokenizer());
-        std::fs::write(folder.path().join("model.safetensors"), self.weights())
+        write("tokenizer.json", tokenizer_json());
+        std::fs::write(folder.path().join("model.safetensors"), self.serialize_weights())
             .expect("a temporary folder can be written");
         folder
     }
 
-    fn weights(&self) -> Vec<u8> {
+    fn serialize_weights(&self) -> Vec<u8> {
         let bytes = |value: &f32| -> Vec<u8> {
             let bits = value.to_bits();
             match self.dtype {
@@ -155,7 +155,7 @@ impl Tiny {
     }
 
     /// The unit vector of the text with these ids, and the unit rows of its own tokens.
-    pub fn reference(&self, ids: &[u32]) -> (Vec<f32>, Vec<f32>) {
+    pub fn reference_pass(&self, ids: &[u32]) -> (Vec<f32>, Vec<f32>) {
         let table = |name: &str, row: usize| self.row(&format!("embeddings.{name}_embeddings.weight"), row);
         let embed = |(place, id): (usize, &u32)| -> Vec<f32> {
             let (word, place, kind) = (
@@ -166,20 +166,20 @@ impl Tiny {
             (0..self.hidden()).map(|i| word[i] + place[i] + kind[i]).collect()
         };
         let mut states: Vec<Vec<f32>> = ids.iter().enumerate().map(embed).collect();
-        self.norm("embeddings", &mut states);
+        self.layer_norm("embeddings", &mut states);
         for layer in 0..LAYERS {
             let layer = format!("encoder.layer.{layer}");
             let mixed = self.attend(&layer, &states);
-            let mixed = self.linear(&format!("{layer}.attention.output.dense"), &mixed);
-            add(&mut states, &mixed);
-            self.norm(&format!("{layer}.attention.output"), &mut states);
-            let mut wide = self.linear(&format!("{layer}.intermediate.dense"), &states);
+            let mixed = self.linear_layer(&format!("{layer}.attention.output.dense"), &mixed);
+            add_rows(&mut states, &mixed);
+            self.layer_norm(&format!("{layer}.attention.output"), &mut states);
+            let mut wide = self.linear_layer(&format!("{layer}.intermediate.dense"), &states);
             wide.iter_mut().flatten().for_each(|x| *x = gelu(*x));
-            add(&mut states, &self.linear(&format!("{layer}.output.dense"), &wide));
-            self.norm(&format!("{layer}.output"), &mut states);
+            add_rows(&mut states, &self.linear_layer(&format!("{layer}.output.dense"), &wide));
+            self.layer_norm(&format!("{layer}.output"), &mut states);
         }
         let mut vector = states[0].clone();
-        if self.pooling == Pooling::Mean {
+        if self.pooling == PoolingMode::Mean {
             states[1..]
                 .iter()
                 .for_each(|row| vector.iter_mut().zip(row).for_each(|(sum, value)| *sum += value));
@@ -191,7 +191,7 @@ impl Tiny {
     }
 
     fn attend(&self, layer: &str, states: &[Vec<f32>]) -> Vec<Vec<f32>> {
-        let project = |part: &str| self.linear(&format!("{layer}.attention.self.{part}"), states);
+        let project = |part: &str| self.linear_layer(&format!("{layer}.attention.self.{part}"), states);
         let (queries, keys, values) = (project("query"), project("key"), project("value"));
         let mut out = vec![vec![0.0; self.hidden()]; states.len()];
         for head in 0..self.heads {
@@ -217,7 +217,7 @@ impl Tiny {
         out
     }
 
-    fn linear(&self, name: &str, rows: &[Vec<f32>]) -> Vec<Vec<f32>> {
+    fn linear_layer(&self, name: &str, rows: &[Vec<f32>]) -> Vec<Vec<f32>> {
         let bias = &self.tensors[&format!("{name}.bias")].1;
         let weight = &self.tensors[&format!("{name}.weight")].1;
         let dot = |row: &[f32], weight: &[f32]| row.iter().zip(weight).map(|(a, b)| a * b).sum::<f32>();
@@ -232,7 +232,7 @@ impl Tiny {
             .collect()
     }
 
-    fn norm(&self, name: &str, rows: &mut [Vec<f32>]) {
+    fn layer_norm(&self, name: &str, rows: &mut [Vec<f32>]) {
         let weight = &self.tensors[&format!("{name}.LayerNorm.weight")].1;
         let bias = &self.tensors[&format!("{name}.LayerNorm.bias")].1;
         for row in rows {
@@ -253,14 +253,14 @@ fn gelu(x: f32) -> f32 {
     (f64::from(x) * 0.5 * (1.0 + erf(f64::from(x) / std::f64::consts::SQRT_2))) as f32
 }
 
-fn add(states: &mut [Vec<f32>], more: &[Vec<f32>]) {
+fn add_rows(states: &mut [Vec<f32>], more: &[Vec<f32>]) {
     for (state, more) in states.iter_mut().flatten().zip(more.iter().flatten()) {
         *state += more;
     }
 }
 
 /// WordPiece over the letters a, b and c, keeping case.
-fn tokenizer() -> serde_json::Value {
+fn tokenizer_json() -> serde_json::Value {
     let vocabulary: BTreeMap<&str, usize> = PIECES.iter().enumerate().map(|(id, piece)| (*piece, id)).collect();
     let special = |id: usize| json!({"id": id, "content": PIECES[id], "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true});
     let part = |name: &str| json!({"SpecialToken": {"id": name, "type_id": 0}});

@@ -5,29 +5,30 @@ use std::path::Path;
 
 use tokenizers::{Encoding, NormalizedString, Normalizer, Tokenizer, TruncationParams};
 
-use super::config::Architecture;
-use super::error::{ModelError, read};
+use super::config::ModelArchitecture;
+use super::error::{ModelError, read_file};
 
 /// A tokenizer set up for one model.
-pub(super) struct Tokens {
+pub(super) struct ModelTokenizer {
     tokenizer: Tokenizer,
-    pieces: Pieces,
+    pieces: PieceTable,
 }
 
 /// The tokens of one text.
 #[derive(Debug)]
-pub(super) struct Tokenized {
+pub(super) struct TokenizedText {
     /// All ids, `[CLS]` and `[SEP]` included.
     pub ids: Vec<u32>,
     /// Where the text's own tokens stand in `ids`, and which bytes of the text they are.
     pub own: Vec<(usize, Range<usize>)>,
 }
 
-impl Tokens {
+impl ModelTokenizer {
     /// Reads `tokenizer.json` from the model's folder.
-    pub fn load(shape: &Architecture) -> Result<Self, ModelError> {
+    pub fn load_tokenizer(shape: &ModelArchitecture) -> Result<Self, ModelError> {
         let path = shape.folder.join("tokenizer.json");
-        let mut tokenizer = Tokenizer::from_bytes(read(&path)?).map_err(|error| ModelError::malformed(&path, error))?;
+        let mut tokenizer =
+            Tokenizer::from_bytes(read_file(&path)?).map_err(|error| ModelError::malformed(&path, error))?;
         let truncation = TruncationParams {
             max_length: shape.max_length,
             ..Default::default()
@@ -36,7 +37,7 @@ impl Tokens {
         tokenizer
             .with_truncation(Some(truncation))
             .map_err(|error| ModelError::malformed(&path, error))?;
-        let pieces = Pieces::of(&tokenizer, shape.vocabulary, &path)?;
+        let pieces = PieceTable::from_tokenizer(&tokenizer, shape.vocabulary, &path)?;
         if shape.lower_case && !lowers_case(&tokenizer) {
             let path = shape.folder.join("sentence_bert_config.json");
             let value = "true with a tokenizer that keeps case";
@@ -46,21 +47,21 @@ impl Tokens {
     }
 
     /// Tokenizes `prefix` and `text` as one; spans are those of `text`, tokens of the prefix have none.
-    pub fn encode(&self, prefix: &str, text: &str) -> Result<Tokenized, ModelError> {
+    pub fn encode_text(&self, prefix: &str, text: &str) -> Result<TokenizedText, ModelError> {
         let encoding = if prefix.is_empty() {
             self.tokenizer.encode(text, true)
         } else {
             self.tokenizer.encode(format!("{prefix}{text}"), true)
         };
         let encoding = encoding.map_err(|error| ModelError::Tokenizer(error.to_string()))?;
-        Ok(Tokenized {
+        Ok(TokenizedText {
             own: own_tokens(&encoding, prefix.len()),
             ids: encoding.get_ids().to_vec(),
         })
     }
 
     /// The pieces of a text without special tokens.
-    pub fn ids_of(&self, text: &str) -> Result<Vec<u32>, ModelError> {
+    pub fn piece_ids(&self, text: &str) -> Result<Vec<u32>, ModelError> {
         let encoding = self.tokenizer.encode_fast(text, false);
         Ok(encoding
             .map_err(|error| ModelError::Tokenizer(error.to_string()))?
@@ -69,7 +70,7 @@ impl Tokens {
     }
 
     /// A piece as text, empty for an id the model does not know.
-    pub fn piece(&self, id: u32) -> &str {
+    pub fn piece_text(&self, id: u32) -> &str {
         self.pieces.get(id)
     }
 }
@@ -95,13 +96,13 @@ fn own_tokens(encoding: &Encoding, prefix: usize) -> Vec<(usize, Range<usize>)> 
 }
 
 /// All pieces in one string: a tenth of the memory of as many strings.
-struct Pieces {
+struct PieceTable {
     text: String,
     ends: Vec<u32>,
 }
 
-impl Pieces {
-    fn of(tokenizer: &Tokenizer, rows: usize, path: &Path) -> Result<Self, ModelError> {
+impl PieceTable {
+    fn from_tokenizer(tokenizer: &Tokenizer, rows: usize, path: &Path) -> Result<Self, ModelError> {
         let vocabulary = tokenizer.get_vocab(true);
         if let Some((piece, id)) = vocabulary.iter().find(|(_, id)| **id as usize >= rows) {
             return Err(ModelError::malformed(

@@ -4,33 +4,33 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures::FutureExt;
-use ragstone_core::ingest::{Clock, NewId, Time};
-use ragstone_core::seam::keys::Entropy;
+use ragstone_core::ingest::{IdGenerator, TimeProvider, WallClockFn};
+use ragstone_core::seam::keys::EntropySource;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 /// Tells the time, in UTC.
-pub fn clock() -> Clock {
-    Arc::new(now)
+pub fn utc_clock() -> WallClockFn {
+    Arc::new(utc_now)
 }
 
 /// The clock, the time since this call, and a way to wait.
-pub fn time() -> Time {
+pub fn system_time() -> TimeProvider {
     let start = Instant::now();
-    Time {
-        wall: clock(),
+    TimeProvider {
+        wall: utc_clock(),
         steady: Arc::new(move || start.elapsed()),
         sleep: Arc::new(|time| tokio::time::sleep(time).boxed()),
     }
 }
 
 /// Gives random ids that sort by the time they were made.
-pub fn new_id() -> NewId {
+pub fn new_id() -> IdGenerator {
     Arc::new(Uuid::now_v7)
 }
 
 /// Gives random bytes of the system's, for secrets.
-pub fn entropy() -> Entropy {
+pub fn system_entropy() -> EntropySource {
     Arc::new(|| {
         let mut bytes = [0; 32];
         getrandom::fill(&mut bytes).expect("a running system has random bytes");
@@ -40,6 +40,6 @@ pub fn entropy() -> Entropy {
 
 /// The time, in UTC.
 #[expect(clippy::disallowed_methods, reason = "the one clock")]
-pub fn now() -> OffsetDateTime {
+pub fn utc_now() -> OffsetDateTime {
     OffsetDateTime::now_utc()
 }

@@ -10,17 +10,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use ragstone_core::document::Worker;
+use ragstone_core::document::WorkerId;
 use ragstone_core::id::JobId;
-use ragstone_core::ingest::{Ingestor, Outcome};
-use ragstone_core::seam::{CatalogueError, Doorbell};
+use ragstone_core::ingest::{Ingestor, JobOutcome};
+use ragstone_core::seam::{CatalogueError, Notifier};
 use tokio::sync::{Notify, broadcast, watch};
 use tokio::task::JoinSet;
 
-use places::{JobPlace, JobPlaces, SMALL_PER_PLACE};
+use places::{JobSlot, JobSlots, SMALL_PER_PLACE};
 
 /// What is done when nothing waits any more after something was done.
-pub type OnIdle = Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
+pub type IdleCallback = Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// How workers run.
 #[derive(Clone)]
@@ -30,13 +30,13 @@ pub struct WorkerOptions {
     /// Longest wait without a ring.
     pub poll: Duration,
     /// Rung when a job was queued.
-    pub doorbell: Arc<dyn Doorbell>,
+    pub notifier: Arc<dyn Notifier>,
     /// Whether jobs may be taken; asked before each.
     pub may_work: Arc<dyn Fn() -> bool + Send + Sync>,
     /// Tells that a job moved.
     pub events: broadcast::Sender<JobId>,
     /// See there.
-    pub on_idle: OnIdle,
+    pub on_idle: IdleCallback,
 }
 
 /// How long workers that were told to leave have to hand their jobs back.
@@ -44,63 +44,63 @@ const HAND_BACK: Duration = Duration::from_secs(5);
 
 /// What workers are told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Told {
+enum ShutdownPhase {
     /// Take jobs.
-    Work,
+    Running,
     /// Take no further job.
-    Finish,
+    Draining,
     /// Hand back what is at work.
-    Leave,
+    HandBack,
 }
 
 /// Running workers.
-pub struct Workers {
-    told: watch::Sender<Told>,
+pub struct WorkerPool {
+    phase: watch::Sender<ShutdownPhase>,
     tasks: JoinSet<()>,
 }
 
-impl Workers {
+impl WorkerPool {
     /// Starts them.
     pub fn start(ingestor: &Arc<Ingestor>, options: &WorkerOptions) -> Self {
-        let (told, listener) = watch::channel(Told::Work);
+        let (told, listener) = watch::channel(ShutdownPhase::Running);
         let more = Arc::new(Notify::new());
-        let places = Arc::new(JobPlaces::new(options.workers));
+        let places = Arc::new(JobSlots::new(options.workers));
         let mut tasks = JoinSet::new();
         for number in (1..).take(options.workers.max(1) * SMALL_PER_PLACE) {
-            let worker = Worker {
+            let worker = WorkerId {
                 process: std::process::id(),
                 number,
             };
-            let hands = Hands {
+            let hands = WorkerLoop {
                 ingestor: ingestor.clone(),
                 options: options.clone(),
                 worker,
                 // The others are woken by whoever found a job: a ring that was lost costs no more looks than there are places.
                 polls: number as usize <= options.workers.max(1),
-                places: places.clone(),
+                slots: places.clone(),
                 more: more.clone(),
             };
-            tasks.spawn(work(hands, listener.clone()));
+            tasks.spawn(run_worker(hands, listener.clone()));
         }
-        Self { told, tasks }
+        Self { phase: told, tasks }
     }
 
     /// Lets the jobs at work come to their end until `patience` ends; the others are handed back. Says whether all came
     /// to their end.
     pub async fn stop(mut self, patience: impl Future<Output = ()>) -> bool {
-        self.told.send_replace(Told::Finish);
-        if self.ended(patience).await {
+        self.phase.send_replace(ShutdownPhase::Draining);
+        if self.wait_until_ended(patience).await {
             return true;
         }
-        self.told.send_replace(Told::Leave);
-        if !self.ended(tokio::time::sleep(HAND_BACK)).await {
+        self.phase.send_replace(ShutdownPhase::HandBack);
+        if !self.wait_until_ended(tokio::time::sleep(HAND_BACK)).await {
             tracing::warn!("some jobs could not be handed back; the next start takes them back");
         }
         self.tasks.shutdown().await;
         false
     }
 
-    async fn ended(&mut self, patience: impl Future<Output = ()>) -> bool {
+    async fn wait_until_ended(&mut self, patience: impl Future<Output = ()>) -> bool {
         let all = async { while self.tasks.join_next().await.is_some() {} };
         tokio::select! {
             biased;
@@ -111,74 +111,74 @@ impl Workers {
 }
 
 /// One worker.
-struct Hands {
+struct WorkerLoop {
     ingestor: Arc<Ingestor>,
     options: WorkerOptions,
-    worker: Worker,
+    worker: WorkerId,
     /// Whether it looks now and then without a ring.
     polls: bool,
-    places: Arc<JobPlaces>,
+    slots: Arc<JobSlots>,
     /// Who found a job wakes the next, as one ring may stand for several jobs.
     more: Arc<Notify>,
 }
 
-async fn work(hands: Hands, mut told: watch::Receiver<Told>) {
+async fn run_worker(hands: WorkerLoop, mut told: watch::Receiver<ShutdownPhase>) {
     let options = &hands.options;
-    while *told.borrow() == Told::Work {
+    while *told.borrow() == ShutdownPhase::Running {
         let place = tokio::select! {
-            place = hands.places.wait() => place,
+            place = hands.slots.acquire() => place,
             _ = told.changed() => continue,
         };
         let next = match (options.may_work)() {
-            true => hands.next(place, told.clone()).await,
+            true => hands.run_next_job(place, told.clone()).await,
             false => Ok(None),
         };
         match next {
             Ok(Some((job, outcome))) => {
-                log(job, hands.worker, &outcome);
+                log_outcome(job, hands.worker, &outcome);
                 // Nobody may be listening.
                 let _ = options.events.send(job);
                 continue;
             }
-            Ok(None) if hands.places.have_become_idle() => (options.on_idle)().await,
+            Ok(None) if hands.slots.take_became_idle() => (options.on_idle)().await,
             Ok(None) => {}
             Err(error) => tracing::warn!(%error, "the ledger of jobs cannot be read; trying again"),
         }
-        hands.wait(&mut told).await;
+        hands.wait_for_work(&mut told).await;
     }
 }
 
-impl Hands {
+impl WorkerLoop {
     /// Takes the next job and carries it out, until told to leave. One that is larger than its place is handed back.
-    async fn next(
+    async fn run_next_job(
         &self,
-        place: JobPlace,
-        mut told: watch::Receiver<Told>,
-    ) -> Result<Option<(JobId, Outcome)>, CatalogueError> {
-        let claimed = self.ingestor.claim(self.worker).await;
-        for job in self.ingestor.noted_late() {
+        place: JobSlot,
+        mut told: watch::Receiver<ShutdownPhase>,
+    ) -> Result<Option<(JobId, JobOutcome)>, CatalogueError> {
+        let claimed = self.ingestor.claim_job(self.worker).await;
+        for job in self.ingestor.take_flushed() {
             // Nobody may be listening.
             let _ = self.options.events.send(job);
         }
         let Some(claim) = claimed? else {
             return Ok(None);
         };
-        let place = self.places.fit(place, &claim);
+        let place = self.slots.resize_slot(place, &claim);
         self.more.notify_one();
         let has_place = place.is_some();
         let leave = async move {
             if has_place {
                 // Whoever started the workers is gone: that says the same.
-                let _ = told.wait_for(|told| *told == Told::Leave).await;
+                let _ = told.wait_for(|told| *told == ShutdownPhase::HandBack).await;
             }
         };
-        let outcome = self.ingestor.run(&claim, leave).await?;
+        let outcome = self.ingestor.run_job(&claim, leave).await?;
         Ok(Some((claim.job.id, outcome)))
     }
 
-    async fn wait(&self, told: &mut watch::Receiver<Told>) {
+    async fn wait_for_work(&self, told: &mut watch::Receiver<ShutdownPhase>) {
         tokio::select! {
-            () = self.options.doorbell.wait() => {}
+            () = self.options.notifier.wait_for_notification() => {}
             () = self.more.notified() => {}
             () = tokio::time::sleep(self.options.poll), if self.polls => {}
             _ = told.changed() => {}
@@ -186,24 +186,24 @@ impl Hands {
     }
 }
 
-fn log(job: JobId, worker: Worker, outcome: &Outcome) {
+fn log_outcome(job: JobId, worker: WorkerId, outcome: &JobOutcome) {
     match outcome {
-        Outcome::Succeeded => tracing::info!(%job, %worker, "job succeeded"),
+        JobOutcome::Succeeded => tracing::info!(%job, %worker, "job succeeded"),
         // Logged where the failure was recorded, which may be later than here.
-        Outcome::Failed(_) => {}
-        Outcome::Retried(error) => {
+        JobOutcome::Failed(_) => {}
+        JobOutcome::Retried(error) => {
             tracing::info!(%job, %worker, code = %error.code, detail = %error.detail, "job is tried again")
         }
-        Outcome::Stale => tracing::info!(%job, %worker, "job was taken over or cancelled"),
-        Outcome::HandedBack => tracing::info!(%job, %worker, "job is handed back"),
+        JobOutcome::Stale => tracing::info!(%job, %worker, "job was taken over or cancelled"),
+        JobOutcome::HandedBack => tracing::info!(%job, %worker, "job is handed back"),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use futures::FutureExt;
-    use ragstone_adapters::doorbell::HereDoorbell;
-    use ragstone_core::seam::catalogue::Begun;
+    use ragstone_adapters::doorbell::LocalNotifier;
+    use ragstone_core::seam::catalogue::BeginOutcome;
     use ragstone_core::seam::fake::faults::{Event, Fault, Faults};
     use ragstone_core::seam::fake::{House, WORKER, writer};
 
@@ -214,25 +214,25 @@ mod tests {
         let faults = Arc::new(Faults::default());
         let (house, caller) = (House::failing(&faults), writer("a", &[]));
         let begun = house.accept(&caller, "x.txt", &["everyone"], "a text").await;
-        let Begun::Started(_, job) = begun else {
+        let BeginOutcome::Started(_, job) = begun else {
             panic!("a version was to start: {begun:?}")
         };
         let ingestor = Arc::new(house.another());
-        let claim = ingestor.claim(WORKER).await.unwrap().unwrap();
+        let claim = ingestor.claim_job(WORKER).await.unwrap().unwrap();
         faults.at(1, Event::Fails(Fault::Dead));
-        let unnoted = ingestor.run(&claim, std::future::pending()).await;
+        let unnoted = ingestor.run_job(&claim, std::future::pending()).await;
         assert!(unnoted.is_err(), "{unnoted:?}");
         faults.heal();
         let (events, mut told) = broadcast::channel(4);
         let options = WorkerOptions {
             workers: 1,
             poll: Duration::from_secs(3600),
-            doorbell: Arc::new(HereDoorbell::default()),
+            notifier: Arc::new(LocalNotifier::default()),
             may_work: Arc::new(|| true),
             events,
             on_idle: Arc::new(|| async {}.boxed()),
         };
-        let workers = Workers::start(&ingestor, &options);
+        let workers = WorkerPool::start(&ingestor, &options);
         // Its wait does not end, for nobody turns the clock: the news are of the note alone.
         assert_eq!(told.recv().await, Ok(job.id));
         workers.stop(std::future::ready(())).await;

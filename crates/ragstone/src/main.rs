@@ -7,15 +7,15 @@ fn main() -> ExitCode {
     if role.is_some_and(|role| role == ragstone::PARSER_ROLE) {
         ragstone_adapters::parse::worker_main()
     }
-    divide_the_heap();
-    ragstone::cli::main()
+    limit_heap_arenas();
+    ragstone::cli::run_cli()
 }
 
 /// One arena of the heap for each core, two at least. As shipped, the GNU C library makes up to eight for each: what a
 /// burst of ingestion freed stays in all of them, which doubled the memory that a long file seemed to need
 /// (`bench/memory.py`).
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-fn divide_the_heap() {
+fn limit_heap_arenas() {
     let cores = std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2));
     let arenas = libc::c_int::try_from(cores).unwrap_or(libc::c_int::MAX);
     // SAFETY: no other thread runs yet, and the call reads nothing but its two numbers.
@@ -23,4 +23,4 @@ fn divide_the_heap() {
 }
 
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-fn divide_the_heap() {}
+fn limit_heap_arenas() {}

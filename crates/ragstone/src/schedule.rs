@@ -8,14 +8,14 @@ use time::OffsetDateTime;
 
 /// A pattern of moments.
 #[derive(Debug, Clone)]
-pub struct Schedule(Cron);
+pub struct CronSchedule(Cron);
 
 /// Not a pattern.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no schedule in cron's form, such as */15 * * * *")]
 pub struct ScheduleError(String);
 
-impl FromStr for Schedule {
+impl FromStr for CronSchedule {
     type Err = ScheduleError;
     fn from_str(text: &str) -> Result<Self, ScheduleError> {
         let wrong = || ScheduleError(text.chars().take(100).collect());
@@ -23,7 +23,7 @@ impl FromStr for Schedule {
     }
 }
 
-impl Schedule {
+impl CronSchedule {
     /// Whether one of its moments lies after `last` and not after `now`.
     pub fn is_due(&self, last: OffsetDateTime, now: OffsetDateTime) -> bool {
         let next = DateTime::from_timestamp(last.unix_timestamp(), 0)
@@ -41,7 +41,7 @@ mod tests {
     #[test]
     fn moments_are_found_once() {
         let check = |pattern: &str, last: OffsetDateTime, now: OffsetDateTime, due: bool| {
-            let schedule: Schedule = pattern.parse().unwrap();
+            let schedule: CronSchedule = pattern.parse().unwrap();
             assert_eq!(schedule.is_due(last, now), due, "{pattern} {last} {now}");
         };
         let midnight = datetime!(2026-03-01 0:00 UTC);
@@ -57,7 +57,7 @@ mod tests {
     #[test]
     fn what_is_no_pattern_is_refused() {
         for wrong in ["", "often", "99 * * * *", "* * *", "* * * * * * * *"] {
-            assert!(wrong.parse::<Schedule>().is_err(), "{wrong}");
+            assert!(wrong.parse::<CronSchedule>().is_err(), "{wrong}");
         }
     }
 }

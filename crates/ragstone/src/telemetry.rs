@@ -8,13 +8,13 @@ use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
 
-use crate::config::sections::{LogFormat, Telemetry};
+use crate::config::sections::{LogFormat, TelemetrySection};
 
 /// What a command that is no server logs, where nobody asked for more. What failed, the command says itself.
 const QUIET: &str = "warn,ragstone::failure=off";
 
 /// Starts logging; `wanted` says whether the setting counts, or only what goes wrong is logged.
-pub fn start(settings: &Telemetry, wanted: bool) -> anyhow::Result<()> {
+pub fn start_logging(settings: &TelemetrySection, wanted: bool) -> anyhow::Result<()> {
     let chosen = wanted || settings.log != "info";
     let filter = EnvFilter::try_new(if chosen { settings.log.as_str() } else { QUIET })?;
     let lines = tracing_subscriber::fmt()

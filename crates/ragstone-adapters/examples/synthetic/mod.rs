@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use ragstone_core::access::Acl;
 use ragstone_core::rank::late::TOP_LATE;
-use ragstone_core::rank::{DEPTH, LexicalQuery, SparseVector, TermId};
+use ragstone_core::rank::{CANDIDATE_DEPTH, LexicalQuery, SparseVector, TermId};
 use ragstone_core::seam::contract::{Sample, acl};
-use ragstone_core::seam::index::{IndexQuery, IndexSpec, Point, SearchMode};
+use ragstone_core::seam::index::{IndexPoint, IndexQuery, IndexSpec, SearchMode};
 
 const TENANTS: usize = 50;
 /// Groups of the large tenant.
@@ -35,7 +35,7 @@ fn owner(document: usize) -> Acl {
 }
 
 /// The `n`-th chunk.
-pub fn chunk(sample: &mut Sample, centers: &[Vec<f32>], n: usize) -> Point {
+pub fn chunk(sample: &mut Sample, centers: &[Vec<f32>], n: usize) -> IndexPoint {
     let document = n / CHUNKS_OF_A_DOCUMENT;
     let mut point = sample.point(
         &owner(document),
@@ -90,9 +90,9 @@ pub fn question(sample: &mut Sample, centers: &[Vec<f32>], mode: SearchMode) -> 
         dense: (mode != SearchMode::Lexical).then_some(dense),
         lexical,
         query_gate: 1.0,
-        depth: DEPTH,
-        exact: TOP_LATE,
-        without: Vec::new(),
+        depth: CANDIDATE_DEPTH,
+        exact_count: TOP_LATE,
+        excluded: Vec::new(),
     }
 }
 

@@ -26,12 +26,12 @@ mod write;
 
 use ragstone_core::id::{DocumentId, Generation};
 use ragstone_core::seam::index::IndexSpec;
-use ragstone_core::seam::portable::Packed;
+use ragstone_core::seam::portable::ExportedVersion;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 pub use line::{decode_line, encode_line};
-pub use read::{Archive, Archived};
+pub use read::{ArchiveReader, ArchivedDocument};
 pub use write::{ArchiveWriter, DocumentWriter};
 
 /// What stands first in every archive.
@@ -52,7 +52,7 @@ const MAX_IN_MEMORY: u64 = 256 << 20;
 
 /// What an archive says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Header {
+pub struct ArchiveHeader {
     /// Always the same word.
     format: String,
     /// The layout.
@@ -63,7 +63,7 @@ pub struct Header {
     pub spec: Option<IndexSpec>,
 }
 
-impl Header {
+impl ArchiveHeader {
     /// A header of this program's layout.
     pub fn new(written_by: impl Into<String>, spec: Option<IndexSpec>) -> Self {
         Self {
@@ -77,7 +77,7 @@ impl Header {
 
 /// By what a document is known to be still as it was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Mark {
+pub struct VersionStamp {
     /// The document.
     pub id: DocumentId,
     /// Its published generation.
@@ -88,9 +88,9 @@ pub struct Mark {
     pub updated_at: OffsetDateTime,
 }
 
-impl Mark {
+impl VersionStamp {
     /// The mark of a packed document.
-    pub fn of(packed: &Packed) -> Self {
+    pub fn from_version(packed: &ExportedVersion) -> Self {
         Self {
             id: packed.id,
             generation: packed.generation,
@@ -113,7 +113,7 @@ struct EntryRecord {
 /// A document with its entries.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct DocumentRecord {
-    document: Packed,
+    document: ExportedVersion,
     entries: Vec<EntryRecord>,
 }
 
@@ -139,7 +139,7 @@ struct EndRecord {
 
 /// How much an archive holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Totals {
+pub struct ArchiveTotals {
     /// Documents that count.
     pub documents: u64,
     /// Their chunks.
@@ -163,7 +163,7 @@ pub enum ArchiveError {
     },
     /// It ends before its end.
     #[error("the archive is cut off at byte {at}, in {within}; hint: copy or export it again")]
-    CutOff {
+    Truncated {
         /// Where.
         at: u64,
         /// In which entry.
@@ -179,5 +179,5 @@ pub enum ArchiveError {
     },
     /// It is none, or one of a later program.
     #[error("{0}")]
-    Foreign(String),
+    Unusable(String),
 }

@@ -9,45 +9,50 @@ use std::io::{self, BufReader, Seek};
 
 use sha2::Sha256;
 
-use super::walk::{Walk, Walked, check_entries, document_of};
-use super::{DocumentRecord, EntryRecord, HEADER, Header, IndexRecord, Mark};
+use super::walk::{ArchiveEntry, EntryReader, check_entries, document_number};
+use super::{ArchiveHeader, DocumentRecord, EntryRecord, HEADER, IndexRecord, VersionStamp};
 
 /// The beginning of an archive to go on from.
 #[derive(Default)]
-pub struct Kept {
+pub struct ReusablePrefix {
     /// Its length.
     pub bytes: u64,
     /// Of those bytes.
     pub hash: Sha256,
     /// Documents that count.
-    pub documents: Vec<(IndexRecord, Mark)>,
+    pub documents: Vec<(IndexRecord, VersionStamp)>,
 }
 
 /// A whole document, and where it ends.
-struct Found {
+struct CompleteDocument {
     record: IndexRecord,
-    mark: Mark,
+    mark: VersionStamp,
     end: u64,
     hash: Sha256,
 }
 
 /// What can be kept of `file`; nothing if it begins with another header.
-pub fn part_of(file: &mut File, header: &Header, mut keep: impl FnMut(&Mark) -> bool) -> io::Result<Option<Kept>> {
+pub fn find_reusable_prefix(
+    file: &mut File,
+    header: &ArchiveHeader,
+    mut keep: impl FnMut(&VersionStamp) -> bool,
+) -> io::Result<Option<ReusablePrefix>> {
     file.rewind()?;
-    let mut walk = Walk::new(BufReader::new(&mut *file), String::new());
-    let first = walk.next().ok().flatten();
-    let begins = |first: &Walked| {
-        first.record.name == HEADER && serde_json::from_slice::<Header>(&first.bytes).is_ok_and(|read| read == *header)
+    let mut walk = EntryReader::new(BufReader::new(&mut *file), String::new());
+    let first = walk.next_entry().ok().flatten();
+    let begins = |first: &ArchiveEntry| {
+        first.record.name == HEADER
+            && serde_json::from_slice::<ArchiveHeader>(&first.bytes).is_ok_and(|read| read == *header)
     };
     if !first.as_ref().is_some_and(begins) {
         return Ok(None);
     }
-    let mut kept = Kept {
+    let mut kept = ReusablePrefix {
         bytes: walk.at,
         hash: walk.hash.clone(),
         documents: Vec::new(),
     };
-    let found = documents(&mut walk);
+    let found = read_complete_documents(&mut walk);
     let last: HashMap<_, _> = found.iter().map(|found| (found.mark.id, found.record.number)).collect();
     for found in found {
         let counts = last[&found.mark.id] == found.record.number;
@@ -63,10 +68,10 @@ pub fn part_of(file: &mut File, header: &Header, mut keep: impl FnMut(&Mark) -> 
 }
 
 /// The whole documents, up to what is not whole.
-fn documents(walk: &mut Walk<impl io::Read>) -> Vec<Found> {
+fn read_complete_documents(walk: &mut EntryReader<impl io::Read>) -> Vec<CompleteDocument> {
     let (mut found, mut seen) = (Vec::new(), Vec::<EntryRecord>::new());
-    while let Ok(Some(entry)) = walk.next() {
-        let Some(number) = document_of(&entry.record.name) else {
+    while let Ok(Some(entry)) = walk.next_entry() {
+        let Some(number) = document_number(&entry.record.name) else {
             seen.push(entry.record);
             continue;
         };
@@ -77,8 +82,8 @@ fn documents(walk: &mut Walk<impl io::Read>) -> Vec<Found> {
             break;
         }
         seen.clear();
-        found.push(Found {
-            mark: Mark::of(&record.document),
+        found.push(CompleteDocument {
+            mark: VersionStamp::from_version(&record.document),
             record: IndexRecord {
                 number,
                 id: record.document.id,

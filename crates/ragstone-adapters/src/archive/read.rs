@@ -11,16 +11,16 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use ragstone_core::id::DocumentId;
-use ragstone_core::seam::portable::{Packed, PackedChunk, Parcel};
+use ragstone_core::seam::portable::{ExportedChunk, ExportedContent, ExportedVersion};
 use serde::de::DeserializeOwned;
 use sha2::Digest;
 
 use super::line::decode_line;
-use super::walk::{Walk, Walked, changed, check_entries, document_of};
-use super::write::hex;
+use super::walk::{ArchiveEntry, EntryReader, changed_error, check_entries, document_number};
+use super::write::encode_hex;
 use super::{
-    ArchiveError, DocumentRecord, END, EndRecord, EntryRecord, FORMAT, HEADER, Header, INDEX, IndexRecord, ORIGINAL,
-    QUESTIONS, SETTINGS, SOURCES, TEXT, Totals, VERSION,
+    ArchiveError, ArchiveHeader, ArchiveTotals, DocumentRecord, END, EndRecord, EntryRecord, FORMAT, HEADER, INDEX,
+    IndexRecord, ORIGINAL, QUESTIONS, SETTINGS, SOURCES, TEXT, VERSION,
 };
 
 /// Bytes of an entry read at once.
@@ -28,12 +28,12 @@ const PIECE: u64 = 1 << 20;
 
 /// An archive that is what was written.
 #[derive(Debug)]
-pub struct Archive {
+pub struct ArchiveReader {
     file: Arc<File>,
     /// What it says of itself.
-    pub header: Header,
+    pub header: ArchiveHeader,
     /// How much it holds.
-    pub totals: Totals,
+    pub totals: ArchiveTotals,
     index: Vec<IndexRecord>,
     sources: Vec<u8>,
     settings: Vec<u8>,
@@ -42,8 +42,8 @@ pub struct Archive {
 
 /// What was read of an archive.
 #[derive(Default)]
-struct Contents {
-    header: Option<Header>,
+struct ArchiveContents {
+    header: Option<ArchiveHeader>,
     records: Vec<(u64, EntryRecord)>,
     index: Vec<IndexRecord>,
     sources: Vec<u8>,
@@ -52,7 +52,7 @@ struct Contents {
     end: Option<EndRecord>,
 }
 
-impl Archive {
+impl ArchiveReader {
     /// Reads the file `path` to its end; `see` is told how many bytes were compared.
     pub fn open(path: &Path, mut see: impl FnMut(u64)) -> Result<Self, ArchiveError> {
         let named = path.display().to_string();
@@ -61,15 +61,15 @@ impl Archive {
             error,
         };
         let file = File::open(path).map_err(failed)?;
-        let mut walk = Walk::new(BufReader::new(&file), named.clone());
-        let (mut contents, mut seen) = (Contents::default(), Vec::new());
-        while let Some(entry) = walk.next().map_err(|error| foreign(error, &named))? {
-            contents.take(entry, &mut seen)?;
+        let mut walk = EntryReader::new(BufReader::new(&file), named.clone());
+        let (mut contents, mut seen) = (ArchiveContents::default(), Vec::new());
+        while let Some(entry) = walk.next_entry().map_err(|error| not_an_archive_error(error, &named))? {
+            contents.add_entry(entry, &mut seen)?;
             see(walk.at);
         }
-        let (bytes, sha256) = (walk.at, hex(&walk.hash.clone().finalize()));
+        let (bytes, sha256) = (walk.at, encode_hex(&walk.hash.clone().finalize()));
         drop(walk);
-        contents.finish(file, bytes, sha256)
+        contents.into_reader(file, bytes, sha256)
     }
 
     /// How many documents it holds.
@@ -83,15 +83,15 @@ impl Archive {
     }
 
     /// The `n`-th document's id.
-    pub fn id(&self, n: usize) -> DocumentId {
+    pub fn document_id(&self, n: usize) -> DocumentId {
         self.index[n].id
     }
 
     /// The `n`-th document.
-    pub fn document(&self, n: usize) -> io::Result<Archived> {
-        let bytes = read(&self.file, &self.index[n].record)?;
+    pub fn read_document(&self, n: usize) -> io::Result<ArchivedDocument> {
+        let bytes = read_entry(&self.file, &self.index[n].record)?;
         let record: DocumentRecord = serde_json::from_slice(&bytes)?;
-        Ok(Archived {
+        Ok(ArchivedDocument {
             file: self.file.clone(),
             packed: record.document,
             entries: record.entries,
@@ -99,30 +99,34 @@ impl Archive {
     }
 
     /// The sources.
-    pub fn sources<T: DeserializeOwned>(&self) -> Result<Vec<T>, ArchiveError> {
-        lines(SOURCES, &self.sources)
+    pub fn parse_sources<T: DeserializeOwned>(&self) -> Result<Vec<T>, ArchiveError> {
+        parse_json_lines(SOURCES, &self.sources)
     }
 
     /// The settings.
-    pub fn settings<T: DeserializeOwned>(&self) -> Result<T, ArchiveError> {
-        parse(SETTINGS, &self.settings, 0)
+    pub fn parse_settings<T: DeserializeOwned>(&self) -> Result<T, ArchiveError> {
+        parse_json(SETTINGS, &self.settings, 0)
     }
 
     /// The questions.
-    pub fn questions<T: DeserializeOwned>(&self) -> Result<Vec<T>, ArchiveError> {
-        lines(QUESTIONS, &self.questions)
+    pub fn parse_questions<T: DeserializeOwned>(&self) -> Result<Vec<T>, ArchiveError> {
+        parse_json_lines(QUESTIONS, &self.questions)
     }
 }
 
-impl Contents {
-    fn take(&mut self, entry: Walked, seen: &mut Vec<EntryRecord>) -> Result<(), ArchiveError> {
-        let Walked { record, bytes, before } = entry;
+impl ArchiveContents {
+    fn add_entry(&mut self, entry: ArchiveEntry, seen: &mut Vec<EntryRecord>) -> Result<(), ArchiveError> {
+        let ArchiveEntry {
+            record,
+            bytes,
+            hash_before: before,
+        } = entry;
         if self.header.is_none() {
-            self.header = Some(header(&record, &bytes)?);
+            self.header = Some(parse_header(&record, &bytes)?);
             return Ok(());
         }
-        if let Some(number) = document_of(&record.name) {
-            let stated: DocumentRecord = parse(&record.name, &bytes, record.offset)?;
+        if let Some(number) = document_number(&record.name) {
+            let stated: DocumentRecord = parse_json(&record.name, &bytes, record.offset)?;
             check_entries(&stated.entries, seen)?;
             seen.clear();
             self.records.push((number, record));
@@ -132,13 +136,16 @@ impl Contents {
             SOURCES => self.sources = bytes,
             SETTINGS => self.settings = bytes,
             QUESTIONS => self.questions = bytes,
-            INDEX => self.index = lines(INDEX, &bytes)?,
+            INDEX => self.index = parse_json_lines(INDEX, &bytes)?,
             END => {
-                let end: EndRecord = parse(END, &bytes, record.offset)?;
-                let sha256 = hex(&before.finalize());
+                let end: EndRecord = parse_json(END, &bytes, record.offset)?;
+                let sha256 = encode_hex(&before.finalize());
                 let header_at = record.offset - super::tar::BLOCK as u64;
                 if (end.bytes, &end.sha256) != (header_at, &sha256) {
-                    return Err(changed("not all before its end is what its end says", record.offset));
+                    return Err(changed_error(
+                        "not all before its end is what its end says",
+                        record.offset,
+                    ));
                 }
                 self.end = Some(end);
             }
@@ -147,8 +154,8 @@ impl Contents {
         Ok(())
     }
 
-    fn finish(self, file: File, bytes: u64, sha256: String) -> Result<Archive, ArchiveError> {
-        let cut = || ArchiveError::CutOff {
+    fn into_reader(self, file: File, bytes: u64, sha256: String) -> Result<ArchiveReader, ArchiveError> {
+        let cut = || ArchiveError::Truncated {
             at: bytes,
             within: END.to_owned(),
         };
@@ -157,18 +164,18 @@ impl Contents {
             let record = self.records.iter().position(|(number, _)| *number == line.number);
             match record.map(|at| &self.records[at].1) {
                 Some(record) if *record == line.record => {}
-                _ => return Err(changed(&line.record.name, line.record.offset)),
+                _ => return Err(changed_error(&line.record.name, line.record.offset)),
             }
         }
         let chunks: u64 = self.index.iter().map(|line| u64::from(line.chunks)).sum();
         let documents = self.index.len() as u64;
         if (documents, chunks) != (end.documents, end.chunks) {
-            return Err(changed("its end counts other documents", bytes));
+            return Err(changed_error("its end counts other documents", bytes));
         }
-        Ok(Archive {
+        Ok(ArchiveReader {
             file: Arc::new(file),
             header,
-            totals: Totals {
+            totals: ArchiveTotals {
                 documents,
                 chunks,
                 bytes,
@@ -183,40 +190,40 @@ impl Contents {
 }
 
 /// What does not even begin like an archive is told as what it is.
-fn foreign(error: ArchiveError, path: &str) -> ArchiveError {
+fn not_an_archive_error(error: ArchiveError, path: &str) -> ArchiveError {
     match error {
-        ArchiveError::Changed { at: 0, .. } => ArchiveError::Foreign(format!("{path} is no archive of a library")),
+        ArchiveError::Changed { at: 0, .. } => ArchiveError::Unusable(format!("{path} is no archive of a library")),
         error => error,
     }
 }
 
-fn header(record: &EntryRecord, bytes: &[u8]) -> Result<Header, ArchiveError> {
+fn parse_header(record: &EntryRecord, bytes: &[u8]) -> Result<ArchiveHeader, ArchiveError> {
     let told = match record.name == HEADER {
         true => serde_json::from_slice::<serde_json::Value>(bytes).unwrap_or_default(),
         false => serde_json::Value::Null,
     };
     if told["format"] != FORMAT {
-        return Err(ArchiveError::Foreign("the file is no archive of a library".into()));
+        return Err(ArchiveError::Unusable("the file is no archive of a library".into()));
     }
     match told["version"].as_u64() {
-        Some(version) if version == u64::from(VERSION) => parse(HEADER, bytes, record.offset),
-        Some(version) => Err(ArchiveError::Foreign(format!(
+        Some(version) if version == u64::from(VERSION) => parse_json(HEADER, bytes, record.offset),
+        Some(version) => Err(ArchiveError::Unusable(format!(
             "the archive has layout {version}, this program reads {VERSION}; hint: use the program that wrote it, or a later one"
         ))),
-        None => Err(changed(HEADER, record.offset)),
+        None => Err(changed_error(HEADER, record.offset)),
     }
 }
 
-fn parse<T: DeserializeOwned>(name: &str, bytes: &[u8], at: u64) -> Result<T, ArchiveError> {
-    serde_json::from_slice(bytes).map_err(|error| changed(&format!("{name}: {error}"), at))
+fn parse_json<T: DeserializeOwned>(name: &str, bytes: &[u8], at: u64) -> Result<T, ArchiveError> {
+    serde_json::from_slice(bytes).map_err(|error| changed_error(&format!("{name}: {error}"), at))
 }
 
-fn lines<T: DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<Vec<T>, ArchiveError> {
+fn parse_json_lines<T: DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<Vec<T>, ArchiveError> {
     let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-    lines.map(|line| parse(name, line, 0)).collect()
+    lines.map(|line| parse_json(name, line, 0)).collect()
 }
 
-fn read(file: &File, record: &EntryRecord) -> io::Result<Vec<u8>> {
+fn read_entry(file: &File, record: &EntryRecord) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; record.size as usize];
     file.read_exact_at(&mut bytes, record.offset)?;
     Ok(bytes)
@@ -224,21 +231,21 @@ fn read(file: &File, record: &EntryRecord) -> io::Result<Vec<u8>> {
 
 /// A document of an archive.
 #[derive(Debug, Clone)]
-pub struct Archived {
+pub struct ArchivedDocument {
     file: Arc<File>,
     /// What the catalogue of its library knew of it.
-    pub packed: Packed,
+    pub packed: ExportedVersion,
     entries: Vec<EntryRecord>,
 }
 
-impl Archived {
-    fn entry(&self, name: &str) -> Option<EntryRecord> {
+impl ArchivedDocument {
+    fn find_entry(&self, name: &str) -> Option<EntryRecord> {
         let is_it = |entry: &&EntryRecord| entry.name.ends_with(&format!("/{name}"));
         self.entries.iter().find(is_it).cloned()
     }
 
-    fn pieces(&self, name: &'static str) -> BoxStream<'_, io::Result<Bytes>> {
-        let entry = self.entry(name);
+    fn stream_entry(&self, name: &'static str) -> BoxStream<'_, io::Result<Bytes>> {
+        let entry = self.find_entry(name);
         let pieces = try_stream! {
             let entry = entry.ok_or_else(|| io::Error::other(format!("document {} has no {name}", self.packed.id)))?;
             let mut done = 0;
@@ -250,7 +257,7 @@ impl Archived {
                 };
                 done += piece.size;
                 let file = self.file.clone();
-                let bytes = tokio::task::spawn_blocking(move || read(&file, &piece)).await??;
+                let bytes = tokio::task::spawn_blocking(move || read_entry(&file, &piece)).await??;
                 yield Bytes::from(bytes);
             }
         };
@@ -258,22 +265,22 @@ impl Archived {
     }
 }
 
-impl Parcel for Archived {
-    fn original(&self) -> BoxStream<'_, io::Result<Bytes>> {
-        self.pieces(ORIGINAL)
+impl ExportedContent for ArchivedDocument {
+    fn read_original(&self) -> BoxStream<'_, io::Result<Bytes>> {
+        self.stream_entry(ORIGINAL)
     }
 
-    fn text(&self) -> BoxStream<'_, io::Result<Bytes>> {
-        self.pieces(TEXT)
+    fn read_text(&self) -> BoxStream<'_, io::Result<Bytes>> {
+        self.stream_entry(TEXT)
     }
 
-    fn chunks(&self) -> BoxStream<'_, io::Result<Vec<PackedChunk>>> {
+    fn read_chunks(&self) -> BoxStream<'_, io::Result<Vec<ExportedChunk>>> {
         let entries = self.entries.iter().filter(|entry| entry.name.contains("/chunks/"));
         let batches = futures::stream::iter(entries.cloned()).then(|entry| {
             let file = self.file.clone();
             async move {
                 tokio::task::spawn_blocking(move || {
-                    let bytes = read(&file, &entry)?;
+                    let bytes = read_entry(&file, &entry)?;
                     let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
                     lines.map(decode_line).collect()
                 })

@@ -18,7 +18,7 @@ const KIND: usize = 156;
 const MAGIC: std::ops::Range<usize> = 257..265;
 
 /// The header of a file of `size` bytes. Names are short and plain; nothing of the machine stands in it.
-pub fn header(name: &str, size: u64) -> [u8; BLOCK] {
+pub fn encode_header(name: &str, size: u64) -> [u8; BLOCK] {
     debug_assert!(name.len() < NAME.len() && size <= MAX_SIZE);
     let mut block = [0; BLOCK];
     let mut put = |range: std::ops::Range<usize>, text: &str| {
@@ -38,7 +38,7 @@ pub fn header(name: &str, size: u64) -> [u8; BLOCK] {
 }
 
 /// Name and size that a header states; none if it is none of ours.
-pub fn read(block: &[u8; BLOCK]) -> Option<(String, u64)> {
+pub fn decode_header(block: &[u8; BLOCK]) -> Option<(String, u64)> {
     let text = |range: std::ops::Range<usize>| {
         let field = block[range].split(|byte| *byte == 0).next()?;
         std::str::from_utf8(field).ok()
@@ -46,11 +46,11 @@ pub fn read(block: &[u8; BLOCK]) -> Option<(String, u64)> {
     let number = |range| u64::from_str_radix(text(range)?.trim(), 8).ok();
     let fits = &block[MAGIC] == b"ustar\x0000" && block[KIND] == b'0';
     let (name, size) = (text(NAME)?.to_owned(), number(SIZE)?);
-    (fits && number(SUM)? == checksum(block) && header(&name, size) == *block).then_some((name, size))
+    (fits && number(SUM)? == checksum(block) && encode_header(&name, size) == *block).then_some((name, size))
 }
 
 /// Bytes between the end of an entry of `size` bytes and the next block.
-pub fn padding(size: u64) -> usize {
+pub fn padding_bytes(size: u64) -> usize {
     (size.next_multiple_of(BLOCK as u64) - size) as usize
 }
 

@@ -6,7 +6,7 @@ use futures::TryStreamExt;
 use ragstone_core::id::ContentHash;
 use ragstone_core::seam::catalogue::StatisticsDelta;
 use ragstone_core::seam::contract::{Sample, acl};
-use ragstone_core::seam::portable::{Packed, PackedChunk, Parcel};
+use ragstone_core::seam::portable::{ExportedChunk, ExportedContent, ExportedVersion};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
@@ -14,10 +14,10 @@ use super::*;
 
 const CHUNKS: u32 = 5;
 
-fn packed(uri: &str) -> Packed {
+fn packed(uri: &str) -> ExportedVersion {
     let acl = acl("a", &[&["group:g"], &["user:ü"]]);
     let chunk = Sample::new(1, 8).point(&acl, uri, 1, 0);
-    Packed {
+    ExportedVersion {
         id: chunk.chunk.document_id,
         collection: chunk.collection,
         source: Default::default(),
@@ -28,7 +28,7 @@ fn packed(uri: &str) -> Packed {
         declared_media_type: None,
         media_type: "text/plain".into(),
         version: 3,
-        content_hash: ContentHash::of(uri.as_bytes()),
+        content_hash: ContentHash::of_bytes(uri.as_bytes()),
         bytes: uri.len() as u64,
         pages: None,
         chunks: CHUNKS,
@@ -46,41 +46,41 @@ fn packed(uri: &str) -> Packed {
     }
 }
 
-fn chunks(uri: &str) -> Vec<PackedChunk> {
+fn chunks(uri: &str) -> Vec<ExportedChunk> {
     let (acl, mut sample) = (packed(uri).acl, Sample::new(5, 8));
     let points = (0..CHUNKS).map(|n| sample.point(&acl, uri, 7, n));
-    points.map(PackedChunk::from).collect()
+    points.map(ExportedChunk::from).collect()
 }
 
-fn header() -> Header {
-    Header::new("test", None)
+fn header() -> ArchiveHeader {
+    ArchiveHeader::new("test", None)
 }
 
 fn put(archive: &mut ArchiveWriter, uri: &str) {
     let packed = packed(uri);
-    let mut document = archive.document();
-    document.original(packed.bytes).unwrap();
-    document.append(uri.as_bytes()).unwrap();
-    document.text(700).unwrap();
-    document.append(&[7; 700]).unwrap();
+    let mut document = archive.begin_document();
+    document.begin_original(packed.bytes).unwrap();
+    document.append_bytes(uri.as_bytes()).unwrap();
+    document.begin_text(700).unwrap();
+    document.append_bytes(&[7; 700]).unwrap();
     for some in chunks(uri).chunks(3) {
         let lines: Vec<u8> = some.iter().flat_map(|chunk| encode_line(chunk).unwrap()).collect();
-        document.chunks(&lines).unwrap();
+        document.write_chunks(&lines).unwrap();
     }
     document.finish(&packed).unwrap();
 }
 
-fn begin(path: &Path) -> (ArchiveWriter, Vec<Mark>) {
+fn begin(path: &Path) -> (ArchiveWriter, Vec<VersionStamp>) {
     ArchiveWriter::open(path, &header(), |_| true).unwrap()
 }
 
-fn end(archive: ArchiveWriter) -> Totals {
+fn end(archive: ArchiveWriter) -> ArchiveTotals {
     archive
         .finish(&[json!({"name": "s"})], &json!({"k": "v"}), &[json!({"q": 1})])
         .unwrap()
 }
 
-fn written(folder: &Path) -> (PathBuf, Totals) {
+fn written(folder: &Path) -> (PathBuf, ArchiveTotals) {
     let path = folder.join("library.tar");
     let (mut archive, marks) = begin(&path);
     assert!(marks.is_empty());
@@ -89,22 +89,22 @@ fn written(folder: &Path) -> (PathBuf, Totals) {
 }
 
 async fn holds(path: &Path, uris: &[&str]) {
-    let archive = Archive::open(path, |_| {}).unwrap();
+    let archive = ArchiveReader::open(path, |_| {}).unwrap();
     assert_eq!(archive.len(), uris.len());
-    for (n, id) in (0..archive.len()).map(|n| (n, archive.id(n))) {
+    for (n, id) in (0..archive.len()).map(|n| (n, archive.document_id(n))) {
         let uri = uris.iter().find(|uri| packed(uri).id == id).unwrap();
-        let document = archive.document(n).unwrap();
+        let document = archive.read_document(n).unwrap();
         assert_eq!(document.packed, packed(uri));
-        let original: Vec<_> = document.original().try_collect().await.unwrap();
+        let original: Vec<_> = document.read_original().try_collect().await.unwrap();
         assert_eq!(original.concat(), uri.as_bytes());
-        let text: Vec<_> = document.text().try_collect().await.unwrap();
+        let text: Vec<_> = document.read_text().try_collect().await.unwrap();
         assert_eq!(text.concat(), [7; 700]);
-        let read: Vec<Vec<PackedChunk>> = document.chunks().try_collect().await.unwrap();
+        let read: Vec<Vec<ExportedChunk>> = document.read_chunks().try_collect().await.unwrap();
         assert_eq!(read.concat(), chunks(uri));
     }
-    assert_eq!(archive.sources::<Value>().unwrap(), [json!({"name": "s"})]);
-    assert_eq!(archive.settings::<Value>().unwrap(), json!({"k": "v"}));
-    assert_eq!(archive.questions::<Value>().unwrap(), [json!({"q": 1})]);
+    assert_eq!(archive.parse_sources::<Value>().unwrap(), [json!({"name": "s"})]);
+    assert_eq!(archive.parse_settings::<Value>().unwrap(), json!({"k": "v"}));
+    assert_eq!(archive.parse_questions::<Value>().unwrap(), [json!({"q": 1})]);
 }
 
 #[tokio::test]
@@ -112,11 +112,14 @@ async fn what_was_written_is_read() {
     let folder = tempfile::tempdir().unwrap();
     let (path, totals) = written(folder.path());
     holds(&path, &["one", "two"]).await;
-    assert_eq!(Archive::open(&path, |_| {}).unwrap().totals, totals);
+    assert_eq!(ArchiveReader::open(&path, |_| {}).unwrap().totals, totals);
     assert_eq!((totals.documents, totals.chunks), (2, 10));
     assert_eq!(totals.bytes, std::fs::metadata(&path).unwrap().len());
     let again = ArchiveWriter::open(&path, &header(), |_| true);
-    assert!(matches!(again, Err(ArchiveError::Foreign(_))), "nothing is overwritten");
+    assert!(
+        matches!(again, Err(ArchiveError::Unusable(_))),
+        "nothing is overwritten"
+    );
 }
 
 #[test]
@@ -127,14 +130,14 @@ fn every_change_and_every_cut_is_refused() {
     let check = |bytes: &[u8]| {
         let path = folder.path().join("other.tar");
         std::fs::write(&path, bytes).unwrap();
-        Archive::open(&path, |_| {}).unwrap_err()
+        ArchiveReader::open(&path, |_| {}).unwrap_err()
     };
     for at in (0..bytes.len()).step_by(37) {
         let mut other = bytes.clone();
         other[at] ^= 0x10;
         let error = check(&other);
         assert!(!error.to_string().is_empty(), "{at}");
-        assert!(matches!(check(&bytes[..at]), ArchiveError::CutOff { .. }), "{at}");
+        assert!(matches!(check(&bytes[..at]), ArchiveError::Truncated { .. }), "{at}");
     }
     let mut longer = bytes.clone();
     longer.push(0);
@@ -154,15 +157,15 @@ fn what_is_no_archive_is_told() {
     let path = folder.path().join("other");
     let check = |bytes: &[u8], word: &str| {
         std::fs::write(&path, bytes).unwrap();
-        let told = Archive::open(&path, |_| {}).unwrap_err().to_string();
+        let told = ArchiveReader::open(&path, |_| {}).unwrap_err().to_string();
         assert!(told.contains(word), "{told}");
     };
     check(&[b'x'; 4_096], "no archive");
     check(b"", "cut off at byte 0");
     let newer = br#"{"format":"ragstone-archive","version":2}"#;
-    let mut file = tar::header(HEADER, newer.len() as u64).to_vec();
+    let mut file = tar::encode_header(HEADER, newer.len() as u64).to_vec();
     file.extend(newer);
-    file.resize(file.len() + tar::padding(newer.len() as u64) + tar::ENDING, 0);
+    file.resize(file.len() + tar::padding_bytes(newer.len() as u64) + tar::ENDING, 0);
     check(&file, "layout 2, this program reads 1");
 }
 
@@ -188,12 +191,12 @@ async fn what_broke_off_is_gone_on_with() {
     // What the library does not have any more is cut off, with what follows it.
     std::fs::write(&part, &whole).unwrap();
     let (archive, marks) = ArchiveWriter::open(&again, &header(), |mark| mark.id != packed("one").id).unwrap();
-    assert!(marks.is_empty() && archive.bytes() == 1_024, "{marks:?}");
+    assert!(marks.is_empty() && archive.bytes_written() == 1_024, "{marks:?}");
     drop(archive);
     // Another header is another library's, or another model's.
     std::fs::write(&part, &whole).unwrap();
-    let (archive, marks) = ArchiveWriter::open(&again, &Header::new("other", None), |_| true).unwrap();
-    assert!(marks.is_empty() && archive.bytes() == 1_024);
+    let (archive, marks) = ArchiveWriter::open(&again, &ArchiveHeader::new("other", None), |_| true).unwrap();
+    assert!(marks.is_empty() && archive.bytes_written() == 1_024);
 }
 
 #[tokio::test]
@@ -203,13 +206,13 @@ async fn a_document_that_changed_counts_once_and_one_that_was_left_not_at_all() 
     let (mut archive, _) = begin(&path);
     put(&mut archive, "one");
     put(&mut archive, "gone");
-    archive.withdraw(packed("one").id);
-    archive.withdraw(packed("gone").id);
+    archive.withdraw_document(packed("one").id);
+    archive.withdraw_document(packed("gone").id);
     put(&mut archive, "one");
-    let mut left = archive.document();
-    left.original(2_000).unwrap();
-    left.append(b"some of it").unwrap();
-    left.abandon().unwrap();
+    let mut left = archive.begin_document();
+    left.begin_original(2_000).unwrap();
+    left.append_bytes(b"some of it").unwrap();
+    left.abandon_document().unwrap();
     put(&mut archive, "two");
     let totals = end(archive);
     assert_eq!(totals.documents, 2);

@@ -4,7 +4,7 @@ use std::io::{self, Read};
 
 use sha2::{Digest, Sha256};
 
-use super::write::hex;
+use super::write::encode_hex;
 use super::{
     ArchiveError, DOCUMENT, END, EntryRecord, HEADER, INDEX, MAX_IN_MEMORY, QUESTIONS, SETTINGS, SOURCES, tar,
 };
@@ -13,17 +13,17 @@ use super::{
 const PIECE: usize = 1 << 20;
 
 /// An entry that was read.
-pub struct Walked {
+pub struct ArchiveEntry {
     /// What it is.
     pub record: EntryRecord,
     /// Its bytes, of those that are small and meant to be read whole.
     pub bytes: Vec<u8>,
     /// SHA-256 of everything before its header.
-    pub before: Sha256,
+    pub hash_before: Sha256,
 }
 
 /// Reads entries one after the other.
-pub struct Walk<R> {
+pub struct EntryReader<R> {
     reader: R,
     path: String,
     /// Bytes read.
@@ -33,7 +33,7 @@ pub struct Walk<R> {
     piece: Vec<u8>,
 }
 
-impl<R: Read> Walk<R> {
+impl<R: Read> EntryReader<R> {
     /// From the first byte on; `path` names it in errors.
     pub fn new(reader: R, path: String) -> Self {
         Self {
@@ -46,27 +46,27 @@ impl<R: Read> Walk<R> {
     }
 
     /// The next entry; none at the end, which is checked.
-    pub fn next(&mut self) -> Result<Option<Walked>, ArchiveError> {
+    pub fn next_entry(&mut self) -> Result<Option<ArchiveEntry>, ArchiveError> {
         let (before, start) = (self.hash.clone(), self.at);
         let mut block = [0; tar::BLOCK];
-        self.fill(&mut block, "a header")?;
+        self.fill_buffer(&mut block, "a header")?;
         if block.iter().all(|byte| *byte == 0) {
-            self.fill(&mut block, "its end")?;
+            self.fill_buffer(&mut block, "its end")?;
             return match block.iter().all(|byte| *byte == 0) && self.is_at_end()? {
                 true => Ok(None),
-                false => Err(changed("something follows its end", start)),
+                false => Err(changed_error("something follows its end", start)),
             };
         }
-        let Some((name, size)) = tar::read(&block) else {
-            return Err(changed("no entry begins there", start));
+        let Some((name, size)) = tar::decode_header(&block) else {
+            return Err(changed_error("no entry begins there", start));
         };
         let offset = self.at;
-        let (bytes, sha256) = self.contents(&name, size)?;
+        let (bytes, sha256) = self.read_contents(&name, size)?;
         let mut padding = [0; tar::BLOCK];
-        let padding = &mut padding[..tar::padding(size)];
-        self.fill(padding, &name)?;
+        let padding = &mut padding[..tar::padding_bytes(size)];
+        self.fill_buffer(padding, &name)?;
         if padding.iter().any(|byte| *byte != 0) {
-            return Err(changed(&format!("what follows {name}"), offset + size));
+            return Err(changed_error(&format!("what follows {name}"), offset + size));
         }
         let record = EntryRecord {
             name,
@@ -74,19 +74,23 @@ impl<R: Read> Walk<R> {
             size,
             sha256,
         };
-        Ok(Some(Walked { record, bytes, before }))
+        Ok(Some(ArchiveEntry {
+            record,
+            bytes,
+            hash_before: before,
+        }))
     }
 
-    fn contents(&mut self, name: &str, size: u64) -> Result<(Vec<u8>, String), ArchiveError> {
-        let is_kept = is_small(name);
+    fn read_contents(&mut self, name: &str, size: u64) -> Result<(Vec<u8>, String), ArchiveError> {
+        let is_kept = is_held_in_memory(name);
         if is_kept && size > MAX_IN_MEMORY {
-            return Err(changed(&format!("{name} is too large"), self.at));
+            return Err(changed_error(&format!("{name} is too large"), self.at));
         }
         let (mut hash, mut bytes, mut left) = (Sha256::new(), Vec::new(), size);
         while left > 0 {
             let mut piece = std::mem::take(&mut self.piece);
             let length = left.min(piece.len() as u64) as usize;
-            let filled = self.fill(&mut piece[..length], name);
+            let filled = self.fill_buffer(&mut piece[..length], name);
             if filled.is_ok() {
                 hash.update(&piece[..length]);
                 if is_kept {
@@ -97,22 +101,22 @@ impl<R: Read> Walk<R> {
             filled?;
             left -= length as u64;
         }
-        Ok((bytes, hex(&hash.finalize())))
+        Ok((bytes, encode_hex(&hash.finalize())))
     }
 
-    fn fill(&mut self, bytes: &mut [u8], within: &str) -> Result<(), ArchiveError> {
+    fn fill_buffer(&mut self, bytes: &mut [u8], within: &str) -> Result<(), ArchiveError> {
         let mut filled = 0;
         while filled < bytes.len() {
             match self.reader.read(&mut bytes[filled..]) {
                 Ok(0) => {
-                    return Err(ArchiveError::CutOff {
+                    return Err(ArchiveError::Truncated {
                         at: self.at + filled as u64,
                         within: within.to_owned(),
                     });
                 }
                 Ok(read) => filled += read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(self.failed(error)),
+                Err(error) => return Err(self.file_error(error)),
             }
         }
         self.hash.update(&*bytes);
@@ -123,10 +127,10 @@ impl<R: Read> Walk<R> {
     fn is_at_end(&mut self) -> Result<bool, ArchiveError> {
         let mut one = [0];
         let read = self.reader.read(&mut one);
-        read.map(|read| read == 0).map_err(|error| self.failed(error))
+        read.map(|read| read == 0).map_err(|error| self.file_error(error))
     }
 
-    fn failed(&self, error: io::Error) -> ArchiveError {
+    fn file_error(&self, error: io::Error) -> ArchiveError {
         ArchiveError::File {
             path: self.path.clone(),
             error,
@@ -135,18 +139,18 @@ impl<R: Read> Walk<R> {
 }
 
 /// Whether an entry is read whole.
-fn is_small(name: &str) -> bool {
-    [HEADER, SOURCES, SETTINGS, QUESTIONS, INDEX, END].contains(&name) || document_of(name).is_some()
+fn is_held_in_memory(name: &str) -> bool {
+    [HEADER, SOURCES, SETTINGS, QUESTIONS, INDEX, END].contains(&name) || document_number(name).is_some()
 }
 
 /// The number of the document whose record an entry is.
-pub fn document_of(name: &str) -> Option<u64> {
+pub fn document_number(name: &str) -> Option<u64> {
     let (number, file) = name.strip_prefix("documents/")?.split_once('/')?;
     number.parse().ok().filter(|_| file == DOCUMENT)
 }
 
 /// Something does not fit.
-pub fn changed(what: &str, at: u64) -> ArchiveError {
+pub fn changed_error(what: &str, at: u64) -> ArchiveError {
     ArchiveError::Changed {
         what: what.to_owned(),
         at,
@@ -158,8 +162,8 @@ pub fn check_entries(stated: &[EntryRecord], seen: &[EntryRecord]) -> Result<(),
     for entry in stated {
         match seen.iter().find(|seen| seen.name == entry.name) {
             Some(seen) if seen == entry => {}
-            Some(seen) => return Err(changed(&seen.name, seen.offset)),
-            None => return Err(changed(&format!("{} is missing", entry.name), entry.offset)),
+            Some(seen) => return Err(changed_error(&seen.name, seen.offset)),
+            None => return Err(changed_error(&format!("{} is missing", entry.name), entry.offset)),
         }
     }
     Ok(())

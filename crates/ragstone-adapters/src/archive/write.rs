@@ -8,14 +8,14 @@ use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use ragstone_core::id::DocumentId;
-use ragstone_core::seam::portable::Packed;
+use ragstone_core::seam::portable::ExportedVersion;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::part::{Kept, part_of};
+use super::part::{ReusablePrefix, find_reusable_prefix};
 use super::{
-    ArchiveError, DOCUMENT, DocumentRecord, END, EndRecord, EntryRecord, HEADER, Header, INDEX, IndexRecord, Mark,
-    ORIGINAL, QUESTIONS, SETTINGS, SOURCES, TEXT, Totals, tar,
+    ArchiveError, ArchiveHeader, ArchiveTotals, DOCUMENT, DocumentRecord, END, EndRecord, EntryRecord, HEADER, INDEX,
+    IndexRecord, ORIGINAL, QUESTIONS, SETTINGS, SOURCES, TEXT, VersionStamp, tar,
 };
 
 /// A file in the making. It lies beside its final name until it is whole.
@@ -30,7 +30,7 @@ pub struct ArchiveWriter {
 }
 
 /// An entry whose bytes are being written.
-struct Open {
+struct OpenEntry {
     record: EntryRecord,
     hash: Sha256,
     left: u64,
@@ -41,15 +41,15 @@ impl ArchiveWriter {
     /// still to be as they were.
     ///
     /// # Errors
-    /// [`ArchiveError::Foreign`] where another file has the name already.
+    /// [`ArchiveError::Unusable`] where another file has the name already.
     pub fn open(
         path: &Path,
-        header: &Header,
-        keep: impl FnMut(&Mark) -> bool,
-    ) -> Result<(Self, Vec<Mark>), ArchiveError> {
+        header: &ArchiveHeader,
+        keep: impl FnMut(&VersionStamp) -> bool,
+    ) -> Result<(Self, Vec<VersionStamp>), ArchiveError> {
         if path.exists() {
             let detail = format!("{} is there already; hint: name another file", path.display());
-            return Err(ArchiveError::Foreign(detail));
+            return Err(ArchiveError::Unusable(detail));
         }
         let mut name = path.as_os_str().to_owned();
         name.push(".part");
@@ -63,8 +63,8 @@ impl ArchiveWriter {
             error,
         };
         let mut file = options.open(&part).map_err(failed)?;
-        let kept = part_of(&mut file, header, keep).map_err(failed)?;
-        let Kept { bytes, hash, documents } = kept.unwrap_or_default();
+        let kept = find_reusable_prefix(&mut file, header, keep).map_err(failed)?;
+        let ReusablePrefix { bytes, hash, documents } = kept.unwrap_or_default();
         file.set_len(bytes).map_err(failed)?;
         file.seek(SeekFrom::Start(bytes)).map_err(failed)?;
         let next = documents.iter().map(|(record, _)| record.number + 1).max();
@@ -83,24 +83,24 @@ impl ArchiveWriter {
             marks.push(mark);
         }
         if bytes == 0 {
-            writer.json(HEADER, header)?;
+            writer.write_json(HEADER, header)?;
         }
         Ok((writer, marks))
     }
 
     /// Bytes so far.
-    pub fn bytes(&self) -> u64 {
+    pub fn bytes_written(&self) -> u64 {
         self.at
     }
 
     /// Documents and chunks so far.
-    pub fn counts(&self) -> (u64, u64) {
+    pub fn written_counts(&self) -> (u64, u64) {
         let chunks = self.documents.values().map(|record| u64::from(record.chunks));
         (self.documents.len() as u64, chunks.sum())
     }
 
     /// Begins a document.
-    pub fn document(&mut self) -> DocumentWriter<'_> {
+    pub fn begin_document(&mut self) -> DocumentWriter<'_> {
         let number = self.next;
         self.next += 1;
         DocumentWriter {
@@ -113,7 +113,7 @@ impl ArchiveWriter {
     }
 
     /// A document that changed or went since it was written: what the file holds of it does not count.
-    pub fn withdraw(&mut self, document: DocumentId) {
+    pub fn withdraw_document(&mut self, document: DocumentId) {
         self.documents.remove(&document);
     }
 
@@ -123,7 +123,7 @@ impl ArchiveWriter {
         sources: &[impl Serialize],
         settings: &impl Serialize,
         questions: &[impl Serialize],
-    ) -> Result<Totals, ArchiveError> {
+    ) -> Result<ArchiveTotals, ArchiveError> {
         let lines = |values: &mut dyn Iterator<Item = serde_json::Result<String>>| {
             let lines: Result<Vec<String>, _> = values.collect();
             lines.map(|lines| lines.iter().map(|line| format!("{line}\n")).collect::<String>())
@@ -135,89 +135,89 @@ impl ArchiveWriter {
             (INDEX, lines(&mut self.documents.values().map(serde_json::to_string))),
         ];
         for (name, text) in texts {
-            let text = text.map_err(|error| self.failed(error.into()))?;
-            self.whole(name.to_owned(), text.as_bytes())?;
+            let text = text.map_err(|error| self.file_error(error.into()))?;
+            self.write_entry(name.to_owned(), text.as_bytes())?;
         }
-        let (documents, chunks) = self.counts();
+        let (documents, chunks) = self.written_counts();
         let end = EndRecord {
             documents,
             chunks,
             bytes: self.at,
-            sha256: hex(&self.hash.clone().finalize()),
+            sha256: encode_hex(&self.hash.clone().finalize()),
         };
-        self.json(END, &end)?;
-        self.put(&[0; tar::ENDING])?;
+        self.write_json(END, &end)?;
+        self.write_bytes(&[0; tar::ENDING])?;
         let done = self.file.flush().and_then(|()| self.file.get_ref().sync_all());
         done.and_then(|()| std::fs::rename(&self.part, &self.path))
-            .map_err(|error| self.failed(error))?;
-        Ok(Totals {
+            .map_err(|error| self.file_error(error))?;
+        Ok(ArchiveTotals {
             documents,
             chunks,
             bytes: self.at,
-            sha256: hex(&self.hash.finalize()),
+            sha256: encode_hex(&self.hash.finalize()),
         })
     }
 
-    fn json(&mut self, name: &str, value: &impl Serialize) -> Result<EntryRecord, ArchiveError> {
-        let text = serde_json::to_vec(value).map_err(|error| self.failed(error.into()))?;
-        self.whole(name.to_owned(), &text)
+    fn write_json(&mut self, name: &str, value: &impl Serialize) -> Result<EntryRecord, ArchiveError> {
+        let text = serde_json::to_vec(value).map_err(|error| self.file_error(error.into()))?;
+        self.write_entry(name.to_owned(), &text)
     }
 
-    fn whole(&mut self, name: String, bytes: &[u8]) -> Result<EntryRecord, ArchiveError> {
-        let mut open = self.begin(name, bytes.len() as u64)?;
-        self.append(&mut open, bytes)?;
-        self.end(open)
+    fn write_entry(&mut self, name: String, bytes: &[u8]) -> Result<EntryRecord, ArchiveError> {
+        let mut open = self.begin_entry(name, bytes.len() as u64)?;
+        self.append_bytes(&mut open, bytes)?;
+        self.end_entry(open)
     }
 
-    fn begin(&mut self, name: String, size: u64) -> Result<Open, ArchiveError> {
+    fn begin_entry(&mut self, name: String, size: u64) -> Result<OpenEntry, ArchiveError> {
         if size > tar::MAX_SIZE {
             let error = std::io::Error::other(format!("{name} has {size} bytes, too many for an entry"));
-            return Err(self.failed(error));
+            return Err(self.file_error(error));
         }
-        self.put(&tar::header(&name, size))?;
+        self.write_bytes(&tar::encode_header(&name, size))?;
         let record = EntryRecord {
             name,
             offset: self.at,
             size,
             sha256: String::new(),
         };
-        Ok(Open {
+        Ok(OpenEntry {
             record,
             hash: Sha256::new(),
             left: size,
         })
     }
 
-    fn append(&mut self, open: &mut Open, bytes: &[u8]) -> Result<(), ArchiveError> {
+    fn append_bytes(&mut self, open: &mut OpenEntry, bytes: &[u8]) -> Result<(), ArchiveError> {
         let Some(left) = open.left.checked_sub(bytes.len() as u64) else {
             let error = std::io::Error::other(format!("{} grew while it was read", open.record.name));
-            return Err(self.failed(error));
+            return Err(self.file_error(error));
         };
         open.left = left;
         open.hash.update(bytes);
-        self.put(bytes)
+        self.write_bytes(bytes)
     }
 
-    fn end(&mut self, open: Open) -> Result<EntryRecord, ArchiveError> {
+    fn end_entry(&mut self, open: OpenEntry) -> Result<EntryRecord, ArchiveError> {
         if open.left > 0 {
             let error = std::io::Error::other(format!("{} was cut off while it was read", open.record.name));
-            return Err(self.failed(error));
+            return Err(self.file_error(error));
         }
-        self.put(&[0; tar::BLOCK][..tar::padding(open.record.size)])?;
+        self.write_bytes(&[0; tar::BLOCK][..tar::padding_bytes(open.record.size)])?;
         Ok(EntryRecord {
-            sha256: hex(&open.hash.finalize()),
+            sha256: encode_hex(&open.hash.finalize()),
             ..open.record
         })
     }
 
-    fn put(&mut self, bytes: &[u8]) -> Result<(), ArchiveError> {
-        self.file.write_all(bytes).map_err(|error| self.failed(error))?;
+    fn write_bytes(&mut self, bytes: &[u8]) -> Result<(), ArchiveError> {
+        self.file.write_all(bytes).map_err(|error| self.file_error(error))?;
         self.hash.update(bytes);
         self.at += bytes.len() as u64;
         Ok(())
     }
 
-    fn failed(&self, error: std::io::Error) -> ArchiveError {
+    fn file_error(&self, error: std::io::Error) -> ArchiveError {
         ArchiveError::File {
             path: self.part.display().to_string(),
             error,
@@ -230,46 +230,46 @@ pub struct DocumentWriter<'a> {
     archive: &'a mut ArchiveWriter,
     number: u64,
     entries: Vec<EntryRecord>,
-    open: Option<Open>,
+    open: Option<OpenEntry>,
     chunks: u64,
 }
 
 impl DocumentWriter<'_> {
     /// Begins the original, of so many bytes.
-    pub fn original(&mut self, size: u64) -> Result<(), ArchiveError> {
-        self.begin(ORIGINAL.to_owned(), size)
+    pub fn begin_original(&mut self, size: u64) -> Result<(), ArchiveError> {
+        self.begin_entry(ORIGINAL.to_owned(), size)
     }
 
     /// Begins the stored text, of so many bytes.
-    pub fn text(&mut self, size: u64) -> Result<(), ArchiveError> {
-        self.begin(TEXT.to_owned(), size)
+    pub fn begin_text(&mut self, size: u64) -> Result<(), ArchiveError> {
+        self.begin_entry(TEXT.to_owned(), size)
     }
 
     /// The next bytes of what was begun last.
-    pub fn append(&mut self, bytes: &[u8]) -> Result<(), ArchiveError> {
+    pub fn append_bytes(&mut self, bytes: &[u8]) -> Result<(), ArchiveError> {
         match &mut self.open {
-            Some(open) => self.archive.append(open, bytes),
+            Some(open) => self.archive.append_bytes(open, bytes),
             None => Ok(()),
         }
     }
 
     /// Some chunks, as lines.
-    pub fn chunks(&mut self, lines: &[u8]) -> Result<(), ArchiveError> {
+    pub fn write_chunks(&mut self, lines: &[u8]) -> Result<(), ArchiveError> {
         self.chunks += 1;
-        self.begin(format!("chunks/{:05}.jsonl", self.chunks), lines.len() as u64)?;
-        self.append(lines)
+        self.begin_entry(format!("chunks/{:05}.jsonl", self.chunks), lines.len() as u64)?;
+        self.append_bytes(lines)
     }
 
     /// Ends the document.
-    pub fn finish(mut self, document: &Packed) -> Result<(), ArchiveError> {
-        self.close()?;
+    pub fn finish(mut self, document: &ExportedVersion) -> Result<(), ArchiveError> {
+        self.close_entry()?;
         let record = DocumentRecord {
             document: document.clone(),
             entries: self.entries,
         };
         let record = self
             .archive
-            .json(&format!("documents/{:08}/{DOCUMENT}", self.number), &record)?;
+            .write_json(&format!("documents/{:08}/{DOCUMENT}", self.number), &record)?;
         let line = IndexRecord {
             number: self.number,
             id: document.id,
@@ -281,29 +281,29 @@ impl DocumentWriter<'_> {
     }
 
     /// Leaves the document: what was written of it belongs to none.
-    pub fn abandon(mut self) -> Result<(), ArchiveError> {
+    pub fn abandon_document(mut self) -> Result<(), ArchiveError> {
         while let Some(left) = self.open.as_ref().map(|open| open.left).filter(|left| *left > 0) {
-            self.append(&[0; tar::BLOCK][..left.min(tar::BLOCK as u64) as usize])?;
+            self.append_bytes(&[0; tar::BLOCK][..left.min(tar::BLOCK as u64) as usize])?;
         }
-        self.close()
+        self.close_entry()
     }
 
-    fn begin(&mut self, name: String, size: u64) -> Result<(), ArchiveError> {
-        self.close()?;
+    fn begin_entry(&mut self, name: String, size: u64) -> Result<(), ArchiveError> {
+        self.close_entry()?;
         let name = format!("documents/{:08}/{name}", self.number);
-        self.open = Some(self.archive.begin(name, size)?);
+        self.open = Some(self.archive.begin_entry(name, size)?);
         Ok(())
     }
 
-    fn close(&mut self) -> Result<(), ArchiveError> {
+    fn close_entry(&mut self) -> Result<(), ArchiveError> {
         if let Some(open) = self.open.take() {
-            self.entries.push(self.archive.end(open)?);
+            self.entries.push(self.archive.end_entry(open)?);
         }
         Ok(())
     }
 }
 
 /// In hexadecimal digits.
-pub fn hex(bytes: &[u8]) -> String {
+pub fn encode_hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

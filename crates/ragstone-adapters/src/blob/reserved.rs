@@ -51,8 +51,8 @@ fn is_content(at: &Path, bytes: usize) -> bool {
     is_incoming || bytes > SMALL_BYTES || at.filename().is_some_and(|name| CONTENT.contains(&name))
 }
 
-fn admit(reserve: &DiskReserve, at: &Path, bytes: usize) -> Result<()> {
-    match !is_content(at, bytes) || reserve.admits(bytes as u64) {
+fn check_free_space(reserve: &DiskReserve, at: &Path, bytes: usize) -> Result<()> {
+    match !is_content(at, bytes) || reserve.has_room_for(bytes as u64) {
         true => Ok(()),
         false => Err(object_store::Error::Generic {
             store: "folder",
@@ -64,12 +64,12 @@ fn admit(reserve: &DiskReserve, at: &Path, bytes: usize) -> Result<()> {
 #[async_trait]
 impl ObjectStore for ReservedStore {
     async fn put_opts(&self, at: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
-        admit(&self.reserve, at, payload.content_length())?;
+        check_free_space(&self.reserve, at, payload.content_length())?;
         self.inner.put_opts(at, payload, options).await
     }
 
     async fn put_multipart_opts(&self, at: &Path, options: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
-        admit(&self.reserve, at, 0)?;
+        check_free_space(&self.reserve, at, 0)?;
         let inner = self.inner.put_multipart_opts(at, options).await?;
         let (reserve, at) = (self.reserve.clone(), at.clone());
         Ok(Box::new(ReservedUpload { inner, reserve, at }))
@@ -110,7 +110,7 @@ struct ReservedUpload {
 #[async_trait]
 impl MultipartUpload for ReservedUpload {
     fn put_part(&mut self, data: PutPayload) -> UploadPart {
-        match admit(&self.reserve, &self.at, data.content_length()) {
+        match check_free_space(&self.reserve, &self.at, data.content_length()) {
             Ok(()) => self.inner.put_part(data),
             Err(error) => async { Err(error) }.boxed(),
         }
@@ -146,7 +146,7 @@ mod tests {
         let (here, there) = (Path::from("incoming/1"), key(original_key));
         store.put(&here, PutPayload::from("text")).await.unwrap();
         let mut under_way = store.put_multipart(&key(text_key)).await.unwrap();
-        reserve.note_full();
+        reserve.note_disk_full();
         let is_full = |error: object_store::Error| {
             let source = std::error::Error::source(&error).unwrap();
             let error = source.downcast_ref::<io::Error>().unwrap();
@@ -167,7 +167,7 @@ mod tests {
         store.delete(&there).await.unwrap();
         let left: Vec<_> = store.list(Some(&Path::from("default"))).try_collect().await.unwrap();
         assert!(left.is_empty());
-        reserve.look().unwrap();
+        reserve.adjust_reserve().unwrap();
         store.put(&there, PutPayload::from("text")).await.unwrap();
     }
 }

@@ -53,7 +53,7 @@ impl fmt::Debug for S3Options {
 }
 
 /// The bucket as a store. Nothing is asked of the service yet.
-pub fn bucket(options: &S3Options) -> object_store::Result<Arc<dyn ObjectStore>> {
+pub fn open_bucket(options: &S3Options) -> object_store::Result<Arc<dyn ObjectStore>> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let client = ClientOptions::new()
         .with_connect_timeout(CONNECT_TIMEOUT)

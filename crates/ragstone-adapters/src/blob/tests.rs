@@ -11,7 +11,7 @@ use object_store::path::Path as Key;
 use object_store::{Error, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 use tempfile::TempDir;
 
-use super::s3::{S3Options, bucket};
+use super::s3::{S3Options, open_bucket};
 
 /// The least that S3 takes as a part.
 const PART: usize = 5 << 20;
@@ -123,7 +123,7 @@ async fn a_bucket_keeps_the_contract() {
             prefix: prefix.into(),
             ..service.options(name)
         };
-        blob_contract(bucket(&options).unwrap().as_ref()).await;
+        blob_contract(open_bucket(&options).unwrap().as_ref()).await;
     }
 }
 
@@ -137,7 +137,7 @@ async fn what_a_bucket_refuses_names_no_secret() {
         ..S3Options::default()
     };
     assert!(!format!("{options:?}").contains("hidden"));
-    let store = bucket(&options).unwrap();
+    let store = open_bucket(&options).unwrap();
     assert!(!store.to_string().contains("hidden"));
     let refused = store.head(&Key::from("x")).await.unwrap_err();
     assert!(!format!("{refused} {refused:?}").contains("hidden"));

@@ -2,31 +2,31 @@
 
 use std::convert::Infallible;
 
-use ragstone_core::seam::catalogue::{CatalogueError, Page, PageRequest};
-use ragstone_core::seam::feedback::Feedback;
-use ragstone_core::seam::keys::{Key as ApiKey, KeyId};
+use ragstone_core::seam::catalogue::{CatalogueError, ListPage, PageRequest};
+use ragstone_core::seam::feedback::RatedAnswer;
+use ragstone_core::seam::keys::{KeyId, KeyRecord as ApiKey};
 use ragstone_core::seam::source::SourceRecord;
 use uuid::Uuid;
 
-use super::value::{Damaged, nanoseconds};
+use super::value::{DamagedValue, to_nanoseconds};
 
 /// A key that a list is sorted by: a time, then an id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Key {
+pub struct CursorKey {
     /// Nanoseconds since 1970.
     pub at: i64,
     /// The item's id.
     pub id: Uuid,
 }
 
-impl Key {
+impl CursorKey {
     /// The key as a cursor.
-    pub fn write(self) -> String {
+    pub fn encode_cursor(self) -> String {
         format!("{:016x}{}", self.at, self.id.as_simple())
     }
 
-    /// The key of a cursor that [`Self::write`] made.
-    pub fn read(cursor: &str) -> Result<Self, CatalogueError> {
+    /// The key of a cursor that [`Self::encode_cursor`] made.
+    pub fn parse_cursor(cursor: &str) -> Result<Self, CatalogueError> {
         let parse = || {
             let (at, id) = cursor.split_at_checked(16)?;
             let digits = |c: char| matches!(c, '0'..='9' | 'a'..='f');
@@ -42,22 +42,22 @@ impl Key {
 
 /// A page of `items` in order, one more than `limit` if there are further ones; the list goes on behind the `cursor` of the
 /// last one shown.
-pub fn page_of<T, E>(
+pub fn build_page<T, E>(
     mut items: Vec<T>,
     limit: usize,
     cursor: impl FnOnce(&T) -> Result<String, E>,
-) -> Result<Page<T>, E> {
+) -> Result<ListPage<T>, E> {
     let more = items.len() > limit;
     items.truncate(limit);
     let last = items.last().filter(|_| more);
-    Ok(Page {
+    Ok(ListPage {
         next_cursor: last.map(cursor).transpose()?,
         items,
     })
 }
 
 /// What the API keys of a page stand behind: a time and an id of theirs.
-pub fn begin_of_keys(page: &PageRequest) -> Result<(i64, String), CatalogueError> {
+pub fn parse_key_cursor(page: &PageRequest) -> Result<(i64, String), CatalogueError> {
     let Some(cursor) = &page.cursor else {
         return Ok((i64::MIN, String::new()));
     };
@@ -72,34 +72,34 @@ pub fn begin_of_keys(page: &PageRequest) -> Result<(i64, String), CatalogueError
 }
 
 /// A page of API keys, of `items` in order: one more than `limit` if there are further ones.
-pub fn page_of_keys(items: Vec<ApiKey>, limit: usize) -> Result<Page<ApiKey>, Damaged> {
-    page_of(items, limit, |key| {
-        Ok(format!("{:016x}{}", nanoseconds(key.created_at)?, key.id))
+pub fn build_key_page(items: Vec<ApiKey>, limit: usize) -> Result<ListPage<ApiKey>, DamagedValue> {
+    build_page(items, limit, |key| {
+        Ok(format!("{:016x}{}", to_nanoseconds(key.created_at)?, key.id))
     })
 }
 
 /// What the feedback of a page stands behind: a time, and the trace of an answer, empty at the beginning.
-pub fn begin_of_feedback(page: &PageRequest) -> Result<(i64, String), CatalogueError> {
+pub fn parse_feedback_cursor(page: &PageRequest) -> Result<(i64, String), CatalogueError> {
     let Some(cursor) = &page.cursor else {
         return Ok((i64::MIN, String::new()));
     };
-    let key = Key::read(cursor)?;
+    let key = CursorKey::parse_cursor(cursor)?;
     Ok((key.at, key.id.to_string()))
 }
 
 /// A page of feedback, of `items` in order: one more than `limit` if there are further ones.
-pub fn page_of_feedback(items: Vec<Feedback>, limit: usize) -> Result<Page<Feedback>, Damaged> {
-    page_of(items, limit, |feedback| {
-        let key = Key {
-            at: nanoseconds(feedback.rated_at)?,
+pub fn build_feedback_page(items: Vec<RatedAnswer>, limit: usize) -> Result<ListPage<RatedAnswer>, DamagedValue> {
+    build_page(items, limit, |feedback| {
+        let key = CursorKey {
+            at: to_nanoseconds(feedback.rated_at)?,
             id: feedback.answer.trace_id.0,
         };
-        Ok(key.write())
+        Ok(key.encode_cursor())
     })
 }
 
 /// What the sources of a page stand behind: a tenant and a name. Names hold no space.
-pub fn begin_of_sources(page: &PageRequest) -> Result<(String, String), CatalogueError> {
+pub fn parse_source_cursor(page: &PageRequest) -> Result<(String, String), CatalogueError> {
     let Some(cursor) = &page.cursor else {
         return Ok((String::new(), String::new()));
     };
@@ -108,9 +108,9 @@ pub fn begin_of_sources(page: &PageRequest) -> Result<(String, String), Catalogu
 }
 
 /// A page of sources, of `items` in order: one more than `limit` if there are further ones.
-pub fn page_of_sources(items: Vec<SourceRecord>, limit: usize) -> Page<SourceRecord> {
+pub fn build_source_page(items: Vec<SourceRecord>, limit: usize) -> ListPage<SourceRecord> {
     let cursor = |source: &SourceRecord| Ok::<_, Infallible>(format!("{} {}", source.tenant, source.name));
-    let Ok(page) = page_of(items, limit, cursor);
+    let Ok(page) = build_page(items, limit, cursor);
     page
 }
 
@@ -121,13 +121,13 @@ mod tests {
     #[test]
     fn a_cursor_reads_back_and_nothing_else_does() {
         for at in [0, 1, -5, i64::MAX, i64::MIN] {
-            let key = Key {
+            let key = CursorKey {
                 at,
                 id: Uuid::from_u128(7),
             };
-            assert_eq!(Key::read(&key.write()).unwrap(), key);
+            assert_eq!(CursorKey::parse_cursor(&key.encode_cursor()).unwrap(), key);
         }
-        let good = Key { at: 1, id: Uuid::nil() }.write();
+        let good = CursorKey { at: 1, id: Uuid::nil() }.encode_cursor();
         for bad in [
             "",
             "x",
@@ -137,7 +137,7 @@ mod tests {
             &good.replace('1', "+"),
             &"é".repeat(24),
         ] {
-            assert!(Key::read(bad).is_err(), "{bad:?}");
+            assert!(CursorKey::parse_cursor(bad).is_err(), "{bad:?}");
         }
     }
 }

@@ -3,14 +3,14 @@
 use ragstone_core::access::Scope;
 use ragstone_core::document::{Document, DocumentStatus};
 use ragstone_core::seam::catalogue::{CatalogueError, PublishedVersion, StatisticsDelta};
-use ragstone_core::seam::manifest::Manifest;
-use ragstone_core::seam::portable::Packed;
+use ragstone_core::seam::manifest::DocumentManifest;
+use ragstone_core::seam::portable::ExportedVersion;
 
-use super::stored::{File, Newest, StoredDocument};
+use super::stored::{NewestVersionState, StoredDocument, VersionFile};
 
 /// What a version that is put in finds in its place.
 #[derive(Debug)]
-pub enum Place {
+pub enum ImportTarget {
     /// Nothing, or a life that ended.
     Free,
     /// The same bytes, begun and never published.
@@ -22,37 +22,41 @@ pub enum Place {
 }
 
 /// What `packed` finds in its place; whose URI it is may not be the caller's to know.
-pub fn place(found: Option<&StoredDocument>, scope: &Scope, packed: &Packed) -> Result<Place, CatalogueError> {
+pub fn find_import_target(
+    found: Option<&StoredDocument>,
+    scope: &Scope,
+    packed: &ExportedVersion,
+) -> Result<ImportTarget, CatalogueError> {
     let living = found.filter(|stored| stored.document.status != DocumentStatus::Deleting);
     if packed.acl.tenant != *scope.tenant() || living.is_some_and(|stored| !scope.admits(&stored.document.acl)) {
         return Err(CatalogueError::UriTaken);
     }
     Ok(match living {
-        None => Place::Free,
-        Some(stored) => match pack(stored.clone(), StatisticsDelta::default()) {
-            Some(held) if held.is_same(packed) => Place::Same,
-            Some(_) => Place::Taken,
-            None if stored.document.content_hash == packed.content_hash => Place::Unfinished(stored.life),
-            None => Place::Taken,
+        None => ImportTarget::Free,
+        Some(stored) => match build_exported_version(stored.clone(), StatisticsDelta::default()) {
+            Some(held) if held.is_same(packed) => ImportTarget::Same,
+            Some(_) => ImportTarget::Taken,
+            None if stored.document.content_hash == packed.content_hash => ImportTarget::Unfinished(stored.incarnation),
+            None => ImportTarget::Taken,
         },
     })
 }
 
 /// The published version of a document; none where there is none, or a newer begin took its file from the row.
-pub fn pack(stored: StoredDocument, statistics: StatisticsDelta) -> Option<Packed> {
+pub fn build_exported_version(stored: StoredDocument, statistics: StatisticsDelta) -> Option<ExportedVersion> {
     let document = stored.document;
     let generation = document
         .published
         .filter(|_| document.status != DocumentStatus::Deleting)?;
-    let newest = || File {
+    let newest = || VersionFile {
         content_hash: document.content_hash,
         bytes: document.bytes,
         name: stored.name.clone(),
         declared_media_type: stored.declared_media_type.clone(),
     };
-    let is_newest = stored.newest == Newest::Published;
+    let is_newest = stored.newest == NewestVersionState::Published;
     let file = stored.published_file.or_else(|| is_newest.then(newest))?;
-    Some(Packed {
+    Some(ExportedVersion {
         id: document.id,
         collection: document.collection,
         source: document.source,
@@ -82,7 +86,7 @@ pub fn pack(stored: StoredDocument, statistics: StatisticsDelta) -> Option<Packe
 }
 
 /// The document before its version is published.
-pub fn unpacked(packed: &Packed, life: u64, incoming: &str) -> StoredDocument {
+pub fn imported_document_row(packed: &ExportedVersion, life: u64, incoming: &str) -> StoredDocument {
     let packed = packed.clone();
     let mut stored = StoredDocument {
         document: Document {
@@ -110,8 +114,8 @@ pub fn unpacked(packed: &Packed, life: u64, incoming: &str) -> StoredDocument {
             created_at: packed.created_at,
             updated_at: packed.updated_at,
         },
-        life,
-        newest: Newest::Pending,
+        incarnation: life,
+        newest: NewestVersionState::Pending,
         published_title: None,
         published_pipeline: None,
         published_file: None,
@@ -119,17 +123,17 @@ pub fn unpacked(packed: &Packed, life: u64, incoming: &str) -> StoredDocument {
         given_title: packed.given_title,
         declared_media_type: packed.declared_media_type,
         incoming: incoming.to_owned(),
-        stored: None,
+        stored_generation: None,
         pipeline: packed.pipeline,
     };
-    stored.name_it();
+    stored.update_title();
     stored
 }
 
 /// The published document of a manifest, in the life `life`.
-pub fn recovered(manifest: &Manifest, life: u64) -> StoredDocument {
+pub fn recovered_document_row(manifest: &DocumentManifest, life: u64) -> StoredDocument {
     let packed = &manifest.document;
-    let mut stored = unpacked(packed, life, "");
+    let mut stored = imported_document_row(packed, life, "");
     stored.document.brought_by.clone_from(&manifest.brought_by);
     let version = PublishedVersion {
         title: packed.title.clone(),
@@ -140,8 +144,8 @@ pub fn recovered(manifest: &Manifest, life: u64) -> StoredDocument {
         pipeline: packed.pipeline.clone(),
         statistics: StatisticsDelta::default(),
     };
-    stored.stored = Some(packed.generation);
-    stored.publish(packed.generation, version, packed.updated_at);
-    stored.name_it();
+    stored.stored_generation = Some(packed.generation);
+    stored.mark_published(packed.generation, version, packed.updated_at);
+    stored.update_title();
     stored
 }

@@ -5,59 +5,62 @@ use std::collections::HashMap;
 use ragstone_core::rank::{TermId, TermStatistics};
 use ragstone_core::seam::catalogue::StatisticsDelta;
 
-use super::value::Damaged;
+use super::value::DamagedValue;
 
 /// Sums of one tenant.
 #[derive(Debug, Default, PartialEq)]
-pub struct Sums {
+pub struct TermSums {
     chunks: i64,
     terms: HashMap<u32, i64>,
     pieces: HashMap<u32, i64>,
 }
 
-impl Sums {
+impl TermSums {
     /// Adds a delta, or with a sign of -1 takes it away.
-    pub fn add(&mut self, sign: i64, delta: &StatisticsDelta) {
+    pub fn add_delta(&mut self, sign: i64, delta: &StatisticsDelta) {
         self.chunks += sign * delta.chunks as i64;
         for (term, count) in &delta.terms {
-            add(&mut self.terms, term.0, sign * i64::from(*count));
+            add_count(&mut self.terms, term.0, sign * i64::from(*count));
         }
         for (piece, count) in &delta.pieces {
-            add(&mut self.pieces, *piece, sign * i64::from(*count));
+            add_count(&mut self.pieces, *piece, sign * i64::from(*count));
         }
     }
 
     /// The sums as one delta.
-    pub fn total(&self) -> StatisticsDelta {
+    pub fn to_delta(&self) -> StatisticsDelta {
         let counts = |sums: &HashMap<u32, i64>| {
-            let mut counts: Vec<_> = sums.iter().map(|(id, count)| (*id, clamp(*count) as u32)).collect();
+            let mut counts: Vec<_> = sums
+                .iter()
+                .map(|(id, count)| (*id, clamp_count(*count) as u32))
+                .collect();
             counts.sort_unstable();
             counts
         };
         let terms = counts(&self.terms);
         StatisticsDelta {
-            chunks: clamp(self.chunks),
+            chunks: clamp_count(self.chunks),
             terms: terms.into_iter().map(|(id, count)| (TermId(id), count)).collect(),
             pieces: counts(&self.pieces),
         }
     }
 
     /// Document frequencies of `terms`.
-    pub fn terms(&self, terms: &[TermId]) -> TermStatistics {
-        let known = |term: &TermId| Some((*term, clamp(*self.terms.get(&term.0)?)));
+    pub fn term_statistics(&self, terms: &[TermId]) -> TermStatistics {
+        let known = |term: &TermId| Some((*term, clamp_count(*self.terms.get(&term.0)?)));
         TermStatistics {
-            documents: clamp(self.chunks),
+            documents: clamp_count(self.chunks),
             df: terms.iter().filter_map(known).collect(),
         }
     }
 
     /// Document frequency of a wordpiece.
-    pub fn piece(&self, piece: u32) -> u64 {
-        self.pieces.get(&piece).map_or(0, |sum| clamp(*sum))
+    pub fn piece_frequency(&self, piece: u32) -> u64 {
+        self.pieces.get(&piece).map_or(0, |sum| clamp_count(*sum))
     }
 }
 
-fn add(sums: &mut HashMap<u32, i64>, id: u32, count: i64) {
+fn add_count(sums: &mut HashMap<u32, i64>, id: u32, count: i64) {
     let sum = sums.entry(id).or_default();
     *sum += count;
     if *sum == 0 {
@@ -66,12 +69,12 @@ fn add(sums: &mut HashMap<u32, i64>, id: u32, count: i64) {
 }
 
 /// A sum may be below zero for a moment, when two commits are followed in the other order.
-fn clamp(sum: i64) -> u64 {
+fn clamp_count(sum: i64) -> u64 {
     sum.max(0).unsigned_abs()
 }
 
 /// Little-endian: chunks (u64), terms (u32), their ids and counts (u32 each), then the pieces' ids and counts.
-pub fn encode(delta: &StatisticsDelta) -> Vec<u8> {
+pub fn encode_delta(delta: &StatisticsDelta) -> Vec<u8> {
     let pair = |id: u32, count: u32| [id.to_le_bytes(), count.to_le_bytes()].concat();
     let mut bytes = Vec::with_capacity(12 + 8 * (delta.terms.len() + delta.pieces.len()));
     bytes.extend(delta.chunks.to_le_bytes());
@@ -81,8 +84,8 @@ pub fn encode(delta: &StatisticsDelta) -> Vec<u8> {
     bytes
 }
 
-/// What [`encode`] wrote.
-pub fn decode(bytes: &[u8]) -> Result<StatisticsDelta, Damaged> {
+/// What [`encode_delta`] wrote.
+pub fn decode_delta(bytes: &[u8]) -> Result<StatisticsDelta, DamagedValue> {
     let read = || {
         let (chunks, rest) = bytes.split_first_chunk()?;
         let (terms, rest) = rest.split_first_chunk()?;
@@ -99,7 +102,7 @@ pub fn decode(bytes: &[u8]) -> Result<StatisticsDelta, Damaged> {
             pieces: pieces.iter().map(pair).collect(),
         })
     };
-    read().ok_or_else(|| Damaged("statistics of a generation".into()))
+    read().ok_or_else(|| DamagedValue("statistics of a generation".into()))
 }
 
 #[cfg(test)]
@@ -113,10 +116,10 @@ mod tests {
             terms: vec![(TermId(1), 2), (TermId(u32::MAX), 3)],
             pieces: vec![(7, 1)],
         };
-        let bytes = encode(&delta);
-        assert_eq!(decode(&bytes).unwrap(), delta);
+        let bytes = encode_delta(&delta);
+        assert_eq!(decode_delta(&bytes).unwrap(), delta);
         for end in [0, 4, 11, 13, 20, bytes.len() - 1] {
-            assert!(decode(&bytes[..end]).is_err(), "{end}");
+            assert!(decode_delta(&bytes[..end]).is_err(), "{end}");
         }
     }
 }

@@ -9,54 +9,54 @@ use time::{Date, OffsetDateTime};
 /// A value that cannot be.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct Damaged(pub String);
+pub struct DamagedValue(pub String);
 
 /// A value that cannot be: which, and why.
-pub fn damaged(what: &str, why: impl std::fmt::Display) -> Damaged {
-    Damaged(format!("{what}: {why}"))
+pub fn damaged_value(what: &str, why: impl std::fmt::Display) -> DamagedValue {
+    DamagedValue(format!("{what}: {why}"))
 }
 
 /// A value of an enum without fields, stored as its name in JSON without quotes.
-pub fn read_word<T: DeserializeOwned>(text: String, column: &str) -> Result<T, Damaged> {
-    serde_json::from_value(text.into()).map_err(|error| damaged(column, error))
+pub fn read_enum<T: DeserializeOwned>(text: String, column: &str) -> Result<T, DamagedValue> {
+    serde_json::from_value(text.into()).map_err(|error| damaged_value(column, error))
 }
 
 /// The name of an enum's value, as it stands in a row.
-pub fn write_word<T: Serialize>(value: &T) -> Result<String, Damaged> {
+pub fn write_enum<T: Serialize>(value: &T) -> Result<String, DamagedValue> {
     match serde_json::to_value(value) {
         Ok(serde_json::Value::String(word)) => Ok(word),
-        other => Err(damaged("word", format!("{other:?}"))),
+        other => Err(damaged_value("word", format!("{other:?}"))),
     }
 }
 
 /// What a JSON column holds.
-pub fn read_json<T: DeserializeOwned>(text: &str, column: &str) -> Result<T, Damaged> {
-    serde_json::from_str(text).map_err(|error| damaged(column, error))
+pub fn read_json<T: DeserializeOwned>(text: &str, column: &str) -> Result<T, DamagedValue> {
+    serde_json::from_str(text).map_err(|error| damaged_value(column, error))
 }
 
 /// A value as it stands in a JSON column.
-pub fn write_json<T: Serialize>(value: &T) -> Result<String, Damaged> {
-    serde_json::to_string(value).map_err(|error| damaged("json", error))
+pub fn write_json<T: Serialize>(value: &T) -> Result<String, DamagedValue> {
+    serde_json::to_string(value).map_err(|error| damaged_value("json", error))
 }
 
 /// A name that was checked when it came in.
-pub fn read_name<T: TryFrom<String, Error: std::fmt::Display>>(text: String, column: &str) -> Result<T, Damaged> {
-    T::try_from(text).map_err(|error| damaged(column, error))
+pub fn read_name<T: TryFrom<String, Error: std::fmt::Display>>(text: String, column: &str) -> Result<T, DamagedValue> {
+    T::try_from(text).map_err(|error| damaged_value(column, error))
 }
 
 /// A time that a row has as nanoseconds since 1970.
-pub fn read_instant(nanoseconds: i64, column: &str) -> Result<OffsetDateTime, Damaged> {
-    OffsetDateTime::from_unix_timestamp_nanos(nanoseconds.into()).map_err(|error| damaged(column, error))
+pub fn read_instant(nanoseconds: i64, column: &str) -> Result<OffsetDateTime, DamagedValue> {
+    OffsetDateTime::from_unix_timestamp_nanos(nanoseconds.into()).map_err(|error| damaged_value(column, error))
 }
 
 /// A time as it stands in a row.
-pub fn nanoseconds(at: OffsetDateTime) -> Result<i64, Damaged> {
-    i64::try_from(at.unix_timestamp_nanos()).map_err(|error| damaged("time", error))
+pub fn to_nanoseconds(at: OffsetDateTime) -> Result<i64, DamagedValue> {
+    i64::try_from(at.unix_timestamp_nanos()).map_err(|error| damaged_value("time", error))
 }
 
 /// A steady time as it stands in a row.
-pub fn steady(time: Duration) -> Result<i64, Damaged> {
-    i64::try_from(time.as_nanos()).map_err(|error| damaged("time", error))
+pub fn steady_nanoseconds(time: Duration) -> Result<i64, DamagedValue> {
+    i64::try_from(time.as_nanos()).map_err(|error| damaged_value("time", error))
 }
 
 /// A steady time that a row has.
@@ -76,9 +76,9 @@ pub const KEPT_DAYS: i64 = 1;
 pub const PEPPER: &str = "api_key_pepper";
 
 /// The first eight bytes of a statistics delta are its chunks ([`super::sums::encode`]).
-pub fn read_chunks(bytes: &[u8]) -> Result<u64, Damaged> {
+pub fn read_chunk_count(bytes: &[u8]) -> Result<u64, DamagedValue> {
     let bytes = bytes
         .try_into()
-        .map_err(|_| damaged("statistics", "shorter than their head"))?;
+        .map_err(|_| damaged_value("statistics", "shorter than their head"))?;
     Ok(u64::from_le_bytes(bytes))
 }

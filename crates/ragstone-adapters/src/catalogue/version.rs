@@ -5,7 +5,7 @@ use ragstone_core::document::{BoundedMetadata, Document, DocumentStatus};
 use ragstone_core::seam::catalogue::{DocumentPatch, NewVersion};
 use time::OffsetDateTime;
 
-use super::stored::{Newest, StoredDocument};
+use super::stored::{NewestVersionState, StoredDocument};
 
 /// Whether `scope` sees `document` at all.
 pub fn is_visible(document: &Document, scope: &Scope) -> bool {
@@ -13,15 +13,15 @@ pub fn is_visible(document: &Document, scope: &Scope) -> bool {
 }
 
 /// Whether the newest begin already has, or is getting, what `version` would make.
-pub fn holds(stored: &StoredDocument, version: &NewVersion) -> bool {
-    stored.newest != Newest::Failed
+pub fn has_same_content(stored: &StoredDocument, version: &NewVersion) -> bool {
+    stored.newest != NewestVersionState::Failed
         && stored.document.content_hash == version.content_hash
         && stored.name == version.name
         && stored.pipeline == version.pipeline
 }
 
 /// What an upload says about a document beside its bytes, as a patch. The title may also be taken away again.
-pub struct Amendments {
+pub struct MetadataAmendments {
     /// The title.
     pub given_title: Option<String>,
     /// Everything else.
@@ -29,12 +29,12 @@ pub struct Amendments {
 }
 
 /// What `version` says beside its bytes.
-pub fn amendments(version: NewVersion) -> Amendments {
-    Amendments {
+pub fn metadata_amendments(version: NewVersion) -> MetadataAmendments {
+    MetadataAmendments {
         given_title: version.title,
         patch: DocumentPatch {
             title: None,
-            metadata: Some(BoundedMetadata::of_stored(version.metadata)),
+            metadata: Some(BoundedMetadata::from_stored(version.metadata)),
             acl: Some(version.acl),
             department_id: Some(version.department_id),
             source_url: Some(version.source_url),
@@ -43,11 +43,11 @@ pub fn amendments(version: NewVersion) -> Amendments {
 }
 
 /// The first version of a URI, or the first after its deletion.
-pub fn born(version: NewVersion, life: u64, now: OffsetDateTime) -> StoredDocument {
+pub fn new_document_row(version: NewVersion, life: u64, now: OffsetDateTime) -> StoredDocument {
     StoredDocument {
-        document: version.document(now),
-        life,
-        newest: Newest::Pending,
+        document: version.to_document(now),
+        incarnation: life,
+        newest: NewestVersionState::Pending,
         published_title: None,
         published_pipeline: None,
         published_file: None,
@@ -55,28 +55,28 @@ pub fn born(version: NewVersion, life: u64, now: OffsetDateTime) -> StoredDocume
         given_title: version.title,
         declared_media_type: version.declared_media_type,
         incoming: version.incoming,
-        stored: None,
+        stored_generation: None,
         pipeline: version.pipeline,
     }
 }
 
 /// The next version of a living document; the published one goes on answering until this one is.
-pub fn renewed(mut stored: StoredDocument, version: NewVersion, now: OffsetDateTime) -> StoredDocument {
-    version.renew(&mut stored.document, now);
-    stored.newest = Newest::Pending;
+pub fn next_version_row(mut stored: StoredDocument, version: NewVersion, now: OffsetDateTime) -> StoredDocument {
+    version.begin_next_version(&mut stored.document, now);
+    stored.newest = NewestVersionState::Pending;
     stored.name.clone_from(&version.name);
     stored.declared_media_type.clone_from(&version.declared_media_type);
     stored.incoming.clone_from(&version.incoming);
-    stored.stored = None;
+    stored.stored_generation = None;
     stored.pipeline.clone_from(&version.pipeline);
-    let amendments = amendments(version);
+    let amendments = metadata_amendments(version);
     stored.given_title = amendments.given_title;
-    apply(&mut stored, amendments.patch);
+    apply_patch(&mut stored, amendments.patch);
     stored
 }
 
 /// Changes what touches no bytes.
-pub fn apply(stored: &mut StoredDocument, patch: DocumentPatch) {
+pub fn apply_patch(stored: &mut StoredDocument, patch: DocumentPatch) {
     let document = &mut stored.document;
     if let Some(acl) = patch.acl.filter(|acl| *acl != document.acl) {
         document.acl = acl;
@@ -94,22 +94,22 @@ pub fn apply(stored: &mut StoredDocument, patch: DocumentPatch) {
     if patch.title.is_some() {
         stored.given_title = patch.title;
     }
-    stored.name_it();
+    stored.update_title();
 }
 
 /// The document after `amendments`; equal to `stored` but for its time if they say nothing new.
-pub fn amended(stored: &StoredDocument, amendments: Amendments) -> StoredDocument {
+pub fn with_amendments(stored: &StoredDocument, amendments: MetadataAmendments) -> StoredDocument {
     let mut changed = stored.clone();
     changed.given_title = amendments.given_title;
-    apply(&mut changed, amendments.patch);
+    apply_patch(&mut changed, amendments.patch);
     changed
 }
 
 /// The next version is made of the published bytes, by `pipeline`.
-pub fn make_of_published(stored: &mut StoredDocument, pipeline: &str, now: OffsetDateTime) {
-    stored.take_published_file();
-    stored.stored = stored.document.published;
-    stored.newest = Newest::Pending;
+pub fn rebuild_from_published(stored: &mut StoredDocument, pipeline: &str, now: OffsetDateTime) {
+    stored.restore_published_file();
+    stored.stored_generation = stored.document.published;
+    stored.newest = NewestVersionState::Pending;
     stored.pipeline = pipeline.to_owned();
     stored.document.updated_at = now;
 }

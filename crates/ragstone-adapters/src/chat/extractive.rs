@@ -11,24 +11,24 @@ use ragstone_core::access::Admitted;
 use ragstone_core::cite;
 use ragstone_core::library::Passage;
 use ragstone_core::prompt::NO_ANSWER;
-use ragstone_core::seam::chat::{ChatDescription, ChatEvent, ChatRequest, FinishReason, Usage};
+use ragstone_core::seam::chat::{ChatDescription, ChatEvent, ChatRequest, FinishReason, TokenUsage};
 use ragstone_core::seam::{ChatError, ChatModel};
 
 /// A second sentence is quoted if its score is at least this share of the best one's: below it, it is more often
 /// beside the point than a part of the answer.
-const NEAR: f64 = 0.8;
+const SECOND_QUOTE_SHARE: f64 = 0.8;
 
 /// What a passage's place costs where sentences have no scores: of two that share as many words with the question, the
 /// one in the better passage is quoted.
-const PLACE_COST: f64 = 0.01;
+const RANK_PENALTY: f64 = 0.01;
 
 /// Quotes; no text leaves the process.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Extractive;
+pub struct ExtractiveChat;
 
 #[async_trait]
-impl ChatModel for Extractive {
-    fn describe(&self) -> ChatDescription {
+impl ChatModel for ExtractiveChat {
+    fn model_description(&self) -> ChatDescription {
         ChatDescription {
             model: "extractive".into(),
             endpoint: None,
@@ -37,11 +37,11 @@ impl ChatModel for Extractive {
         }
     }
 
-    async fn stream(
+    async fn stream_reply(
         &self,
         request: ChatRequest,
     ) -> Result<BoxStream<'static, Result<ChatEvent, ChatError>>, ChatError> {
-        let chosen = choose(&request);
+        let chosen = choose_sentences(&request);
         let mut events = Vec::new();
         for (number, candidate) in chosen.iter().enumerate() {
             let space = if number > 0 { " " } else { "" };
@@ -51,7 +51,7 @@ impl ChatModel for Extractive {
                 range: candidate.range.clone(),
             });
         }
-        events.push(ChatEvent::Usage(Usage::default()));
+        events.push(ChatEvent::Usage(TokenUsage::default()));
         if chosen.is_empty() {
             events.insert(0, ChatEvent::Delta(NO_ANSWER.to_owned()));
             events.push(ChatEvent::End(FinishReason::NoAnswer));
@@ -64,7 +64,7 @@ impl ChatModel for Extractive {
 
 /// A sentence that could be quoted.
 #[derive(Debug, Clone, PartialEq)]
-struct Candidate {
+struct SentenceCandidate {
     passage: usize,
     range: Range<usize>,
     /// White space collapsed: lines of a page are no lines of an answer.
@@ -73,38 +73,38 @@ struct Candidate {
 }
 
 /// The best sentence, and the next best if it is near.
-fn choose(request: &ChatRequest) -> Vec<Candidate> {
-    let mut candidates = candidates(request);
+fn choose_sentences(request: &ChatRequest) -> Vec<SentenceCandidate> {
+    let mut candidates = collect_candidates(request);
     candidates.sort_by(|a, b| b.score.total_cmp(&a.score));
     // A question in the text repeats the question asked and answers nothing.
-    let tells = candidates.iter().any(|candidate| !asks(candidate));
-    candidates.retain(|candidate| !tells || !asks(candidate));
+    let tells = candidates.iter().any(|candidate| !is_question(candidate));
+    candidates.retain(|candidate| !tells || !is_question(candidate));
     let Some(best) = candidates.first().cloned() else {
         return Vec::new();
     };
     let second = candidates[1..]
         .iter()
-        .find(|other| other.score >= NEAR * best.score && !same(other, &best))
+        .find(|other| other.score >= SECOND_QUOTE_SHARE * best.score && !is_duplicate(other, &best))
         .cloned();
     [Some(best), second].into_iter().flatten().collect()
 }
 
-fn candidates(request: &ChatRequest) -> Vec<Candidate> {
+fn collect_candidates(request: &ChatRequest) -> Vec<SentenceCandidate> {
     let scored = request.passages.iter().any(|passage| !passage.sentences.is_empty());
     let sentences = request.passages.iter().enumerate().flat_map(|(at, passage)| {
         let sentences = if scored {
-            given(passage)
+            given_sentence_scores(passage)
         } else {
-            by_words(&request.question, at, passage)
+            score_by_overlap(&request.question, at, passage)
         };
         sentences
             .into_iter()
-            .filter_map(move |(range, score)| candidate(at, passage, range, score))
+            .filter_map(move |(range, score)| build_candidate(at, passage, range, score))
     });
     sentences.filter(|candidate| candidate.score > 0.0).collect()
 }
 
-fn given(passage: &Passage) -> Vec<(Range<usize>, f64)> {
+fn given_sentence_scores(passage: &Passage) -> Vec<(Range<usize>, f64)> {
     passage
         .sentences
         .iter()
@@ -112,25 +112,25 @@ fn given(passage: &Passage) -> Vec<(Range<usize>, f64)> {
         .collect()
 }
 
-fn by_words(question: &str, at: usize, passage: &Admitted<Passage>) -> Vec<(Range<usize>, f64)> {
+fn score_by_overlap(question: &str, at: usize, passage: &Admitted<Passage>) -> Vec<(Range<usize>, f64)> {
     let text = &passage.chunk.text;
-    let score = |range: &Range<usize>| match cite::overlap(question, &text[range.clone()]) {
-        share if share > 0.0 => (share - PLACE_COST * at as f64).max(f64::MIN_POSITIVE),
+    let score = |range: &Range<usize>| match cite::term_overlap(question, &text[range.clone()]) {
+        share if share > 0.0 => (share - RANK_PENALTY * at as f64).max(f64::MIN_POSITIVE),
         _ => 0.0,
     };
-    cite::sentences(text)
+    cite::sentence_ranges(text)
         .into_iter()
         .map(|range| (range.clone(), score(&range)))
         .collect()
 }
 
 /// The sentence without white space at its ends; none where nothing is left.
-fn candidate(passage: usize, from: &Passage, range: Range<usize>, score: f64) -> Option<Candidate> {
+fn build_candidate(passage: usize, from: &Passage, range: Range<usize>, score: f64) -> Option<SentenceCandidate> {
     let sentence = from.chunk.text.get(range.clone())?;
     let start = range.start + sentence.len() - sentence.trim_start().len();
     let range = start..start + sentence.trim().len();
     let text = sentence.split_whitespace().collect::<Vec<_>>().join(" ");
-    (!text.is_empty()).then_some(Candidate {
+    (!text.is_empty()).then_some(SentenceCandidate {
         passage,
         range,
         text,
@@ -138,12 +138,12 @@ fn candidate(passage: usize, from: &Passage, range: Range<usize>, score: f64) ->
     })
 }
 
-fn asks(candidate: &Candidate) -> bool {
+fn is_question(candidate: &SentenceCandidate) -> bool {
     candidate.text.ends_with(['?', '？'])
 }
 
 /// The same words again, or a part of them.
-fn same(one: &Candidate, other: &Candidate) -> bool {
+fn is_duplicate(one: &SentenceCandidate, other: &SentenceCandidate) -> bool {
     let overlap =
         one.passage == other.passage && one.range.start < other.range.end && other.range.start < one.range.end;
     overlap || one.text == other.text

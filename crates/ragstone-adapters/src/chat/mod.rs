@@ -4,6 +4,6 @@ mod extractive;
 #[cfg(feature = "openai")]
 mod openai;
 
-pub use extractive::Extractive;
+pub use extractive::ExtractiveChat;
 #[cfg(feature = "openai")]
 pub use openai::{OpenAiChat, OpenAiChatOptions, TokenLimitName};

@@ -1,26 +1,26 @@
 //! The doorbell of one process, and the part of every other one that is in this process.
 
 use async_trait::async_trait;
-use ragstone_core::seam::Doorbell;
+use ragstone_core::seam::Notifier;
 use tokio::sync::Notify;
 
 /// Wakes who waits in this process.
 #[derive(Debug, Default)]
-pub struct HereDoorbell {
+pub struct LocalNotifier {
     notify: Notify,
 }
 
 #[async_trait]
-impl Doorbell for HereDoorbell {
-    fn ring(&self) {
+impl Notifier for LocalNotifier {
+    fn notify_workers(&self) {
         self.notify.notify_one();
     }
 
-    async fn wait(&self) {
+    async fn wait_for_notification(&self) {
         self.notify.notified().await;
     }
 
-    fn trouble(&self) -> Option<String> {
+    fn connection_error(&self) -> Option<String> {
         None
     }
 }
@@ -36,7 +36,7 @@ mod tests {
     #[tokio::test]
     async fn the_contract_is_kept() {
         let make = || async {
-            let bell: Arc<dyn Doorbell> = Arc::new(HereDoorbell::default());
+            let bell: Arc<dyn Notifier> = Arc::new(LocalNotifier::default());
             (bell.clone(), bell)
         };
         doorbell_contract(make).await;

@@ -6,6 +6,6 @@ pub(crate) mod line;
 #[cfg(feature = "redis")]
 mod redis;
 
-pub use here::HereDoorbell;
+pub use here::LocalNotifier;
 #[cfg(feature = "redis")]
-pub use redis::{RedisDoorbell, RedisUrlError};
+pub use redis::{RedisNotifier, RedisUrlError};

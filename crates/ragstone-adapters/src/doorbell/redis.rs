@@ -6,12 +6,12 @@ use std::fmt;
 
 use async_trait::async_trait;
 use futures::StreamExt;
-use ragstone_core::seam::Doorbell;
+use ragstone_core::seam::Notifier;
 use redis::aio::{MultiplexedConnection, PubSubSink, PubSubStream};
 use redis::{AsyncCommands, Client, RedisError};
 use uuid::Uuid;
 
-use super::line::{Line, Wire};
+use super::line::{NotifyTransport, RemoteNotifier};
 
 /// Longest part of what the server says that is passed on, in characters.
 const MAX_MESSAGE: usize = 200;
@@ -22,19 +22,19 @@ const MAX_MESSAGE: usize = 200;
 pub struct RedisUrlError;
 
 /// Wakes all processes that are subscribed to a channel.
-pub struct RedisDoorbell {
-    line: Line,
+pub struct RedisNotifier {
+    notifier: RemoteNotifier,
 }
 
-impl fmt::Debug for RedisDoorbell {
+impl fmt::Debug for RedisNotifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RedisDoorbell")
-            .field("trouble", &self.line.trouble())
+        f.debug_struct("RedisNotifier")
+            .field("trouble", &self.notifier.connection_error())
             .finish_non_exhaustive()
     }
 }
 
-impl RedisDoorbell {
+impl RedisNotifier {
     /// The doorbell of a `redis://` or, with TLS by the machine's own certificates, `rediss://` URL. Connects in the
     /// background, so it is called within a runtime.
     pub fn new(url: &str, channel: impl Into<String>) -> Result<Self, RedisUrlError> {
@@ -43,93 +43,106 @@ impl RedisDoorbell {
         if url.starts_with("rediss:") {
             let _ = rustls::crypto::ring::default_provider().install_default();
         }
-        let wire = RedisWire {
+        let wire = RedisNotifyTransport {
             client,
             channel: channel.into(),
-            name: Uuid::new_v4().to_string(),
-            open: None,
+            sender_id: Uuid::new_v4().to_string(),
+            connection: None,
         };
         Ok(Self {
-            line: Line::start("redis", wire),
+            notifier: RemoteNotifier::start("redis", wire),
         })
     }
 }
 
 #[async_trait]
-impl Doorbell for RedisDoorbell {
-    fn ring(&self) {
-        self.line.ring();
+impl Notifier for RedisNotifier {
+    fn notify_workers(&self) {
+        self.notifier.notify_workers();
     }
 
-    async fn wait(&self) {
-        self.line.wait().await;
+    async fn wait_for_notification(&self) {
+        self.notifier.wait_for_notification().await;
     }
 
-    fn trouble(&self) -> Option<String> {
-        self.line.trouble()
+    fn connection_error(&self) -> Option<String> {
+        self.notifier.connection_error()
     }
 }
 
-struct RedisWire {
+struct RedisNotifyTransport {
     client: Client,
     channel: String,
     /// What this process signs its rings with, so that it does not hear itself.
-    name: String,
-    open: Option<Open>,
+    sender_id: String,
+    connection: Option<RedisNotifyConnection>,
 }
 
-struct Open {
-    told: PubSubStream,
+struct RedisNotifyConnection {
+    messages: PubSubStream,
     subscription: PubSubSink,
-    telling: MultiplexedConnection,
+    publisher: MultiplexedConnection,
 }
 
-impl RedisWire {
-    fn open(&mut self) -> Result<&mut Open, String> {
-        self.open.as_mut().ok_or_else(closed)
+impl RedisNotifyTransport {
+    fn current_connection(&mut self) -> Result<&mut RedisNotifyConnection, String> {
+        self.connection.as_mut().ok_or_else(connection_closed)
     }
 }
 
 #[async_trait]
-impl Wire for RedisWire {
-    async fn open(&mut self) -> Result<(), String> {
-        self.open = None;
-        let (mut subscription, told) = self.client.get_async_pubsub().await.map_err(said)?.split();
-        subscription.subscribe(&self.channel).await.map_err(said)?;
-        let telling = self.client.get_multiplexed_async_connection().await.map_err(said)?;
-        self.open = Some(Open {
-            told,
+impl NotifyTransport for RedisNotifyTransport {
+    async fn open_connection(&mut self) -> Result<(), String> {
+        self.connection = None;
+        let (mut subscription, messages) = self.client.get_async_pubsub().await.map_err(describe_error)?.split();
+        subscription.subscribe(&self.channel).await.map_err(describe_error)?;
+        let publisher = self
+            .client
+            .get_multiplexed_async_connection()
+            .await
+            .map_err(describe_error)?;
+        self.connection = Some(RedisNotifyConnection {
+            messages,
             subscription,
-            telling,
+            publisher,
         });
         Ok(())
     }
 
-    async fn heard(&mut self) -> Result<(), String> {
+    async fn recv(&mut self) -> Result<(), String> {
         loop {
-            let message = self.open()?.told.next().await.ok_or_else(closed)?;
-            if message.get_payload_bytes() != self.name.as_bytes() {
+            let message = self
+                .current_connection()?
+                .messages
+                .next()
+                .await
+                .ok_or_else(connection_closed)?;
+            if message.get_payload_bytes() != self.sender_id.as_bytes() {
                 return Ok(());
             }
         }
     }
 
-    async fn tell(&mut self) -> Result<(), String> {
-        let (channel, name) = (self.channel.clone(), self.name.clone());
-        let telling = &mut self.open()?.telling;
-        telling.publish(channel, name).await.map_err(said)
+    async fn send_notification(&mut self) -> Result<(), String> {
+        let (channel, name) = (self.channel.clone(), self.sender_id.clone());
+        let telling = &mut self.current_connection()?.publisher;
+        telling.publish(channel, name).await.map_err(describe_error)
     }
 
-    async fn probe(&mut self) -> Result<(), String> {
-        self.open()?.subscription.ping::<()>().await.map_err(said)
+    async fn probe_server(&mut self) -> Result<(), String> {
+        self.current_connection()?
+            .subscription
+            .ping::<()>()
+            .await
+            .map_err(describe_error)
     }
 }
 
-fn closed() -> String {
+fn connection_closed() -> String {
     "the connection is closed".into()
 }
 
-fn said(error: RedisError) -> String {
+fn describe_error(error: RedisError) -> String {
     error.to_string().chars().take(MAX_MESSAGE).collect()
 }
 

@@ -17,26 +17,26 @@ use ragstone_core::seam::{EmbedError, Embedder};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 /// How long the first text waits for others.
-const PATIENCE: Duration = Duration::from_millis(2);
+const BATCH_DELAY: Duration = Duration::from_millis(2);
 /// Most bytes of texts that are gathered into one request, unless one caller brings more.
 const MAX_BYTES: usize = 256 * 1024;
 
 /// An embedder that gathers passages before it passes them on.
-pub struct GatheringEmbedder {
+pub struct BatchingEmbedder {
     inner: Arc<dyn Embedder>,
-    gathering: Arc<Gathering>,
+    gathering: Arc<PassageBatcher>,
 }
 
 /// What waits, and how much of it goes at once.
-struct Gathering {
-    waiting: Mutex<Waiting>,
+struct PassageBatcher {
+    waiting: Mutex<PendingCalls>,
     /// Requests at once.
     requests: Arc<Semaphore>,
     max_texts: usize,
 }
 
 #[derive(Default)]
-struct Waiting {
+struct PendingCalls {
     calls: VecDeque<PassageCall>,
     /// Whether a task takes them, and will take what is added.
     is_served: bool,
@@ -45,15 +45,15 @@ struct Waiting {
 /// One caller's texts.
 struct PassageCall {
     texts: Vec<String>,
-    answer: oneshot::Sender<Answer>,
+    answer: oneshot::Sender<PassageEmbedResult>,
 }
 
-type Answer = Result<Vec<PassageEmbedding>, EmbedError>;
+type PassageEmbedResult = Result<Vec<PassageEmbedding>, EmbedError>;
 
-impl GatheringEmbedder {
+impl BatchingEmbedder {
     /// Passes passages on to `inner` in requests of about `max_texts` texts, so many `at_once`; questions go as they come.
     pub fn new(inner: Arc<dyn Embedder>, max_texts: usize, at_once: usize) -> Self {
-        let gathering = Gathering {
+        let gathering = PassageBatcher {
             waiting: Mutex::default(),
             requests: Arc::new(Semaphore::new(at_once.max(1))),
             max_texts: max_texts.max(1),
@@ -66,20 +66,20 @@ impl GatheringEmbedder {
 }
 
 #[async_trait]
-impl Embedder for GatheringEmbedder {
+impl Embedder for BatchingEmbedder {
     fn fingerprint(&self) -> &EmbedderFingerprint {
         self.inner.fingerprint()
     }
 
-    async fn embed(&self, texts: &[String], kind: TextKind) -> Result<Vec<Embedding>, EmbedError> {
-        self.inner.embed(texts, kind).await
+    async fn embed_texts(&self, texts: &[String], kind: TextKind) -> Result<Vec<Embedding>, EmbedError> {
+        self.inner.embed_texts(texts, kind).await
     }
 
-    async fn embed_passages(&self, texts: &[String]) -> Answer {
+    async fn embed_passages(&self, texts: &[String]) -> PassageEmbedResult {
         if texts.is_empty() {
             return Ok(Vec::new());
         }
-        if texts.len() >= self.gathering.max_texts || bytes(texts) >= MAX_BYTES {
+        if texts.len() >= self.gathering.max_texts || total_bytes(texts) >= MAX_BYTES {
             return self.inner.embed_passages(texts).await;
         }
         let (answer, answered) = oneshot::channel();
@@ -87,8 +87,8 @@ impl Embedder for GatheringEmbedder {
             texts: texts.to_vec(),
             answer,
         };
-        if self.gathering.add(call) {
-            tokio::spawn(serve(self.gathering.clone(), self.inner.clone()));
+        if self.gathering.add_call(call) {
+            tokio::spawn(serve_calls(self.gathering.clone(), self.inner.clone()));
         }
         let ended = || EmbedError::Broken {
             detail: "the request ended without an answer".into(),
@@ -96,30 +96,30 @@ impl Embedder for GatheringEmbedder {
         answered.await.unwrap_or_else(|_| Err(ended()))
     }
 
-    fn fits(&self, text: &str) -> bool {
-        self.inner.fits(text)
+    fn fits_input_limit(&self, text: &str) -> bool {
+        self.inner.fits_input_limit(text)
     }
 
-    fn reads(&self, text: &str) -> Option<WordStatistics> {
-        self.inner.reads(text)
+    fn word_statistics(&self, text: &str) -> Option<WordStatistics> {
+        self.inner.word_statistics(text)
     }
 }
 
-impl Gathering {
+impl PassageBatcher {
     /// Adds a call; says whether the caller has to see that it is served.
-    fn add(&self, call: PassageCall) -> bool {
-        let mut waiting = self.lock();
+    fn add_call(&self, call: PassageCall) -> bool {
+        let mut waiting = self.lock_waiting();
         waiting.calls.push_back(call);
         !std::mem::replace(&mut waiting.is_served, true)
     }
 
     /// The calls of the next request; none once nobody waits, and then nobody serves.
-    fn next(&self) -> Vec<PassageCall> {
-        let mut waiting = self.lock();
+    fn take_batch(&self) -> Vec<PassageCall> {
+        let mut waiting = self.lock_waiting();
         waiting.calls.retain(|call| !call.answer.is_closed());
         let (mut calls, mut texts, mut size) = (Vec::new(), 0, 0);
         while let Some(call) = waiting.calls.front() {
-            (texts, size) = (texts + call.texts.len(), size + bytes(&call.texts));
+            (texts, size) = (texts + call.texts.len(), size + total_bytes(&call.texts));
             if !calls.is_empty() && (texts > self.max_texts || size > MAX_BYTES) {
                 break;
             }
@@ -129,27 +129,27 @@ impl Gathering {
         calls
     }
 
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
+    fn lock_waiting(&self) -> MutexGuard<'_, PendingCalls> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Sends what waits, until nothing does.
-async fn serve(gathering: Arc<Gathering>, inner: Arc<dyn Embedder>) {
+async fn serve_calls(gathering: Arc<PassageBatcher>, inner: Arc<dyn Embedder>) {
     loop {
-        tokio::time::sleep(PATIENCE).await;
+        tokio::time::sleep(BATCH_DELAY).await;
         let request = gathering.requests.clone().acquire_owned().await;
         let place = request.expect("the requests are never closed");
-        let calls = gathering.next();
+        let calls = gathering.take_batch();
         if calls.is_empty() {
             return;
         }
-        tokio::spawn(send(inner.clone(), calls, place));
+        tokio::spawn(send_batch(inner.clone(), calls, place));
     }
 }
 
 /// Makes a request for all calls, unless all of them leave.
-async fn send(inner: Arc<dyn Embedder>, mut calls: Vec<PassageCall>, _place: OwnedSemaphorePermit) {
+async fn send_batch(inner: Arc<dyn Embedder>, mut calls: Vec<PassageCall>, _place: OwnedSemaphorePermit) {
     let texts: Vec<String> = calls.iter().flat_map(|call| call.texts.clone()).collect();
     let answer = tokio::select! {
         answer = inner.embed_passages(&texts) => answer,
@@ -184,7 +184,7 @@ async fn all_left(calls: &mut [PassageCall]) {
     }
 }
 
-fn bytes(texts: &[String]) -> usize {
+fn total_bytes(texts: &[String]) -> usize {
     texts.iter().map(String::len).sum()
 }
 

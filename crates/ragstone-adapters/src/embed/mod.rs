@@ -9,6 +9,6 @@ mod openai;
 #[cfg(feature = "local-embedder")]
 pub mod weights;
 
-pub use gathered::GatheringEmbedder;
+pub use gathered::BatchingEmbedder;
 #[cfg(feature = "openai")]
 pub use openai::{DEFAULT_CHUNK_TOKENS, OpenAiEmbedder, OpenAiEmbedderOptions};

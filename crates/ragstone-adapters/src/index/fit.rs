@@ -1,9 +1,9 @@
 //! Whether points and questions fit the spec of an index.
 
-use ragstone_core::seam::index::{IndexError, IndexSpec, Point};
+use ragstone_core::seam::index::{IndexError, IndexPoint, IndexSpec};
 
 /// The refusal of what an index cannot hold.
-pub fn mismatch(detail: impl Into<String>) -> IndexError {
+pub fn mismatch_error(detail: impl Into<String>) -> IndexError {
     IndexError::Mismatch { detail: detail.into() }
 }
 
@@ -11,7 +11,7 @@ pub fn mismatch(detail: impl Into<String>) -> IndexError {
 pub fn check_length(held: Option<usize>, vector: &[f32]) -> Result<(), IndexError> {
     match held {
         Some(wanted) if wanted == vector.len() => Ok(()),
-        wanted => Err(mismatch(format!(
+        wanted => Err(mismatch_error(format!(
             "it holds vectors of {} components, not of {}",
             wanted.unwrap_or(0),
             vector.len()
@@ -20,12 +20,12 @@ pub fn check_length(held: Option<usize>, vector: &[f32]) -> Result<(), IndexErro
 }
 
 /// Refuses points that an index of this spec cannot hold; without a spec it holds nothing yet.
-pub fn check_points(spec: Option<&IndexSpec>, points: &[Point]) -> Result<(), IndexError> {
-    let spec = spec.ok_or_else(|| mismatch("no spec was given yet"))?;
+pub fn check_points(spec: Option<&IndexSpec>, points: &[IndexPoint]) -> Result<(), IndexError> {
+    let spec = spec.ok_or_else(|| mismatch_error("no spec was given yet"))?;
     for vector in points.iter().filter_map(|point| point.dense.as_deref()) {
         check_length(spec.dimensions, vector)?;
         if !vector.iter().all(|component| component.is_finite()) {
-            return Err(mismatch("a vector has a component that is not finite"));
+            return Err(mismatch_error("a vector has a component that is not finite"));
         }
     }
     Ok(())

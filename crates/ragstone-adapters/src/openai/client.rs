@@ -13,9 +13,9 @@ use reqwest::{RequestBuilder, Response};
 use serde::Serialize;
 use tokio::time::{Instant, timeout};
 
-use super::connection::{Connection, ConnectionError, Limits};
-use super::fault::Fault;
-use super::pieces::Pieces;
+use super::connection::{ConnectionError, OpenAiConnection, ServiceLimits};
+use super::fault::ServiceError;
+use super::pieces::ReplyBodyReader;
 
 /// Idle connections kept for each host.
 const IDLE_CONNECTIONS: usize = 16;
@@ -28,13 +28,13 @@ const ERROR_BYTES: usize = 64 << 10;
 
 /// A client of one service.
 #[derive(Debug, Clone)]
-pub(crate) struct Client {
+pub(crate) struct OpenAiClient {
     http: reqwest::Client,
-    connection: Connection,
+    connection: OpenAiConnection,
 }
 
-impl Client {
-    pub fn new(connection: Connection) -> Result<Self, ConnectionError> {
+impl OpenAiClient {
+    pub fn new(connection: OpenAiConnection) -> Result<Self, ConnectionError> {
         static PROVIDER: Once = Once::new();
         // An error means that the process has chosen one itself, which serves as well.
         PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
@@ -55,44 +55,44 @@ impl Client {
         };
         match http {
             Ok(http) => Ok(Self { http, connection }),
-            Err(error) => Err(ConnectionError::Client(words(&error.without_url()))),
+            Err(error) => Err(ConnectionError::Client(describe_error(&error.without_url()))),
         }
     }
 
     /// What `read` makes of the whole reply, in at most `tries` tries, as long as each fault `may_pass`.
-    pub async fn post<T>(
+    pub async fn post_json<T>(
         &self,
         path: &str,
         body: &impl Serialize,
         tries: usize,
-        may_pass: impl FnMut(&Fault) -> bool,
-        read: impl Fn(&[u8]) -> Result<T, Fault>,
-    ) -> Result<T, Fault> {
+        may_pass: impl FnMut(&ServiceError) -> bool,
+        read: impl Fn(&[u8]) -> Result<T, ServiceError>,
+    ) -> Result<T, ServiceError> {
         let once = || async {
-            let reply = self.reply(path, body, None).await?;
-            let bytes = self.read(reply, self.connection.limits.reply_bytes).await?;
+            let reply = self.send_once(path, body, None).await?;
+            let bytes = self.read_body(reply, self.connection.limits.reply_bytes).await?;
             read(&bytes)
         };
-        self.patiently(tries, may_pass, None, once).await
+        self.with_retry(tries, may_pass, None, once).await
     }
 
     /// The reply once its head says 200; its body is the caller's to read, and read once only. What `is_final` is not
     /// tried again, and nothing is where the wait before the next try would end after `deadline`.
-    pub async fn open(
+    pub async fn open_reply(
         &self,
         path: &str,
         body: &impl Serialize,
-        is_final: impl Fn(&Fault) -> bool,
+        is_final: impl Fn(&ServiceError) -> bool,
         deadline: Instant,
-    ) -> Result<Response, Fault> {
-        let may_pass = |fault: &Fault| fault.passes() && !is_final(fault);
+    ) -> Result<Response, ServiceError> {
+        let may_pass = |fault: &ServiceError| fault.is_transient() && !is_final(fault);
         let tries = self.connection.limits.tries;
-        let once = || self.reply(path, body, Some(deadline));
-        self.patiently(tries, may_pass, Some(deadline), once).await
+        let once = || self.send_once(path, body, Some(deadline));
+        self.with_retry(tries, may_pass, Some(deadline), once).await
     }
 
     /// How long things may take.
-    pub(super) fn limits(&self) -> &Limits {
+    pub(super) fn limits(&self) -> &ServiceLimits {
         &self.connection.limits
     }
 
@@ -101,13 +101,13 @@ impl Client {
         self.connection.redact(detail)
     }
 
-    async fn patiently<T, F: Future<Output = Result<T, Fault>>>(
+    async fn with_retry<T, F: Future<Output = Result<T, ServiceError>>>(
         &self,
         tries: usize,
-        may_pass: impl FnMut(&Fault) -> bool,
+        may_pass: impl FnMut(&ServiceError) -> bool,
         deadline: Option<Instant>,
         once: impl FnMut() -> F,
-    ) -> Result<T, Fault> {
+    ) -> Result<T, ServiceError> {
         let in_time = |wait: &Duration| deadline.is_none_or(|deadline| Instant::now() + *wait < deadline);
         let limits = &self.connection.limits;
         let pauses = ExponentialBuilder::new()
@@ -117,11 +117,13 @@ impl Client {
         once.retry(pauses)
             .when(may_pass)
             .adjust(|fault, pause| {
-                let wait = match (pause, fault.after()) {
+                let wait = match (pause, fault.retry_after()) {
                     (None, _) => None,
-                    (Some(pause), None) => Some(some_of(pause)),
+                    (Some(pause), None) => Some(jittered_pause(pause)),
                     // Others were told the same moment: come a little later than that.
-                    (Some(pause), Some(after)) => (after <= limits.longest_retry_after).then(|| after + some_of(pause)),
+                    (Some(pause), Some(after)) => {
+                        (after <= limits.longest_retry_after).then(|| after + jittered_pause(pause))
+                    }
                 };
                 wait.filter(in_time)
             })
@@ -129,33 +131,40 @@ impl Client {
     }
 
     /// One try; it ends at `deadline` too, if there is one.
-    async fn reply(&self, path: &str, body: &impl Serialize, deadline: Option<Instant>) -> Result<Response, Fault> {
+    async fn send_once(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+        deadline: Option<Instant>,
+    ) -> Result<Response, ServiceError> {
         let first_byte = self.connection.limits.first_byte;
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let limit = left.map_or(first_byte, |left| left.min(first_byte));
-        let request = self.authorised(self.http.post(self.connection.url(path))).json(body);
+        let request = self
+            .add_credentials(self.http.post(self.connection.request_url(path)))
+            .json(body);
         let reply = match timeout(limit, request.send()).await {
-            Ok(reply) => reply.map_err(|error| self.transport(error))?,
+            Ok(reply) => reply.map_err(|error| self.transport_error(error))?,
             Err(_) => {
                 let seconds = limit.as_secs_f64();
-                return Err(Fault::broken(format!("it did not answer within {seconds:.1} s")));
+                return Err(ServiceError::broken(format!("it did not answer within {seconds:.1} s")));
             }
         };
         let (status, headers) = (reply.status(), reply.headers().clone());
         if status.is_success() {
             return Ok(reply);
         }
-        let body = self.read(reply, ERROR_BYTES).await.unwrap_or_default();
+        let body = self.read_body(reply, ERROR_BYTES).await.unwrap_or_default();
         let body = self.redact(&String::from_utf8_lossy(&body));
-        Err(Fault::of_reply(status, &headers, &body))
+        Err(ServiceError::from_reply(status, &headers, &body))
     }
 
-    fn authorised(&self, request: RequestBuilder) -> RequestBuilder {
+    fn add_credentials(&self, request: RequestBuilder) -> RequestBuilder {
         let connection = &self.connection;
         let request = match (&connection.api_key, &connection.user) {
-            (Some(key), _) if connection.sends_api_key_header() => request.header(API_KEY_HEADER, key.expose()),
-            (Some(key), _) => request.bearer_auth(key.expose()),
-            (None, Some((user, password))) => request.basic_auth(user, Some(password.expose())),
+            (Some(key), _) if connection.sends_api_key_header() => request.header(API_KEY_HEADER, key.expose_secret()),
+            (Some(key), _) => request.bearer_auth(key.expose_secret()),
+            (None, Some((user, password))) => request.basic_auth(user, Some(password.expose_secret())),
             (None, None) => request,
         };
         connection
@@ -164,29 +173,29 @@ impl Client {
             .fold(request, |request, (name, value)| request.header(name, value))
     }
 
-    async fn read(&self, mut reply: Response, most: usize) -> Result<Vec<u8>, Fault> {
+    async fn read_body(&self, mut reply: Response, most: usize) -> Result<Vec<u8>, ServiceError> {
         let mut bytes = Vec::new();
-        let mut pieces = Pieces::new(self, &mut reply, None);
+        let mut pieces = ReplyBodyReader::new(self, &mut reply, None);
         while let Some(piece) = pieces.next().await? {
             if bytes.len() + piece.len() > most {
-                return Err(Fault::refused(format!("its reply is longer than {most} bytes")));
+                return Err(ServiceError::refused(format!("its reply is longer than {most} bytes")));
             }
             bytes.extend_from_slice(&piece);
         }
         Ok(bytes)
     }
 
-    pub(super) fn transport(&self, error: reqwest::Error) -> Fault {
+    pub(super) fn transport_error(&self, error: reqwest::Error) -> ServiceError {
         let error = error.without_url();
         match error.is_builder() {
-            true => Fault::refused("the request cannot be made: is the key one line of plain characters?"),
-            false => Fault::broken(self.redact(&words(&error))),
+            true => ServiceError::refused("the request cannot be made: is the key one line of plain characters?"),
+            false => ServiceError::broken(self.redact(&describe_error(&error))),
         }
     }
 }
 
 /// An error with its causes, in one line.
-fn words(error: &reqwest::Error) -> String {
+fn describe_error(error: &reqwest::Error) -> String {
     let mut words = error.to_string();
     let mut cause = error.source();
     while let Some(next) = cause {
@@ -197,6 +206,6 @@ fn words(error: &reqwest::Error) -> String {
 }
 
 /// Any pause up to `longest`: clients that failed together do not come back together.
-fn some_of(longest: Duration) -> Duration {
+fn jittered_pause(longest: Duration) -> Duration {
     longest.mul_f64(fastrand::f64())
 }

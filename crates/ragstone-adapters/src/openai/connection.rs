@@ -30,20 +30,20 @@ const MIN_REDACTED: usize = 6;
 
 /// A key or password that no `Debug` shows.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+pub struct ApiSecret(String);
 
-impl Secret {
+impl ApiSecret {
     /// Keeps `value` from being shown.
     pub fn new(value: impl Into<String>) -> Self {
         Self(value.into())
     }
 
-    pub(crate) fn expose(&self) -> &str {
+    pub(crate) fn expose_secret(&self) -> &str {
         &self.0
     }
 }
 
-impl fmt::Debug for Secret {
+impl fmt::Debug for ApiSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[redacted]")
     }
@@ -51,7 +51,7 @@ impl fmt::Debug for Secret {
 
 /// How a key is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum KeyHeader {
+pub enum ApiKeyHeader {
     /// `api-key` to Azure's hosts, `Authorization: Bearer` to all others.
     #[default]
     Auto,
@@ -63,7 +63,7 @@ pub enum KeyHeader {
 
 /// How long a service may take, how much it may send, and how often it is asked again.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Limits {
+pub struct ServiceLimits {
     /// To connect, TLS included.
     pub connect: Duration,
     /// From a request to the head of its reply; a local server may load its model first.
@@ -88,7 +88,7 @@ pub struct Limits {
     pub longest_retry_after: Duration,
 }
 
-impl Default for Limits {
+impl Default for ServiceLimits {
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(5),
@@ -107,19 +107,19 @@ impl Default for Limits {
 
 /// A service and the right to use it.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Connection {
+pub struct OpenAiConnection {
     pub(super) base: Url,
-    pub(super) user: Option<(String, Secret)>,
-    pub(super) api_key: Option<Secret>,
-    pub(super) key_header: KeyHeader,
+    pub(super) user: Option<(String, ApiSecret)>,
+    pub(super) api_key: Option<ApiSecret>,
+    pub(super) key_header: ApiKeyHeader,
     /// Sent with every request, beside what proves who asks.
     pub(super) headers: HeaderMap,
-    pub(super) limits: Limits,
+    pub(super) limits: ServiceLimits,
 }
 
-impl fmt::Debug for Connection {
+impl fmt::Debug for OpenAiConnection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connection")
+        f.debug_struct("OpenAiConnection")
             .field("endpoint", &self.endpoint())
             .finish_non_exhaustive()
     }
@@ -139,10 +139,10 @@ pub enum ConnectionError {
     Client(String),
 }
 
-impl Connection {
+impl OpenAiConnection {
     /// A service at `base_url`, with or without `/v1` and a slash at its end. A user and password in it become basic
     /// authentication where no key is given, and are never shown.
-    pub fn new(base_url: &str, api_key: Option<Secret>, limits: Limits) -> Result<Self, ConnectionError> {
+    pub fn new(base_url: &str, api_key: Option<ApiSecret>, limits: ServiceLimits) -> Result<Self, ConnectionError> {
         let wrong = |problem: &str| ConnectionError::Url(problem.to_owned());
         let mut base = Url::parse(base_url.trim()).map_err(|error| wrong(&error.to_string()))?;
         if !matches!(base.scheme(), "http" | "https") || !base.has_host() {
@@ -151,7 +151,7 @@ impl Connection {
         let user = (!base.username().is_empty()).then(|| {
             (
                 base.username().to_owned(),
-                Secret::new(base.password().unwrap_or_default()),
+                ApiSecret::new(base.password().unwrap_or_default()),
             )
         });
         base.set_username("")
@@ -163,19 +163,19 @@ impl Connection {
             path => path.to_owned(),
         };
         base.set_path(&path);
-        let api_key = api_key.filter(|key| !key.expose().is_empty());
+        let api_key = api_key.filter(|key| !key.expose_secret().is_empty());
         Ok(Self {
             base,
             user,
             api_key,
-            key_header: KeyHeader::Auto,
+            key_header: ApiKeyHeader::Auto,
             headers: HeaderMap::new(),
             limits,
         })
     }
 
     /// Sends the key in another header than the host suggests.
-    pub fn with_key_header(self, key_header: KeyHeader) -> Self {
+    pub fn with_key_header(self, key_header: ApiKeyHeader) -> Self {
         Self { key_header, ..self }
     }
 
@@ -212,7 +212,7 @@ impl Connection {
     /// Sends these headers with every request; their values are never shown.
     pub fn with_headers(
         mut self,
-        headers: impl IntoIterator<Item = (String, Secret)>,
+        headers: impl IntoIterator<Item = (String, ApiSecret)>,
     ) -> Result<Self, ConnectionError> {
         for (name, value) in headers {
             let wrong = |why| ConnectionError::Header(name.clone(), why);
@@ -220,7 +220,7 @@ impl Connection {
             if OWN_HEADERS.contains(&known.as_str()) {
                 return Err(wrong("it belongs to the request itself"));
             }
-            let mut value = HeaderValue::from_str(value.expose())
+            let mut value = HeaderValue::from_str(value.expose_secret())
                 .map_err(|_| wrong("its value is not one line of plain characters"))?;
             value.set_sensitive(true);
             self.headers.insert(known, value);
@@ -235,21 +235,21 @@ impl Connection {
         shown.to_string()
     }
 
-    pub(super) fn url(&self, path: &str) -> Url {
+    pub(super) fn request_url(&self, path: &str) -> Url {
         let mut url = self.base.clone();
         url.set_path(&format!("{}/{path}", self.base.path()));
         url
     }
 
-    pub(crate) fn limits(&self) -> &Limits {
+    pub(crate) fn limits(&self) -> &ServiceLimits {
         &self.limits
     }
 
-    pub(crate) fn tries(&self) -> usize {
+    pub(crate) fn max_tries(&self) -> usize {
         self.limits.tries
     }
 
-    pub(crate) fn first_byte(&self) -> Duration {
+    pub(crate) fn first_byte_timeout(&self) -> Duration {
         self.limits.first_byte
     }
 
@@ -257,9 +257,9 @@ impl Connection {
     pub(super) fn sends_api_key_header(&self) -> bool {
         let is_azure = |host: &str| AZURE_HOSTS.iter().any(|suffix| host.ends_with(suffix));
         match self.key_header {
-            KeyHeader::Auto => self.base.host_str().is_some_and(is_azure),
-            KeyHeader::Bearer => false,
-            KeyHeader::ApiKey => true,
+            ApiKeyHeader::Auto => self.base.host_str().is_some_and(is_azure),
+            ApiKeyHeader::Bearer => false,
+            ApiKeyHeader::ApiKey => true,
         }
     }
 
@@ -271,7 +271,7 @@ impl Connection {
     /// `text` without any of the secrets.
     pub(super) fn redact(&self, text: &str) -> String {
         let password = self.user.iter().map(|(_, password)| password);
-        let secrets = self.api_key.iter().chain(password).map(Secret::expose);
+        let secrets = self.api_key.iter().chain(password).map(ApiSecret::expose_secret);
         let headers = self.headers.values().filter_map(|value| value.to_str().ok());
         secrets
             .chain(headers.filter(|value| value.len() >= MIN_REDACTED))
@@ -287,8 +287,8 @@ mod tests {
     #[test]
     fn base_urls_are_taken_as_people_write_them() {
         let check = |base: &str, expected: &str| {
-            let connection = Connection::new(base, None, Limits::default()).unwrap();
-            assert_eq!(connection.url("embeddings").as_str(), expected);
+            let connection = OpenAiConnection::new(base, None, ServiceLimits::default()).unwrap();
+            assert_eq!(connection.request_url("embeddings").as_str(), expected);
         };
         check("http://localhost:11434", "http://localhost:11434/v1/embeddings");
         check("http://localhost:11434/", "http://localhost:11434/v1/embeddings");
@@ -301,17 +301,20 @@ mod tests {
         );
         check("http://user:pass@h/v1", "http://h/v1/embeddings");
         for wrong in ["", "localhost:8080", "ftp://h", "file:///x", "http://"] {
-            assert!(Connection::new(wrong, None, Limits::default()).is_err(), "{wrong}");
+            assert!(
+                OpenAiConnection::new(wrong, None, ServiceLimits::default()).is_err(),
+                "{wrong}"
+            );
         }
     }
 
     #[test]
     fn a_deployment_and_its_version_stand_in_the_address() {
         let check = |base: &str, expected: &str| {
-            let connection = Connection::new(base, None, Limits::default()).unwrap();
+            let connection = OpenAiConnection::new(base, None, ServiceLimits::default()).unwrap();
             let connection = connection.with_deployment("my gpt").unwrap();
             let connection = connection.with_api_version("2024-10-21");
-            assert_eq!(connection.url("chat/completions").as_str(), expected, "{base}");
+            assert_eq!(connection.request_url("chat/completions").as_str(), expected, "{base}");
         };
         let expected = "https://x.openai.azure.com/openai/deployments/my%20gpt/chat/completions?api-version=2024-10-21";
         check("https://x.openai.azure.com", expected);
@@ -326,16 +329,16 @@ mod tests {
 
     #[test]
     fn a_key_goes_into_the_header_that_its_host_reads() {
-        let check = |base: &str, set: KeyHeader, expected: bool| {
-            let connection = Connection::new(base, None, Limits::default()).unwrap();
+        let check = |base: &str, set: ApiKeyHeader, expected: bool| {
+            let connection = OpenAiConnection::new(base, None, ServiceLimits::default()).unwrap();
             let sends = connection.with_key_header(set).sends_api_key_header();
             assert_eq!(sends, expected, "{base} {set:?}");
         };
-        check("https://x.openai.azure.com", KeyHeader::Auto, true);
-        check("https://api.openai.com", KeyHeader::Auto, false);
-        check("https://openai.azure.com.evil.test", KeyHeader::Auto, false);
-        check("https://gateway.test", KeyHeader::ApiKey, true);
-        check("https://x.openai.azure.com", KeyHeader::Bearer, false);
+        check("https://x.openai.azure.com", ApiKeyHeader::Auto, true);
+        check("https://api.openai.com", ApiKeyHeader::Auto, false);
+        check("https://openai.azure.com.evil.test", ApiKeyHeader::Auto, false);
+        check("https://gateway.test", ApiKeyHeader::ApiKey, true);
+        check("https://x.openai.azure.com", ApiKeyHeader::Bearer, false);
     }
 
     #[test]
@@ -346,8 +349,8 @@ mod tests {
             ("Host", "very-secret"),
             ("content-length", "very-secret"),
         ] {
-            let connection = Connection::new("http://h", None, Limits::default()).unwrap();
-            let error = connection.with_headers([(name.to_owned(), Secret::new(value))]);
+            let connection = OpenAiConnection::new("http://h", None, ServiceLimits::default()).unwrap();
+            let error = connection.with_headers([(name.to_owned(), ApiSecret::new(value))]);
             let shown = error.unwrap_err().to_string();
             assert!(shown.contains(name) && !shown.contains("very-secret"), "{shown}");
         }
@@ -355,9 +358,10 @@ mod tests {
 
     #[test]
     fn secrets_are_not_shown() {
-        let key = Secret::new("sk-very-secret");
-        let connection = Connection::new("http://user:pa55@h/v1?token=t0k", Some(key), Limits::default()).unwrap();
-        let headers = [("x-org".to_owned(), Secret::new("0rg-t0ken"))];
+        let key = ApiSecret::new("sk-very-secret");
+        let connection =
+            OpenAiConnection::new("http://user:pa55@h/v1?token=t0k", Some(key), ServiceLimits::default()).unwrap();
+        let headers = [("x-org".to_owned(), ApiSecret::new("0rg-t0ken"))];
         let connection = connection.with_headers(headers).unwrap();
         let shown = format!(
             "{connection:?} {}",

@@ -7,7 +7,7 @@ use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
 use serde_json::Value;
 
-use crate::retry_after::retry_after;
+use crate::retry_after::parse_retry_after;
 
 /// Most characters of a service's own words in an error.
 const MAX_DETAIL_CHARACTERS: usize = 300;
@@ -17,7 +17,7 @@ const TOO_LARGE: &str = "request too large";
 
 /// What went wrong; no secret stands in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Fault {
+pub(crate) enum ServiceError {
     /// It may work later.
     Busy { detail: String, after: Option<Duration> },
     /// The same request will be refused again.
@@ -36,7 +36,7 @@ pub(crate) enum Fault {
     },
 }
 
-impl Fault {
+impl ServiceError {
     pub fn broken(detail: impl Into<String>) -> Self {
         Self::Broken {
             status: None,
@@ -54,8 +54,8 @@ impl Fault {
     }
 
     /// What a reply that is not 2xx says. The date of the reply is the clock for a date to come back at.
-    pub fn of_reply(status: StatusCode, headers: &HeaderMap, body: &str) -> Self {
-        let (message, code) = words(body);
+    pub fn from_reply(status: StatusCode, headers: &HeaderMap, body: &str) -> Self {
+        let (message, code) = parse_error_body(body);
         let detail = format!("{status}: {message}");
         let said = body.to_lowercase();
         match status.as_u16() {
@@ -66,7 +66,7 @@ impl Fault {
             },
             429 | 503 | 529 => Self::Busy {
                 detail,
-                after: retry_after(headers),
+                after: parse_retry_after(headers),
             },
             408 | 425 | 500..=599 => Self::Broken {
                 status: Some(status),
@@ -82,8 +82,8 @@ impl Fault {
     }
 
     /// What an error inside a reply that began well says, `code` being the number it gives, if any.
-    pub fn of_event(message: &str, code: Option<u64>) -> Self {
-        let detail = format!("it stopped with an error: {}", shown(message));
+    pub fn from_event(message: &str, code: Option<u64>) -> Self {
+        let detail = format!("it stopped with an error: {}", shorten_message(message));
         match code {
             Some(429 | 503 | 529) => Self::Busy { detail, after: None },
             Some(400..=499) => Self::refused(detail),
@@ -92,12 +92,12 @@ impl Fault {
     }
 
     /// Whether another try may help.
-    pub fn passes(&self) -> bool {
+    pub fn is_transient(&self) -> bool {
         !matches!(self, Self::Refused { .. })
     }
 
     /// `Retry-After`, if the service sent it.
-    pub fn after(&self) -> Option<Duration> {
+    pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Busy { after, .. } => *after,
             _ => None,
@@ -160,7 +160,7 @@ impl Fault {
     }
 
     /// Whether the request was not taken and the words name `parameter`. Some servers answer 500 to what they do not know.
-    pub fn names(&self, parameter: &str) -> bool {
+    pub fn names_parameter(&self, parameter: &str) -> bool {
         match self {
             Self::Refused {
                 status: Some(status),
@@ -189,7 +189,7 @@ impl Fault {
             "not permitted",
             "parameter",
         ];
-        WORDS.iter().any(|word| self.names(word))
+        WORDS.iter().any(|word| self.names_parameter(word))
     }
 }
 
@@ -215,28 +215,28 @@ fn is_about_size(said: &str) -> bool {
     WORDS.iter().any(|word| said.contains(word))
 }
 
-impl From<Fault> for EmbedError {
-    fn from(fault: Fault) -> Self {
+impl From<ServiceError> for EmbedError {
+    fn from(fault: ServiceError) -> Self {
         match fault {
-            Fault::Busy { detail, after } => Self::Busy { detail, after },
-            Fault::Refused { detail, .. } => Self::Refused { detail },
-            Fault::Broken { detail, .. } => Self::Broken { detail },
+            ServiceError::Busy { detail, after } => Self::Busy { detail, after },
+            ServiceError::Refused { detail, .. } => Self::Refused { detail },
+            ServiceError::Broken { detail, .. } => Self::Broken { detail },
         }
     }
 }
 
-impl From<Fault> for ChatError {
-    fn from(fault: Fault) -> Self {
+impl From<ServiceError> for ChatError {
+    fn from(fault: ServiceError) -> Self {
         match fault {
-            Fault::Busy { detail, after } => Self::Busy { detail, after },
-            Fault::Refused { detail, .. } => Self::Refused { detail },
-            Fault::Broken { detail, .. } => Self::Broken { detail },
+            ServiceError::Busy { detail, after } => Self::Busy { detail, after },
+            ServiceError::Refused { detail, .. } => Self::Refused { detail },
+            ServiceError::Broken { detail, .. } => Self::Broken { detail },
         }
     }
 }
 
 /// The message and the code of an error body, in the forms that servers of this API use.
-pub(crate) fn words(body: &str) -> (String, String) {
+pub(crate) fn parse_error_body(body: &str) -> (String, String) {
     let json: Value = serde_json::from_str(body).unwrap_or_default();
     let error = json.get("error").unwrap_or(&json);
     let text = |value: &Value| value.as_str().map(str::to_owned);
@@ -250,11 +250,11 @@ pub(crate) fn words(body: &str) -> (String, String) {
         .iter()
         .find_map(|key| error.get(key).and_then(text))
         .unwrap_or_default();
-    (shown(&message), code)
+    (shorten_message(&message), code)
 }
 
 /// A service's own words as far as they are shown: one line, not long.
-pub(super) fn shown(message: &str) -> String {
+pub(super) fn shorten_message(message: &str) -> String {
     let shown: String = message
         .chars()
         .filter(|c| !c.is_control())

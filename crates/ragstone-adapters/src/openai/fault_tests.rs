@@ -1,18 +1,18 @@
 use super::*;
 
-fn of(status: u16, headers: &[(&'static str, &str)], body: &str) -> Fault {
+fn of(status: u16, headers: &[(&'static str, &str)], body: &str) -> ServiceError {
     let headers = headers
         .iter()
         .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
         .collect();
-    Fault::of_reply(StatusCode::from_u16(status).unwrap(), &headers, body)
+    ServiceError::from_reply(StatusCode::from_u16(status).unwrap(), &headers, body)
 }
 
 #[test]
 fn a_reply_says_when_to_come_back() {
     let check = |headers: &[(&'static str, &str)], expected: Option<f64>| {
         assert_eq!(
-            of(429, headers, "").after(),
+            of(429, headers, "").retry_after(),
             expected.map(Duration::from_secs_f64),
             "{headers:?}"
         );
@@ -30,7 +30,7 @@ fn a_reply_says_when_to_come_back() {
 
 #[test]
 fn a_status_says_what_can_be_done() {
-    assert!(of(429, &[], "").passes() && of(500, &[], "").passes() && of(504, &[], "").passes());
+    assert!(of(429, &[], "").is_transient() && of(500, &[], "").is_transient() && of(504, &[], "").is_transient());
     let quota = r#"{"error": {"message": "You exceeded your quota", "code": "insufficient_quota"}}"#;
     for fault in [
         of(400, &[], ""),
@@ -39,14 +39,14 @@ fn a_status_says_what_can_be_done() {
         of(302, &[], ""),
         of(429, &[], quota),
     ] {
-        assert!(!fault.passes(), "{fault:?}");
+        assert!(!fault.is_transient(), "{fault:?}");
     }
 }
 
 #[test]
 fn what_may_be_the_contents_is_told_from_what_is_not() {
     let long = r#"{"error": {"message": "This model's maximum context length is 8192 tokens"}}"#;
-    let check = |fault: Fault, contents: bool, size: bool, length: bool| {
+    let check = |fault: ServiceError, contents: bool, size: bool, length: bool| {
         let found = (fault.may_be_contents(), fault.may_be_size(), fault.is_about_length());
         assert_eq!(found, (contents, size, length), "{fault:?}");
     };
@@ -75,7 +75,7 @@ fn what_may_be_the_contents_is_told_from_what_is_not() {
 fn a_parameter_is_named_wherever_it_stands() {
     let check = |status: u16, body: &str, expected: bool| {
         assert_eq!(
-            of(status, &[], body).names("stream_options"),
+            of(status, &[], body).names_parameter("stream_options"),
             expected,
             "{status} {body}"
         );
@@ -100,7 +100,7 @@ fn a_parameter_is_named_wherever_it_stands() {
 
 #[test]
 fn a_message_is_found_wherever_it_stands() {
-    let check = |body: &str, expected: &str| assert_eq!(words(body).0, expected, "{body}");
+    let check = |body: &str, expected: &str| assert_eq!(parse_error_body(body).0, expected, "{body}");
     check(r#"{"error": {"message": "no model"}}"#, "no model");
     check(r#"{"error": "no model"}"#, "no model");
     check(r#"{"detail": "no model"}"#, "no model");

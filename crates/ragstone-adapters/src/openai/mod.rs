@@ -6,9 +6,9 @@ mod fault;
 mod pieces;
 mod sse;
 
-pub use connection::{Connection, ConnectionError, KeyHeader, Limits, Secret};
+pub use connection::{ApiKeyHeader, ApiSecret, ConnectionError, OpenAiConnection, ServiceLimits};
 
-pub(crate) use client::Client;
-pub(crate) use fault::{Fault, words};
-pub(crate) use pieces::Pieces;
+pub(crate) use client::OpenAiClient;
+pub(crate) use fault::{ServiceError, parse_error_body};
+pub(crate) use pieces::ReplyBodyReader;
 pub(crate) use sse::{DONE, SseReader};

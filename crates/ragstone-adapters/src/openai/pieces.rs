@@ -11,12 +11,12 @@ use bytes::Bytes;
 use reqwest::Response;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::client::Client;
-use super::fault::Fault;
+use super::client::OpenAiClient;
+use super::fault::ServiceError;
 
 /// Reads a reply piece by piece. One timer serves all of them: it is set anew when it ends, not with every piece.
-pub(crate) struct Pieces<'a> {
-    client: &'a Client,
+pub(crate) struct ReplyBodyReader<'a> {
+    client: &'a OpenAiClient,
     reply: &'a mut Response,
     /// Longest silence behind the first piece.
     idle: Duration,
@@ -25,10 +25,10 @@ pub(crate) struct Pieces<'a> {
     timer: Pin<Box<Sleep>>,
 }
 
-impl<'a> Pieces<'a> {
+impl<'a> ReplyBodyReader<'a> {
     /// The first piece has to come before `opening`, if that is given, and each other one within the limit of the
     /// connection.
-    pub fn new(client: &'a Client, reply: &'a mut Response, opening: Option<Instant>) -> Self {
+    pub fn new(client: &'a OpenAiClient, reply: &'a mut Response, opening: Option<Instant>) -> Self {
         let idle = client.limits().idle;
         Self {
             client,
@@ -40,7 +40,7 @@ impl<'a> Pieces<'a> {
     }
 
     /// The next piece; none at the end.
-    pub async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
+    pub async fn next(&mut self) -> Result<Option<Bytes>, ServiceError> {
         let (opening, idle) = (self.opening, self.idle);
         let timer = &mut self.timer;
         let mut due = opening;
@@ -63,12 +63,12 @@ impl<'a> Pieces<'a> {
             Poll::Pending
         });
         let Some(piece) = piece.await else {
-            return Err(Fault::broken(match opening {
+            return Err(ServiceError::broken(match opening {
                 Some(_) => "it began its answer and said nothing in time".to_owned(),
                 None => format!("it sent nothing for {idle:?}"),
             }));
         };
         self.opening = None;
-        piece.map_err(|error| self.client.transport(error))
+        piece.map_err(|error| self.client.transport_error(error))
     }
 }

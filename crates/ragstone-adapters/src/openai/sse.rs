@@ -44,16 +44,16 @@ pub(crate) struct SseReader {
 
 /// An event is longer than any of this API's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct TooLong;
+pub(crate) struct SseEventTooLong;
 
 impl SseReader {
     /// Gives the events that `bytes` complete. Comments, other fields and events without data are left out.
-    pub fn push(&mut self, bytes: &[u8], mut take: impl FnMut(SseEvent<'_>)) -> Result<(), TooLong> {
+    pub fn push(&mut self, bytes: &[u8], mut take: impl FnMut(SseEvent<'_>)) -> Result<(), SseEventTooLong> {
         let mut rest = bytes;
         while let Some(end) = memchr2(b'\n', b'\r', rest) {
             let returned = std::mem::replace(&mut self.returned, rest[end] == b'\r');
             if !(end == 0 && returned && rest[end] == b'\n') {
-                self.end_of_line(&rest[..end], &mut take);
+                self.finish_line(&rest[..end], &mut take);
             }
             rest = &rest[end + 1..];
         }
@@ -62,7 +62,7 @@ impl SseReader {
             self.line.extend_from_slice(rest);
         }
         match self.line.len() + self.data.len() > MAX_EVENT_BYTES {
-            true => Err(TooLong),
+            true => Err(SseEventTooLong),
             false => Ok(()),
         }
     }
@@ -71,35 +71,35 @@ impl SseReader {
     /// nothing.
     pub fn finish(&mut self, mut take: impl FnMut(SseEvent<'_>)) {
         let mut take_whole = |event: SseEvent<'_>| {
-            if event.is_error || is_whole(event.data) {
+            if event.is_error || is_complete_data(event.data) {
                 take(event);
             }
         };
-        self.end_of_line(&[], &mut take_whole);
-        self.end_of_event(&mut take_whole);
+        self.finish_line(&[], &mut take_whole);
+        self.finish_event(&mut take_whole);
     }
 
     /// Reads a line, of which `end` is what came last.
-    fn end_of_line(&mut self, end: &[u8], take: &mut impl FnMut(SseEvent<'_>)) {
+    fn finish_line(&mut self, end: &[u8], take: &mut impl FnMut(SseEvent<'_>)) {
         if self.line.is_empty() {
-            return self.whole_line(end, take);
+            return self.parse_line(end, take);
         }
         let mut line = std::mem::take(&mut self.line);
         line.extend_from_slice(end);
-        self.whole_line(&line, take);
+        self.parse_line(&line, take);
         if line.capacity() <= KEPT_BYTES {
             line.clear();
             self.line = line;
         }
     }
 
-    fn whole_line(&mut self, line: &[u8], take: &mut impl FnMut(SseEvent<'_>)) {
+    fn parse_line(&mut self, line: &[u8], take: &mut impl FnMut(SseEvent<'_>)) {
         let line = match std::mem::replace(&mut self.begun, true) {
             true => line,
             false => line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line),
         };
         if line.is_empty() {
-            return self.end_of_event(take);
+            return self.finish_event(take);
         }
         let text = String::from_utf8_lossy(line);
         let (field, value) = text.split_once(':').unwrap_or((&text, ""));
@@ -107,11 +107,11 @@ impl SseReader {
         match field {
             "event" => {
                 // A name stands before its data: data that is whole belongs to an event before it.
-                self.end_of_whole_event(take);
+                self.finish_complete_event(take);
                 self.is_error = value.trim() == "error";
             }
             "data" => {
-                self.end_of_whole_event(take);
+                self.finish_complete_event(take);
                 if std::mem::replace(&mut self.has_data, true) {
                     self.data.push('\n');
                 }
@@ -121,7 +121,7 @@ impl SseReader {
         }
     }
 
-    fn end_of_event(&mut self, take: &mut impl FnMut(SseEvent<'_>)) {
+    fn finish_event(&mut self, take: &mut impl FnMut(SseEvent<'_>)) {
         let is_error = std::mem::take(&mut self.is_error);
         if std::mem::take(&mut self.has_data) && !self.data.trim().is_empty() {
             take(SseEvent {
@@ -134,15 +134,15 @@ impl SseReader {
     }
 
     /// Ends the event so far, if nothing can be missing of it.
-    fn end_of_whole_event(&mut self, take: &mut impl FnMut(SseEvent<'_>)) {
-        if self.has_data && is_whole(&self.data) {
-            self.end_of_event(take);
+    fn finish_complete_event(&mut self, take: &mut impl FnMut(SseEvent<'_>)) {
+        if self.has_data && is_complete_data(&self.data) {
+            self.finish_event(take);
         }
     }
 }
 
 /// Whether `data` is all of an event's data by itself.
-fn is_whole(data: &str) -> bool {
+fn is_complete_data(data: &str) -> bool {
     data.trim() == DONE || serde_json::from_str::<IgnoredAny>(data).is_ok()
 }
 
@@ -202,6 +202,6 @@ mod tests {
         let piece = vec![b'x'; MAX_EVENT_BYTES / 2];
         let mut push = |bytes: &[u8]| reader.push(bytes, |_| {});
         assert!(push(&piece).is_ok() && push(&piece).is_ok());
-        assert_eq!(push(b"x"), Err(TooLong));
+        assert_eq!(push(b"x"), Err(SseEventTooLong));
     }
 }

@@ -3,7 +3,7 @@
 use std::io::{Cursor, Read};
 
 #[cfg(any(feature = "office", feature = "epub"))]
-use super::complexity::{Language, check_markup};
+use super::complexity::{MarkupLanguage, check_markup};
 use super::error::ParseProblem;
 
 /// Signature and size of the record that ends an archive's directory (APPNOTE 4.3.16).
@@ -19,7 +19,7 @@ const MAX_ENTRIES: usize = 20_000;
 
 /// What an archive's directory says of one member.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Member {
+pub(super) struct ZipMember {
     /// Its path.
     pub(super) name: String,
     /// Whether it needs a password.
@@ -27,7 +27,7 @@ pub(super) struct Member {
 }
 
 /// The members of an archive; none if it has no directory, as a file that was cut off has not.
-pub(super) fn members(bytes: &[u8]) -> Option<Vec<Member>> {
+pub(super) fn list_members(bytes: &[u8]) -> Option<Vec<ZipMember>> {
     let tail = bytes.len().saturating_sub(END_WITHIN);
     let end = tail + bytes[tail..].windows(END.len()).rposition(|window| window == END)?;
     let mut at = u32_at(bytes, end + 16)? as usize;
@@ -40,7 +40,7 @@ pub(super) fn members(bytes: &[u8]) -> Option<Vec<Member>> {
         let length = |offset| u16_at(bytes, at + offset).map(usize::from);
         let (name, extra, comment) = (length(28)?, length(30)?, length(32)?);
         let raw = bytes.get(at + ENTRY_SIZE..at + ENTRY_SIZE + name)?;
-        members.push(Member {
+        members.push(ZipMember {
             name: String::from_utf8_lossy(raw).into_owned(),
             encrypted: u16_at(bytes, at + 8)? & 1 == 1,
         });
@@ -51,7 +51,7 @@ pub(super) fn members(bytes: &[u8]) -> Option<Vec<Member>> {
 
 /// A member, unpacked; none if there is no such one.
 #[cfg(feature = "office")]
-pub(super) fn unpack(bytes: &[u8], name: &str, limit: u64) -> Result<Option<Vec<u8>>, ParseProblem> {
+pub(super) fn unpack_member(bytes: &[u8], name: &str, limit: u64) -> Result<Option<Vec<u8>>, ParseProblem> {
     let mut archive = zip::ZipArchive::new(Cursor::new(bytes)).map_err(ParseProblem::damaged)?;
     let member = match archive.by_name(name) {
         Ok(member) => member,
@@ -105,10 +105,10 @@ pub(super) fn check_members(bytes: &[u8], folder: &str, wanted: &[u8], limit: u6
         match unpacked.as_slice() {
             // UTF-16 is allowed in a package, and told by its mark.
             [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => {
-                let text = super::text::decode(&unpacked, None)?;
-                check_markup(text.as_bytes(), Language::Xml)?;
+                let text = super::text::decode_text(&unpacked, None)?;
+                check_markup(text.as_bytes(), MarkupLanguage::Xml)?;
             }
-            bytes => check_markup(bytes, Language::Xml)?,
+            bytes => check_markup(bytes, MarkupLanguage::Xml)?,
         }
         found |= name.starts_with(folder) && wanted.find(&unpacked).is_some();
     }

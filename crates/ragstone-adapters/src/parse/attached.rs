@@ -5,9 +5,9 @@
 use ragstone_core::document::{AttachedFile, ParseWarning};
 
 use super::ParseLimits;
-use super::detect::detect;
+use super::detect::detect_format;
 use super::error::ParseProblem;
-use super::sink::{Outline, PageSink};
+use super::sink::{DocumentOutline, PageSink};
 
 /// Attachments of one mail that are handed out.
 pub(super) const MAX_ATTACHMENTS: u32 = 100;
@@ -15,7 +15,7 @@ pub(super) const MAX_ATTACHMENTS: u32 = 100;
 const MAX_NAME: usize = 120;
 
 /// A file in a mail.
-pub(super) struct Attached<'a> {
+pub(super) struct MailAttachment<'a> {
     /// Counts the mail's attachments, from 1.
     pub(super) number: u32,
     /// Its name, if the mail says one.
@@ -29,17 +29,17 @@ pub(super) struct Attached<'a> {
 }
 
 /// Hands out the attachments of one mail, once its pages are.
-pub(super) struct Attachments<'a> {
+pub(super) struct AttachmentWriter<'a> {
     sink: &'a mut dyn PageSink,
     /// Bytes that may still be handed out: parts of a crafted file can share theirs.
     left: u64,
     /// Where they are named, and told if they cannot be read.
-    pub(super) outline: Outline,
+    pub(super) outline: DocumentOutline,
 }
 
-impl<'a> Attachments<'a> {
+impl<'a> AttachmentWriter<'a> {
     /// Of the mail with this outline.
-    pub(super) fn of(outline: Outline, limits: &ParseLimits, sink: &'a mut dyn PageSink) -> Self {
+    pub(super) fn new(outline: DocumentOutline, limits: &ParseLimits, sink: &'a mut dyn PageSink) -> Self {
         Self {
             sink,
             left: limits.max_bytes,
@@ -48,27 +48,27 @@ impl<'a> Attachments<'a> {
     }
 
     /// Hands out one.
-    pub(super) fn take(&mut self, one: &Attached) -> Result<(), ParseProblem> {
-        let name = called(one.name.as_deref(), one.number);
+    pub(super) fn write_attachment(&mut self, one: &MailAttachment) -> Result<(), ParseProblem> {
+        let name = attachment_name(one.name.as_deref(), one.number);
         if one.number > MAX_ATTACHMENTS {
-            self.unread(&name, "the mail has too many attachments");
+            self.warn_unread(&name, "the mail has too many attachments");
             return Ok(());
         }
         let bytes = one.bytes.len() as u64;
         if bytes > self.left {
-            self.unread(&name, "the attachments are larger than parse.max_bytes in all");
+            self.warn_unread(&name, "the attachments are larger than parse.max_bytes in all");
             return Ok(());
         }
         let format = match one.bytes {
             [] => Err(ParseProblem::Empty),
-            bytes => detect(bytes, &name, one.declared.as_deref()),
+            bytes => detect_format(bytes, &name, one.declared.as_deref()),
         };
         match format {
             Ok(_) => {}
             // A picture in the text of a mail is no document.
             Err(ParseProblem::Unsupported { .. }) if one.inline => return Ok(()),
             Err(problem) => {
-                self.unread(&name, &problem.to_string());
+                self.warn_unread(&name, &problem.to_string());
                 return Ok(());
             }
         }
@@ -79,13 +79,13 @@ impl<'a> Attachments<'a> {
             bytes,
         };
         self.left -= bytes;
-        self.sink.attachment(&file, one.bytes)?;
+        self.sink.write_attachment(&file, one.bytes)?;
         self.outline.attachments.push(file);
         Ok(())
     }
 
     /// Tells that one is not read.
-    pub(super) fn unread(&mut self, name: &str, why: &str) {
+    pub(super) fn warn_unread(&mut self, name: &str, why: &str) {
         self.outline.warnings.push(ParseWarning {
             code: "attachment_not_read".to_owned(),
             detail: format!("{name}: {why}"),
@@ -95,12 +95,12 @@ impl<'a> Attachments<'a> {
 }
 
 /// The line that names the attachments in the mail's own text.
-pub(super) fn line(names: &[String]) -> Option<String> {
+pub(super) fn describe_attachments(names: &[String]) -> Option<String> {
     (!names.is_empty()).then(|| format!("Attachments: {}", names.join(", ")))
 }
 
 /// A name of one line, or one that counts.
-pub(super) fn called(name: Option<&str>, number: u32) -> String {
+pub(super) fn attachment_name(name: Option<&str>, number: u32) -> String {
     let kept: Vec<char> = name.unwrap_or_default().chars().filter(|c| !c.is_control()).collect();
     let name: String = kept[kept.len().saturating_sub(MAX_NAME)..].iter().collect();
     match name.trim() {

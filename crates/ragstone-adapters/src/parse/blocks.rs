@@ -1,29 +1,29 @@
 //! Blocks of a structured file as Markdown: headings, paragraphs, lists and tables, page after page.
 //!
-//! Invariant: every byte goes through [`Hidden`] and the one normal form, and the sections say where it stands in the
+//! Invariant: every byte goes through [`HiddenTextReport`] and the one normal form, and the sections say where it stands in the
 //! text as it was handed out.
 
 use super::ParseLimits;
 use super::error::ParseProblem;
-use super::hidden::{Hidden, Kind};
-use super::markdown::{self, Heading};
-use super::normalise::normalised;
-use super::sink::{Outline, PageSink};
-use super::table::{self, Row};
+use super::hidden::{HiddenTextKind, HiddenTextReport};
+use super::markdown::{self, MarkdownHeading};
+use super::normalise::normalise_text;
+use super::sink::{DocumentOutline, PageSink};
+use super::table::{self, TableRow};
 
 /// Deepest heading that Markdown knows.
 const MAX_LEVEL: u8 = 6;
 
 /// Writes a document's blocks.
-pub(super) struct Blocks<'a> {
+pub(super) struct BlockWriter<'a> {
     sink: &'a mut dyn PageSink,
-    hidden: Hidden,
+    hidden: HiddenTextReport,
     limit: u64,
     /// Text of the page at hand.
     text: String,
     /// Bytes of the pages before it.
     before: usize,
-    headings: Vec<Heading>,
+    headings: Vec<MarkdownHeading>,
     page: Option<u32>,
     pages: u32,
     any: bool,
@@ -31,12 +31,12 @@ pub(super) struct Blocks<'a> {
     in_list: bool,
 }
 
-impl<'a> Blocks<'a> {
+impl<'a> BlockWriter<'a> {
     /// Writes to `sink`, at most the text that `limits` allow.
     pub(super) fn new(sink: &'a mut dyn PageSink, limits: &ParseLimits) -> Self {
         Self {
             sink,
-            hidden: Hidden::default(),
+            hidden: HiddenTextReport::default(),
             limit: limits.max_text_bytes,
             text: String::new(),
             before: 0,
@@ -56,39 +56,39 @@ impl<'a> Blocks<'a> {
     }
 
     /// A heading; levels outside of 1 to 6 are brought into them.
-    pub(super) fn heading(&mut self, level: u8, raw: &str) {
-        let text = self.one_line(raw);
+    pub(super) fn write_heading(&mut self, level: u8, raw: &str) {
+        let text = self.clean_line(raw);
         if text.is_empty() {
             return;
         }
         let level = level.clamp(1, MAX_LEVEL);
-        self.gap("\n\n");
+        self.begin_block("\n\n");
         let start = self.before + self.text.len();
         self.text.extend(std::iter::repeat_n('#', usize::from(level)));
         self.text.push(' ');
         self.text.push_str(&text);
         let range = start..self.before + self.text.len();
-        self.headings.push(Heading { level, text, range });
+        self.headings.push(MarkdownHeading { level, text, range });
     }
 
     /// A paragraph; lines within it stay lines.
-    pub(super) fn paragraph(&mut self, raw: &str) {
-        let text = self.clean(raw);
+    pub(super) fn write_paragraph(&mut self, raw: &str) {
+        let text = self.clean_text(raw);
         let text = text.trim_matches('\n');
         if !text.trim().is_empty() {
-            self.gap("\n\n");
+            self.begin_block("\n\n");
             self.text.push_str(text);
         }
     }
 
     /// An item of a list, `depth` from 0.
-    pub(super) fn item(&mut self, depth: usize, marker: &str, raw: &str) {
-        let text = self.one_line(raw);
+    pub(super) fn write_list_item(&mut self, depth: usize, marker: &str, raw: &str) {
+        let text = self.clean_line(raw);
         if text.is_empty() {
             return;
         }
         let between = if self.in_list { "\n" } else { "\n\n" };
-        self.gap(between);
+        self.begin_block(between);
         self.in_list = true;
         self.text.extend(std::iter::repeat_n(' ', 2 * depth.min(16)));
         self.text.push_str(marker);
@@ -97,55 +97,58 @@ impl<'a> Blocks<'a> {
     }
 
     /// Code in the form that Markdown keeps.
-    pub(super) fn code(&mut self, language: &str, raw: &str) {
-        let text = self.clean(raw);
-        self.gap("\n\n");
+    pub(super) fn write_code_block(&mut self, language: &str, raw: &str) {
+        let text = self.clean_text(raw);
+        self.begin_block("\n\n");
         self.text
             .push_str(&format!("```{language}\n{}\n```", text.trim_matches('\n')));
     }
 
     /// A table whose first row is its head.
-    pub(super) fn table(&mut self, mut rows: Vec<Row>) -> Result<(), ParseProblem> {
+    pub(super) fn write_table(&mut self, mut rows: Vec<TableRow>) -> Result<(), ParseProblem> {
         for (_, cell) in rows.iter_mut().flatten() {
-            *cell = normalised(&self.hidden.strip(cell, self.page));
+            *cell = normalise_text(&self.hidden.strip_hidden_characters(cell, self.page));
         }
         table::write_pieces(rows, |piece| {
-            self.gap("\n\n");
+            self.begin_block("\n\n");
             self.text.push_str(piece);
-            self.check()
+            self.check_text_limit()
         })
     }
 
     /// Markdown that another parser made; its headings go `deeper` by so many levels.
-    pub(super) fn markdown(&mut self, raw: &str, deeper: u8) {
-        let text = self.clean(raw);
+    pub(super) fn write_markdown(&mut self, raw: &str, deeper: u8) {
+        let text = self.clean_text(raw);
         let text = text.trim_matches('\n');
         if text.trim().is_empty() {
             return;
         }
-        self.gap("\n\n");
+        self.begin_block("\n\n");
         let start = self.before + self.text.len();
         self.text.push_str(text);
-        self.headings
-            .extend(markdown::headings(text).into_iter().map(|heading| Heading {
-                level: (heading.level + deeper).min(MAX_LEVEL),
-                range: start + heading.range.start..start + heading.range.end,
-                ..heading
-            }));
+        self.headings.extend(
+            markdown::find_headings(text)
+                .into_iter()
+                .map(|heading| MarkdownHeading {
+                    level: (heading.level + deeper).min(MAX_LEVEL),
+                    range: start + heading.range.start..start + heading.range.end,
+                    ..heading
+                }),
+        );
     }
 
     /// Text that is left out because nobody sees it.
-    pub(super) fn unseen(&mut self, kind: Kind, text: &str) {
-        self.hidden.text(kind, self.page, text);
+    pub(super) fn count_hidden(&mut self, kind: HiddenTextKind, text: &str) {
+        self.hidden.count_text(kind, self.page, text);
     }
 
     /// What was hidden so far.
-    pub(super) fn hidden(&mut self) -> &mut Hidden {
+    pub(super) fn hidden_text(&mut self) -> &mut HiddenTextReport {
         &mut self.hidden
     }
 
     /// Refuses more text than the limit; to be called where a small file may become much of it.
-    pub(super) fn check(&self) -> Result<(), ParseProblem> {
+    pub(super) fn check_text_limit(&self) -> Result<(), ParseProblem> {
         if (self.before + self.text.len()) as u64 > self.limit {
             return Err(ParseProblem::TooMuchText { limit: self.limit });
         }
@@ -154,7 +157,7 @@ impl<'a> Blocks<'a> {
 
     /// Hands the page out.
     pub(super) fn end_page(&mut self) -> Result<(), ParseProblem> {
-        self.check()?;
+        self.check_text_limit()?;
         self.in_list = false;
         if self.text.trim().is_empty() {
             self.empty_pages.extend(self.page);
@@ -165,11 +168,11 @@ impl<'a> Blocks<'a> {
         self.text.push('\n');
         self.before += self.text.len();
         let text = std::mem::take(&mut self.text);
-        self.sink.page(self.page, &text)
+        self.sink.write_page(self.page, &text)
     }
 
     /// Hands out what is left, and tells what is known of the whole.
-    pub(super) fn finish(mut self, title: Option<String>) -> Result<Outline, ParseProblem> {
+    pub(super) fn finish(mut self, title: Option<String>) -> Result<DocumentOutline, ParseProblem> {
         if !self.text.is_empty() {
             self.end_page()?;
         }
@@ -177,9 +180,9 @@ impl<'a> Blocks<'a> {
             return Err(ParseProblem::NoText { pages: self.pages });
         }
         let title = title
-            .map(|title| self.one_line(&title))
+            .map(|title| self.clean_line(&title))
             .filter(|title| !title.is_empty());
-        let mut warnings = self.hidden.warnings();
+        let mut warnings = self.hidden.build_warnings();
         if !self.empty_pages.is_empty() {
             warnings.push(ragstone_core::document::ParseWarning {
                 code: "pages_without_text".to_owned(),
@@ -187,50 +190,50 @@ impl<'a> Blocks<'a> {
                 pages: self.empty_pages,
             });
         }
-        Ok(Outline {
+        Ok(DocumentOutline {
             title: title.or_else(|| markdown::first_title(&self.headings)),
-            sections: markdown::sections(&self.headings, self.before),
+            sections: markdown::build_sections(&self.headings, self.before),
             warnings,
             attachments: Vec::new(),
         })
     }
 
-    fn gap(&mut self, between: &str) {
+    fn begin_block(&mut self, between: &str) {
         self.in_list = false;
         if !self.text.is_empty() {
             self.text.push_str(between);
         }
     }
 
-    fn clean(&mut self, raw: &str) -> String {
-        normalised(&self.hidden.strip(raw, self.page))
+    fn clean_text(&mut self, raw: &str) -> String {
+        normalise_text(&self.hidden.strip_hidden_characters(raw, self.page))
     }
 
-    fn one_line(&mut self, raw: &str) -> String {
-        self.clean(raw).split_whitespace().collect::<Vec<_>>().join(" ")
+    fn clean_line(&mut self, raw: &str) -> String {
+        self.clean_text(raw).split_whitespace().collect::<Vec<_>>().join(" ")
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::sink::Gathered;
+    use super::super::sink::DocumentCollector;
     use super::*;
 
     #[test]
     fn sections_and_pages_stand_where_the_text_does() {
         let limits = ParseLimits::default();
-        let mut gathered = Gathered::new(1000);
-        let mut blocks = Blocks::new(&mut gathered, &limits);
+        let mut gathered = DocumentCollector::new(1000);
+        let mut blocks = BlockWriter::new(&mut gathered, &limits);
         blocks.begin_page(1);
-        blocks.heading(1, "One\r\nline");
-        blocks.paragraph("First.\n");
-        blocks.item(0, "-", "a");
-        blocks.item(1, "-", "b");
+        blocks.write_heading(1, "One\r\nline");
+        blocks.write_paragraph("First.\n");
+        blocks.write_list_item(0, "-", "a");
+        blocks.write_list_item(1, "-", "b");
         blocks.end_page().unwrap();
         blocks.begin_page(2);
         blocks.end_page().unwrap();
         blocks.begin_page(3);
-        blocks.markdown("intro\n\n# Part\n\nText", 1);
+        blocks.write_markdown("intro\n\n# Part\n\nText", 1);
         blocks.end_page().unwrap();
         let outline = blocks.finish(None).unwrap();
         let document = gathered.finish("text/markdown", outline);
@@ -253,14 +256,14 @@ mod tests {
             max_text_bytes: 8,
             ..ParseLimits::default()
         };
-        let mut gathered = Gathered::new(8);
-        let mut blocks = Blocks::new(&mut gathered, &limits);
-        blocks.paragraph("much too long");
+        let mut gathered = DocumentCollector::new(8);
+        let mut blocks = BlockWriter::new(&mut gathered, &limits);
+        blocks.write_paragraph("much too long");
         assert_eq!(
             blocks.finish(None).map_err(|problem| problem.code()),
             Err("too_much_text")
         );
-        let empty = Blocks::new(&mut gathered, &limits).finish(Some("T".to_owned()));
+        let empty = BlockWriter::new(&mut gathered, &limits).finish(Some("T".to_owned()));
         assert_eq!(empty.map_err(|problem| problem.code()), Err("no_text"));
     }
 }

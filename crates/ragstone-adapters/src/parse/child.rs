@@ -4,35 +4,35 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use ragstone_core::seam::parser::{PageReceiver, Parsed};
+use ragstone_core::seam::parser::{PageReceiver, ParseOutput};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::task::JoinHandle;
 
-use super::error::{Clock, ParseProblem};
-use super::frame::{self, Frame, Message, Request};
-use super::isolate::Isolation;
+use super::error::{ParseClock, ParseProblem};
+use super::frame::{self, ParserProcessMessage, ParserProcessRequest, PipeFrame};
+use super::isolate::ProcessIsolation;
 use super::pool::ParserOptions;
 
 /// Time a process has to say that it is ready.
 const START_LIMIT: Duration = Duration::from_secs(30);
 /// How much of a process's last words is kept, in bytes.
-const LAST_WORDS: usize = 4 * 1024;
+const MAX_STDERR_BYTES: usize = 4 * 1024;
 
 /// A parser process; it is killed when this is dropped.
 #[derive(Debug)]
-pub(super) struct Child {
+pub(super) struct ParserProcess {
     process: tokio::process::Child,
     requests: ChildStdin,
     replies: BufReader<ChildStdout>,
-    last_words: JoinHandle<String>,
-    isolation: Isolation,
+    stderr_tail: JoinHandle<String>,
+    isolation: ProcessIsolation,
     served: u32,
     /// Whether it stands between two documents, so that the next frame is the answer to the next request.
     between_documents: bool,
 }
 
-impl Child {
+impl ParserProcess {
     /// Starts a process and waits until it is ready. It inherits no environment.
     pub(super) async fn start(options: &ParserOptions) -> Result<Self, ParseProblem> {
         let mut process = Command::new(&options.program)
@@ -49,9 +49,11 @@ impl Child {
             })?;
         let requests = process.stdin.take().expect("it was asked for above");
         let mut replies = BufReader::new(process.stdout.take().expect("it was asked for above"));
-        let last_words = tokio::spawn(keep_last_words(process.stderr.take().expect("it was asked for above")));
+        let last_words = tokio::spawn(collect_stderr_tail(
+            process.stderr.take().expect("it was asked for above"),
+        ));
         let ready = tokio::time::timeout(START_LIMIT, frame::read_frame(&mut replies)).await;
-        let Ok(Ok(Frame::Message(Message::Ready { isolation }))) = ready else {
+        let Ok(Ok(PipeFrame::Message(ParserProcessMessage::Ready { isolation }))) = ready else {
             let detail = format!("{} did not say that it is ready", options.program.display());
             return Err(ParseProblem::NoWorker { detail });
         };
@@ -59,7 +61,7 @@ impl Child {
             process,
             requests,
             replies,
-            last_words,
+            stderr_tail: last_words,
             isolation,
             served: 0,
             between_documents: true,
@@ -67,12 +69,12 @@ impl Child {
     }
 
     /// How it is kept from the network.
-    pub(super) fn isolation(&self) -> Isolation {
+    pub(super) fn isolation(&self) -> ProcessIsolation {
         self.isolation
     }
 
     /// Documents so far.
-    pub(super) fn served(&self) -> u32 {
+    pub(super) fn documents_served(&self) -> u32 {
         self.served
     }
 
@@ -87,11 +89,11 @@ impl Child {
     }
 
     /// Has one document parsed.
-    pub(super) async fn parse(
+    pub(super) async fn parse_document(
         &mut self,
-        request: &Request,
+        request: &ParserProcessRequest,
         pages: &mut dyn PageReceiver,
-    ) -> Result<Parsed, ParseProblem> {
+    ) -> Result<ParseOutput, ParseProblem> {
         self.served += 1;
         self.between_documents = false;
         let sent = match frame::message_frame(request) {
@@ -99,62 +101,77 @@ impl Child {
             Err(error) => Err(error),
         };
         if sent.is_err() {
-            return Err(self.epitaph(request).await);
+            return Err(self.exit_problem(request).await);
         }
-        self.receive(request, pages).await
+        self.receive_document(request, pages).await
     }
 
-    async fn receive(&mut self, request: &Request, pages: &mut dyn PageReceiver) -> Result<Parsed, ParseProblem> {
+    async fn receive_document(
+        &mut self,
+        request: &ParserProcessRequest,
+        pages: &mut dyn PageReceiver,
+    ) -> Result<ParseOutput, ParseProblem> {
         let limit = request.limits.max_text_bytes;
         let (mut text, mut text_bytes) = (Vec::new(), 0);
         // What the file is still owed, and what all files together may have.
         let (mut owed, mut allowed) = (0, request.limits.max_bytes);
         loop {
             match frame::read_frame(&mut self.replies).await {
-                Ok(Frame::Text(piece)) => {
+                Ok(PipeFrame::Text(piece)) => {
                     text_bytes += piece.len() as u64;
                     if text_bytes > limit {
                         return Err(ParseProblem::TooMuchText { limit });
                     }
                     text.extend_from_slice(&piece);
                 }
-                Ok(Frame::Message(Message::Page { page })) => {
-                    let whole = std::str::from_utf8(&text).map_err(|_| garbled())?;
-                    pages.page(page, whole).await.map_err(|_| ParseProblem::NotTaken)?;
+                Ok(PipeFrame::Message(ParserProcessMessage::Page { page })) => {
+                    let whole = std::str::from_utf8(&text).map_err(|_| invalid_reply())?;
+                    pages
+                        .receive_page(page, whole)
+                        .await
+                        .map_err(|_| ParseProblem::ReceiverClosed)?;
                     text.clear();
                 }
-                Ok(Frame::Message(Message::Attachment { file })) if owed == 0 && file.bytes <= allowed => {
+                Ok(PipeFrame::Message(ParserProcessMessage::Attachment { file }))
+                    if owed == 0 && file.bytes <= allowed =>
+                {
                     owed = file.bytes;
                     allowed -= file.bytes;
-                    pages.attachment(&file).await.map_err(|_| ParseProblem::NotTaken)?;
+                    pages
+                        .receive_attachment(&file)
+                        .await
+                        .map_err(|_| ParseProblem::ReceiverClosed)?;
                 }
-                Ok(Frame::Bytes(piece)) if piece.len() as u64 <= owed => {
+                Ok(PipeFrame::Bytes(piece)) if piece.len() as u64 <= owed => {
                     owed -= piece.len() as u64;
-                    pages.attached_bytes(&piece).await.map_err(|_| ParseProblem::NotTaken)?;
+                    pages
+                        .receive_attachment_bytes(&piece)
+                        .await
+                        .map_err(|_| ParseProblem::ReceiverClosed)?;
                 }
-                Ok(Frame::Message(Message::Done { media_type, outline })) if owed == 0 => {
+                Ok(PipeFrame::Message(ParserProcessMessage::Done { media_type, outline })) if owed == 0 => {
                     self.between_documents = true;
-                    return Ok(Parsed { media_type, outline });
+                    return Ok(ParseOutput { media_type, outline });
                 }
-                Ok(Frame::Message(Message::Failed { problem })) => {
+                Ok(PipeFrame::Message(ParserProcessMessage::Failed { problem })) => {
                     self.between_documents = !matches!(problem, ParseProblem::Crashed { .. });
                     return Err(problem);
                 }
-                Ok(Frame::Message(_) | Frame::Bytes(_)) => return Err(garbled()),
+                Ok(PipeFrame::Message(_) | PipeFrame::Bytes(_)) => return Err(invalid_reply()),
                 Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
-                    return Err(self.epitaph(request).await);
+                    return Err(self.exit_problem(request).await);
                 }
-                Err(_) => return Err(garbled()),
+                Err(_) => return Err(invalid_reply()),
             }
         }
     }
 
     /// Why the process is gone.
-    async fn epitaph(&mut self, request: &Request) -> ParseProblem {
+    async fn exit_problem(&mut self, request: &ParserProcessRequest) -> ParseProblem {
         let status = self.process.wait().await;
-        let last_words = (&mut self.last_words).await.unwrap_or_default();
+        let last_words = (&mut self.stderr_tail).await.unwrap_or_default();
         match status {
-            Ok(status) => cause_of_death(status, &last_words, request),
+            Ok(status) => problem_from_status(status, &last_words, request),
             Err(error) => ParseProblem::Crashed {
                 detail: error.to_string(),
             },
@@ -162,11 +179,11 @@ impl Child {
     }
 }
 
-fn cause_of_death(status: ExitStatus, last_words: &str, request: &Request) -> ParseProblem {
+fn problem_from_status(status: ExitStatus, last_words: &str, request: &ParserProcessRequest) -> ParseProblem {
     if status.signal() == Some(libc::SIGXCPU) {
         return ParseProblem::TimedOut {
             limit_seconds: request.cpu_seconds,
-            clock: Clock::Cpu,
+            clock: ParseClock::Cpu,
         };
     }
     // The words of the standard library's handlers for the two deaths.
@@ -183,19 +200,19 @@ fn cause_of_death(status: ExitStatus, last_words: &str, request: &Request) -> Pa
     ParseProblem::Crashed { detail }
 }
 
-fn garbled() -> ParseProblem {
+fn invalid_reply() -> ParseProblem {
     ParseProblem::Crashed {
         detail: "its answer is garbled".to_owned(),
     }
 }
 
 /// The end of what the process writes to its standard error.
-async fn keep_last_words(mut stderr: ChildStderr) -> String {
+async fn collect_stderr_tail(mut stderr: ChildStderr) -> String {
     let mut kept = Vec::new();
     let mut piece = [0; 1024];
     while let Ok(length @ 1..) = stderr.read(&mut piece).await {
         kept.extend_from_slice(&piece[..length]);
-        kept.drain(..kept.len().saturating_sub(LAST_WORDS));
+        kept.drain(..kept.len().saturating_sub(MAX_STDERR_BYTES));
     }
     String::from_utf8_lossy(&kept).into_owned()
 }

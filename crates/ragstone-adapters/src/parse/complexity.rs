@@ -18,7 +18,7 @@ const RAW_TEXT: [&[u8]; 4] = [b"script", b"style", b"textarea", b"title"];
 
 /// What the bytes are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Language {
+pub(super) enum MarkupLanguage {
     /// End tags may be missing, so that only attributes are counted.
     Html,
     /// A member of a package.
@@ -26,7 +26,7 @@ pub(super) enum Language {
 }
 
 /// Refuses elements with too many attributes, and in XML too many within one another.
-pub(super) fn check_markup(text: &[u8], language: Language) -> Result<(), ParseProblem> {
+pub(super) fn check_markup(text: &[u8], language: MarkupLanguage) -> Result<(), ParseProblem> {
     let (mut at, mut depth) = (0, 0_usize);
     while let Some(found) = memchr(b'<', &text[at..]) {
         let tag = at + found + 1;
@@ -35,19 +35,19 @@ pub(super) fn check_markup(text: &[u8], language: Language) -> Result<(), ParseP
         };
         at = match first {
             b'!' => end_of_declaration(text, tag, language),
-            b'?' => end_of(text, tag, b">"),
+            b'?' => find_end_after(text, tag, b">"),
             b'/' => {
                 depth = depth.saturating_sub(1);
-                end_of(text, tag, b">")
+                find_end_after(text, tag, b">")
             }
-            _ if first.is_ascii_alphabetic() || language == Language::Xml => {
+            _ if first.is_ascii_alphabetic() || language == MarkupLanguage::Xml => {
                 let start = read_start_tag(text, tag)?;
-                if language == Language::Xml && !start.closed {
+                if language == MarkupLanguage::Xml && !start.closed {
                     depth += 1;
                     check_depth(depth, MAX_XML_DEPTH)?;
                 }
                 match RAW_TEXT.iter().find(|name| start.name.eq_ignore_ascii_case(name)) {
-                    Some(name) if language == Language::Html => end_of_raw_text(text, start.end, name),
+                    Some(name) if language == MarkupLanguage::Html => end_of_raw_text(text, start.end, name),
                     _ => start.end,
                 }
             }
@@ -101,7 +101,7 @@ fn read_start_tag(text: &[u8], tag: usize) -> Result<StartTag<'_>, ParseProblem>
                 at += 1;
                 at += text[at..].iter().take_while(|byte| byte.is_ascii_whitespace()).count();
                 at = match text.get(at) {
-                    Some(&quote @ (b'"' | b'\'')) => end_of(text, at + 1, &[quote]),
+                    Some(&quote @ (b'"' | b'\'')) => find_end_after(text, at + 1, &[quote]),
                     _ => at + length(at, &|byte| byte.is_ascii_whitespace() || *byte == b'>'),
                 };
                 closed = false;
@@ -125,21 +125,21 @@ fn read_start_tag(text: &[u8], tag: usize) -> Result<StartTag<'_>, ParseProblem>
 }
 
 /// Behind the next `mark`, or the end of the text.
-fn end_of(text: &[u8], from: usize, mark: &[u8]) -> usize {
+fn find_end_after(text: &[u8], from: usize, mark: &[u8]) -> usize {
     let from = from.min(text.len());
     memmem::find(&text[from..], mark).map_or(text.len(), |found| from + found + mark.len())
 }
 
-fn end_of_declaration(text: &[u8], tag: usize, language: Language) -> usize {
+fn end_of_declaration(text: &[u8], tag: usize, language: MarkupLanguage) -> usize {
     let rest = &text[tag..];
     if rest.starts_with(b"!--") {
         // `<!-->` and `<!--->` are whole comments of HTML.
-        return end_of(text, tag + 1, b"-->");
+        return find_end_after(text, tag + 1, b"-->");
     }
-    if language == Language::Xml && rest.starts_with(b"![CDATA[") {
-        return end_of(text, tag, b"]]>");
+    if language == MarkupLanguage::Xml && rest.starts_with(b"![CDATA[") {
+        return find_end_after(text, tag, b"]]>");
     }
-    end_of(text, tag, b">")
+    find_end_after(text, tag, b">")
 }
 
 /// Behind the content of an element that is no markup: at its end tag.
@@ -160,7 +160,7 @@ fn end_of_raw_text(text: &[u8], from: usize, name: &[u8]) -> usize {
 mod tests {
     use super::*;
 
-    fn check(text: &str, language: Language, refused: Option<&str>) {
+    fn check(text: &str, language: MarkupLanguage, refused: Option<&str>) {
         let found = check_markup(text.as_bytes(), language);
         let detail = found.as_ref().err().map(ToString::to_string);
         match refused {
@@ -180,7 +180,7 @@ mod tests {
 
     #[test]
     fn attributes_are_counted_for_each_element() {
-        for language in [Language::Html, Language::Xml] {
+        for language in [MarkupLanguage::Html, MarkupLanguage::Xml] {
             check(&with_attributes(MAX_ATTRIBUTES), language, None);
             check(&with_attributes(MAX_ATTRIBUTES).repeat(3), language, None);
             check(&with_attributes(MAX_ATTRIBUTES + 1), language, Some("attributes"));
@@ -197,19 +197,31 @@ mod tests {
             check(&format!("<!-- {} -->", with_attributes(2_000)), language, None);
         }
         let script = format!("<script>if (a <b {}) {{}}</script>", "&& c ".repeat(2_000));
-        check(&script, Language::Html, None);
-        check(&format!("<![CDATA[{}]]>", with_attributes(2_000)), Language::Xml, None);
-        check(&format!("a < b {} > c", "&& c ".repeat(2_000)), Language::Html, None);
+        check(&script, MarkupLanguage::Html, None);
+        check(
+            &format!("<![CDATA[{}]]>", with_attributes(2_000)),
+            MarkupLanguage::Xml,
+            None,
+        );
+        check(
+            &format!("a < b {} > c", "&& c ".repeat(2_000)),
+            MarkupLanguage::Html,
+            None,
+        );
     }
 
     #[test]
     fn depth_is_that_of_xml() {
         let nested = |depth: usize| "<a>".repeat(depth) + &"</a>".repeat(depth);
-        check(&nested(MAX_XML_DEPTH).repeat(2), Language::Xml, None);
-        check(&nested(MAX_XML_DEPTH + 1), Language::Xml, Some("within one another"));
-        check(&"<a/><b x='1'/>".repeat(5_000), Language::Xml, None);
-        check(&nested(5_000), Language::Html, None);
-        check("<", Language::Xml, None);
-        check("<a b=", Language::Xml, None);
+        check(&nested(MAX_XML_DEPTH).repeat(2), MarkupLanguage::Xml, None);
+        check(
+            &nested(MAX_XML_DEPTH + 1),
+            MarkupLanguage::Xml,
+            Some("within one another"),
+        );
+        check(&"<a/><b x='1'/>".repeat(5_000), MarkupLanguage::Xml, None);
+        check(&nested(5_000), MarkupLanguage::Html, None);
+        check("<", MarkupLanguage::Xml, None);
+        check("<a b=", MarkupLanguage::Xml, None);
     }
 }

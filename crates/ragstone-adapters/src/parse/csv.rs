@@ -1,26 +1,30 @@
 //! Comma-separated values (RFC 4180), and their relatives with semicolons or tabs, as a table.
 
 use super::ParseLimits;
-use super::blocks::Blocks;
+use super::blocks::BlockWriter;
 use super::error::ParseProblem;
-use super::sink::{Outline, PageSink};
-use super::table::Row;
+use super::sink::{DocumentOutline, PageSink};
+use super::table::TableRow;
 use super::text;
 
 /// What may part two fields; the one that the first line holds most of is taken.
 const SEPARATORS: [char; 4] = [',', ';', '\t', '|'];
 
 /// Hands out the table as one page without a number.
-pub(super) fn parse(bytes: &[u8], limits: &ParseLimits, sink: &mut dyn PageSink) -> Result<Outline, ParseProblem> {
-    let text = text::decode(bytes, None)?;
-    let mut blocks = Blocks::new(sink, limits);
-    blocks.table(rows(&text))?;
+pub(super) fn parse_csv(
+    bytes: &[u8],
+    limits: &ParseLimits,
+    sink: &mut dyn PageSink,
+) -> Result<DocumentOutline, ParseProblem> {
+    let text = text::decode_text(bytes, None)?;
+    let mut blocks = BlockWriter::new(sink, limits);
+    blocks.write_table(parse_rows(&text))?;
     blocks.finish(None)
 }
 
-fn rows(text: &str) -> Vec<Row> {
-    let separator = separator(text);
-    let (mut rows, mut row, mut field) = (Vec::new(), Row::new(), String::new());
+fn parse_rows(text: &str) -> Vec<TableRow> {
+    let separator = detect_separator(text);
+    let (mut rows, mut row, mut field) = (Vec::new(), TableRow::new(), String::new());
     let (mut column, mut quoted) = (0, false);
     let mut characters = text.chars().peekable();
     while let Some(c) = characters.next() {
@@ -34,30 +38,30 @@ fn rows(text: &str) -> Vec<Row> {
             _ if quoted => field.push(c),
             '\r' if characters.peek() == Some(&'\n') => {}
             _ if c == separator => {
-                put(&mut row, column, &mut field);
+                push_field(&mut row, column, &mut field);
                 column += 1;
             }
             '\n' | '\r' => {
-                put(&mut row, column, &mut field);
+                push_field(&mut row, column, &mut field);
                 rows.push(std::mem::take(&mut row));
                 column = 0;
             }
             _ => field.push(c),
         }
     }
-    put(&mut row, column, &mut field);
+    push_field(&mut row, column, &mut field);
     rows.push(row);
     rows
 }
 
 /// Puts a field into its column; a table may be mostly gaps, and they need no place.
-fn put(row: &mut Row, column: u32, field: &mut String) {
+fn push_field(row: &mut TableRow, column: u32, field: &mut String) {
     if !field.is_empty() {
         row.push((column, std::mem::take(field)));
     }
 }
 
-fn separator(text: &str) -> char {
+fn detect_separator(text: &str) -> char {
     let first = text.lines().find(|line| !line.trim().is_empty()).unwrap_or("");
     let count = |separator: &char| first.matches(*separator).count();
     // `max_by_key` takes the last of equals; the first of them is the usual one.
@@ -66,12 +70,12 @@ fn separator(text: &str) -> char {
 
 #[cfg(test)]
 mod tests {
-    use super::super::sink::Gathered;
+    use super::super::sink::DocumentCollector;
     use super::*;
 
     fn check(csv: &str, expected: &str) {
-        let mut gathered = Gathered::new(10_000);
-        let outline = parse(csv.as_bytes(), &ParseLimits::default(), &mut gathered).unwrap();
+        let mut gathered = DocumentCollector::new(10_000);
+        let outline = parse_csv(csv.as_bytes(), &ParseLimits::default(), &mut gathered).unwrap();
         assert_eq!(gathered.finish("text/csv", outline).text.trim_end(), expected);
     }
 
@@ -94,8 +98,8 @@ mod tests {
 
     #[test]
     fn empty_cells_are_no_text() {
-        let mut gathered = Gathered::new(10);
-        let parsed = parse(b",,\n,\n", &ParseLimits::default(), &mut gathered);
+        let mut gathered = DocumentCollector::new(10);
+        let parsed = parse_csv(b",,\n,\n", &ParseLimits::default(), &mut gathered);
         assert_eq!(parsed.map_err(|problem| problem.code()), Err("no_text"));
     }
 }

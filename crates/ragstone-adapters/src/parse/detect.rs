@@ -12,7 +12,7 @@ const CONTROL_SHARE: usize = 50;
 
 /// A format that has a parser.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
+pub enum FileFormat {
     /// Portable Document Format.
     Pdf,
     /// Web page.
@@ -51,7 +51,7 @@ pub enum Format {
     Msg,
 }
 
-impl Format {
+impl FileFormat {
     /// Its media type.
     pub fn media_type(self) -> &'static str {
         match self {
@@ -101,60 +101,60 @@ const COMPOUND: &[u8] = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1";
 /// First bytes of a letter in RTF.
 const RTF: &[u8] = b"{\\rtf";
 /// A member that only packages of this kind have.
-const PACKAGES: &[(&str, Format)] = &[
-    ("word/document.xml", Format::Docx),
-    ("ppt/presentation.xml", Format::Pptx),
-    ("xl/workbook.xml", Format::Xlsx),
-    ("xl/workbook.bin", Format::Xlsx),
+const PACKAGES: &[(&str, FileFormat)] = &[
+    ("word/document.xml", FileFormat::Docx),
+    ("ppt/presentation.xml", FileFormat::Pptx),
+    ("xl/workbook.xml", FileFormat::Xlsx),
+    ("xl/workbook.bin", FileFormat::Xlsx),
 ];
 /// Packages that say in their first member what they are; the bytes of it are stored as they are.
-const SAID: &[Format] = &[Format::Odt, Format::Odp, Format::Ods, Format::Epub];
+const SELF_DESCRIBING_FORMATS: &[FileFormat] = &[FileFormat::Odt, FileFormat::Odp, FileFormat::Ods, FileFormat::Epub];
 /// Endings of names whose bytes must be those of the format.
-const BINARY_ENDINGS: &[(&str, Format)] = &[
-    ("pdf", Format::Pdf),
-    ("docx", Format::Docx),
-    ("docm", Format::Docx),
-    ("pptx", Format::Pptx),
-    ("pptm", Format::Pptx),
-    ("xlsx", Format::Xlsx),
-    ("xlsm", Format::Xlsx),
-    ("doc", Format::Doc),
-    ("ppt", Format::Ppt),
-    ("xls", Format::Xls),
-    ("msg", Format::Msg),
-    ("odt", Format::Odt),
-    ("odp", Format::Odp),
-    ("ods", Format::Ods),
-    ("epub", Format::Epub),
-    ("rtf", Format::Rtf),
+const BINARY_ENDINGS: &[(&str, FileFormat)] = &[
+    ("pdf", FileFormat::Pdf),
+    ("docx", FileFormat::Docx),
+    ("docm", FileFormat::Docx),
+    ("pptx", FileFormat::Pptx),
+    ("pptm", FileFormat::Pptx),
+    ("xlsx", FileFormat::Xlsx),
+    ("xlsm", FileFormat::Xlsx),
+    ("doc", FileFormat::Doc),
+    ("ppt", FileFormat::Ppt),
+    ("xls", FileFormat::Xls),
+    ("msg", FileFormat::Msg),
+    ("odt", FileFormat::Odt),
+    ("odp", FileFormat::Odp),
+    ("ods", FileFormat::Ods),
+    ("epub", FileFormat::Epub),
+    ("rtf", FileFormat::Rtf),
 ];
 
 /// The format of a file, or `Unsupported` with the media type that bytes and name point at.
-pub fn detect(bytes: &[u8], name: &str, declared: Option<&str>) -> Result<Format, ParseProblem> {
+pub fn detect_format(bytes: &[u8], name: &str, declared: Option<&str>) -> Result<FileFormat, ParseProblem> {
     let head = &bytes[..bytes.len().min(HEAD)];
-    let ending = ending(name);
+    let ending = file_extension(name);
     if ZIP.iter().any(|first| head.starts_with(first)) {
-        return package(bytes, head, &ending);
+        return detect_package(bytes, head, &ending);
     }
     if head.starts_with(COMPOUND) {
-        return compound(bytes);
+        return detect_compound_file(bytes);
     }
     if head.starts_with(RTF) {
-        return Ok(Format::Rtf);
+        return Ok(FileFormat::Rtf);
     }
-    if find(&head[..head.len().min(PDF_HEADER_WITHIN)], b"%PDF-") {
-        return Ok(Format::Pdf);
+    if contains_bytes(&head[..head.len().min(PDF_HEADER_WITHIN)], b"%PDF-") {
+        return Ok(FileFormat::Pdf);
     }
     let signed = SIGNATURES.iter().find(|(first, _)| head.starts_with(first));
     if let Some((_, signed)) = signed
         && !(signed.ends_with("executable") && looks_like_text(head))
     {
-        return Err(unsupported(signed));
+        return Err(unsupported_media_type(signed));
     }
-    if let Some(named) = named(&ending) {
+    if let Some(named) = format_from_extension(&ending) {
         // Web programs like to send a page under the name of an office file.
-        if opens_as_html(head) && looks_like_text(head) {
-            return Ok(Format::Html);
+        if looks_like_html(head) && looks_like_text(head) {
+            return Ok(FileFormat::Html);
         }
         let what = named.media_type();
         return Err(ParseProblem::damaged(format!(
@@ -162,27 +162,31 @@ pub fn detect(bytes: &[u8], name: &str, declared: Option<&str>) -> Result<Format
         )));
     }
     if !looks_like_text(head) {
-        return Err(unsupported("application/octet-stream"));
+        return Err(unsupported_media_type("application/octet-stream"));
     }
     Ok(text_format(head, &ending, declared))
 }
 
 /// What a zip archive is, told from the names of its members.
-fn package(bytes: &[u8], head: &[u8], ending: &str) -> Result<Format, ParseProblem> {
-    let Some(members) = archive::members(bytes) else {
-        return Err(match named(ending) {
+fn detect_package(bytes: &[u8], head: &[u8], ending: &str) -> Result<FileFormat, ParseProblem> {
+    let Some(members) = archive::list_members(bytes) else {
+        return Err(match format_from_extension(ending) {
             Some(_) => ParseProblem::damaged("its directory is missing or broken, it may have been cut off"),
-            None => unsupported("application/zip"),
+            None => unsupported_media_type("application/zip"),
         });
     };
     let known = PACKAGES
         .iter()
         .find(|(name, _)| members.iter().any(|member| member.name == *name));
-    let said = || SAID.iter().find(|format| find(head, format.media_type().as_bytes()));
+    let said = || {
+        SELF_DESCRIBING_FORMATS
+            .iter()
+            .find(|format| contains_bytes(head, format.media_type().as_bytes()))
+    };
     let found = known.map(|(_, format)| *format).or_else(|| said().copied());
-    let found = found.ok_or_else(|| match named(ending) {
+    let found = found.ok_or_else(|| match format_from_extension(ending) {
         Some(named) => ParseProblem::damaged(format!("it holds no {}", named.media_type())),
-        None => unsupported("application/zip"),
+        None => unsupported_media_type("application/zip"),
     })?;
     if members.iter().any(|member| member.encrypted) {
         return Err(ParseProblem::Encrypted);
@@ -192,38 +196,38 @@ fn package(bytes: &[u8], head: &[u8], ending: &str) -> Result<Format, ParseProbl
 
 /// What a compound file is, told from the names of its streams.
 #[cfg(feature = "office")]
-fn compound(bytes: &[u8]) -> Result<Format, ParseProblem> {
+fn detect_compound_file(bytes: &[u8]) -> Result<FileFormat, ParseProblem> {
     let file = office_oxide::cfb::CfbReader::new(std::io::Cursor::new(bytes)).map_err(ParseProblem::damaged)?;
     let has = |name: &str| file.entries().iter().any(|entry| entry.name == name);
     if has("EncryptedPackage") {
         return Err(ParseProblem::Encrypted);
     }
     let streams = [
-        ("__properties_version1.0", Format::Msg),
-        ("WordDocument", Format::Doc),
-        ("PowerPoint Document", Format::Ppt),
-        ("Workbook", Format::Xls),
-        ("Book", Format::Xls),
+        ("__properties_version1.0", FileFormat::Msg),
+        ("WordDocument", FileFormat::Doc),
+        ("PowerPoint Document", FileFormat::Ppt),
+        ("Workbook", FileFormat::Xls),
+        ("Book", FileFormat::Xls),
     ];
     let found = streams.iter().find(|(name, _)| has(name));
     found.map_or_else(
-        || Err(unsupported("application/x-ole-storage")),
+        || Err(unsupported_media_type("application/x-ole-storage")),
         |(_, format)| Ok(*format),
     )
 }
 
 #[cfg(not(feature = "office"))]
-fn compound(_: &[u8]) -> Result<Format, ParseProblem> {
-    Err(unsupported("application/x-ole-storage"))
+fn detect_compound_file(_: &[u8]) -> Result<FileFormat, ParseProblem> {
+    Err(unsupported_media_type("application/x-ole-storage"))
 }
 
-fn named(ending: &str) -> Option<Format> {
+fn format_from_extension(ending: &str) -> Option<FileFormat> {
     let found = BINARY_ENDINGS.iter().find(|(known, _)| *known == ending);
     found.map(|(_, format)| *format)
 }
 
 /// Whether the head of the file is that of a mail: fields alone, the sender among them and what mail programs add.
-fn opens_as_mail(head: &[u8]) -> bool {
+fn looks_like_mail(head: &[u8]) -> bool {
     let text = String::from_utf8_lossy(head).to_ascii_lowercase();
     let mut fields = Vec::new();
     for line in text.lines().take_while(|line| !line.is_empty()) {
@@ -241,19 +245,19 @@ fn opens_as_mail(head: &[u8]) -> bool {
     has("from") && (has("received") || has("message-id") || has("mime-version"))
 }
 
-fn text_format(head: &[u8], ending: &str, declared: Option<&str>) -> Format {
+fn text_format(head: &[u8], ending: &str, declared: Option<&str>) -> FileFormat {
     match ending {
-        "md" | "markdown" | "mdx" | "mkd" => return Format::Markdown,
-        "html" | "htm" | "xhtml" => return Format::Html,
-        "csv" | "tsv" => return Format::Csv,
-        "eml" => return Format::Mail,
+        "md" | "markdown" | "mdx" | "mkd" => return FileFormat::Markdown,
+        "html" | "htm" | "xhtml" => return FileFormat::Html,
+        "csv" | "tsv" => return FileFormat::Csv,
+        "eml" => return FileFormat::Mail,
         _ => {}
     }
-    if opens_as_html(head) {
-        return Format::Html;
+    if looks_like_html(head) {
+        return FileFormat::Html;
     }
-    if opens_as_mail(head) {
-        return Format::Mail;
+    if looks_like_mail(head) {
+        return FileFormat::Mail;
     }
     let declared = declared
         .and_then(|declared| declared.split(';').next())
@@ -261,12 +265,12 @@ fn text_format(head: &[u8], ending: &str, declared: Option<&str>) -> Format {
         .trim();
     match declared.to_ascii_lowercase().as_str() {
         // A name that says what it is outweighs the sender.
-        _ if matches!(ending, "txt" | "text" | "log" | "json") => Format::Text,
-        "text/markdown" | "text/x-markdown" => Format::Markdown,
-        "text/html" | "application/xhtml+xml" => Format::Html,
-        "text/csv" | "text/tab-separated-values" => Format::Csv,
-        "message/rfc822" => Format::Mail,
-        _ => Format::Text,
+        _ if matches!(ending, "txt" | "text" | "log" | "json") => FileFormat::Text,
+        "text/markdown" | "text/x-markdown" => FileFormat::Markdown,
+        "text/html" | "application/xhtml+xml" => FileFormat::Html,
+        "text/csv" | "text/tab-separated-values" => FileFormat::Csv,
+        "message/rfc822" => FileFormat::Mail,
+        _ => FileFormat::Text,
     }
 }
 
@@ -283,7 +287,7 @@ fn looks_like_text(head: &[u8]) -> bool {
 }
 
 /// Whether the first thing in the file, comments and declarations aside, is a web page.
-fn opens_as_html(head: &[u8]) -> bool {
+fn looks_like_html(head: &[u8]) -> bool {
     let text = String::from_utf8_lossy(head).to_ascii_lowercase();
     let mut rest = text.trim_start_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
     loop {
@@ -300,18 +304,18 @@ fn opens_as_html(head: &[u8]) -> bool {
     rest.starts_with("<!doctype html") || rest.starts_with("<html")
 }
 
-fn ending(name: &str) -> String {
+fn file_extension(name: &str) -> String {
     match name.rsplit(['/', '\\']).next().and_then(|file| file.rsplit_once('.')) {
         Some((_, ending)) => ending.to_ascii_lowercase(),
         None => String::new(),
     }
 }
 
-fn find(haystack: &[u8], needle: &[u8]) -> bool {
+fn contains_bytes(haystack: &[u8], needle: &[u8]) -> bool {
     haystack.windows(needle.len()).any(|window| window == needle)
 }
 
-fn unsupported(media_type: &str) -> ParseProblem {
+fn unsupported_media_type(media_type: &str) -> ParseProblem {
     ParseProblem::Unsupported {
         media_type: media_type.to_owned(),
     }

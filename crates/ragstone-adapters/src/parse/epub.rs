@@ -7,10 +7,10 @@ use rbook::Epub;
 
 use super::ParseLimits;
 use super::archive;
-use super::blocks::Blocks;
+use super::blocks::BlockWriter;
 use super::error::ParseProblem;
 use super::html;
-use super::sink::{Outline, PageSink};
+use super::sink::{DocumentOutline, PageSink};
 use super::text;
 
 /// Bytes of all chapters, unpacked: markup is a few times as long as its text.
@@ -20,11 +20,15 @@ const CHAPTER_BYTES: usize = 128 << 20;
 const MARKUP_BYTES: u64 = 64 << 20;
 
 /// Hands out a book as one page without a number.
-pub(super) fn parse(bytes: Vec<u8>, limits: &ParseLimits, sink: &mut dyn PageSink) -> Result<Outline, ParseProblem> {
+pub(super) fn parse_epub(
+    bytes: Vec<u8>,
+    limits: &ParseLimits,
+    sink: &mut dyn PageSink,
+) -> Result<DocumentOutline, ParseProblem> {
     archive::check_members(&bytes, "", b"", MARKUP_BYTES)?;
     let book = Epub::read(Cursor::new(bytes)).map_err(ParseProblem::damaged)?;
     let title = book.metadata().title().map(|title| title.value().to_owned());
-    let mut blocks = Blocks::new(sink, limits);
+    let mut blocks = BlockWriter::new(sink, limits);
     let mut room = CHAPTER_BYTES;
     let mut read = HashSet::new();
     for entry in book.spine().iter() {
@@ -37,7 +41,7 @@ pub(super) fn parse(bytes: Vec<u8>, limits: &ParseLimits, sink: &mut dyn PageSin
                 "its order of reading names a chapter that is not in it",
             ));
         };
-        let mut chapter = Bounded {
+        let mut chapter = BoundedBuffer {
             bytes: Vec::new(),
             room,
         };
@@ -49,24 +53,24 @@ pub(super) fn parse(bytes: Vec<u8>, limits: &ParseLimits, sink: &mut dyn PageSin
         }
         copied.map_err(ParseProblem::damaged)?;
         room -= chapter.bytes.len();
-        let page = text::decode(&chapter.bytes, None).map_err(|_| ParseProblem::Encrypted)?;
+        let page = text::decode_text(&chapter.bytes, None).map_err(|_| ParseProblem::Encrypted)?;
         if !page.contains('<') {
             return Err(ParseProblem::Encrypted);
         }
-        let markdown = html::whole_body(&page, blocks.hidden())?;
-        blocks.markdown(&markdown, 0);
-        blocks.check()?;
+        let markdown = html::body_to_markdown(&page, blocks.hidden_text())?;
+        blocks.write_markdown(&markdown, 0);
+        blocks.check_text_limit()?;
     }
     blocks.finish(title)
 }
 
 /// Takes up to `room` bytes.
-struct Bounded {
+struct BoundedBuffer {
     bytes: Vec<u8>,
     room: usize,
 }
 
-impl Write for Bounded {
+impl Write for BoundedBuffer {
     fn write(&mut self, more: &[u8]) -> io::Result<usize> {
         let taken = more.len().min(self.room - self.bytes.len());
         self.bytes.extend_from_slice(&more[..taken]);

@@ -88,7 +88,7 @@ pub enum ParseProblem {
         /// Limit that was reached.
         limit_seconds: u64,
         /// Which clock ran out.
-        clock: Clock,
+        clock: ParseClock,
     },
     /// It took more memory than the limit.
     #[error("parsing needed more memory than the limit of {limit} bytes")]
@@ -116,7 +116,7 @@ pub enum ParseProblem {
     },
     /// Whoever was handed the text takes no more of it; the file is not to blame.
     #[error("its text is not taken any further")]
-    NotTaken,
+    ReceiverClosed,
     /// More callers are waiting than the limit; the file is not to blame.
     #[error("the parser is busy: {waiting} files are waiting already")]
     Busy {
@@ -128,14 +128,14 @@ pub enum ParseProblem {
 /// The two clocks that bound parsing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Clock {
+pub enum ParseClock {
     /// Processor time.
     Cpu,
     /// Time that passed.
     Wall,
 }
 
-impl std::fmt::Display for Clock {
+impl std::fmt::Display for ParseClock {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Cpu => "of processor time",
@@ -163,17 +163,20 @@ impl ParseProblem {
             Self::Crashed { .. } => "parse_crashed",
             Self::Unreadable { .. } => "unreadable",
             Self::NoWorker { .. } => "parser_unavailable",
-            Self::NotTaken => "text_not_taken",
+            Self::ReceiverClosed => "text_not_taken",
             Self::Busy { .. } => "parser_busy",
         }
     }
 
     /// Whether the same file may well succeed later, because the fault is not in it.
-    pub fn retry(&self) -> ParseRetry {
+    pub fn retry_policy(&self) -> ParseRetry {
         match self {
-            Self::NoWorker { .. } | Self::NotTaken | Self::Busy { .. } => ParseRetry::Usual,
+            Self::NoWorker { .. } | Self::ReceiverClosed | Self::Busy { .. } => ParseRetry::Usual,
             // Processor time is the file's own; elapsed time may have been others'.
-            Self::TimedOut { clock: Clock::Wall, .. } => ParseRetry::Once,
+            Self::TimedOut {
+                clock: ParseClock::Wall,
+                ..
+            } => ParseRetry::Once,
             _ => ParseRetry::Never,
         }
     }

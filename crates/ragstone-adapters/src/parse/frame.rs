@@ -13,8 +13,8 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::ParseLimits;
 use super::error::ParseProblem;
-use super::isolate::Isolation;
-use super::sink::Outline;
+use super::isolate::ProcessIsolation;
+use super::sink::DocumentOutline;
 
 /// Longest text, or part of a file, in one frame, in bytes.
 pub(super) const MAX_TEXT: usize = 256 * 1024;
@@ -27,7 +27,7 @@ const KIND_MESSAGE: u8 = b'm';
 
 /// One document to parse.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Request {
+pub(super) struct ParserProcessRequest {
     /// The worker opens the file itself.
     pub(super) path: PathBuf,
     pub(super) name: String,
@@ -42,31 +42,34 @@ pub(super) struct Request {
 /// What a worker says besides text.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "message", rename_all = "snake_case")]
-pub(super) enum Message {
+pub(super) enum ParserProcessMessage {
     /// It is up; said once.
-    Ready { isolation: Isolation },
+    Ready { isolation: ProcessIsolation },
     /// The text since the last such message is that of one page.
     Page { page: Option<u32> },
     /// A file that came in the document; frames of bytes follow.
     Attachment { file: AttachedFile },
     /// The document is complete.
-    Done { media_type: String, outline: Outline },
+    Done {
+        media_type: String,
+        outline: DocumentOutline,
+    },
     /// The document failed; the worker goes on.
     Failed { problem: ParseProblem },
 }
 
 /// A frame as received by the server.
 #[derive(Debug)]
-pub(super) enum Frame {
+pub(super) enum PipeFrame {
     Text(Vec<u8>),
     /// Of the file that was announced last.
     Bytes(Vec<u8>),
-    Message(Message),
+    Message(ParserProcessMessage),
 }
 
 /// Writes a message (the blocking side).
 pub(super) fn write_message(out: &mut impl Write, message: &impl Serialize) -> io::Result<()> {
-    write_frame(out, KIND_MESSAGE, &encode(message)?)
+    write_frame(out, KIND_MESSAGE, &encode_message(message)?)
 }
 
 /// Writes text in pieces that stay below the limit.
@@ -84,7 +87,7 @@ pub(super) fn write_bytes(out: &mut impl Write, bytes: &[u8]) -> io::Result<()> 
 }
 
 fn write_frame(out: &mut impl Write, kind: u8, payload: &[u8]) -> io::Result<()> {
-    out.write_all(&head(kind, payload.len()))?;
+    out.write_all(&encode_head(kind, payload.len()))?;
     out.write_all(payload)
 }
 
@@ -107,28 +110,28 @@ pub(super) fn read_message<M: DeserializeOwned>(input: &mut impl Read) -> io::Re
     }
     let (kind, length) = parse_head(head)?;
     if kind != KIND_MESSAGE {
-        return Err(invalid("a frame of an unexpected kind"));
+        return Err(invalid_data("a frame of an unexpected kind"));
     }
     let mut payload = vec![0; length];
     input.read_exact(&mut payload)?;
-    decode(&payload).map(Some)
+    decode_message(&payload).map(Some)
 }
 
 /// Reads a frame (the server's side).
-pub(super) async fn read_frame(input: &mut (impl AsyncRead + Unpin)) -> io::Result<Frame> {
+pub(super) async fn read_frame(input: &mut (impl AsyncRead + Unpin)) -> io::Result<PipeFrame> {
     let mut head = [0; HEAD];
     input.read_exact(&mut head).await?;
     let (kind, length) = parse_head(head)?;
     let mut payload = vec![0; length];
     input.read_exact(&mut payload).await?;
     match kind {
-        KIND_TEXT => Ok(Frame::Text(payload)),
-        KIND_BYTES => Ok(Frame::Bytes(payload)),
-        _ => decode(&payload).map(Frame::Message),
+        KIND_TEXT => Ok(PipeFrame::Text(payload)),
+        KIND_BYTES => Ok(PipeFrame::Bytes(payload)),
+        _ => decode_message(&payload).map(PipeFrame::Message),
     }
 }
 
-fn head(kind: u8, length: usize) -> [u8; HEAD] {
+fn encode_head(kind: u8, length: usize) -> [u8; HEAD] {
     let length = u32::try_from(length)
         .expect("both limits are below 4 GiB")
         .to_le_bytes();
@@ -140,23 +143,23 @@ fn parse_head(head: [u8; HEAD]) -> io::Result<(u8, usize)> {
     match head[0] {
         kind @ (KIND_TEXT | KIND_BYTES) if length <= MAX_TEXT => Ok((kind, length)),
         KIND_MESSAGE if length <= MAX_MESSAGE => Ok((KIND_MESSAGE, length)),
-        _ => Err(invalid("what stands on the pipe is no frame")),
+        _ => Err(invalid_data("what stands on the pipe is no frame")),
     }
 }
 
-fn encode(message: &impl Serialize) -> io::Result<Vec<u8>> {
+fn encode_message(message: &impl Serialize) -> io::Result<Vec<u8>> {
     let payload = serde_json::to_vec(message)?;
     if payload.len() > MAX_MESSAGE {
-        Err(invalid("the message is too long"))
+        Err(invalid_data("the message is too long"))
     } else {
         Ok(payload)
     }
 }
 
-fn decode<M: DeserializeOwned>(payload: &[u8]) -> io::Result<M> {
+fn decode_message<M: DeserializeOwned>(payload: &[u8]) -> io::Result<M> {
     Ok(serde_json::from_slice(payload)?)
 }
 
-fn invalid(what: &str) -> io::Error {
+fn invalid_data(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }

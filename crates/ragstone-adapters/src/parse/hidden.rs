@@ -24,7 +24,7 @@ const END_OF_FLAG: char = '\u{e007f}';
 
 /// How text was hidden.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Kind {
+pub(super) enum HiddenTextKind {
     /// The colour of what is behind it.
     SameColour,
     /// Too small to be seen.
@@ -45,64 +45,64 @@ pub(super) enum Kind {
     PerhapsElement,
 }
 
-impl Kind {
-    fn words(self) -> &'static str {
+impl HiddenTextKind {
+    fn describe(self) -> &'static str {
         match self {
-            Kind::SameColour => "in the colour of its background",
-            Kind::Tiny => "smaller than a point",
-            Kind::OffPage => "outside of the page",
-            Kind::Element => "in elements that are not shown",
-            Kind::Tags => "in tag characters",
-            Kind::ZeroWidth => "in characters without width",
-            Kind::Override => "that turn the direction of reading",
-            Kind::PerhapsSameColour => "white, over what cannot be told",
-            Kind::PerhapsElement => "in elements that are transparent at first",
+            HiddenTextKind::SameColour => "in the colour of its background",
+            HiddenTextKind::Tiny => "smaller than a point",
+            HiddenTextKind::OffPage => "outside of the page",
+            HiddenTextKind::Element => "in elements that are not shown",
+            HiddenTextKind::Tags => "in tag characters",
+            HiddenTextKind::ZeroWidth => "in characters without width",
+            HiddenTextKind::Override => "that turn the direction of reading",
+            HiddenTextKind::PerhapsSameColour => "white, over what cannot be told",
+            HiddenTextKind::PerhapsElement => "in elements that are transparent at first",
         }
     }
 
-    fn kept(self) -> bool {
-        matches!(self, Kind::PerhapsSameColour | Kind::PerhapsElement)
+    fn is_kept(self) -> bool {
+        matches!(self, HiddenTextKind::PerhapsSameColour | HiddenTextKind::PerhapsElement)
     }
 }
 
 /// What was hidden in a document so far.
 #[derive(Debug, Default)]
-pub(super) struct Hidden {
-    characters: BTreeMap<Kind, usize>,
+pub(super) struct HiddenTextReport {
+    characters: BTreeMap<HiddenTextKind, usize>,
     pages: BTreeMap<bool, BTreeSet<u32>>,
 }
 
-impl Hidden {
+impl HiddenTextReport {
     /// Counts the characters of a text, white space aside.
-    pub(super) fn text(&mut self, kind: Kind, page: Option<u32>, text: &str) {
-        self.count(kind, page, text.chars().filter(|c| !c.is_whitespace()).count());
+    pub(super) fn count_text(&mut self, kind: HiddenTextKind, page: Option<u32>, text: &str) {
+        self.count_characters(kind, page, text.chars().filter(|c| !c.is_whitespace()).count());
     }
 
     /// Counts characters whose text is not at hand.
-    pub(super) fn count(&mut self, kind: Kind, page: Option<u32>, count: usize) {
+    pub(super) fn count_characters(&mut self, kind: HiddenTextKind, page: Option<u32>, count: usize) {
         if count > 0 {
             *self.characters.entry(kind).or_default() += count;
-            self.pages.entry(kind.kept()).or_default().extend(page);
+            self.pages.entry(kind.is_kept()).or_default().extend(page);
         }
     }
 
     /// What the reader of a document should know of it.
-    pub(super) fn warnings(&self) -> Vec<ParseWarning> {
+    pub(super) fn build_warnings(&self) -> Vec<ParseWarning> {
         [
             ("hidden_text", "left out", false),
             ("perhaps_hidden_text", "kept", true),
         ]
         .into_iter()
-        .filter_map(|(code, fate, kept)| self.warning(code, fate, kept))
+        .filter_map(|(code, fate, kept)| self.build_warning(code, fate, kept))
         .collect()
     }
 
-    fn warning(&self, code: &str, fate: &str, kept: bool) -> Option<ParseWarning> {
+    fn build_warning(&self, code: &str, fate: &str, kept: bool) -> Option<ParseWarning> {
         let kinds: Vec<String> = self
             .characters
             .iter()
-            .filter(|(kind, _)| kind.kept() == kept)
-            .map(|(kind, count)| format!("{count} characters {}", kind.words()))
+            .filter(|(kind, _)| kind.is_kept() == kept)
+            .map(|(kind, count)| format!("{count} characters {}", kind.describe()))
             .collect();
         (!kinds.is_empty()).then(|| ParseWarning {
             code: code.to_owned(),
@@ -119,23 +119,23 @@ impl Hidden {
     }
 
     /// `raw` without the characters that show nothing and could carry words.
-    pub(super) fn strip<'a>(&mut self, raw: &'a str, page: Option<u32>) -> Cow<'a, str> {
-        if raw.is_ascii() || !raw.chars().any(|c| class(c).is_some()) {
+    pub(super) fn strip_hidden_characters<'a>(&mut self, raw: &'a str, page: Option<u32>) -> Cow<'a, str> {
+        if raw.is_ascii() || !raw.chars().any(|c| classify_character(c).is_some()) {
             return Cow::Borrowed(raw);
         }
         let mut out = String::with_capacity(raw.len());
         let mut rest = raw;
         while let Some(c) = rest.chars().next() {
-            let Some(kind) = class(c) else {
+            let Some(kind) = classify_character(c) else {
                 out.push(c);
                 rest = &rest[c.len_utf8()..];
                 continue;
             };
-            let run = rest.len() - rest.trim_start_matches(|c| class(c) == Some(kind)).len();
+            let run = rest.len() - rest.trim_start_matches(|c| classify_character(c) == Some(kind)).len();
             let (run, after) = rest.split_at(run);
-            match shows(kind, run, &out, after) {
+            match has_proper_use(kind, run, &out, after) {
                 true => out.push_str(run),
-                false => self.count(kind, page, run.chars().count()),
+                false => self.count_characters(kind, page, run.chars().count()),
             }
             rest = after;
         }
@@ -144,28 +144,28 @@ impl Hidden {
 }
 
 /// What a character without a picture of its own could carry.
-fn class(c: char) -> Option<Kind> {
+fn classify_character(c: char) -> Option<HiddenTextKind> {
     match c {
-        '\u{e0000}'..='\u{e007f}' => Some(Kind::Tags),
-        '\u{202d}' | '\u{202e}' => Some(Kind::Override),
+        '\u{e0000}'..='\u{e007f}' => Some(HiddenTextKind::Tags),
+        '\u{202d}' | '\u{202e}' => Some(HiddenTextKind::Override),
         '\u{180e}'
         | '\u{200b}'..='\u{200d}'
         | '\u{2060}'..='\u{2064}'
         | '\u{feff}'
         | '\u{fe00}'..='\u{fe0f}'
-        | '\u{e0100}'..='\u{e01ef}' => Some(Kind::ZeroWidth),
+        | '\u{e0100}'..='\u{e01ef}' => Some(HiddenTextKind::ZeroWidth),
         _ => None,
     }
 }
 
 /// Whether a run of such characters has its proper use between `before` and `after`.
-fn shows(kind: Kind, run: &str, before: &str, after: &str) -> bool {
+fn has_proper_use(kind: HiddenTextKind, run: &str, before: &str, after: &str) -> bool {
     match kind {
-        Kind::Tags => before.ends_with(BLACK_FLAG) && is_flag(run),
-        Kind::ZeroWidth => {
+        HiddenTextKind::Tags => before.ends_with(BLACK_FLAG) && is_flag(run),
+        HiddenTextKind::ZeroWidth => {
             let inside_word = before.ends_with(|c: char| c.is_ascii_alphanumeric())
                 && after.starts_with(|c: char| c.is_ascii_alphanumeric());
-            run.chars().count() < MESSAGE_RUN && !(inside_word && joins(run))
+            run.chars().count() < MESSAGE_RUN && !(inside_word && has_joiner(run))
         }
         _ => false,
     }
@@ -180,7 +180,7 @@ fn is_flag(run: &str) -> bool {
 }
 
 /// Joiners shape the letters of some scripts and emoji; Latin ones they only take apart.
-fn joins(run: &str) -> bool {
+fn has_joiner(run: &str) -> bool {
     run.contains(['\u{200c}', '\u{200d}', '\u{2061}', '\u{2062}', '\u{2063}', '\u{2064}'])
 }
 
@@ -197,8 +197,8 @@ mod tests {
     #[test]
     fn characters_that_carry_words_go_and_their_proper_uses_stay() {
         let check = |raw: &str, expected: &str, left_out: usize| {
-            let mut hidden = Hidden::default();
-            assert_eq!(hidden.strip(raw, None), expected, "{raw:?}");
+            let mut hidden = HiddenTextReport::default();
+            assert_eq!(hidden.strip_hidden_characters(raw, None), expected, "{raw:?}");
             assert_eq!(hidden.characters.values().sum::<usize>(), left_out, "{raw:?}");
         };
         check("plain text", "plain text", 0);
@@ -220,13 +220,13 @@ mod tests {
 
     #[test]
     fn warnings_name_the_kinds_and_the_pages() {
-        let mut hidden = Hidden::default();
-        assert_eq!(hidden.warnings(), []);
-        hidden.text(Kind::Tiny, Some(4), "a b");
-        hidden.text(Kind::SameColour, Some(2), "abc");
-        hidden.text(Kind::SameColour, Some(2), " ");
-        hidden.text(Kind::PerhapsSameColour, Some(9), "x");
-        let warnings = hidden.warnings();
+        let mut hidden = HiddenTextReport::default();
+        assert_eq!(hidden.build_warnings(), []);
+        hidden.count_text(HiddenTextKind::Tiny, Some(4), "a b");
+        hidden.count_text(HiddenTextKind::SameColour, Some(2), "abc");
+        hidden.count_text(HiddenTextKind::SameColour, Some(2), " ");
+        hidden.count_text(HiddenTextKind::PerhapsSameColour, Some(9), "x");
+        let warnings = hidden.build_warnings();
         assert_eq!(warnings[0].code, "hidden_text");
         assert_eq!(warnings[0].pages, [2, 4]);
         assert_eq!(

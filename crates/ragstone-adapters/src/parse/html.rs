@@ -10,9 +10,9 @@ use encoding_rs::Encoding;
 use htmd::HtmlToMarkdown;
 
 use super::error::ParseProblem;
-use super::hidden::Hidden;
-use super::normalise::normalised;
-use super::sink::{Outline, PageSink};
+use super::hidden::HiddenTextReport;
+use super::normalise::normalise_text;
+use super::sink::{DocumentOutline, PageSink};
 use super::{markdown, text};
 
 /// Where an encoding declaration is looked for (HTML standard, "prescan a byte stream").
@@ -32,43 +32,43 @@ const SITE_FURNITURE: &str = "nav, [role=navigation], body > header, body > foot
 const AROUND_CONTENT: &[&str] = &["nav", "header", "footer", "aside", "menu"];
 
 /// Hands out a web page as one page without a number.
-pub(super) fn parse(bytes: &[u8], sink: &mut dyn PageSink) -> Result<Outline, ParseProblem> {
-    let html = text::decode(bytes, declared_encoding(bytes))?;
-    let mut unseen = Hidden::default();
-    let (title, markdown) = content(&html, &mut unseen)?;
-    let text = normalised(&unseen.strip(&markdown, None));
-    text::emit(&text, sink)?;
-    let headings = markdown::headings(&text);
+pub(super) fn parse_html(bytes: &[u8], sink: &mut dyn PageSink) -> Result<DocumentOutline, ParseProblem> {
+    let html = text::decode_text(bytes, declared_encoding(bytes))?;
+    let mut unseen = HiddenTextReport::default();
+    let (title, markdown) = extract_content(&html, &mut unseen)?;
+    let text = normalise_text(&unseen.strip_hidden_characters(&markdown, None));
+    text::emit_text(&text, sink)?;
+    let headings = markdown::find_headings(&text);
     let title = title
-        .map(|title| unseen.strip(&title, None).into_owned())
+        .map(|title| unseen.strip_hidden_characters(&title, None).into_owned())
         .or_else(|| markdown::first_title(&headings));
-    Ok(Outline {
+    Ok(DocumentOutline {
         title,
-        sections: markdown::sections(&headings, text.len()),
-        warnings: unseen.warnings(),
+        sections: markdown::build_sections(&headings, text.len()),
+        warnings: unseen.build_warnings(),
         attachments: Vec::new(),
     })
 }
 
 /// The body of a page of a book or a letter as Markdown: all of it, for nothing in it belongs to a site.
-pub(super) fn whole_body(html: &str, unseen: &mut Hidden) -> Result<String, ParseProblem> {
-    let document = tree::parse(html)?;
-    hidden::take_out(&document, unseen)?;
-    tree::flatten(&document);
+pub(super) fn body_to_markdown(html: &str, unseen: &mut HiddenTextReport) -> Result<String, ParseProblem> {
+    let document = tree::parse_tree(html)?;
+    hidden::remove_hidden_elements(&document, unseen)?;
+    tree::flatten_deep_elements(&document);
     document.select(CHOICES).remove();
     mark_code(&document);
-    Ok(to_markdown(&document.html(), &[]))
+    Ok(html_to_markdown(&document.html(), &[]))
 }
 
 /// Title and Markdown of the page: its main content, or its body where that finds too little.
-fn content(html: &str, unseen: &mut Hidden) -> Result<(Option<String>, String), ParseProblem> {
-    let document = tree::parse(html)?;
-    hidden::take_out(&document, unseen)?;
-    tree::flatten(&document);
+fn extract_content(html: &str, unseen: &mut HiddenTextReport) -> Result<(Option<String>, String), ParseProblem> {
+    let document = tree::parse_tree(html)?;
+    hidden::remove_hidden_elements(&document, unseen)?;
+    tree::flatten_deep_elements(&document);
     document.select(CHOICES).remove();
     document.select(SITE_FURNITURE).remove();
     mark_code(&document);
-    let body = to_markdown(&document.html(), AROUND_CONTENT);
+    let body = html_to_markdown(&document.html(), AROUND_CONTENT);
     let config = Config {
         keep_classes: true,
         ..Config::default()
@@ -84,9 +84,9 @@ fn content(html: &str, unseen: &mut Hidden) -> Result<(Option<String>, String), 
     let title = (!title.is_empty()).then_some(title);
     let main = page
         .parse()
-        .map(|article| to_markdown(&article.content, &[]))
+        .map(|article| html_to_markdown(&article.content, &[]))
         .unwrap_or_default();
-    let enough = letters(&main) as f64 >= MAIN_SHARE * letters(&body) as f64;
+    let enough = count_letters(&main) as f64 >= MAIN_SHARE * count_letters(&body) as f64;
     let text = match enough && !main.trim().is_empty() {
         true => main,
         false => body,
@@ -100,25 +100,25 @@ fn mark_code(document: &Document) {
         let code = block.find_descendants("code");
         let language = code
             .first()
-            .and_then(language)
-            .or_else(|| language(block))
-            .or_else(|| around(block));
+            .and_then(code_language)
+            .or_else(|| code_language(block))
+            .or_else(|| find_outer_language(block));
         let class = language
             .map(|language| format!(" class=\"language-{language}\""))
             .unwrap_or_default();
-        let text = html_escaped(&block.text());
+        let text = escape_html(&block.text());
         block.set_html(format!("<code{class}>{text}</code>"));
     }
 }
 
 /// The language that one of the two elements around a block of code names.
-fn around(block: &NodeRef) -> Option<String> {
+fn find_outer_language(block: &NodeRef) -> Option<String> {
     let outer = block.parent()?;
-    language(&outer).or_else(|| language(&outer.parent()?))
+    code_language(&outer).or_else(|| code_language(&outer.parent()?))
 }
 
 /// The language that an element's class names, in the ways of the usual highlighters.
-fn language(element: &NodeRef) -> Option<String> {
+fn code_language(element: &NodeRef) -> Option<String> {
     const PREFIXES: [&str; 4] = ["language-", "lang-", "highlight-source-", "highlight-"];
     let class = element.attr("class")?;
     let name = class
@@ -131,11 +131,11 @@ fn language(element: &NodeRef) -> Option<String> {
     (known && plain).then(|| name.to_owned())
 }
 
-fn html_escaped(text: &str) -> String {
+fn escape_html(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
-fn to_markdown(html: &str, also_skipped: &[&str]) -> String {
+fn html_to_markdown(html: &str, also_skipped: &[&str]) -> String {
     let skipped = NO_CONTENT.iter().chain(also_skipped).copied().collect();
     HtmlToMarkdown::builder()
         .skip_tags(skipped)
@@ -144,7 +144,7 @@ fn to_markdown(html: &str, also_skipped: &[&str]) -> String {
         .unwrap_or_default()
 }
 
-fn letters(text: &str) -> usize {
+fn count_letters(text: &str) -> usize {
     text.chars().filter(|character| character.is_alphanumeric()).count()
 }
 
@@ -163,12 +163,12 @@ fn declared_encoding(bytes: &[u8]) -> Option<&'static Encoding> {
 mod tests {
     use ragstone_core::document::ParsedDocument;
 
-    use super::super::sink::Gathered;
+    use super::super::sink::DocumentCollector;
     use super::*;
 
     fn parsed(html: &[u8]) -> ParsedDocument {
-        let mut gathered = Gathered::new(100_000);
-        let outline = parse(html, &mut gathered).unwrap();
+        let mut gathered = DocumentCollector::new(100_000);
+        let outline = parse_html(html, &mut gathered).unwrap();
         gathered.finish("text/html", outline)
     }
 

@@ -13,7 +13,7 @@ const MAX_OPEN_FILES: u64 = 16;
 
 /// How a parser process is kept from the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Isolation {
+pub struct ProcessIsolation {
     /// It has a network namespace of its own, without interfaces.
     pub network_namespace: bool,
     /// The kernel refuses it sockets and new programs.
@@ -21,16 +21,16 @@ pub struct Isolation {
 }
 
 #[cfg(target_env = "gnu")]
-type Resource = libc::__rlimit_resource_t;
+type RlimitResource = libc::__rlimit_resource_t;
 #[cfg(not(target_env = "gnu"))]
-type Resource = libc::c_int;
+type RlimitResource = libc::c_int;
 
 /// Gives up what no parser needs. Must run before the process has a second thread.
-pub(super) fn enter() -> Isolation {
+pub(super) fn enter_isolation() -> ProcessIsolation {
     set_limit(libc::RLIMIT_CORE, 0, 0);
     set_limit(libc::RLIMIT_FSIZE, 0, 0);
     set_limit(libc::RLIMIT_NOFILE, MAX_OPEN_FILES, MAX_OPEN_FILES);
-    cut_off()
+    isolate_network()
 }
 
 /// Bounds the next document: the address space of the process, and its processor time from here on.
@@ -76,7 +76,7 @@ pub(super) fn wait_for_hangup() {
     }
 }
 
-fn set_limit(resource: Resource, soft: u64, hard: u64) {
+fn set_limit(resource: RlimitResource, soft: u64, hard: u64) {
     let limit = libc::rlimit {
         rlim_cur: soft,
         rlim_max: hard,
@@ -103,24 +103,24 @@ fn used_cpu_seconds() -> u64 {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn cut_off() -> Isolation {
-    Isolation {
+fn isolate_network() -> ProcessIsolation {
+    ProcessIsolation {
         network_namespace: false,
         system_call_filter: false,
     }
 }
 
 #[cfg(target_os = "linux")]
-fn cut_off() -> Isolation {
+fn isolate_network() -> ProcessIsolation {
     // SAFETY: none of these calls reads or writes memory of this process.
     let network_namespace = unsafe {
         libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
         // With a user namespace root would lose its right to read other people's files: only where it is needed.
         libc::unshare(libc::CLONE_NEWNET) == 0 || libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNET) == 0
     };
-    Isolation {
+    ProcessIsolation {
         network_namespace,
-        system_call_filter: filter::install(),
+        system_call_filter: filter::install_filter(),
     }
 }
 
@@ -154,11 +154,11 @@ mod filter {
     ];
 
     /// Whether the kernel took the filter.
-    pub(super) fn install() -> bool {
+    pub(super) fn install_filter() -> bool {
         let Some(architecture) = ARCHITECTURE else {
             return false;
         };
-        let mut program = program(architecture);
+        let mut program = build_program(architecture);
         let filter = libc::sock_fprog {
             len: program.len() as libc::c_ushort,
             filter: program.as_mut_ptr(),
@@ -167,9 +167,9 @@ mod filter {
         unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const filter) == 0 }
     }
 
-    fn program(architecture: u32) -> Vec<sock_filter> {
+    fn build_program(architecture: u32) -> Vec<sock_filter> {
         let refuse = libc::SECCOMP_RET_ERRNO | libc::EPERM as u32;
-        let load = |at: u32| statement(BPF_LD | BPF_W | BPF_ABS, at);
+        let load = |at: u32| bpf_statement(BPF_LD | BPF_W | BPF_ABS, at);
         let jump = |test: u32, value: u32, then: u8, or: u8| {
             // SAFETY: these build a value and touch no memory.
             unsafe { BPF_JUMP((BPF_JMP | test | BPF_K) as u16, value, then, or) }
@@ -178,20 +178,20 @@ mod filter {
         let mut program = vec![
             load(ARCHITECTURE_AT),
             jump(BPF_JEQ, architecture, 1, 0),
-            statement(BPF_RET | BPF_K, refuse),
+            bpf_statement(BPF_RET | BPF_K, refuse),
             load(NUMBER_AT),
             jump(BPF_JGE, X32, 0, 1),
-            statement(BPF_RET | BPF_K, refuse),
+            bpf_statement(BPF_RET | BPF_K, refuse),
         ];
         for number in REFUSED {
             program.push(jump(BPF_JEQ, number as u32, 0, 1));
-            program.push(statement(BPF_RET | BPF_K, refuse));
+            program.push(bpf_statement(BPF_RET | BPF_K, refuse));
         }
-        program.push(statement(BPF_RET | BPF_K, libc::SECCOMP_RET_ALLOW));
+        program.push(bpf_statement(BPF_RET | BPF_K, libc::SECCOMP_RET_ALLOW));
         program
     }
 
-    fn statement(code: u32, value: u32) -> sock_filter {
+    fn bpf_statement(code: u32, value: u32) -> sock_filter {
         // SAFETY: this builds a value and touches no memory.
         unsafe { BPF_STMT(code as u16, value) }
     }

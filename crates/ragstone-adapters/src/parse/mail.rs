@@ -3,34 +3,38 @@
 use mail_parser::{Address, Message, MessageParser, MessagePart, MimeHeaders, PartType};
 
 use super::ParseLimits;
-use super::attached::{self, Attached, Attachments};
-use super::blocks::Blocks;
+use super::attached::{self, AttachmentWriter, MailAttachment};
+use super::blocks::BlockWriter;
 use super::error::ParseProblem;
 use super::html;
-use super::sink::{Outline, PageSink};
+use super::sink::{DocumentOutline, PageSink};
 
 /// Hands out a mail as one page without a number, and then what is attached to it.
-pub(super) fn parse(bytes: &[u8], limits: &ParseLimits, sink: &mut dyn PageSink) -> Result<Outline, ParseProblem> {
+pub(super) fn parse_mail(
+    bytes: &[u8],
+    limits: &ParseLimits,
+    sink: &mut dyn PageSink,
+) -> Result<DocumentOutline, ParseProblem> {
     let message = MessageParser::default().parse(bytes);
     let message = message.ok_or_else(|| ParseProblem::damaged("it has no header of a mail"))?;
-    let mut blocks = Blocks::new(sink, limits);
+    let mut blocks = BlockWriter::new(sink, limits);
     let subject = message.subject().map(str::to_owned);
-    blocks.heading(1, subject.as_deref().unwrap_or("Mail without a subject"));
-    if let Some(head) = head(&message) {
-        blocks.paragraph(&head);
+    blocks.write_heading(1, subject.as_deref().unwrap_or("Mail without a subject"));
+    if let Some(head) = format_header(&message) {
+        blocks.write_paragraph(&head);
     }
-    body(&message, &mut blocks)?;
-    if let Some(line) = attached::line(&names_of_files(&message)) {
-        blocks.paragraph(&line);
+    write_body(&message, &mut blocks)?;
+    if let Some(line) = attached::describe_attachments(&attachment_names(&message)) {
+        blocks.write_paragraph(&line);
     }
     let outline = blocks.finish(subject)?;
-    attachments(&message, Attachments::of(outline, limits, sink))
+    write_attachments(&message, AttachmentWriter::new(outline, limits, sink))
 }
 
-fn head(message: &Message) -> Option<String> {
+fn format_header(message: &Message) -> Option<String> {
     let mut lines = Vec::new();
     for (name, address) in [("From", message.from()), ("To", message.to()), ("Cc", message.cc())] {
-        if let Some(names) = address.map(names).filter(|names| !names.is_empty()) {
+        if let Some(names) = address.map(format_addresses).filter(|names| !names.is_empty()) {
             lines.push(format!("{name}: {names}"));
         }
     }
@@ -38,7 +42,7 @@ fn head(message: &Message) -> Option<String> {
     (!lines.is_empty()).then(|| lines.join("\n"))
 }
 
-fn names(address: &Address) -> String {
+fn format_addresses(address: &Address) -> String {
     let one = |addr: &mail_parser::Addr| match (addr.name(), addr.address()) {
         (Some(name), Some(address)) => format!("{name} <{address}>"),
         (Some(only), None) | (None, Some(only)) => only.to_owned(),
@@ -48,13 +52,13 @@ fn names(address: &Address) -> String {
 }
 
 /// The plain text where there is one, as the sender meant it to be read; else the web page.
-fn body(message: &Message, blocks: &mut Blocks) -> Result<(), ParseProblem> {
+fn write_body(message: &Message, blocks: &mut BlockWriter) -> Result<(), ParseProblem> {
     for part in message.text_bodies() {
         match &part.body {
-            PartType::Text(text) => blocks.paragraph(text),
+            PartType::Text(text) => blocks.write_paragraph(text),
             PartType::Html(page) => {
-                let markdown = html::whole_body(page, blocks.hidden())?;
-                blocks.markdown(&markdown, 1);
+                let markdown = html::body_to_markdown(page, blocks.hidden_text())?;
+                blocks.write_markdown(&markdown, 1);
             }
             _ => {}
         }
@@ -63,22 +67,22 @@ fn body(message: &Message, blocks: &mut Blocks) -> Result<(), ParseProblem> {
 }
 
 /// How the files are called that the text does not show, as many as are handed out.
-fn names_of_files(message: &Message) -> Vec<String> {
+fn attachment_names(message: &Message) -> Vec<String> {
     let files = message.attachments().zip(1..).take(attached::MAX_ATTACHMENTS as usize);
     let shown = files.filter(|(part, _)| part.content_id().is_none());
     shown
-        .map(|(part, number)| attached::called(name_of(part).as_deref(), number))
+        .map(|(part, number)| attached::attachment_name(part_name(part).as_deref(), number))
         .collect()
 }
 
-fn name_of(part: &MessagePart) -> Option<String> {
+fn part_name(part: &MessagePart) -> Option<String> {
     match &part.body {
         PartType::Message(inner) => inner.subject().map(|subject| format!("{subject}.eml")),
         _ => part.attachment_name().map(str::to_owned),
     }
 }
 
-fn attachments(message: &Message, mut out: Attachments) -> Result<Outline, ParseProblem> {
+fn write_attachments(message: &Message, mut out: AttachmentWriter) -> Result<DocumentOutline, ParseProblem> {
     let all = message.attachments().count();
     for (part, number) in message.attachments().zip(1..=attached::MAX_ATTACHMENTS) {
         let declared = part.content_type().map(|kind| match &kind.c_subtype {
@@ -86,9 +90,9 @@ fn attachments(message: &Message, mut out: Attachments) -> Result<Outline, Parse
             None => kind.c_type.to_string(),
         });
         let is_mail = matches!(part.body, PartType::Message(_));
-        out.take(&Attached {
+        out.write_attachment(&MailAttachment {
             number,
-            name: name_of(part),
+            name: part_name(part),
             declared: if is_mail {
                 Some("message/rfc822".to_owned())
             } else {
@@ -103,7 +107,7 @@ fn attachments(message: &Message, mut out: Attachments) -> Result<Outline, Parse
     }
     let beyond = all.saturating_sub(attached::MAX_ATTACHMENTS as usize);
     if beyond > 0 {
-        out.unread(&format!("{beyond} more"), "the mail has too many attachments");
+        out.warn_unread(&format!("{beyond} more"), "the mail has too many attachments");
     }
     Ok(out.outline)
 }

@@ -7,9 +7,9 @@ use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 use ragstone_core::document::SectionSpan;
 
 use super::error::ParseProblem;
-use super::hidden::{Hidden, Kind};
-use super::normalise::normalised;
-use super::sink::{Outline, PageSink};
+use super::hidden::{HiddenTextKind, HiddenTextReport};
+use super::normalise::normalise_text;
+use super::sink::{DocumentOutline, PageSink};
 use super::text;
 
 /// Characters of a heading that stand in the paths of the sections below it: each of them repeats it.
@@ -19,26 +19,26 @@ const COMMENT: &str = "<!--";
 const COMMENT_ENDS: &str = "-->";
 
 /// Hands out a Markdown file as one page without a number.
-pub(super) fn parse(bytes: &[u8], sink: &mut dyn PageSink) -> Result<Outline, ParseProblem> {
-    let mut hidden = Hidden::default();
-    let whole = normalised(&hidden.strip(&text::decode(bytes, None)?, None));
+pub(super) fn parse_markdown(bytes: &[u8], sink: &mut dyn PageSink) -> Result<DocumentOutline, ParseProblem> {
+    let mut hidden = HiddenTextReport::default();
+    let whole = normalise_text(&hidden.strip_hidden_characters(&text::decode_text(bytes, None)?, None));
     let (front_matter, body) = split_front_matter(&whole);
-    let body = &*without_comments(body, &mut hidden);
-    text::emit(body, sink)?;
-    let headings = headings(body);
+    let body = &*strip_comments(body, &mut hidden);
+    text::emit_text(body, sink)?;
+    let headings = find_headings(body);
     let title = front_matter
         .and_then(front_matter_title)
         .or_else(|| first_title(&headings));
-    Ok(Outline {
+    Ok(DocumentOutline {
         title,
-        sections: sections(&headings, body.len()),
-        warnings: hidden.warnings(),
+        sections: build_sections(&headings, body.len()),
+        warnings: hidden.build_warnings(),
         attachments: Vec::new(),
     })
 }
 
 /// The text without the comments of HTML in it; what stands in code is none.
-fn without_comments<'a>(markdown: &'a str, hidden: &mut Hidden) -> Cow<'a, str> {
+fn strip_comments<'a>(markdown: &'a str, hidden: &mut HiddenTextReport) -> Cow<'a, str> {
     if !markdown.contains(COMMENT) {
         return Cow::Borrowed(markdown);
     }
@@ -51,7 +51,7 @@ fn without_comments<'a>(markdown: &'a str, hidden: &mut Hidden) -> Cow<'a, str> 
             let start = done.max(range.start) + start;
             let length = markdown[start..range.end].find(COMMENT_ENDS);
             let end = length.map_or(range.end, |length| start + length + COMMENT_ENDS.len());
-            hidden.text(Kind::Element, None, &markdown[start..end]);
+            hidden.count_text(HiddenTextKind::Element, None, &markdown[start..end]);
             out.push_str(&markdown[done..start]);
             done = end;
         }
@@ -62,7 +62,7 @@ fn without_comments<'a>(markdown: &'a str, hidden: &mut Hidden) -> Cow<'a, str> 
 
 /// A heading in Markdown.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Heading {
+pub(super) struct MarkdownHeading {
     /// From 1.
     pub(super) level: u8,
     /// On one line.
@@ -72,14 +72,14 @@ pub(super) struct Heading {
 }
 
 /// All headings that are not inside of something else, such as a quotation.
-pub(super) fn headings(markdown: &str) -> Vec<Heading> {
+pub(super) fn find_headings(markdown: &str) -> Vec<MarkdownHeading> {
     let mut found = Vec::new();
-    let mut open: Option<Heading> = None;
+    let mut open: Option<MarkdownHeading> = None;
     let mut depth = 0_usize;
     for (event, range) in Parser::new_ext(markdown, Options::ENABLE_TABLES).into_offset_iter() {
         match event {
             Event::Start(Tag::Heading { level, .. }) if depth == 0 => {
-                open = Some(Heading {
+                open = Some(MarkdownHeading {
                     level: level as u8,
                     text: String::new(),
                     range,
@@ -109,7 +109,7 @@ pub(super) fn headings(markdown: &str) -> Vec<Heading> {
 }
 
 /// What stands under each heading, with the path to it, in a text of `length` bytes.
-pub(super) fn sections(headings: &[Heading], length: usize) -> Vec<SectionSpan> {
+pub(super) fn build_sections(headings: &[MarkdownHeading], length: usize) -> Vec<SectionSpan> {
     let mut path: Vec<(u8, &str)> = Vec::new();
     let mut spans: Vec<SectionSpan> = Vec::new();
     for heading in headings {
@@ -118,7 +118,7 @@ pub(super) fn sections(headings: &[Heading], length: usize) -> Vec<SectionSpan> 
         }
         path.retain(|(level, _)| *level < heading.level);
         path.push((heading.level, &heading.text));
-        let names: Vec<&str> = path.iter().map(|(_, name)| shortened(name)).collect();
+        let names: Vec<&str> = path.iter().map(|(_, name)| shorten_heading(name)).collect();
         spans.push(SectionSpan {
             path: names.join(" > "),
             range: heading.range.start..length,
@@ -128,7 +128,7 @@ pub(super) fn sections(headings: &[Heading], length: usize) -> Vec<SectionSpan> 
 }
 
 /// As much of a heading as a path names.
-fn shortened(name: &str) -> &str {
+fn shorten_heading(name: &str) -> &str {
     match name.char_indices().nth(MAX_NAME) {
         Some((end, _)) => name[..end].trim_end(),
         None => name,
@@ -136,7 +136,7 @@ fn shortened(name: &str) -> &str {
 }
 
 /// The first heading of the highest level that occurs before any lower one ends the search.
-pub(super) fn first_title(headings: &[Heading]) -> Option<String> {
+pub(super) fn first_title(headings: &[MarkdownHeading]) -> Option<String> {
     let first = headings.iter().find(|heading| heading.level == 1).or(headings.first());
     first.map(|heading| heading.text.clone())
 }
@@ -173,12 +173,12 @@ fn front_matter_title(front_matter: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::sink::Gathered;
+    use super::super::sink::DocumentCollector;
     use super::*;
 
     fn check(markdown: &str, title: Option<&str>, expected: &[(&str, &str)]) {
-        let mut gathered = Gathered::new(10_000);
-        let outline = parse(markdown.as_bytes(), &mut gathered).unwrap();
+        let mut gathered = DocumentCollector::new(10_000);
+        let outline = parse_markdown(markdown.as_bytes(), &mut gathered).unwrap();
         let document = gathered.finish("text/markdown", outline);
         assert_eq!(document.title.as_deref(), title);
         let found: Vec<_> = document
@@ -207,8 +207,8 @@ mod tests {
     fn a_long_heading_is_shortened_in_paths_alone() {
         let long = "é".repeat(MAX_NAME + 1);
         let text = format!("# {long}\n## b\n");
-        let headings = headings(&text);
-        let sections = sections(&headings, text.len());
+        let headings = find_headings(&text);
+        let sections = build_sections(&headings, text.len());
         assert_eq!(sections[1].path, format!("{} > b", "é".repeat(MAX_NAME)));
         assert_eq!(first_title(&headings), Some(long));
     }
@@ -223,8 +223,8 @@ mod tests {
     #[test]
     fn comments_are_left_out_and_told() {
         let check = |markdown: &str, expected: &str, told: bool| {
-            let mut gathered = Gathered::new(10_000);
-            let outline = parse(markdown.as_bytes(), &mut gathered).unwrap();
+            let mut gathered = DocumentCollector::new(10_000);
+            let outline = parse_markdown(markdown.as_bytes(), &mut gathered).unwrap();
             let document = gathered.finish("text/markdown", outline);
             assert_eq!(
                 (document.text.as_str(), !document.warnings.is_empty()),

@@ -42,12 +42,12 @@ mod worker;
 use ragstone_core::document::ParsedDocument;
 use serde::{Deserialize, Serialize};
 
-pub use detect::{Format, detect};
-pub use error::{Clock, ParseError, ParseProblem};
-pub use isolate::Isolation;
+pub use detect::{FileFormat, detect_format};
+pub use error::{ParseClock, ParseError, ParseProblem};
+pub use isolate::ProcessIsolation;
 pub use pool::{BYTES_PER_CPU_SECOND, ParserOptions, ParserPool};
 pub use pool_parser::{PARSER_FINGERPRINT, PoolParser};
-pub use sink::{Gathered, Outline, PageSink};
+pub use sink::{DocumentCollector, DocumentOutline, PageSink};
 pub use worker::worker_main;
 
 /// Bounds on one document that hold in any process.
@@ -80,7 +80,7 @@ pub fn parse_bytes(
     declared: Option<&str>,
     limits: &ParseLimits,
 ) -> Result<ParsedDocument, ParseError> {
-    let mut gathered = Gathered::new(limits.max_text_bytes);
+    let mut gathered = DocumentCollector::new(limits.max_text_bytes);
     let (format, outline) = parse_into(bytes, name, declared, limits, &mut gathered)?;
     Ok(gathered.finish(format.media_type(), outline))
 }
@@ -92,7 +92,7 @@ pub fn parse_into(
     declared: Option<&str>,
     limits: &ParseLimits,
     sink: &mut dyn PageSink,
-) -> Result<(Format, Outline), ParseError> {
+) -> Result<(FileFormat, DocumentOutline), ParseError> {
     let parsed = checked_format(&bytes, name, declared, limits).and_then(|format| {
         let outline = parse_format(format, bytes, limits, sink)?;
         Ok((format, outline))
@@ -105,7 +105,7 @@ fn checked_format(
     name: &str,
     declared: Option<&str>,
     limits: &ParseLimits,
-) -> Result<Format, ParseProblem> {
+) -> Result<FileFormat, ParseProblem> {
     if bytes.is_empty() {
         return Err(ParseProblem::Empty);
     }
@@ -115,35 +115,38 @@ fn checked_format(
             limit: limits.max_bytes,
         });
     }
-    detect(bytes, name, declared)
+    detect_format(bytes, name, declared)
 }
 
 fn parse_format(
-    format: Format,
+    format: FileFormat,
     bytes: Vec<u8>,
     limits: &ParseLimits,
     sink: &mut dyn PageSink,
-) -> Result<Outline, ParseProblem> {
+) -> Result<DocumentOutline, ParseProblem> {
     match format {
-        Format::Html => html::parse(&bytes, sink),
-        Format::Markdown => markdown::parse(&bytes, sink),
-        Format::Text => text::parse(&bytes, sink),
-        Format::Csv => csv::parse(&bytes, limits, sink),
-        Format::Rtf => rtf::parse(&bytes, limits, sink),
+        FileFormat::Html => html::parse_html(&bytes, sink),
+        FileFormat::Markdown => markdown::parse_markdown(&bytes, sink),
+        FileFormat::Text => text::parse_text(&bytes, sink),
+        FileFormat::Csv => csv::parse_csv(&bytes, limits, sink),
+        FileFormat::Rtf => rtf::parse_rtf(&bytes, limits, sink),
         #[cfg(feature = "pdf")]
-        Format::Pdf => pdf::parse(bytes, limits, sink),
+        FileFormat::Pdf => pdf::parse_pdf(bytes, limits, sink),
         #[cfg(feature = "office")]
-        Format::Docx | Format::Pptx | Format::Xlsx | Format::Doc | Format::Ppt | Format::Xls => {
-            office::parse(format, bytes, limits, sink)
-        }
+        FileFormat::Docx
+        | FileFormat::Pptx
+        | FileFormat::Xlsx
+        | FileFormat::Doc
+        | FileFormat::Ppt
+        | FileFormat::Xls => office::parse_office(format, bytes, limits, sink),
         #[cfg(feature = "office")]
-        Format::Odt | Format::Odp | Format::Ods => odf::parse(format, &bytes, limits, sink),
+        FileFormat::Odt | FileFormat::Odp | FileFormat::Ods => odf::parse_odf(format, &bytes, limits, sink),
         #[cfg(feature = "office")]
-        Format::Msg => msg::parse(&bytes, limits, sink),
+        FileFormat::Msg => msg::parse_msg(&bytes, limits, sink),
         #[cfg(feature = "epub")]
-        Format::Epub => epub::parse(bytes, limits, sink),
+        FileFormat::Epub => epub::parse_epub(bytes, limits, sink),
         #[cfg(feature = "mail")]
-        Format::Mail => mail::parse(&bytes, limits, sink),
+        FileFormat::Mail => mail::parse_mail(&bytes, limits, sink),
         #[allow(unreachable_patterns, reason = "with every feature there is nothing left")]
         _ => Err(ParseProblem::Unsupported {
             media_type: format.media_type().to_owned(),

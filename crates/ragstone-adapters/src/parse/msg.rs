@@ -8,11 +8,11 @@ use office_oxide::cfb::CfbReader;
 use ragstone_core::document::ParseWarning;
 
 use super::ParseLimits;
-use super::attached::{self, Attached, Attachments};
-use super::blocks::Blocks;
+use super::attached::{self, AttachmentWriter, MailAttachment};
+use super::blocks::BlockWriter;
 use super::error::ParseProblem;
 use super::html;
-use super::sink::{Outline, PageSink};
+use super::sink::{DocumentOutline, PageSink};
 use super::text;
 
 /// Tags of the properties that are read (MS-OXPROPS).
@@ -35,42 +35,46 @@ const BINARY: &str = "0102";
 /// How the names of attachments' storages begin; eight hexadecimal digits follow.
 const ATTACHMENT_STORAGE: &str = "__attach_version1.0_#";
 
-type Compound<'a> = CfbReader<Cursor<&'a [u8]>>;
+type CompoundFile<'a> = CfbReader<Cursor<&'a [u8]>>;
 
 /// Hands out a mail as one page without a number, and then what is attached to it.
-pub(super) fn parse(bytes: &[u8], limits: &ParseLimits, sink: &mut dyn PageSink) -> Result<Outline, ParseProblem> {
+pub(super) fn parse_msg(
+    bytes: &[u8],
+    limits: &ParseLimits,
+    sink: &mut dyn PageSink,
+) -> Result<DocumentOutline, ParseProblem> {
     let mut file = CfbReader::new(Cursor::new(bytes)).map_err(ParseProblem::damaged)?;
-    let mut blocks = Blocks::new(sink, limits);
-    let subject = text_of(&mut file, "", SUBJECT);
-    blocks.heading(1, subject.as_deref().unwrap_or("Mail without a subject"));
-    let sender = text_of(&mut file, "", SENDER_NAME).or_else(|| text_of(&mut file, "", SENDER_ADDRESS));
+    let mut blocks = BlockWriter::new(sink, limits);
+    let subject = read_text(&mut file, "", SUBJECT);
+    blocks.write_heading(1, subject.as_deref().unwrap_or("Mail without a subject"));
+    let sender = read_text(&mut file, "", SENDER_NAME).or_else(|| read_text(&mut file, "", SENDER_ADDRESS));
     let people = [
         ("From", sender),
-        ("To", text_of(&mut file, "", DISPLAY_TO)),
-        ("Cc", text_of(&mut file, "", DISPLAY_CC)),
+        ("To", read_text(&mut file, "", DISPLAY_TO)),
+        ("Cc", read_text(&mut file, "", DISPLAY_CC)),
     ];
     let named = people
         .into_iter()
         .filter_map(|(name, who)| Some(format!("{name}: {}", who?)));
-    blocks.paragraph(&named.collect::<Vec<_>>().join("\n"));
-    let has_body = body(&mut file, &mut blocks)?;
-    let (files, beyond) = files(&mut file);
+    blocks.write_paragraph(&named.collect::<Vec<_>>().join("\n"));
+    let has_body = write_body(&mut file, &mut blocks)?;
+    let (files, beyond) = list_attachments(&mut file);
     if subject.is_none() && !has_body && files.is_empty() {
         return Err(ParseProblem::damaged("it holds neither a subject nor a text"));
     }
     let shown = files.iter().filter(|file| !file.inline);
     let names: Vec<_> = shown.map(|file| file.name.clone()).collect();
-    if let Some(line) = attached::line(&names) {
-        blocks.paragraph(&line);
+    if let Some(line) = attached::describe_attachments(&names) {
+        blocks.write_paragraph(&line);
     }
     let outline = blocks.finish(subject)?;
-    let mut out = Attachments::of(outline, limits, sink);
+    let mut out = AttachmentWriter::new(outline, limits, sink);
     for one in files {
-        let bytes = stream(&mut file, &one.storage, ATTACHMENT_DATA, BINARY);
+        let bytes = read_stream(&mut file, &one.storage, ATTACHMENT_DATA, BINARY);
         match &bytes {
             // A mail that lies in this one as a storage, or an object of another program.
-            None => out.unread(&one.name, "it is not kept as a file"),
-            Some(bytes) => out.take(&Attached {
+            None => out.warn_unread(&one.name, "it is not kept as a file"),
+            Some(bytes) => out.write_attachment(&MailAttachment {
                 number: one.number,
                 name: Some(one.name),
                 declared: one.declared,
@@ -80,7 +84,7 @@ pub(super) fn parse(bytes: &[u8], limits: &ParseLimits, sink: &mut dyn PageSink)
         }
     }
     if beyond {
-        out.unread("further ones", "the mail has too many attachments");
+        out.warn_unread("further ones", "the mail has too many attachments");
     }
     let mut outline = out.outline;
     if !file.truncated_streams().is_empty() {
@@ -94,22 +98,22 @@ pub(super) fn parse(bytes: &[u8], limits: &ParseLimits, sink: &mut dyn PageSink)
 }
 
 /// Whether there is one.
-fn body(file: &mut Compound, blocks: &mut Blocks) -> Result<bool, ParseProblem> {
-    if let Some(text) = text_of(file, "", BODY) {
-        blocks.paragraph(&text);
+fn write_body(file: &mut CompoundFile, blocks: &mut BlockWriter) -> Result<bool, ParseProblem> {
+    if let Some(text) = read_text(file, "", BODY) {
+        blocks.write_paragraph(&text);
         return Ok(true);
     }
-    let Some(page) = stream(file, "", BODY_HTML, BINARY) else {
+    let Some(page) = read_stream(file, "", BODY_HTML, BINARY) else {
         return Ok(false);
     };
-    let page = text::decode(&page, None).unwrap_or_default();
-    let markdown = html::whole_body(&page, blocks.hidden())?;
-    blocks.markdown(&markdown, 1);
+    let page = text::decode_text(&page, None).unwrap_or_default();
+    let markdown = html::body_to_markdown(&page, blocks.hidden_text())?;
+    blocks.write_markdown(&markdown, 1);
     Ok(true)
 }
 
 /// What is known of an attachment before its bytes are read.
-struct File {
+struct MsgAttachment {
     storage: String,
     number: u32,
     name: String,
@@ -118,7 +122,7 @@ struct File {
 }
 
 /// The attachments, as many as are handed out, and whether there are more.
-fn files(file: &mut Compound) -> (Vec<File>, bool) {
+fn list_attachments(file: &mut CompoundFile) -> (Vec<MsgAttachment>, bool) {
     // A mail that lies in this one has storages of the same names.
     let storages: BTreeSet<String> = file
         .entries()
@@ -129,15 +133,16 @@ fn files(file: &mut Compound) -> (Vec<File>, bool) {
     let mut all = Vec::new();
     for (name, number) in storages.iter().zip(1..=attached::MAX_ATTACHMENTS) {
         let storage = format!("{name}/");
-        let name = text_of(file, &storage, ATTACHMENT_LONG_NAME).or_else(|| text_of(file, &storage, ATTACHMENT_NAME));
-        if name.is_none() && stream(file, &storage, ATTACHMENT_DATA, BINARY).is_none() {
+        let name =
+            read_text(file, &storage, ATTACHMENT_LONG_NAME).or_else(|| read_text(file, &storage, ATTACHMENT_NAME));
+        if name.is_none() && read_stream(file, &storage, ATTACHMENT_DATA, BINARY).is_none() {
             continue;
         }
-        all.push(File {
+        all.push(MsgAttachment {
             number,
-            name: attached::called(name.as_deref(), number),
-            declared: text_of(file, &storage, ATTACHMENT_TYPE),
-            inline: text_of(file, &storage, ATTACHMENT_CONTENT_ID).is_some(),
+            name: attached::attachment_name(name.as_deref(), number),
+            declared: read_text(file, &storage, ATTACHMENT_TYPE),
+            inline: read_text(file, &storage, ATTACHMENT_CONTENT_ID).is_some(),
             storage,
         });
     }
@@ -145,11 +150,11 @@ fn files(file: &mut Compound) -> (Vec<File>, bool) {
     (all, beyond)
 }
 
-fn text_of(file: &mut Compound, storage: &str, tag: &str) -> Option<String> {
-    let text = match stream(file, storage, tag, UNICODE) {
+fn read_text(file: &mut CompoundFile, storage: &str, tag: &str) -> Option<String> {
+    let text = match read_stream(file, storage, tag, UNICODE) {
         Some(bytes) => UTF_16LE.decode_without_bom_handling(&bytes).0.into_owned(),
         None => {
-            let bytes = stream(file, storage, tag, ANSI)?;
+            let bytes = read_stream(file, storage, tag, ANSI)?;
             WINDOWS_1252.decode_without_bom_handling(&bytes).0.into_owned()
         }
     };
@@ -157,7 +162,7 @@ fn text_of(file: &mut Compound, storage: &str, tag: &str) -> Option<String> {
     (!text.trim().is_empty()).then_some(text)
 }
 
-fn stream(file: &mut Compound, storage: &str, tag: &str, kind: &str) -> Option<Vec<u8>> {
+fn read_stream(file: &mut CompoundFile, storage: &str, tag: &str, kind: &str) -> Option<Vec<u8>> {
     file.open_stream_by_path(&format!("{storage}__substg1.0_{tag}{kind}"))
         .ok()
 }

@@ -22,7 +22,7 @@ pub(super) fn push_normalised(out: &mut String, raw: &str) {
             '\u{ad}' | '\u{200b}' | '\u{2060}' | '\u{feff}' => {}
             '\u{2010}' | '\u{2011}' => out.push('-'),
             '\u{a0}' | '\u{2007}' | '\u{202f}' => out.push(' '),
-            '\u{fb00}'..='\u{fb06}' => out.push_str(ligature(character)),
+            '\u{fb00}'..='\u{fb06}' => out.push_str(expand_ligature(character)),
             control if control.is_control() => {}
             other => out.push(other),
         }
@@ -30,13 +30,13 @@ pub(super) fn push_normalised(out: &mut String, raw: &str) {
 }
 
 /// `raw` in normal form.
-pub(super) fn normalised(raw: &str) -> String {
+pub(super) fn normalise_text(raw: &str) -> String {
     let mut out = String::new();
     push_normalised(&mut out, raw);
     out
 }
 
-fn ligature(character: char) -> &'static str {
+fn expand_ligature(character: char) -> &'static str {
     match character {
         '\u{fb00}' => "ff",
         '\u{fb01}' => "fi",
@@ -62,7 +62,7 @@ mod tests {
             ("bell\u{7}, tab\t", "bell, tab\t"),
             ("e\u{301} and é stay", "e\u{301} and é stay"),
         ] {
-            assert_eq!(normalised(raw), expected);
+            assert_eq!(normalise_text(raw), expected);
         }
     }
 }

@@ -9,16 +9,16 @@ use std::collections::HashSet;
 use quick_xml::Reader;
 use quick_xml::events::{BytesRef, BytesStart, Event};
 
-use markup::{attribute, local, number, unseen_styles};
+use markup::{local_name, read_attribute, read_number, unseen_styles};
 
 use super::ParseLimits;
 use super::archive;
-use super::blocks::Blocks;
-use super::detect::Format;
+use super::blocks::BlockWriter;
+use super::detect::FileFormat;
 use super::error::ParseProblem;
-use super::hidden::Kind;
-use super::sink::{Outline, PageSink};
-use super::table::Row;
+use super::hidden::HiddenTextKind;
+use super::sink::{DocumentOutline, PageSink};
+use super::table::TableRow;
 
 /// Bytes of one member, unpacked.
 const MEMBER_BYTES: u64 = 256 << 20;
@@ -28,38 +28,38 @@ const PACKAGE_BYTES: u64 = 512 << 20;
 const MAX_CELLS: u64 = 4_000_000;
 
 /// Hands out an OpenDocument file; slides and sheets are pages.
-pub(super) fn parse(
-    format: Format,
+pub(super) fn parse_odf(
+    format: FileFormat,
     bytes: &[u8],
     limits: &ParseLimits,
     sink: &mut dyn PageSink,
-) -> Result<Outline, ParseProblem> {
+) -> Result<DocumentOutline, ParseProblem> {
     archive::check_members(bytes, "", b"", PACKAGE_BYTES)?;
-    let manifest = member(bytes, "META-INF/manifest.xml")?.unwrap_or_default();
+    let manifest = read_member(bytes, "META-INF/manifest.xml")?.unwrap_or_default();
     if manifest.contains("encryption-data") {
         return Err(ParseProblem::Encrypted);
     }
     let missing = || ParseProblem::damaged("content.xml is missing");
-    let content = member(bytes, "content.xml")?.ok_or_else(missing)?;
-    let styles = member(bytes, "styles.xml")?.unwrap_or_default();
+    let content = read_member(bytes, "content.xml")?.ok_or_else(missing)?;
+    let styles = read_member(bytes, "styles.xml")?.unwrap_or_default();
     let mut unseen = unseen_styles(&styles)?;
     unseen.extend(unseen_styles(&content)?);
-    let title = title(&member(bytes, "meta.xml")?.unwrap_or_default());
-    let mut walk = Walk::new(format, unseen, limits, Blocks::new(sink, limits));
-    walk.run(&content)?;
+    let title = read_title(&read_member(bytes, "meta.xml")?.unwrap_or_default());
+    let mut walk = OdfReader::new(format, unseen, limits, BlockWriter::new(sink, limits));
+    walk.read_content(&content)?;
     if walk.pages > 0 {
         walk.blocks.end_page()?;
     }
     walk.blocks.finish(title)
 }
 
-fn member(bytes: &[u8], name: &str) -> Result<Option<String>, ParseProblem> {
-    let unpacked = archive::unpack(bytes, name, MEMBER_BYTES)?;
+fn read_member(bytes: &[u8], name: &str) -> Result<Option<String>, ParseProblem> {
+    let unpacked = archive::unpack_member(bytes, name, MEMBER_BYTES)?;
     Ok(unpacked.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
 }
 
 /// The title in the file's own description.
-fn title(meta: &str) -> Option<String> {
+fn read_title(meta: &str) -> Option<String> {
     let (_, after) = meta.split_once("<dc:title>")?;
     let (title, _) = after.split_once("</dc:title>")?;
     Some(quick_xml::escape::unescape(title).ok()?.into_owned())
@@ -67,24 +67,24 @@ fn title(meta: &str) -> Option<String> {
 
 /// A table that is being read.
 #[derive(Default)]
-struct Grid {
-    rows: Vec<Row>,
-    row: Row,
+struct OdfTable {
+    rows: Vec<TableRow>,
+    row: TableRow,
     column: u32,
     row_repeats: u64,
     cell: String,
     cell_repeats: u32,
 }
 
-struct Walk<'a> {
-    format: Format,
+struct OdfReader<'a> {
+    format: FileFormat,
     unseen: HashSet<String>,
     max_pages: u32,
-    blocks: Blocks<'a>,
+    blocks: BlockWriter<'a>,
     pages: u32,
     /// Text of the paragraphs that are open, with the level of those that are headings.
     open: Vec<(Option<u8>, String)>,
-    grids: Vec<Grid>,
+    grids: Vec<OdfTable>,
     cells: u64,
     /// For each open list, whether the next paragraph begins an item of it.
     lists: Vec<bool>,
@@ -95,8 +95,8 @@ struct Walk<'a> {
     in_body: bool,
 }
 
-impl<'a> Walk<'a> {
-    fn new(format: Format, unseen: HashSet<String>, limits: &ParseLimits, blocks: Blocks<'a>) -> Self {
+impl<'a> OdfReader<'a> {
+    fn new(format: FileFormat, unseen: HashSet<String>, limits: &ParseLimits, blocks: BlockWriter<'a>) -> Self {
         Self {
             format,
             unseen,
@@ -114,26 +114,26 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn run(&mut self, content: &str) -> Result<(), ParseProblem> {
+    fn read_content(&mut self, content: &str) -> Result<(), ParseProblem> {
         let mut reader = Reader::from_str(content);
         let mut depth = 0_usize;
         loop {
             match reader.read_event().map_err(ParseProblem::damaged)? {
                 Event::Start(start) => {
                     depth += 1;
-                    self.start(&start)?;
+                    self.start_element(&start)?;
                 }
                 Event::Empty(start) => {
-                    self.start(&start)?;
-                    self.end(local(&start))?;
+                    self.start_element(&start)?;
+                    self.end_element(local_name(&start))?;
                 }
                 Event::End(end) => {
                     depth = depth.saturating_sub(1);
-                    self.end(end.local_name().as_ref())?;
+                    self.end_element(end.local_name().as_ref())?;
                 }
-                Event::Text(text) => self.text(&text.xml10_content()),
-                Event::CData(text) => self.text(&text.into_inner()),
-                Event::GeneralRef(reference) => self.reference(&reference),
+                Event::Text(text) => self.push_text(&text.xml10_content()),
+                Event::CData(text) => self.push_text(&text.into_inner()),
+                Event::GeneralRef(reference) => self.push_reference(&reference),
                 Event::Eof if depth > 0 => {
                     return Err(ParseProblem::damaged("content.xml ends before its last element does"));
                 }
@@ -143,8 +143,8 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn start(&mut self, start: &BytesStart) -> Result<(), ParseProblem> {
-        let name = local(start);
+    fn start_element(&mut self, start: &BytesStart) -> Result<(), ParseProblem> {
+        let name = local_name(start);
         if self.skipped > 0 || is_no_content(name) {
             self.skipped += 1;
             return Ok(());
@@ -154,21 +154,21 @@ impl<'a> Walk<'a> {
         }
         match name {
             "body" => self.in_body = true,
-            "page" if self.format == Format::Odp => self.begin_page(attribute(start, "draw:name"))?,
+            "page" if self.format == FileFormat::Odp => self.begin_page(read_attribute(start, "draw:name"))?,
             "notes" => {
                 self.in_notes = true;
-                self.blocks.heading(2, "Speaker notes");
+                self.blocks.write_heading(2, "Speaker notes");
             }
-            "table" if self.format == Format::Ods && self.grids.is_empty() => {
-                let name = attribute(start, "table:name");
+            "table" if self.format == FileFormat::Ods && self.grids.is_empty() => {
+                let name = read_attribute(start, "table:name");
                 self.begin_page(name.filter(|_| self.hidden == 0))?;
-                self.grids.push(Grid::default());
+                self.grids.push(OdfTable::default());
             }
-            "table" => self.grids.push(Grid::default()),
+            "table" => self.grids.push(OdfTable::default()),
             "table-row" => self.begin_row(start),
             "table-cell" | "covered-table-cell" => self.begin_cell(start),
             "h" => {
-                let level = attribute(start, "text:outline-level").and_then(|level| level.parse().ok());
+                let level = read_attribute(start, "text:outline-level").and_then(|level| level.parse().ok());
                 self.open.push((Some(level.unwrap_or(1)), String::new()));
             }
             "p" => self.open.push((None, String::new())),
@@ -179,17 +179,17 @@ impl<'a> Walk<'a> {
                 }
             }
             "s" => {
-                let count = number(start, "text:c").clamp(1, 1000);
-                self.text(&" ".repeat(count as usize));
+                let count = read_number(start, "text:c").clamp(1, 1000);
+                self.push_text(&" ".repeat(count as usize));
             }
-            "tab" => self.text("\t"),
-            "line-break" => self.text("\n"),
+            "tab" => self.push_text("\t"),
+            "line-break" => self.push_text("\n"),
             _ => {}
         }
         Ok(())
     }
 
-    fn end(&mut self, name: &str) -> Result<(), ParseProblem> {
+    fn end_element(&mut self, name: &str) -> Result<(), ParseProblem> {
         if self.skipped > 0 {
             self.skipped -= 1;
             return Ok(());
@@ -207,14 +207,14 @@ impl<'a> Walk<'a> {
             _ => {}
         }
         self.hidden = self.hidden.saturating_sub(1);
-        self.blocks.check()
+        self.blocks.check_text_limit()
     }
 
     fn is_unseen(&self, start: &BytesStart) -> bool {
-        let style = match local(start) {
-            "p" | "h" | "span" => attribute(start, "text:style-name"),
-            "table" => attribute(start, "table:style-name"),
-            "page" => attribute(start, "draw:style-name"),
+        let style = match local_name(start) {
+            "p" | "h" | "span" => read_attribute(start, "text:style-name"),
+            "table" => read_attribute(start, "table:style-name"),
+            "page" => read_attribute(start, "draw:style-name"),
             "hidden-text" | "hidden-paragraph" => return true,
             _ => return false,
         };
@@ -234,23 +234,23 @@ impl<'a> Walk<'a> {
         }
         self.blocks.begin_page(self.pages);
         if let Some(name) = name {
-            self.blocks.heading(1, &name);
+            self.blocks.write_heading(1, &name);
         }
         Ok(())
     }
 
     fn begin_row(&mut self, start: &BytesStart) {
         if let Some(grid) = self.grids.last_mut() {
-            grid.row = Row::new();
+            grid.row = TableRow::new();
             grid.column = 0;
-            grid.row_repeats = u64::from(number(start, "table:number-rows-repeated").max(1));
+            grid.row_repeats = u64::from(read_number(start, "table:number-rows-repeated").max(1));
         }
     }
 
     fn begin_cell(&mut self, start: &BytesStart) {
         if let Some(grid) = self.grids.last_mut() {
             grid.cell.clear();
-            grid.cell_repeats = number(start, "table:number-columns-repeated").max(1);
+            grid.cell_repeats = read_number(start, "table:number-columns-repeated").max(1);
         }
     }
 
@@ -298,26 +298,26 @@ impl<'a> Walk<'a> {
                 }
                 Ok(())
             }
-            None => self.blocks.table(grid.rows),
+            None => self.blocks.write_table(grid.rows),
         }
     }
 
-    fn text(&mut self, text: &str) {
+    fn push_text(&mut self, text: &str) {
         if self.skipped > 0 || !self.in_body {
             return;
         }
         if self.hidden > 0 {
-            self.blocks.unseen(Kind::Element, text);
+            self.blocks.count_hidden(HiddenTextKind::Element, text);
         } else if let Some((_, open)) = self.open.last_mut() {
             open.push_str(text);
         }
     }
 
-    fn reference(&mut self, reference: &BytesRef) {
+    fn push_reference(&mut self, reference: &BytesRef) {
         if let Ok(Some(character)) = reference.resolve_char_ref() {
-            self.text(character.encode_utf8(&mut [0; 4]));
+            self.push_text(character.encode_utf8(&mut [0; 4]));
         } else if let Some(text) = quick_xml::escape::resolve_xml_entity(reference) {
-            self.text(text);
+            self.push_text(text);
         }
     }
 
@@ -335,9 +335,9 @@ impl<'a> Walk<'a> {
         match level {
             Some(level) => self
                 .blocks
-                .heading(level.saturating_add(u8::from(self.pages > 0)), &text),
-            None if begins_item => self.blocks.item(depth - 1, "-", &text),
-            None => self.blocks.paragraph(&text),
+                .write_heading(level.saturating_add(u8::from(self.pages > 0)), &text),
+            None if begins_item => self.blocks.write_list_item(depth - 1, "-", &text),
+            None => self.blocks.write_paragraph(&text),
         }
     }
 }

@@ -10,15 +10,15 @@ use std::time::Duration;
 
 use ragstone_core::document::ParsedDocument;
 use ragstone_core::id::TenantId;
-use ragstone_core::seam::parser::{PageReceiver, Parsed};
+use ragstone_core::seam::parser::{PageReceiver, ParseOutput};
 
 use super::ParseLimits;
-use super::child::Child;
-use super::error::{Clock, ParseError, ParseProblem};
-use super::frame::Request;
-use super::isolate::Isolation;
-use super::share::{FairShare, Turn};
-use super::sink::Gathered;
+use super::child::ParserProcess;
+use super::error::{ParseClock, ParseError, ParseProblem};
+use super::frame::ParserProcessRequest;
+use super::isolate::ProcessIsolation;
+use super::share::{FairShare, ParserPermit};
+use super::sink::DocumentCollector;
 
 /// Bytes of a document for which it gets a second more: ten times what the slowest format takes where there is nothing
 /// wrong with it.
@@ -77,7 +77,7 @@ impl ParserOptions {
 #[derive(Debug)]
 pub struct ParserPool {
     options: ParserOptions,
-    idle: Mutex<Vec<Child>>,
+    idle: Mutex<Vec<ParserProcess>>,
     shares: Arc<FairShare>,
 }
 
@@ -95,8 +95,13 @@ impl ParserPool {
     /// Parses the file at `path`, called `name`, into memory, for the default tenant.
     ///
     /// `declared` is the media type its sender gave, a hint only. Dropping the future ends the process at work.
-    pub async fn parse(&self, path: &Path, name: &str, declared: Option<&str>) -> Result<ParsedDocument, ParseError> {
-        let mut gathered = Gathered::new(self.options.limits.max_text_bytes);
+    pub async fn parse_file(
+        &self,
+        path: &Path,
+        name: &str,
+        declared: Option<&str>,
+    ) -> Result<ParsedDocument, ParseError> {
+        let mut gathered = DocumentCollector::new(self.options.limits.max_text_bytes);
         let tenant = TenantId::default();
         let parsed = self.parse_into(&tenant, path, name, declared, &mut gathered).await?;
         Ok(gathered.finish(&parsed.media_type, parsed.outline))
@@ -113,22 +118,22 @@ impl ParserPool {
         name: &str,
         declared: Option<&str>,
         pages: &mut dyn PageReceiver,
-    ) -> Result<Parsed, ParseError> {
+    ) -> Result<ParseOutput, ParseError> {
         let parsed = async {
             let bytes = self.check_size(path).await?;
-            let request = self.request(path, name, declared, bytes)?;
-            let _turn = self.turn(tenant).await?;
-            self.run(&request, pages).await
+            let request = self.build_request(path, name, declared, bytes)?;
+            let _turn = self.acquire_permit(tenant).await?;
+            self.run_request(&request, pages).await
         };
         parsed.await.map_err(|problem| problem.in_file(name))
     }
 
     /// Starts a process, if none is idle, and tells how it is kept from the network.
-    pub async fn isolation(&self) -> Result<Isolation, ParseProblem> {
-        let _turn = self.turn(&TenantId::default()).await?;
-        let child = self.child().await?;
+    pub async fn probe_isolation(&self) -> Result<ProcessIsolation, ParseProblem> {
+        let _turn = self.acquire_permit(&TenantId::default()).await?;
+        let child = self.take_process().await?;
         let isolation = child.isolation();
-        self.keep(child);
+        self.return_process(child);
         Ok(isolation)
     }
 
@@ -152,12 +157,18 @@ impl ParserPool {
         }
     }
 
-    fn request(&self, path: &Path, name: &str, declared: Option<&str>, bytes: u64) -> Result<Request, ParseProblem> {
+    fn build_request(
+        &self,
+        path: &Path,
+        name: &str,
+        declared: Option<&str>,
+        bytes: u64,
+    ) -> Result<ParserProcessRequest, ParseProblem> {
         // The process has another working directory.
         let path = std::path::absolute(path).map_err(|error| ParseProblem::Unreadable {
             detail: error.to_string(),
         })?;
-        Ok(Request {
+        Ok(ParserProcessRequest {
             path,
             name: name.to_owned(),
             declared: declared.map(str::to_owned),
@@ -167,32 +178,36 @@ impl ParserPool {
         })
     }
 
-    async fn turn(&self, tenant: &TenantId) -> Result<Turn, ParseProblem> {
-        FairShare::turn(&self.shares, tenant)
+    async fn acquire_permit(&self, tenant: &TenantId) -> Result<ParserPermit, ParseProblem> {
+        FairShare::acquire_permit(&self.shares, tenant)
             .await
             .map_err(|waiting| ParseProblem::Busy { waiting })
     }
 
-    async fn run(&self, request: &Request, pages: &mut dyn PageReceiver) -> Result<Parsed, ParseProblem> {
-        let mut child = self.child().await?;
+    async fn run_request(
+        &self,
+        request: &ParserProcessRequest,
+        pages: &mut dyn PageReceiver,
+    ) -> Result<ParseOutput, ParseProblem> {
+        let mut child = self.take_process().await?;
         let limit_seconds = self.options.wall_seconds;
-        let parsed = tokio::time::timeout(Duration::from_secs(limit_seconds), child.parse(request, pages))
+        let parsed = tokio::time::timeout(Duration::from_secs(limit_seconds), child.parse_document(request, pages))
             .await
             .unwrap_or(Err(ParseProblem::TimedOut {
                 limit_seconds,
-                clock: Clock::Wall,
+                clock: ParseClock::Wall,
             }));
-        if child.is_reusable() && child.served() < self.options.documents_per_worker {
-            self.keep(child);
+        if child.is_reusable() && child.documents_served() < self.options.documents_per_worker {
+            self.return_process(child);
         }
         parsed
     }
 
-    async fn child(&self) -> Result<Child, ParseProblem> {
+    async fn take_process(&self) -> Result<ParserProcess, ParseProblem> {
         loop {
             let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
             let Some(mut child) = idle else {
-                return Child::start(&self.options).await;
+                return ParserProcess::start(&self.options).await;
             };
             if child.is_alive() {
                 return Ok(child);
@@ -200,7 +215,7 @@ impl ParserPool {
         }
     }
 
-    fn keep(&self, child: Child) {
+    fn return_process(&self, child: ParserProcess) {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(child);
     }
 }

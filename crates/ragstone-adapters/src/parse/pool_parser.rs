@@ -1,10 +1,10 @@
-//! The parser pool as a [`Parser`]: a blob becomes a file that the parser process may open.
+//! The parser pool as a [`DocumentParser`]: a blob becomes a file that the parser process may open.
 
 use async_trait::async_trait;
 use futures::StreamExt;
 use object_store::{GetResult, GetResultPayload, ObjectStore, ObjectStoreExt};
 use ragstone_core::document::JobError;
-use ragstone_core::seam::parser::{PageReceiver, ParseFailure, ParseRequest, ParseRetry, Parsed, Parser};
+use ragstone_core::seam::parser::{DocumentParser, PageReceiver, ParseFailure, ParseOutput, ParseRequest, ParseRetry};
 use tokio::io::AsyncWriteExt;
 
 use super::{ParseProblem, ParserPool};
@@ -32,44 +32,46 @@ impl PoolParser {
 }
 
 #[async_trait]
-impl Parser for PoolParser {
+impl DocumentParser for PoolParser {
     fn fingerprint(&self) -> &str {
         PARSER_FINGERPRINT
     }
 
-    async fn parse(
+    async fn parse_document(
         &self,
         blobs: &dyn ObjectStore,
         request: &ParseRequest,
         pages: &mut dyn PageReceiver,
-    ) -> Result<Parsed, ParseFailure> {
-        let found = blobs.get(&request.blob).await.map_err(unreadable)?;
+    ) -> Result<ParseOutput, ParseFailure> {
+        let found = blobs.get(&request.blob).await.map_err(unreadable_blob)?;
         let (name, declared) = (&request.name, request.declared_media_type.as_deref());
         let parsed = match &found.payload {
             GetResultPayload::File(_, path) => self.pool.parse_into(&request.tenant, path, name, declared, pages).await,
             GetResultPayload::Stream(_) => {
-                let copy = copy(found).await?;
+                let copy = copy_to_file(found).await?;
                 let path = copy.path();
                 self.pool.parse_into(&request.tenant, path, name, declared, pages).await
             }
         };
-        parsed.map_err(|error| failure(&error.problem, error.to_string()))
+        parsed.map_err(|error| build_failure(&error.problem, error.to_string()))
     }
 }
 
 /// The bytes of a store without files of its own, in a file that ends with the handle.
-async fn copy(found: GetResult) -> Result<tempfile::NamedTempFile, ParseFailure> {
-    let copy = tempfile::NamedTempFile::new().map_err(unreadable)?;
-    let mut file = tokio::fs::File::from_std(copy.reopen().map_err(unreadable)?);
+async fn copy_to_file(found: GetResult) -> Result<tempfile::NamedTempFile, ParseFailure> {
+    let copy = tempfile::NamedTempFile::new().map_err(unreadable_blob)?;
+    let mut file = tokio::fs::File::from_std(copy.reopen().map_err(unreadable_blob)?);
     let mut bytes = found.into_stream();
     while let Some(next) = bytes.next().await {
-        file.write_all(&next.map_err(unreadable)?).await.map_err(unreadable)?;
+        file.write_all(&next.map_err(unreadable_blob)?)
+            .await
+            .map_err(unreadable_blob)?;
     }
-    file.flush().await.map_err(unreadable)?;
+    file.flush().await.map_err(unreadable_blob)?;
     Ok(copy)
 }
 
-fn unreadable(error: impl std::fmt::Display) -> ParseFailure {
+fn unreadable_blob(error: impl std::fmt::Display) -> ParseFailure {
     ParseFailure {
         error: JobError {
             code: "blob_store_failed".into(),
@@ -80,19 +82,19 @@ fn unreadable(error: impl std::fmt::Display) -> ParseFailure {
     }
 }
 
-fn failure(problem: &ParseProblem, detail: String) -> ParseFailure {
+fn build_failure(problem: &ParseProblem, detail: String) -> ParseFailure {
     ParseFailure {
         error: JobError {
             code: problem.code().into(),
             detail,
-            hint: hint(problem).into(),
+            hint: problem_hint(problem).into(),
         },
-        retry: problem.retry(),
+        retry: problem.retry_policy(),
     }
 }
 
 /// What its sender can do.
-fn hint(problem: &ParseProblem) -> &'static str {
+fn problem_hint(problem: &ParseProblem) -> &'static str {
     match problem {
         ParseProblem::Empty => "send the file again, it arrived without a byte",
         ParseProblem::Encrypted => "remove the password, then send the file again",
@@ -112,7 +114,7 @@ fn hint(problem: &ParseProblem) -> &'static str {
         ParseProblem::OutOfMemory { .. } => "split the file, or raise parse.memory_bytes",
         ParseProblem::Crashed { .. } => "open it in its own program and save it again",
         ParseProblem::Unreadable { .. } => "check the disk of the data directory",
-        ParseProblem::NoWorker { .. } | ParseProblem::NotTaken | ParseProblem::Busy { .. } => {
+        ParseProblem::NoWorker { .. } | ParseProblem::ReceiverClosed | ParseProblem::Busy { .. } => {
             "it is tried again by itself"
         }
     }

@@ -5,11 +5,11 @@ use std::collections::HashMap;
 use encoding_rs::{Encoding, WINDOWS_1252};
 
 use super::ParseLimits;
-use super::blocks::Blocks;
+use super::blocks::BlockWriter;
 use super::error::ParseProblem;
-use super::hidden::Kind;
-use super::sink::{Outline, PageSink};
-use super::table::Row;
+use super::hidden::HiddenTextKind;
+use super::sink::{DocumentOutline, PageSink};
+use super::table::TableRow;
 
 /// Groups within groups; more is an attack or damage.
 const MAX_DEPTH: usize = 1_000;
@@ -48,9 +48,13 @@ const NO_CONTENT: &[&str] = &[
 ];
 
 /// Hands out a letter as one page without a number.
-pub(super) fn parse(bytes: &[u8], limits: &ParseLimits, sink: &mut dyn PageSink) -> Result<Outline, ParseProblem> {
-    let mut reader = Rtf::new(bytes, Blocks::new(sink, limits));
-    reader.run()?;
+pub(super) fn parse_rtf(
+    bytes: &[u8],
+    limits: &ParseLimits,
+    sink: &mut dyn PageSink,
+) -> Result<DocumentOutline, ParseProblem> {
+    let mut reader = RtfReader::new(bytes, BlockWriter::new(sink, limits));
+    reader.read_document()?;
     reader.end_paragraph();
     reader.end_table()?;
     let title = (!reader.title.trim().is_empty()).then_some(reader.title);
@@ -59,29 +63,29 @@ pub(super) fn parse(bytes: &[u8], limits: &ParseLimits, sink: &mut dyn PageSink)
 
 /// Where text goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Destination {
+enum TextDestination {
     Body,
     Title,
     Styles,
-    Nowhere,
+    Discard,
 }
 
 /// What a group inherits from the one around it.
 #[derive(Debug, Clone, Copy)]
-struct State {
-    destination: Destination,
+struct GroupState {
+    destination: TextDestination,
     hidden: bool,
     tiny: bool,
     /// Characters that stand in for one of Unicode, to be passed over.
     fallback: usize,
 }
 
-struct Rtf<'a> {
+struct RtfReader<'a> {
     bytes: &'a [u8],
     at: usize,
-    blocks: Blocks<'a>,
-    groups: Vec<State>,
-    state: State,
+    blocks: BlockWriter<'a>,
+    groups: Vec<GroupState>,
+    state: GroupState,
     encoding: &'static Encoding,
     /// Bytes in the file's encoding that are not decoded yet.
     raw: Vec<u8>,
@@ -91,23 +95,23 @@ struct Rtf<'a> {
     paragraph: String,
     level: Option<u8>,
     in_table: bool,
-    row: Row,
-    rows: Vec<Row>,
+    row: TableRow,
+    rows: Vec<TableRow>,
     title: String,
     style: Option<i32>,
     style_name: String,
     heading_styles: HashMap<i32, u8>,
 }
 
-impl<'a> Rtf<'a> {
-    fn new(bytes: &'a [u8], blocks: Blocks<'a>) -> Self {
+impl<'a> RtfReader<'a> {
+    fn new(bytes: &'a [u8], blocks: BlockWriter<'a>) -> Self {
         Self {
             bytes,
             at: 0,
             blocks,
             groups: Vec::new(),
-            state: State {
-                destination: Destination::Body,
+            state: GroupState {
+                destination: TextDestination::Body,
                 hidden: false,
                 tiny: false,
                 fallback: 1,
@@ -119,7 +123,7 @@ impl<'a> Rtf<'a> {
             paragraph: String::new(),
             level: None,
             in_table: false,
-            row: Row::new(),
+            row: TableRow::new(),
             rows: Vec::new(),
             title: String::new(),
             style: None,
@@ -128,7 +132,7 @@ impl<'a> Rtf<'a> {
         }
     }
 
-    fn run(&mut self) -> Result<(), ParseProblem> {
+    fn read_document(&mut self) -> Result<(), ParseProblem> {
         while let Some(&byte) = self.bytes.get(self.at) {
             self.at += 1;
             match byte {
@@ -148,9 +152,9 @@ impl<'a> Rtf<'a> {
                         _ => return Ok(()),
                     }
                 }
-                b'\\' => self.control()?,
+                b'\\' => self.read_control()?,
                 b'\r' | b'\n' | 0 => {}
-                other => self.byte(other),
+                other => self.push_byte(other),
             }
         }
         self.decode_raw();
@@ -160,13 +164,13 @@ impl<'a> Rtf<'a> {
         }
     }
 
-    fn control(&mut self) -> Result<(), ParseProblem> {
+    fn read_control(&mut self) -> Result<(), ParseProblem> {
         let Some(&first) = self.bytes.get(self.at) else {
             return Ok(());
         };
         if !first.is_ascii_alphabetic() {
             self.at += 1;
-            return self.symbol(first);
+            return self.apply_symbol(first);
         }
         let word = self.take_while(u8::is_ascii_alphabetic);
         let negative = self.bytes.get(self.at) == Some(&b'-');
@@ -180,7 +184,7 @@ impl<'a> Rtf<'a> {
             self.at += 1;
         }
         let word = std::str::from_utf8(word).unwrap_or_default();
-        self.word(word, value)
+        self.apply_word(word, value)
     }
 
     fn take_while(&mut self, wanted: impl Fn(&u8) -> bool) -> &'a [u8] {
@@ -190,30 +194,30 @@ impl<'a> Rtf<'a> {
         &rest[..length]
     }
 
-    fn symbol(&mut self, symbol: u8) -> Result<(), ParseProblem> {
+    fn apply_symbol(&mut self, symbol: u8) -> Result<(), ParseProblem> {
         match symbol {
             b'\'' => {
                 let hex = self.bytes.get(self.at..self.at + 2);
                 let byte = hex.and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
                 self.at += 2;
                 if let Some(byte) = byte {
-                    self.byte(byte);
+                    self.push_byte(byte);
                 }
             }
-            b'*' => self.state.destination = Destination::Nowhere,
-            b'~' => self.push("\u{a0}"),
-            b'_' => self.push("-"),
-            b'\\' | b'{' | b'}' => self.byte(symbol),
+            b'*' => self.state.destination = TextDestination::Discard,
+            b'~' => self.push_text("\u{a0}"),
+            b'_' => self.push_text("-"),
+            b'\\' | b'{' | b'}' => self.push_byte(symbol),
             b'\r' | b'\n' => self.end_paragraph(),
             _ => {}
         }
         Ok(())
     }
 
-    fn word(&mut self, word: &str, value: Option<i32>) -> Result<(), ParseProblem> {
+    fn apply_word(&mut self, word: &str, value: Option<i32>) -> Result<(), ParseProblem> {
         let on = value != Some(0);
         match word {
-            "u" => return self.unicode(value.unwrap_or(0)),
+            "u" => return self.push_unicode(value.unwrap_or(0)),
             "bin" => self.at += usize::try_from(value.unwrap_or(0)).unwrap_or(0),
             "ansicpg" => {
                 let page = value.and_then(|page| u16::try_from(page).ok()).unwrap_or(1252);
@@ -228,43 +232,43 @@ impl<'a> Rtf<'a> {
             "pard" => (self.level, self.in_table) = (None, false),
             "intbl" => self.in_table = true,
             "outlinelevel" => self.level = value.and_then(|level| u8::try_from(level + 1).ok()),
-            "s" => self.style(value),
+            "s" => self.set_style(value),
             "cell" | "nestcell" => self.end_cell(),
             "row" | "nestrow" => {
                 self.decode_raw();
                 self.rows.push(std::mem::take(&mut self.row));
             }
-            "line" => self.push("\n"),
-            "tab" => self.push("\t"),
-            "emdash" => self.push("\u{2014}"),
-            "endash" => self.push("\u{2013}"),
-            "bullet" => self.push("\u{2022}"),
-            "lquote" => self.push("\u{2018}"),
-            "rquote" => self.push("\u{2019}"),
-            "ldblquote" => self.push("\u{201c}"),
-            "rdblquote" => self.push("\u{201d}"),
-            "info" => self.state.destination = Destination::Nowhere,
-            "title" => self.state.destination = Destination::Title,
-            "stylesheet" => self.state.destination = Destination::Styles,
-            _ if NO_CONTENT.contains(&word) => self.state.destination = Destination::Nowhere,
+            "line" => self.push_text("\n"),
+            "tab" => self.push_text("\t"),
+            "emdash" => self.push_text("\u{2014}"),
+            "endash" => self.push_text("\u{2013}"),
+            "bullet" => self.push_text("\u{2022}"),
+            "lquote" => self.push_text("\u{2018}"),
+            "rquote" => self.push_text("\u{2019}"),
+            "ldblquote" => self.push_text("\u{201c}"),
+            "rdblquote" => self.push_text("\u{201d}"),
+            "info" => self.state.destination = TextDestination::Discard,
+            "title" => self.state.destination = TextDestination::Title,
+            "stylesheet" => self.state.destination = TextDestination::Styles,
+            _ if NO_CONTENT.contains(&word) => self.state.destination = TextDestination::Discard,
             _ => {}
         }
-        self.blocks.check()
+        self.blocks.check_text_limit()
     }
 
-    fn with_state(&mut self, change: impl FnOnce(&mut State)) {
+    fn with_state(&mut self, change: impl FnOnce(&mut GroupState)) {
         self.decode_raw();
         change(&mut self.state);
     }
 
-    fn unicode(&mut self, value: i32) -> Result<(), ParseProblem> {
+    fn push_unicode(&mut self, value: i32) -> Result<(), ParseProblem> {
         self.decode_raw();
         // Values above 32,767 are written as negative ones.
         let unit = value as u16;
         let units = [self.half.take().unwrap_or(unit), unit];
         let pair = usize::from(units[0] == unit);
         match char::decode_utf16(units[pair..].iter().copied()).next() {
-            Some(Ok(character)) => self.push(character.encode_utf8(&mut [0; 4])),
+            Some(Ok(character)) => self.push_text(character.encode_utf8(&mut [0; 4])),
             _ if (0xd800..0xdc00).contains(&unit) => self.half = Some(unit),
             _ => {}
         }
@@ -272,7 +276,7 @@ impl<'a> Rtf<'a> {
         Ok(())
     }
 
-    fn byte(&mut self, byte: u8) {
+    fn push_byte(&mut self, byte: u8) {
         if self.skip > 0 {
             self.skip -= 1;
         } else {
@@ -285,31 +289,31 @@ impl<'a> Rtf<'a> {
         if !self.raw.is_empty() {
             let raw = std::mem::take(&mut self.raw);
             let text = self.encoding.decode_without_bom_handling(&raw).0;
-            self.put(&text);
+            self.write_text(&text);
         }
     }
 
-    fn push(&mut self, text: &str) {
+    fn push_text(&mut self, text: &str) {
         self.decode_raw();
-        self.put(text);
+        self.write_text(text);
     }
 
-    fn put(&mut self, text: &str) {
+    fn write_text(&mut self, text: &str) {
         match self.state.destination {
-            Destination::Body if self.state.hidden => self.blocks.unseen(Kind::Element, text),
-            Destination::Body if self.state.tiny => self.blocks.unseen(Kind::Tiny, text),
-            Destination::Body => self.paragraph.push_str(text),
-            Destination::Title => self.title.push_str(text),
-            Destination::Styles => self.style_name.push_str(text),
-            Destination::Nowhere => {}
+            TextDestination::Body if self.state.hidden => self.blocks.count_hidden(HiddenTextKind::Element, text),
+            TextDestination::Body if self.state.tiny => self.blocks.count_hidden(HiddenTextKind::Tiny, text),
+            TextDestination::Body => self.paragraph.push_str(text),
+            TextDestination::Title => self.title.push_str(text),
+            TextDestination::Styles => self.style_name.push_str(text),
+            TextDestination::Discard => {}
         }
     }
 
     /// A paragraph's style, or in the table of styles the one that is being named.
-    fn style(&mut self, value: Option<i32>) {
+    fn set_style(&mut self, value: Option<i32>) {
         match self.state.destination {
-            Destination::Styles => self.style = value,
-            Destination::Body => {
+            TextDestination::Styles => self.style = value,
+            TextDestination::Body => {
                 let known = value.and_then(|style| self.heading_styles.get(&style));
                 self.level = known.copied().or(self.level);
             }
@@ -318,7 +322,7 @@ impl<'a> Rtf<'a> {
     }
 
     fn end_style(&mut self) {
-        if self.state.destination != Destination::Styles {
+        if self.state.destination != TextDestination::Styles {
             return;
         }
         let name = std::mem::take(&mut self.style_name).to_lowercase();
@@ -337,7 +341,7 @@ impl<'a> Rtf<'a> {
 
     fn end_paragraph(&mut self) {
         self.decode_raw();
-        if self.state.destination != Destination::Body {
+        if self.state.destination != TextDestination::Body {
             return;
         }
         if self.in_table {
@@ -351,10 +355,10 @@ impl<'a> Rtf<'a> {
         // A table ends where other text begins; what is too long for it shows at the end.
         let _ = self.end_table();
         match self.level {
-            Some(level) if level <= 6 => self.blocks.heading(level, &text),
+            Some(level) if level <= 6 => self.blocks.write_heading(level, &text),
             _ => match text.strip_prefix(['\u{2022}', '\u{b7}']) {
-                Some(item) => self.blocks.item(0, "-", item),
-                None => self.blocks.paragraph(&text),
+                Some(item) => self.blocks.write_list_item(0, "-", item),
+                None => self.blocks.write_paragraph(&text),
             },
         }
     }
@@ -362,7 +366,7 @@ impl<'a> Rtf<'a> {
     fn end_table(&mut self) -> Result<(), ParseProblem> {
         match self.rows.is_empty() {
             true => Ok(()),
-            false => self.blocks.table(std::mem::take(&mut self.rows)),
+            false => self.blocks.write_table(std::mem::take(&mut self.rows)),
         }
     }
 }

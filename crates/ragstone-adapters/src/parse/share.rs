@@ -19,26 +19,26 @@ pub(super) struct FairShare {
     /// Most parsers of one tenant.
     share: usize,
     max_waiting: usize,
-    state: Mutex<State>,
+    state: Mutex<ShareState>,
 }
 
 #[derive(Debug)]
-struct State {
+struct ShareState {
     free: usize,
     held: HashMap<TenantId, usize>,
     /// In the order of their arrival.
-    waiting: Vec<Waiting>,
+    waiting: Vec<QueuedRequest>,
 }
 
 #[derive(Debug)]
-struct Waiting {
+struct QueuedRequest {
     tenant: TenantId,
-    turn: oneshot::Sender<Turn>,
+    permit: oneshot::Sender<ParserPermit>,
 }
 
 /// The right to use one parser, for as long as it is kept.
 #[derive(Debug)]
-pub(super) struct Turn {
+pub(super) struct ParserPermit {
     shares: Arc<FairShare>,
     tenant: TenantId,
 }
@@ -51,7 +51,7 @@ impl FairShare {
         Self {
             share: (parsers / SHARES).max(1),
             max_waiting,
-            state: Mutex::new(State {
+            state: Mutex::new(ShareState {
                 free: parsers,
                 held: HashMap::new(),
                 waiting: Vec::new(),
@@ -60,20 +60,20 @@ impl FairShare {
     }
 
     /// A turn for `tenant`, once there is one; the number of those who wait if they are too many.
-    pub(super) async fn turn(shares: &Arc<Self>, tenant: &TenantId) -> Result<Turn, usize> {
+    pub(super) async fn acquire_permit(shares: &Arc<Self>, tenant: &TenantId) -> Result<ParserPermit, usize> {
         let granted = {
-            let mut state = shares.state();
+            let mut state = shares.lock_state();
             // Who waits below its share was served already: nobody is overtaken here.
-            if state.free > 0 && state.holds(tenant) < shares.share {
-                return Ok(shares.grant(&mut state, tenant.clone()));
+            if state.free > 0 && state.count_held(tenant) < shares.share {
+                return Ok(shares.grant_permit(&mut state, tenant.clone()));
             }
-            state.waiting.retain(|waiting| !waiting.turn.is_closed());
+            state.waiting.retain(|waiting| !waiting.permit.is_closed());
             if state.waiting.len() >= shares.max_waiting {
                 return Err(state.waiting.len());
             }
             let (turn, granted) = oneshot::channel();
             let tenant = tenant.clone();
-            state.waiting.push(Waiting { tenant, turn });
+            state.waiting.push(QueuedRequest { tenant, permit: turn });
             granted
         };
         Ok(granted
@@ -81,24 +81,24 @@ impl FairShare {
             .expect("only a turn ends the wait: the queue lives as long as its callers"))
     }
 
-    fn grant(self: &Arc<Self>, state: &mut State, tenant: TenantId) -> Turn {
+    fn grant_permit(self: &Arc<Self>, state: &mut ShareState, tenant: TenantId) -> ParserPermit {
         state.free -= 1;
         *state.held.entry(tenant.clone()).or_default() += 1;
         let shares = self.clone();
-        Turn { shares, tenant }
+        ParserPermit { shares, tenant }
     }
 
     /// Hands what is free to whoever may have it.
-    fn serve(self: &Arc<Self>) {
+    fn serve_waiting(self: &Arc<Self>) {
         loop {
             let refused = {
-                let mut state = self.state();
-                state.waiting.retain(|waiting| !waiting.turn.is_closed());
-                let Some(next) = state.next(self.share) else {
+                let mut state = self.lock_state();
+                state.waiting.retain(|waiting| !waiting.permit.is_closed());
+                let Some(next) = state.next_in_queue(self.share) else {
                     return;
                 };
-                let Waiting { tenant, turn } = state.waiting.remove(next);
-                let granted = self.grant(&mut state, tenant);
+                let QueuedRequest { tenant, permit: turn } = state.waiting.remove(next);
+                let granted = self.grant_permit(&mut state, tenant);
                 turn.send(granted)
             };
             // Who left at this very moment gives the turn back; that takes the lock, which is free again here.
@@ -106,14 +106,14 @@ impl FairShare {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn lock_state(&self) -> MutexGuard<'_, ShareState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn release(&self, tenant: &TenantId) {
-        let mut state = self.state();
+    fn release_permit(&self, tenant: &TenantId) {
+        let mut state = self.lock_state();
         state.free += 1;
-        let left = state.holds(tenant).saturating_sub(1);
+        let left = state.count_held(tenant).saturating_sub(1);
         match left {
             0 => drop(state.held.remove(tenant)),
             left => drop(state.held.insert(tenant.clone(), left)),
@@ -121,15 +121,15 @@ impl FairShare {
     }
 }
 
-impl State {
-    fn holds(&self, tenant: &TenantId) -> usize {
+impl ShareState {
+    fn count_held(&self, tenant: &TenantId) -> usize {
         self.held.get(tenant).copied().unwrap_or_default()
     }
 
     /// The place of the next one in the queue; none if nobody may have a parser.
-    fn next(&self, share: usize) -> Option<usize> {
-        let below = |waiting: &Waiting| {
-            let held = self.holds(&waiting.tenant);
+    fn next_in_queue(&self, share: usize) -> Option<usize> {
+        let below = |waiting: &QueuedRequest| {
+            let held = self.count_held(&waiting.tenant);
             (held < share).then_some(held)
         };
         let places = self.waiting.iter().enumerate();
@@ -140,10 +140,10 @@ impl State {
     }
 }
 
-impl Drop for Turn {
+impl Drop for ParserPermit {
     fn drop(&mut self) {
-        self.shares.release(&self.tenant);
-        self.shares.serve();
+        self.shares.release_permit(&self.tenant);
+        self.shares.serve_waiting();
     }
 }
 
@@ -156,21 +156,21 @@ mod tests {
     }
 
     /// A turn that is there at once.
-    fn now(shares: &Arc<FairShare>, name: &str) -> Option<Turn> {
+    fn now(shares: &Arc<FairShare>, name: &str) -> Option<ParserPermit> {
         use futures::FutureExt;
-        FairShare::turn(shares, &tenant(name)).now_or_never()?.ok()
+        FairShare::acquire_permit(shares, &tenant(name)).now_or_never()?.ok()
     }
 
-    fn waiting(shares: &Arc<FairShare>, name: &str) -> tokio::task::JoinHandle<(String, Turn)> {
+    fn waiting(shares: &Arc<FairShare>, name: &str) -> tokio::task::JoinHandle<(String, ParserPermit)> {
         let (shares, name) = (shares.clone(), name.to_owned());
         tokio::spawn(async move {
-            let turn = FairShare::turn(&shares, &tenant(&name)).await.unwrap();
+            let turn = FairShare::acquire_permit(&shares, &tenant(&name)).await.unwrap();
             (name, turn)
         })
     }
 
     async fn queued(shares: &Arc<FairShare>, most: usize) {
-        while shares.state().waiting.len() < most {
+        while shares.lock_state().waiting.len() < most {
             tokio::task::yield_now().await;
         }
     }
@@ -179,13 +179,13 @@ mod tests {
     fn a_tenant_holds_half_and_one_in_any_case() {
         for (parsers, share) in [(1, 1), (2, 1), (3, 1), (4, 2), (8, 4)] {
             let shares = Arc::new(FairShare::new(parsers, 0));
-            let own: Vec<Turn> = std::iter::from_fn(|| now(&shares, "a")).collect();
+            let own: Vec<ParserPermit> = std::iter::from_fn(|| now(&shares, "a")).collect();
             assert_eq!(own.len(), share, "of {parsers}");
-            let others: Vec<Turn> = ["b", "c"].iter().filter_map(|name| now(&shares, name)).collect();
+            let others: Vec<ParserPermit> = ["b", "c"].iter().filter_map(|name| now(&shares, name)).collect();
             assert_eq!(others.len(), (parsers - share).min(2), "of {parsers}");
             drop((own, others));
-            assert_eq!(shares.state().free, parsers);
-            assert!(shares.state().held.is_empty());
+            assert_eq!(shares.lock_state().free, parsers);
+            assert!(shares.lock_state().held.is_empty());
         }
     }
 
@@ -221,8 +221,8 @@ mod tests {
         let first = now(&shares, "a").unwrap();
         let left = waiting(&shares, "a");
         queued(&shares, 1).await;
-        assert_eq!(FairShare::turn(&shares, &tenant("a")).await.err(), Some(1));
-        let other = FairShare::turn(&shares, &tenant("b")).await.unwrap();
+        assert_eq!(FairShare::acquire_permit(&shares, &tenant("a")).await.err(), Some(1));
+        let other = FairShare::acquire_permit(&shares, &tenant("b")).await.unwrap();
         left.abort();
         assert!(left.await.is_err());
         let next = waiting(&shares, "a");
@@ -230,6 +230,6 @@ mod tests {
         drop(first);
         let (_, turn) = next.await.unwrap();
         drop((turn, other));
-        assert_eq!(shares.state().free, 2);
+        assert_eq!(shares.lock_state().free, 2);
     }
 }

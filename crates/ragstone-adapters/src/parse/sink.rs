@@ -3,32 +3,32 @@
 //! Invariant: what a parser says about byte ranges holds for the text as it left here.
 
 use async_trait::async_trait;
-pub use ragstone_core::document::Outline;
+pub use ragstone_core::document::DocumentOutline;
 use ragstone_core::document::{AttachedFile, PageSpan, ParsedDocument};
-use ragstone_core::seam::parser::{NotTaken, PageReceiver};
+use ragstone_core::seam::parser::{PageReceiver, ReceiverClosedError};
 
 use super::error::ParseProblem;
 
 /// Receives a document's text, one page after the other.
 pub trait PageSink {
     /// Takes the whole text of one page (`None` where the format has no pages).
-    fn page(&mut self, page: Option<u32>, text: &str) -> Result<(), ParseProblem>;
+    fn write_page(&mut self, page: Option<u32>, text: &str) -> Result<(), ParseProblem>;
 
     /// Takes a file that came in the document, after its pages.
-    fn attachment(&mut self, _file: &AttachedFile, _bytes: &[u8]) -> Result<(), ParseProblem> {
+    fn write_attachment(&mut self, _file: &AttachedFile, _bytes: &[u8]) -> Result<(), ParseProblem> {
         Ok(())
     }
 }
 
 /// Gathers a document in memory, up to a limit on its text.
 #[derive(Debug, Default)]
-pub struct Gathered {
+pub struct DocumentCollector {
     text: String,
     pages: Vec<PageSpan>,
     limit: u64,
 }
 
-impl Gathered {
+impl DocumentCollector {
     /// Refuses text beyond `limit` bytes.
     pub fn new(limit: u64) -> Self {
         Self {
@@ -38,8 +38,8 @@ impl Gathered {
     }
 
     /// The document, once its outline is known.
-    pub fn finish(self, media_type: &str, outline: Outline) -> ParsedDocument {
-        let Outline {
+    pub fn finish(self, media_type: &str, outline: DocumentOutline) -> ParsedDocument {
+        let DocumentOutline {
             title,
             sections,
             warnings,
@@ -57,8 +57,8 @@ impl Gathered {
     }
 }
 
-impl PageSink for Gathered {
-    fn page(&mut self, page: Option<u32>, text: &str) -> Result<(), ParseProblem> {
+impl PageSink for DocumentCollector {
+    fn write_page(&mut self, page: Option<u32>, text: &str) -> Result<(), ParseProblem> {
         let start = self.text.len();
         if (start + text.len()) as u64 > self.limit {
             return Err(ParseProblem::TooMuchText { limit: self.limit });
@@ -73,8 +73,8 @@ impl PageSink for Gathered {
 }
 
 #[async_trait]
-impl PageReceiver for Gathered {
-    async fn page(&mut self, page: Option<u32>, text: &str) -> Result<(), NotTaken> {
-        PageSink::page(self, page, text).map_err(|_| NotTaken)
+impl PageReceiver for DocumentCollector {
+    async fn receive_page(&mut self, page: Option<u32>, text: &str) -> Result<(), ReceiverClosedError> {
+        PageSink::write_page(self, page, text).map_err(|_| ReceiverClosedError)
     }
 }

@@ -2,7 +2,7 @@
 //! says what its columns are.
 
 /// Cells of a row with their columns from 0; empty ones need not be named.
-pub(super) type Row = Vec<(u32, String)>;
+pub(super) type TableRow = Vec<(u32, String)>;
 
 /// Bytes of a piece of a table, unless its head is long: less than a chunk as shipped (800 characters).
 const PIECE: usize = 640;
@@ -13,7 +13,7 @@ const HEADS_IN_PIECE: usize = 4;
 /// without text go. What has one column is no table, and comes as lines.
 ///
 /// A row takes as long as its cells and the columns of the table: `take` can stop a table that is mostly gaps.
-pub(super) fn write_pieces<E>(mut rows: Vec<Row>, mut take: impl FnMut(&str) -> Result<(), E>) -> Result<(), E> {
+pub(super) fn write_pieces<E>(mut rows: Vec<TableRow>, mut take: impl FnMut(&str) -> Result<(), E>) -> Result<(), E> {
     for row in &mut rows {
         row.retain(|(_, text)| !text.trim().is_empty());
         // Stable: of two texts in one column the first stays first.
@@ -25,22 +25,26 @@ pub(super) fn write_pieces<E>(mut rows: Vec<Row>, mut take: impl FnMut(&str) -> 
     columns.dedup();
     match columns.len() {
         0 => Ok(()),
-        1 => take(&lines(&rows)),
-        _ => split(&rows, &columns, take),
+        1 => take(&column_to_lines(&rows)),
+        _ => split_into_pieces(&rows, &columns, take),
     }
 }
 
-fn lines(rows: &[Row]) -> String {
+fn column_to_lines(rows: &[TableRow]) -> String {
     let lines: Vec<String> = rows.iter().flatten().map(|(_, text)| one_line(text)).collect();
     lines.join("\n")
 }
 
-fn split<E>(rows: &[Row], columns: &[u32], mut take: impl FnMut(&str) -> Result<(), E>) -> Result<(), E> {
-    let head = format!("{}|{}\n", line(&rows[0], columns), " --- |".repeat(columns.len()));
+fn split_into_pieces<E>(
+    rows: &[TableRow],
+    columns: &[u32],
+    mut take: impl FnMut(&str) -> Result<(), E>,
+) -> Result<(), E> {
+    let head = format!("{}|{}\n", format_row(&rows[0], columns), " --- |".repeat(columns.len()));
     let room = PIECE.max(HEADS_IN_PIECE * head.len());
     let mut piece = head.clone();
     for row in &rows[1..] {
-        let line = line(row, columns);
+        let line = format_row(row, columns);
         if piece.len() > head.len() && piece.len() + line.len() > room {
             take(piece.trim_end())?;
             piece.clone_from(&head);
@@ -51,7 +55,7 @@ fn split<E>(rows: &[Row], columns: &[u32], mut take: impl FnMut(&str) -> Result<
 }
 
 /// One line of a table; the cells of `row` are in the order of their columns.
-fn line(row: &Row, columns: &[u32]) -> String {
+fn format_row(row: &TableRow, columns: &[u32]) -> String {
     let mut line = String::from("|");
     let mut cells = row.iter().peekable();
     for column in columns {
@@ -76,7 +80,7 @@ fn one_line(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn pieces(rows: Vec<Row>) -> Vec<String> {
+    fn pieces(rows: Vec<TableRow>) -> Vec<String> {
         let mut pieces = Vec::new();
         let taken: Result<(), std::convert::Infallible> = write_pieces(rows, |piece| {
             pieces.push(piece.to_owned());
@@ -86,7 +90,7 @@ mod tests {
         pieces
     }
 
-    fn row(cells: &[&str]) -> Row {
+    fn row(cells: &[&str]) -> TableRow {
         (0..).zip(cells.iter().map(|cell| (*cell).to_owned())).collect()
     }
 

@@ -3,31 +3,34 @@
 use encoding_rs::{Encoding, WINDOWS_1252};
 
 use super::error::ParseProblem;
-use super::hidden::Hidden;
-use super::normalise::normalised;
-use super::sink::{Outline, PageSink};
+use super::hidden::HiddenTextReport;
+use super::normalise::normalise_text;
+use super::sink::{DocumentOutline, PageSink};
 
 /// Hands out a text file as one page without a number.
-pub(super) fn parse(bytes: &[u8], sink: &mut dyn PageSink) -> Result<Outline, ParseProblem> {
-    let mut hidden = Hidden::default();
-    emit(&normalised(&hidden.strip(&decode(bytes, None)?, None)), sink)?;
-    Ok(Outline {
-        warnings: hidden.warnings(),
-        ..Outline::default()
+pub(super) fn parse_text(bytes: &[u8], sink: &mut dyn PageSink) -> Result<DocumentOutline, ParseProblem> {
+    let mut hidden = HiddenTextReport::default();
+    emit_text(
+        &normalise_text(&hidden.strip_hidden_characters(&decode_text(bytes, None)?, None)),
+        sink,
+    )?;
+    Ok(DocumentOutline {
+        warnings: hidden.build_warnings(),
+        ..DocumentOutline::default()
     })
 }
 
 /// Hands out the whole text of a format without pages; white space alone is no text.
-pub(super) fn emit(text: &str, sink: &mut dyn PageSink) -> Result<(), ParseProblem> {
+pub(super) fn emit_text(text: &str, sink: &mut dyn PageSink) -> Result<(), ParseProblem> {
     if text.trim().is_empty() {
         return Err(ParseProblem::NoText { pages: 0 });
     }
-    sink.page(None, text)
+    sink.write_page(None, text)
 }
 
 /// Text of a file: its byte order mark decides, then UTF-8 if it is valid, then `declared`, then Windows-1252,
 /// which every byte string is valid in and of which Latin-1 is a part.
-pub(super) fn decode(bytes: &[u8], declared: Option<&'static Encoding>) -> Result<String, ParseProblem> {
+pub(super) fn decode_text(bytes: &[u8], declared: Option<&'static Encoding>) -> Result<String, ParseProblem> {
     let text = if let Some((encoding, mark)) = Encoding::for_bom(bytes) {
         encoding.decode_without_bom_handling(&bytes[mark..]).0
     } else if let Ok(text) = std::str::from_utf8(bytes) {
@@ -45,12 +48,12 @@ pub(super) fn decode(bytes: &[u8], declared: Option<&'static Encoding>) -> Resul
 
 #[cfg(test)]
 mod tests {
-    use super::super::sink::Gathered;
+    use super::super::sink::DocumentCollector;
     use super::*;
 
     fn parsed(bytes: &[u8]) -> Result<String, ParseProblem> {
-        let mut gathered = Gathered::new(1000);
-        let outline = parse(bytes, &mut gathered)?;
+        let mut gathered = DocumentCollector::new(1000);
+        let outline = parse_text(bytes, &mut gathered)?;
         Ok(gathered.finish("text/plain", outline).text)
     }
 

@@ -9,8 +9,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use ragstone_core::document::AttachedFile;
 
 use super::error::ParseProblem;
-use super::frame::{self, Message, Request};
-use super::isolate::{self, Isolation};
+use super::frame::{self, ParserProcessMessage, ParserProcessRequest};
+use super::isolate::{self, ProcessIsolation};
 use super::sink::PageSink;
 
 /// Stack of the parsing thread, in bytes: what recursion in a format's reader may use before the process dies.
@@ -24,10 +24,10 @@ const STACK: usize = 64 << 20;
     reason = "this is the child's `main`: it owns nothing that outlives it"
 )]
 pub fn worker_main() -> ! {
-    let isolation = isolate::enter();
+    let isolation = isolate::enter_isolation();
     let served = isolate::take_stdout().and_then(|out| {
         std::thread::Builder::new().stack_size(STACK).spawn(move || {
-            let code = i32::from(serve(isolation, BufWriter::new(out)).is_err());
+            let code = i32::from(serve_requests(isolation, BufWriter::new(out)).is_err());
             std::process::exit(code)
         })
     });
@@ -37,17 +37,17 @@ pub fn worker_main() -> ! {
     std::process::exit(1)
 }
 
-fn serve(isolation: Isolation, mut out: BufWriter<File>) -> io::Result<()> {
+fn serve_requests(isolation: ProcessIsolation, mut out: BufWriter<File>) -> io::Result<()> {
     let mut requests = io::stdin().lock();
-    frame::write_message(&mut out, &Message::Ready { isolation })?;
+    frame::write_message(&mut out, &ParserProcessMessage::Ready { isolation })?;
     out.flush()?;
-    while let Some(request) = frame::read_message::<Request>(&mut requests)? {
+    while let Some(request) = frame::read_message::<ParserProcessRequest>(&mut requests)? {
         isolate::bound_document(request.memory_bytes, request.cpu_seconds);
         let mut sink = FrameSink { out: &mut out };
-        let last = match catch_unwind(AssertUnwindSafe(|| parse(&request, &mut sink))) {
+        let last = match catch_unwind(AssertUnwindSafe(|| parse_request(&request, &mut sink))) {
             Ok(Ok(done)) => done,
-            Ok(Err(problem)) => Message::Failed { problem },
-            Err(panic) => Message::Failed {
+            Ok(Err(problem)) => ParserProcessMessage::Failed { problem },
+            Err(panic) => ParserProcessMessage::Failed {
                 problem: ParseProblem::Crashed {
                     detail: panic_message(&*panic),
                 },
@@ -59,19 +59,22 @@ fn serve(isolation: Isolation, mut out: BufWriter<File>) -> io::Result<()> {
     Ok(())
 }
 
-fn parse(request: &Request, sink: &mut dyn PageSink) -> Result<Message, ParseProblem> {
-    let bytes = read(request)?;
+fn parse_request(
+    request: &ParserProcessRequest,
+    sink: &mut dyn PageSink,
+) -> Result<ParserProcessMessage, ParseProblem> {
+    let bytes = read_file(request)?;
     let declared = request.declared.as_deref();
     let (format, outline) =
         super::parse_into(bytes, &request.name, declared, &request.limits, sink).map_err(|error| error.problem)?;
-    Ok(Message::Done {
+    Ok(ParserProcessMessage::Done {
         media_type: format.media_type().to_owned(),
         outline,
     })
 }
 
 /// The document's bytes, at most the limit of them.
-fn read(request: &Request) -> Result<Vec<u8>, ParseProblem> {
+fn read_file(request: &ParserProcessRequest) -> Result<Vec<u8>, ParseProblem> {
     let unreadable = |error: io::Error| ParseProblem::Unreadable {
         detail: error.to_string(),
     };
@@ -106,15 +109,15 @@ struct FrameSink<'a> {
 }
 
 impl PageSink for FrameSink<'_> {
-    fn page(&mut self, page: Option<u32>, text: &str) -> Result<(), ParseProblem> {
-        let sent =
-            frame::write_text(self.out, text).and_then(|()| frame::write_message(self.out, &Message::Page { page }));
+    fn write_page(&mut self, page: Option<u32>, text: &str) -> Result<(), ParseProblem> {
+        let sent = frame::write_text(self.out, text)
+            .and_then(|()| frame::write_message(self.out, &ParserProcessMessage::Page { page }));
         sent.map_err(broken_pipe)
     }
 
-    fn attachment(&mut self, file: &AttachedFile, bytes: &[u8]) -> Result<(), ParseProblem> {
+    fn write_attachment(&mut self, file: &AttachedFile, bytes: &[u8]) -> Result<(), ParseProblem> {
         let file = file.clone();
-        let sent = frame::write_message(self.out, &Message::Attachment { file })
+        let sent = frame::write_message(self.out, &ParserProcessMessage::Attachment { file })
             .and_then(|()| frame::write_bytes(self.out, bytes));
         sent.map_err(broken_pipe)
     }

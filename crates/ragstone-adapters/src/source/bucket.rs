@@ -9,7 +9,7 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
-use ragstone_core::seam::source::{Access, Content, Item, ListEntry, Source, SourceError};
+use ragstone_core::seam::source::{DocumentSource, ItemAccess, ItemContent, ListEntry, SourceError, SourceItem};
 use serde::Deserialize;
 
 /// Objects of one source; more is a mistake in its settings.
@@ -61,7 +61,7 @@ impl BucketSettings {
     }
 
     /// What the URIs of its objects begin with.
-    pub fn address(&self) -> String {
+    pub fn uri_prefix(&self) -> String {
         match self.prefix.trim_matches('/') {
             "" => format!("s3://{}/", self.bucket),
             prefix => format!("s3://{}/{prefix}/", self.bucket),
@@ -70,41 +70,41 @@ impl BucketSettings {
 }
 
 /// See the module.
-pub struct Bucket {
+pub struct BucketSource {
     store: Arc<dyn ObjectStore>,
     address: String,
 }
 
-impl Bucket {
+impl BucketSource {
     /// What a store holds; `address` is what the URIs of its objects begin with.
     pub fn new(store: Arc<dyn ObjectStore>, address: String) -> Self {
         Self { store, address }
     }
 
-    fn item(&self, object: ObjectMeta) -> Item {
+    fn item_from_object(&self, object: ObjectMeta) -> SourceItem {
         let key = object.location.to_string();
         let state = object.e_tag.filter(|etag| !etag.is_empty());
         let state = state.unwrap_or_else(|| object.last_modified.timestamp_micros().to_string());
-        Item {
+        SourceItem {
             uri: format!("{}{key}", self.address),
             name: object.location.filename().unwrap_or(&key).to_owned(),
             title: None,
             source_url: None,
             marker: Some(format!("{}:{state}", object.size)),
-            access: Access::Unsaid,
+            access: ItemAccess::Unspecified,
             key,
         }
     }
 }
 
 #[async_trait]
-impl Source for Bucket {
-    fn items(&self) -> BoxStream<'_, Result<ListEntry, SourceError>> {
+impl DocumentSource for BucketSource {
+    fn list_items(&self) -> BoxStream<'_, Result<ListEntry, SourceError>> {
         let objects = self.store.list(None).enumerate();
         let items = objects.map(|(n, object)| match object {
             Ok(_) if n >= MAX_OBJECTS => Err(SourceError::Refused(format!("it has more than {MAX_OBJECTS} objects"))),
-            Ok(object) => Ok(self.item(object).into()),
-            Err(error) => Err(told(error)),
+            Ok(object) => Ok(self.item_from_object(object).into()),
+            Err(error) => Err(to_source_error(error)),
         });
         // An error ends the list.
         let items = items.scan(false, |failed, item| {
@@ -114,13 +114,13 @@ impl Source for Bucket {
         items.boxed()
     }
 
-    async fn fetch(&self, item: &Item) -> Result<Content, SourceError> {
+    async fn fetch_item(&self, item: &SourceItem) -> Result<ItemContent, SourceError> {
         let path = Path::parse(&item.key).map_err(|error| SourceError::Refused(error.to_string()))?;
         let object = self.store.get(&path).await.map_err(|error| match error {
             object_store::Error::NotFound { .. } => SourceError::Gone(item.key.clone()),
-            other => told(other),
+            other => to_source_error(other),
         })?;
-        Ok(Content {
+        Ok(ItemContent {
             media_type: None,
             bytes: object
                 .into_stream()
@@ -129,12 +129,12 @@ impl Source for Bucket {
         })
     }
 
-    fn at_once(&self) -> usize {
+    fn max_concurrent_fetches(&self) -> usize {
         AT_ONCE
     }
 }
 
-fn told(error: object_store::Error) -> SourceError {
+fn to_source_error(error: object_store::Error) -> SourceError {
     use object_store::Error;
     match error {
         Error::NotFound { .. } => SourceError::Refused("there is no such bucket".into()),
@@ -153,8 +153,8 @@ mod tests {
 
     use super::*;
 
-    async fn listed(bucket: &Bucket) -> Vec<Item> {
-        let entries: Vec<ListEntry> = bucket.items().try_collect().await.unwrap();
+    async fn listed(bucket: &BucketSource) -> Vec<SourceItem> {
+        let entries: Vec<ListEntry> = bucket.list_items().try_collect().await.unwrap();
         entries.into_iter().filter_map(ListEntry::into_item).collect()
     }
 
@@ -168,7 +168,7 @@ mod tests {
         put("docs/sub/b c.md", "beta").await;
         put("other/c.md", "gamma").await;
         let store = PrefixStore::new(all.clone(), "docs");
-        let bucket = Bucket::new(Arc::new(store), "s3://x/docs/".into());
+        let bucket = BucketSource::new(Arc::new(store), "s3://x/docs/".into());
         let first = listed(&bucket).await;
         let seen: Vec<_> = first
             .iter()
@@ -183,11 +183,11 @@ mod tests {
         let second = listed(&bucket).await;
         assert_ne!(second[0].marker, first[0].marker);
         assert_eq!(second[1], first[1]);
-        let content = bucket.fetch(&second[0]).await.unwrap();
+        let content = bucket.fetch_item(&second[0]).await.unwrap();
         let bytes: Vec<bytes::Bytes> = content.bytes.try_collect().await.unwrap();
         assert_eq!(bytes.concat(), b"ALPHA");
         all.delete(&Path::from("docs/a.md")).await.unwrap();
-        assert!(matches!(bucket.fetch(&second[0]).await, Err(SourceError::Gone(_))));
+        assert!(matches!(bucket.fetch_item(&second[0]).await, Err(SourceError::Gone(_))));
     }
 
     #[test]

@@ -23,17 +23,19 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use ragstone_core::access::Reader;
-use ragstone_core::seam::source::{Access, Content, HiddenItems, Item, ListEntry, ListGap, Source, SourceError};
+use ragstone_core::seam::source::{
+    DocumentSource, HiddenItems, ItemAccess, ItemContent, ListEntry, ListGap, SourceError, SourceItem,
+};
 use reqwest::Url;
 use serde::Deserialize;
 
-use crate::openai::Secret;
-use crate::source::guard::Guard;
-use access::Names;
-use client::Client;
-use listing::{Entry, File, Kind, Listing};
+use crate::openai::ApiSecret;
+use crate::source::guard::FetchGuard;
+use access::ReaderNames;
+use client::ConfluenceClient;
+use listing::{AttachmentEntry, ContentEntry, ContentKind, ContentListing};
 
-pub use client::{MAX_AT_ONCE, Patience};
+pub use client::{ConfluenceRetrySettings, MAX_AT_ONCE};
 
 /// Requests in flight unless the settings say otherwise.
 pub const AT_ONCE: usize = 4;
@@ -49,7 +51,7 @@ const NO_TEXT: [&str; 3] = ["image/", "video/", "audio/"];
 /// Which of the two products.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Deployment {
+pub enum ConfluenceDeployment {
     /// Atlassian's own servers.
     Cloud,
     /// One's own.
@@ -63,7 +65,7 @@ pub struct ConfluenceSettings {
     /// Its address, such as `https://example.atlassian.net` or `https://wiki.example.com/confluence`.
     pub url: String,
     /// Told from the address where it is not said.
-    pub deployment: Option<Deployment>,
+    pub deployment: Option<ConfluenceDeployment>,
     /// Keys of spaces.
     #[serde(default)]
     pub spaces: Vec<String>,
@@ -99,54 +101,54 @@ fn at_once() -> usize {
 
 /// How to prove who asks.
 #[derive(Debug, Clone)]
-pub enum Credentials {
+pub enum ConfluenceCredentials {
     /// Not at all.
     None,
     /// A name and a token or password.
-    Basic(String, Secret),
+    Basic(String, ApiSecret),
     /// A personal access token, or one of OAuth.
-    Bearer(Secret),
+    Bearer(ApiSecret),
 }
 
 /// See the module.
-pub struct Confluence {
-    site: Site,
+pub struct ConfluenceSource {
+    site: ConfluenceSite,
     /// Where the bytes of the attachments of the last list are.
     links: Mutex<HashMap<String, String>>,
     /// What the last sync knew, by key.
-    recalled: Mutex<BTreeMap<String, Option<String>>>,
+    previous_markers: Mutex<BTreeMap<String, Option<String>>>,
 }
 
 /// What each request and each reading needs.
-struct Site {
-    client: Client,
+struct ConfluenceSite {
+    client: ConfluenceClient,
     settings: ConfluenceSettings,
-    deployment: Deployment,
-    names: Names,
+    deployment: ConfluenceDeployment,
+    names: ReaderNames,
 }
 
-impl Confluence {
+impl ConfluenceSource {
     /// The Confluence of these settings; nothing is asked yet. `guard` fetches files that it keeps elsewhere.
     pub fn new(
         settings: ConfluenceSettings,
-        token: Option<Secret>,
-        patience: Patience,
-        guard: Guard,
+        token: Option<ApiSecret>,
+        patience: ConfluenceRetrySettings,
+        guard: FetchGuard,
     ) -> Result<Self, SourceError> {
-        check(&settings)?;
-        let (base, deployment) = place(&settings)?;
+        check_settings(&settings)?;
+        let (base, deployment) = resolve_base_url(&settings)?;
         let credentials = match (token, &settings.email) {
-            (None, None) => Credentials::None,
+            (None, None) => ConfluenceCredentials::None,
             (None, Some(_)) => return Err(SourceError::Refused("an e-mail needs a token".into())),
-            (Some(token), Some(email)) => Credentials::Basic(email.clone(), token),
-            (Some(token), None) => Credentials::Bearer(token),
+            (Some(token), Some(email)) => ConfluenceCredentials::Basic(email.clone(), token),
+            (Some(token), None) => ConfluenceCredentials::Bearer(token),
         };
-        let names = Names {
-            by_id: deployment == Deployment::Cloud,
+        let names = ReaderNames {
+            by_id: deployment == ConfluenceDeployment::Cloud,
             readers_as: settings.readers_as.clone(),
         };
-        let client = Client::new(base, credentials, settings.at_once, patience, guard)?;
-        let site = Site {
+        let client = ConfluenceClient::new(base, credentials, settings.at_once, patience, guard)?;
+        let site = ConfluenceSite {
             client,
             settings,
             deployment,
@@ -155,19 +157,19 @@ impl Confluence {
         Ok(Self {
             site,
             links: Mutex::default(),
-            recalled: Mutex::default(),
+            previous_markers: Mutex::default(),
         })
     }
 
-    async fn listed(&self) -> Result<Vec<ListEntry>, SourceError> {
+    async fn list_entries(&self) -> Result<Vec<ListEntry>, SourceError> {
         let listing = match self.site.deployment {
-            Deployment::Cloud => cloud::list(&self.site).await?,
-            Deployment::DataCenter => data_center::list(&self.site).await?,
+            ConfluenceDeployment::Cloud => cloud::list_content(&self.site).await?,
+            ConfluenceDeployment::DataCenter => data_center::list_content(&self.site).await?,
         };
         let (mut items, mut links) = (Vec::new(), HashMap::new());
         for entry in &listing.entries {
-            let access = listing.access(entry);
-            items.push(self.page(entry, &listing, access.clone()));
+            let access = listing.entry_access(entry);
+            items.push(self.page_item(entry, &listing, access.clone()));
             for file in listing
                 .files
                 .get(&entry.id)
@@ -175,25 +177,25 @@ impl Confluence {
                 .flatten()
                 .filter(|file| has_text(file))
             {
-                let item = self.file(entry, file, access.clone());
+                let item = self.attachment_item(entry, file, access.clone());
                 links.insert(item.key.clone(), file.link.clone());
                 items.push(item);
             }
         }
         *self.links.lock().unwrap_or_else(PoisonError::into_inner) = links;
         let unlisted = listing.unlisted_files.into_iter();
-        let gaps = unlisted.map(|(page, error)| ListEntry::Gap(self.hidden_files(&page, error)));
+        let gaps = unlisted.map(|(page, error)| ListEntry::Gap(self.attachment_gap(&page, error)));
         Ok(items.into_iter().map(ListEntry::Item).chain(gaps).collect())
     }
 
     /// The gap that stands for the attachments of a page: those of the last sync that hang on it, and those of which is not
     /// known what they hang on.
-    fn hidden_files(&self, page: &str, error: SourceError) -> ListGap {
+    fn attachment_gap(&self, page: &str, error: SourceError) -> ListGap {
         let hangs_on = |marker: &Option<String>| {
             let at = marker.as_deref().and_then(|marker| marker.split_once(':'));
             at.is_none_or(|(known, _)| known == page)
         };
-        let recalled = self.recalled.lock().unwrap_or_else(PoisonError::into_inner);
+        let recalled = self.previous_markers.lock().unwrap_or_else(PoisonError::into_inner);
         let files = recalled.iter().filter(|(key, _)| key.starts_with(FILE_KEY));
         let hidden = files.filter(|(_, marker)| hangs_on(marker)).map(|(key, _)| key.clone());
         ListGap {
@@ -203,63 +205,63 @@ impl Confluence {
         }
     }
 
-    fn page(&self, entry: &Entry, listing: &Listing, access: Access) -> Item {
+    fn page_item(&self, entry: &ContentEntry, listing: &ContentListing, access: ItemAccess) -> SourceItem {
         let talk = listing.comments.get(&entry.id).map_or("", String::as_str);
-        Item {
-            key: format!("{}:{}", entry.kind.word(), entry.id),
+        SourceItem {
+            key: format!("{}:{}", entry.kind.key_prefix(), entry.id),
             uri: self.site.page_uri(&entry.id),
             name: format!("{}.md", entry.id),
             title: Some(entry.title.clone()).filter(|title| !title.is_empty()),
-            source_url: entry.webui.as_ref().map(|link| self.site.shown(link)),
+            source_url: entry.webui.as_ref().map(|link| self.site.absolute_link(link)),
             marker: Some(format!("{FORM}:{}:{talk}", entry.version)),
             access,
         }
     }
 
-    fn file(&self, entry: &Entry, file: &File, access: Access) -> Item {
-        Item {
+    fn attachment_item(&self, entry: &ContentEntry, file: &AttachmentEntry, access: ItemAccess) -> SourceItem {
+        SourceItem {
             key: format!("{FILE_KEY}{}", file.id),
             uri: format!("{}#attachment={}", self.site.page_uri(&entry.id), file.id),
             name: file.title.clone(),
             title: None,
-            source_url: file.webui.as_ref().map(|link| self.site.shown(link)),
+            source_url: file.webui.as_ref().map(|link| self.site.absolute_link(link)),
             marker: Some(format!("{}:{}", entry.id, file.version)),
             access,
         }
     }
 
     /// Where the bytes of an attachment of the last list are.
-    fn link(&self, key: &str) -> Option<String> {
+    fn attachment_link(&self, key: &str) -> Option<String> {
         let links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
         links.get(key).cloned()
     }
 
-    async fn text(&self, kind: Kind, id: &str) -> Result<String, SourceError> {
+    async fn fetch_text(&self, kind: ContentKind, id: &str) -> Result<String, SourceError> {
         let site = &self.site;
         let (storage, status) = match site.deployment {
-            Deployment::Cloud => cloud::body(site, kind, id).await?,
-            Deployment::DataCenter => data_center::body(site, id).await?,
+            ConfluenceDeployment::Cloud => cloud::fetch_body(site, kind, id).await?,
+            ConfluenceDeployment::DataCenter => data_center::fetch_body(site, id).await?,
         };
         if status.is_some_and(|status| status != "current") {
             return Err(SourceError::Gone(format!("page {id}")));
         }
-        let broken = |error: storage::NotWellFormed| SourceError::Refused(format!("page {id}: {error}"));
+        let broken = |error: storage::StorageFormatError| SourceError::Refused(format!("page {id}: {error}"));
         let mut text = storage::to_markdown(&storage).map_err(broken)?;
         if site.settings.comments {
-            text.push_str(&comments::text(site, id).await?);
+            text.push_str(&comments::fetch_comment_text(site, id).await?);
         }
         Ok(text)
     }
 }
 
 #[async_trait]
-impl Source for Confluence {
-    fn recall(&self, markers: BTreeMap<String, Option<String>>) {
-        *self.recalled.lock().unwrap_or_else(PoisonError::into_inner) = markers;
+impl DocumentSource for ConfluenceSource {
+    fn set_known_markers(&self, markers: BTreeMap<String, Option<String>>) {
+        *self.previous_markers.lock().unwrap_or_else(PoisonError::into_inner) = markers;
     }
 
-    fn items(&self) -> BoxStream<'_, Result<ListEntry, SourceError>> {
-        let listed = futures::stream::once(self.listed());
+    fn list_items(&self) -> BoxStream<'_, Result<ListEntry, SourceError>> {
+        let listed = futures::stream::once(self.list_entries());
         let one_by_one = |listed: Result<Vec<ListEntry>, SourceError>| match listed {
             Ok(items) => futures::stream::iter(items).map(Ok).boxed(),
             Err(error) => futures::stream::iter([Err(error)]).boxed(),
@@ -267,49 +269,49 @@ impl Source for Confluence {
         listed.flat_map(one_by_one).boxed()
     }
 
-    async fn fetch(&self, item: &Item) -> Result<Content, SourceError> {
+    async fn fetch_item(&self, item: &SourceItem) -> Result<ItemContent, SourceError> {
         let gone = || SourceError::Gone(item.key.clone());
         let (kind, id) = item.key.split_once(':').ok_or_else(gone)?;
-        let Some(kind) = Kind::of(kind) else {
-            let link = self.link(&item.key).ok_or_else(gone)?;
-            return self.site.client.download(&link, &item.name).await;
+        let Some(kind) = ContentKind::from_name(kind) else {
+            let link = self.attachment_link(&item.key).ok_or_else(gone)?;
+            return self.site.client.download_file(&link, &item.name).await;
         };
-        let text = self.text(kind, id).await?;
-        Ok(Content {
+        let text = self.fetch_text(kind, id).await?;
+        Ok(ItemContent {
             media_type: Some("text/markdown".into()),
             bytes: futures::stream::iter([Ok(Bytes::from(text))]).boxed(),
         })
     }
 
-    fn at_once(&self) -> usize {
+    fn max_concurrent_fetches(&self) -> usize {
         self.site.at_once()
     }
 }
 
-impl Site {
+impl ConfluenceSite {
     fn at_once(&self) -> usize {
         self.settings.at_once.clamp(1, MAX_AT_ONCE)
     }
 
     /// A page's address that neither its title nor its place changes.
     fn page_uri(&self, id: &str) -> String {
-        format!("{}/pages/viewpage.action?pageId={id}", self.client.base())
+        format!("{}/pages/viewpage.action?pageId={id}", self.client.base_url())
     }
 
-    fn shown(&self, link: &str) -> String {
+    fn absolute_link(&self, link: &str) -> String {
         match link.starts_with('/') {
-            true => format!("{}{link}", self.client.base()),
+            true => format!("{}{link}", self.client.base_url()),
             false => link.to_owned(),
         }
     }
 }
 
-fn has_text(file: &File) -> bool {
+fn has_text(file: &AttachmentEntry) -> bool {
     let media = file.media_type.as_deref().unwrap_or_default();
     !NO_TEXT.iter().any(|kind| media.starts_with(kind))
 }
 
-fn check(settings: &ConfluenceSettings) -> Result<(), SourceError> {
+fn check_settings(settings: &ConfluenceSettings) -> Result<(), SourceError> {
     let refused = |why: String| Err(SourceError::Refused(why));
     if settings.spaces.is_empty() == settings.cql.is_none() {
         return refused("either spaces or cql are named".into());
@@ -328,7 +330,7 @@ fn check(settings: &ConfluenceSettings) -> Result<(), SourceError> {
 }
 
 /// Where the API begins, and whose it is.
-fn place(settings: &ConfluenceSettings) -> Result<(Url, Deployment), SourceError> {
+fn resolve_base_url(settings: &ConfluenceSettings) -> Result<(Url, ConfluenceDeployment), SourceError> {
     let refused = |why: &str| SourceError::Refused(format!("the url {why}"));
     let mut url = Url::parse(&settings.url).map_err(|error| refused(&format!("is none: {error}")))?;
     let host = url.host_str().unwrap_or_default().to_owned();
@@ -340,11 +342,11 @@ fn place(settings: &ConfluenceSettings) -> Result<(Url, Deployment), SourceError
     }
     let theirs = host.ends_with(".atlassian.net") || host == "api.atlassian.com";
     let deployment = settings.deployment.unwrap_or(match theirs {
-        true => Deployment::Cloud,
-        false => Deployment::DataCenter,
+        true => ConfluenceDeployment::Cloud,
+        false => ConfluenceDeployment::DataCenter,
     });
     let path = url.path().trim_end_matches('/').to_owned();
-    let path = match deployment == Deployment::Cloud && !path.ends_with("/wiki") {
+    let path = match deployment == ConfluenceDeployment::Cloud && !path.ends_with("/wiki") {
         true => format!("{path}/wiki"),
         false => path,
     };
@@ -354,7 +356,7 @@ fn place(settings: &ConfluenceSettings) -> Result<(Url, Deployment), SourceError
 }
 
 /// The answers to one question about each of many ids, so many at once; they come in no order.
-async fn each<T, F: Future<Output = T>>(at_once: usize, ids: Vec<String>, ask: impl Fn(String) -> F) -> Vec<T> {
+async fn fetch_each<T, F: Future<Output = T>>(at_once: usize, ids: Vec<String>, ask: impl Fn(String) -> F) -> Vec<T> {
     futures::stream::iter(ids)
         .map(ask)
         .buffer_unordered(at_once)

@@ -17,7 +17,9 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use ignore::WalkBuilder;
 use ignore::overrides::OverrideBuilder;
-use ragstone_core::seam::source::{Access, Content, HiddenItems, Item, ListEntry, ListGap, Source, SourceError};
+use ragstone_core::seam::source::{
+    DocumentSource, HiddenItems, ItemAccess, ItemContent, ListEntry, ListGap, SourceError, SourceItem,
+};
 use serde::Deserialize;
 use tokio::io::AsyncReadExt;
 
@@ -46,11 +48,11 @@ pub struct FolderSettings {
 
 /// See the module.
 #[derive(Debug)]
-pub struct Folder {
+pub struct FolderSource {
     settings: FolderSettings,
 }
 
-impl Folder {
+impl FolderSource {
     /// The folder of these settings; it need not exist yet.
     pub fn new(settings: FolderSettings) -> Result<Self, SourceError> {
         if !settings.path.is_absolute() {
@@ -58,11 +60,11 @@ impl Folder {
             return Err(SourceError::Refused(format!("{path} is not an absolute path")));
         }
         let folder = Self { settings };
-        folder.walk()?;
+        folder.build_walk()?;
         Ok(folder)
     }
 
-    fn walk(&self) -> Result<WalkBuilder, SourceError> {
+    fn build_walk(&self) -> Result<WalkBuilder, SourceError> {
         let root = &self.settings.path;
         let mut wanted = OverrideBuilder::new(root);
         let refused = |error: ignore::Error| SourceError::Refused(error.to_string());
@@ -85,11 +87,11 @@ impl Folder {
 }
 
 #[async_trait]
-impl Source for Folder {
-    fn items(&self) -> BoxStream<'_, Result<ListEntry, SourceError>> {
+impl DocumentSource for FolderSource {
+    fn list_items(&self) -> BoxStream<'_, Result<ListEntry, SourceError>> {
         let listed = async {
-            let (walk, root) = (self.walk()?, self.settings.path.clone());
-            let listed = tokio::task::spawn_blocking(move || list(&walk, &root)).await;
+            let (walk, root) = (self.build_walk()?, self.settings.path.clone());
+            let listed = tokio::task::spawn_blocking(move || list_entries(&walk, &root)).await;
             listed.map_err(|error| SourceError::Broken(error.to_string()))?
         };
         futures::stream::once(listed)
@@ -100,7 +102,7 @@ impl Source for Folder {
             .boxed()
     }
 
-    async fn fetch(&self, item: &Item) -> Result<Content, SourceError> {
+    async fn fetch_item(&self, item: &SourceItem) -> Result<ItemContent, SourceError> {
         let path = self.settings.path.join(&item.key);
         let mut options = tokio::fs::OpenOptions::new();
         options.read(true);
@@ -121,14 +123,14 @@ impl Source for Folder {
             piece.truncate(length);
             Ok((length > 0).then(|| (Bytes::from(piece), file)))
         });
-        Ok(Content {
+        Ok(ItemContent {
             media_type: None,
             bytes: bytes.boxed(),
         })
     }
 }
 
-fn list(walk: &WalkBuilder, root: &Path) -> Result<Vec<ListEntry>, SourceError> {
+fn list_entries(walk: &WalkBuilder, root: &Path) -> Result<Vec<ListEntry>, SourceError> {
     if let Some(gap) = missing_root(root)? {
         return Ok(vec![ListEntry::Gap(gap)]);
     }
@@ -140,19 +142,19 @@ fn list(walk: &WalkBuilder, root: &Path) -> Result<Vec<ListEntry>, SourceError> 
         let entry = match entry {
             Ok(entry) => entry,
             Err(error) => {
-                entries.push(ListEntry::Gap(gap_of(&error, root)?));
+                entries.push(ListEntry::Gap(gap_from_error(&error, root)?));
                 continue;
             }
         };
-        if let Some(path) = not_text(entry.path(), root) {
+        if let Some(path) = non_utf8_path(entry.path(), root) {
             // A folder whose name is no text is told once, not with each of its files.
             if nameless.insert(path.clone()) {
-                entries.push(ListEntry::Gap(gap(&path, HiddenItems::None, NOT_TEXT)));
+                entries.push(ListEntry::Gap(build_gap(&path, HiddenItems::None, NOT_TEXT)));
             }
             continue;
         }
         let is_file = entry.file_type().is_some_and(|kind| kind.is_file());
-        entries.extend(item(&entry, root).filter(|_| is_file).map(ListEntry::Item));
+        entries.extend(build_item(&entry, root).filter(|_| is_file).map(ListEntry::Item));
     }
     Ok(entries)
 }
@@ -167,37 +169,37 @@ fn missing_root(root: &Path) -> Result<Option<ListGap>, SourceError> {
         }
         Err(error) => return Err(SourceError::Broken(format!("{}: {error}", root.display()))),
     };
-    Ok(Some(gap(root, HiddenItems::None, why)))
+    Ok(Some(build_gap(root, HiddenItems::None, why)))
 }
 
 /// What an error of the walk hides: what lies below the path that it names. One about the folder itself ends the list.
-fn gap_of(error: &ignore::Error, root: &Path) -> Result<ListGap, SourceError> {
+fn gap_from_error(error: &ignore::Error, root: &Path) -> Result<ListGap, SourceError> {
     let why = error.io_error().map_or_else(|| error.to_string(), ToString::to_string);
-    let path = path_of(error);
+    let path = error_path(error);
     if path == Some(root) {
         return Err(SourceError::Broken(format!("{}: {why}", root.display())));
     }
     let path = path.filter(|path| path.starts_with(root));
     let Some((path, below)) = path.and_then(|path| Some((path, path.strip_prefix(root).ok()?))) else {
-        return Ok(gap(root, HiddenItems::Any, &why));
+        return Ok(build_gap(root, HiddenItems::Any, &why));
     };
     // Nothing below a name that is no text is known.
     let hides = below
         .to_str()
         .map_or(HiddenItems::None, |key| HiddenItems::Below(key.to_owned()));
-    Ok(gap(path, hides, &why))
+    Ok(build_gap(path, hides, &why))
 }
 
-fn path_of(error: &ignore::Error) -> Option<&Path> {
+fn error_path(error: &ignore::Error) -> Option<&Path> {
     match error {
         ignore::Error::WithPath { path, .. } => Some(path),
-        ignore::Error::WithDepth { err, .. } | ignore::Error::WithLineNumber { err, .. } => path_of(err),
+        ignore::Error::WithDepth { err, .. } | ignore::Error::WithLineNumber { err, .. } => error_path(err),
         ignore::Error::Loop { child, .. } => Some(child),
         _ => None,
     }
 }
 
-fn gap(path: &Path, hides: HiddenItems, why: &str) -> ListGap {
+fn build_gap(path: &Path, hides: HiddenItems, why: &str) -> ListGap {
     // Bytes of the path that are no text are percent-encoded.
     let uri = reqwest::Url::from_file_path(path);
     ListGap {
@@ -208,7 +210,7 @@ fn gap(path: &Path, hides: HiddenItems, why: &str) -> ListGap {
 }
 
 /// The path up to the first of its names below `root` that is no text.
-fn not_text(path: &Path, root: &Path) -> Option<PathBuf> {
+fn non_utf8_path(path: &Path, root: &Path) -> Option<PathBuf> {
     let names = path.strip_prefix(root).ok()?.iter();
     let text = names.clone().take_while(|name| name.to_str().is_some());
     let good = text.collect::<Vec<&OsStr>>();
@@ -216,7 +218,7 @@ fn not_text(path: &Path, root: &Path) -> Option<PathBuf> {
     Some(root.join(good.iter().collect::<PathBuf>()).join(first_bad))
 }
 
-fn item(entry: &ignore::DirEntry, root: &Path) -> Option<Item> {
+fn build_item(entry: &ignore::DirEntry, root: &Path) -> Option<SourceItem> {
     let key = entry.path().strip_prefix(root).ok()?.to_str()?.to_owned();
     let uri = reqwest::Url::from_file_path(entry.path()).ok()?.to_string();
     let metadata = entry.metadata().ok();
@@ -224,13 +226,13 @@ fn item(entry: &ignore::DirEntry, root: &Path) -> Option<Item> {
         let modified = metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
         Some(format!("{}:{}", metadata.len(), modified.as_nanos()))
     });
-    Some(Item {
+    Some(SourceItem {
         name: entry.file_name().to_str()?.to_owned(),
         title: None,
         source_url: Some(uri.clone()),
         key,
         uri,
         marker,
-        access: Access::Unsaid,
+        access: ItemAccess::Unspecified,
     })
 }

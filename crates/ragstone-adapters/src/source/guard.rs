@@ -23,8 +23,8 @@ use reqwest::redirect::Policy;
 use reqwest::{Client, Response, Url};
 use tokio::time::{Instant, timeout};
 
-pub use address::{Range, is_private_service, is_public};
-pub use answer::Answer;
+pub use address::{IpRange, is_private_service, is_public};
+pub use answer::GuardedResponse;
 
 /// Longest URL that is fetched, in bytes.
 const MAX_URL_BYTES: usize = 2_048;
@@ -35,7 +35,7 @@ pub struct GuardOptions {
     /// Hosts that may stand in the own network: a name, or `*.` and a domain.
     pub allowed_hosts: Vec<String>,
     /// Addresses that may be reached though they are not public.
-    pub allowed_ranges: Vec<Range>,
+    pub allowed_ranges: Vec<IpRange>,
     /// Ports that may be asked.
     pub ports: Vec<u16>,
     /// Redirects that are followed.
@@ -101,7 +101,7 @@ pub enum GuardError {
 
 /// What was fetched.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fetched {
+pub struct FetchedResource {
     /// Where it stood in the end.
     pub url: Url,
     /// The media type its server gave.
@@ -112,9 +112,9 @@ pub struct Fetched {
 
 /// Names to addresses; a value, so that a test can change its answer.
 #[async_trait]
-pub trait Lookup: Send + Sync {
+pub trait HostLookup: Send + Sync {
     /// The addresses of a host.
-    async fn lookup(&self, host: &str) -> std::io::Result<Vec<IpAddr>>;
+    async fn lookup_host(&self, host: &str) -> std::io::Result<Vec<IpAddr>>;
 }
 
 /// The system's resolver.
@@ -122,15 +122,15 @@ pub trait Lookup: Send + Sync {
 pub struct SystemLookup;
 
 #[async_trait]
-impl Lookup for SystemLookup {
-    async fn lookup(&self, host: &str) -> std::io::Result<Vec<IpAddr>> {
+impl HostLookup for SystemLookup {
+    async fn lookup_host(&self, host: &str) -> std::io::Result<Vec<IpAddr>> {
         let found = tokio::net::lookup_host((host, 0)).await?;
         Ok(found.map(|address| address.ip()).collect())
     }
 }
 
 /// See the module.
-pub struct Guard {
+pub struct FetchGuard {
     client: Client,
     options: Arc<GuardOptions>,
 }
@@ -138,27 +138,30 @@ pub struct Guard {
 /// No address of a name may be reached.
 #[derive(Debug, thiserror::Error)]
 #[error("it resolves to {0}, which is not public")]
-struct NotPublic(IpAddr);
+struct NotPublicError(IpAddr);
 
 /// The resolver that the client uses: what it gives has been judged.
-struct Judged {
-    lookup: Arc<dyn Lookup>,
+struct GuardedResolver {
+    lookup: Arc<dyn HostLookup>,
     options: Arc<GuardOptions>,
 }
 
-impl Resolve for Judged {
+impl Resolve for GuardedResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let (lookup, options) = (self.lookup.clone(), self.options.clone());
         Box::pin(async move {
-            let found = lookup.lookup(name.as_str()).await?;
-            let refused = found.iter().copied().find(|ip| !options.admits(name.as_str(), *ip));
+            let found = lookup.lookup_host(name.as_str()).await?;
+            let refused = found
+                .iter()
+                .copied()
+                .find(|ip| !options.admits_address(name.as_str(), *ip));
             let admitted: Vec<SocketAddr> = found
                 .into_iter()
-                .filter(|ip| options.admits(name.as_str(), *ip))
+                .filter(|ip| options.admits_address(name.as_str(), *ip))
                 .map(|ip| SocketAddr::new(ip, 0))
                 .collect();
             match (admitted.is_empty(), refused) {
-                (true, Some(ip)) => Err(NotPublic(ip).into()),
+                (true, Some(ip)) => Err(NotPublicError(ip).into()),
                 _ => Ok(Box::new(admitted.into_iter()) as Addrs),
             }
         })
@@ -168,7 +171,7 @@ impl Resolve for Judged {
 impl GuardOptions {
     /// Whether a host may be reached at an address. A range allows any host there; a host is allowed anywhere but at
     /// this machine's link, where clouds keep credentials.
-    fn admits(&self, host: &str, ip: IpAddr) -> bool {
+    fn admits_address(&self, host: &str, ip: IpAddr) -> bool {
         is_public(ip)
             || self.allowed_ranges.iter().any(|range| range.contains(ip))
             || self.allows_host(host) && !is_private_service(ip)
@@ -188,7 +191,7 @@ impl GuardOptions {
     }
 
     /// A URL as far as it can be judged without asking for its name.
-    fn checked(&self, url: &str) -> Result<Url, GuardError> {
+    fn check_url(&self, url: &str) -> Result<Url, GuardError> {
         let refused = |host: &str, reason: &str| GuardError::Refused {
             host: host.to_owned(),
             reason: reason.to_owned(),
@@ -213,24 +216,24 @@ impl GuardOptions {
         // The URL's parser has turned every spelling of an address into the one it means.
         let literal = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
         match literal {
-            Ok(ip) if !self.admits(&host, ip) => Err(refused(&host, "its address is not public")),
+            Ok(ip) if !self.admits_address(&host, ip) => Err(refused(&host, "its address is not public")),
             _ => Ok(url),
         }
     }
 }
 
-impl Guard {
+impl FetchGuard {
     /// A guard that asks the system for names.
     pub fn new(options: GuardOptions) -> Result<Self, GuardError> {
         Self::with_lookup(options, Arc::new(SystemLookup))
     }
 
     /// A guard that asks `lookup` for names.
-    pub fn with_lookup(options: GuardOptions, lookup: Arc<dyn Lookup>) -> Result<Self, GuardError> {
+    pub fn with_lookup(options: GuardOptions, lookup: Arc<dyn HostLookup>) -> Result<Self, GuardError> {
         // Fails only if the process has chosen its provider before, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let options = Arc::new(options);
-        let resolver = Judged {
+        let resolver = GuardedResolver {
             lookup,
             options: options.clone(),
         };
@@ -243,34 +246,34 @@ impl Guard {
             .connect_timeout(options.connect)
             .dns_resolver(Arc::new(resolver))
             .build()
-            .map_err(|error| broken("the client", &error))?;
+            .map_err(|error| connection_error("the client", &error))?;
         Ok(Self { client, options })
     }
 
     /// Fetches what stands at an address.
-    pub async fn get(&self, url: &str) -> Result<Fetched, GuardError> {
-        let answer = self.open(url, HeaderMap::new()).await?.successful()?;
+    pub async fn fetch_url(&self, url: &str) -> Result<FetchedResource, GuardError> {
+        let answer = self.open_url(url, HeaderMap::new()).await?.ensure_success()?;
         let (url, media_type) = (answer.url.clone(), answer.media_type());
-        let bytes = answer.bytes(usize::MAX).await?;
-        Ok(Fetched { url, media_type, bytes })
+        let bytes = answer.read_bytes(usize::MAX).await?;
+        Ok(FetchedResource { url, media_type, bytes })
     }
 
     /// The answer of whoever stands at the end of the redirects, whatever its status, with its body still to be read.
     /// `headers` are sent to each on the way.
-    pub async fn open(&self, url: &str, headers: HeaderMap) -> Result<Answer, GuardError> {
-        self.open_within(url, headers, &|_| true).await
+    pub async fn open_url(&self, url: &str, headers: HeaderMap) -> Result<GuardedResponse, GuardError> {
+        self.open_url_within(url, headers, &|_| true).await
     }
 
     /// The same, where a redirect that `may_follow` does not want is an answer itself.
-    pub async fn open_within(
+    pub async fn open_url_within(
         &self,
         url: &str,
         headers: HeaderMap,
         may_follow: &(dyn Fn(&Url) -> bool + Sync),
-    ) -> Result<Answer, GuardError> {
+    ) -> Result<GuardedResponse, GuardError> {
         let begun = Instant::now();
-        match timeout(self.options.total, self.follow(url, &headers, may_follow)).await {
-            Ok(found) => found.map(|(url, response)| Answer {
+        match timeout(self.options.total, self.follow_redirects(url, &headers, may_follow)).await {
+            Ok(found) => found.map(|(url, response)| GuardedResponse {
                 url,
                 status: response.status().as_u16(),
                 headers: response.headers().clone(),
@@ -282,35 +285,35 @@ impl Guard {
         }
     }
 
-    async fn follow(
+    async fn follow_redirects(
         &self,
         url: &str,
         headers: &HeaderMap,
         may_follow: &(dyn Fn(&Url) -> bool + Sync),
     ) -> Result<(Url, Response), GuardError> {
-        let mut url = self.options.checked(url)?;
+        let mut url = self.options.check_url(url)?;
         for _ in 0..=self.options.max_redirects {
-            let response = self.ask(&url, headers).await?;
-            match next(&url, &response)? {
-                Some(next) if may_follow(&next) => url = self.options.checked(next.as_str())?,
+            let response = self.send_request(&url, headers).await?;
+            match redirect_target(&url, &response)? {
+                Some(next) if may_follow(&next) => url = self.options.check_url(next.as_str())?,
                 _ => return Ok((url, response)),
             }
         }
         Err(GuardError::Refused {
-            host: host(&url),
+            host: host_name(&url),
             reason: format!("more than {} redirects", self.options.max_redirects),
         })
     }
 
-    async fn ask(&self, url: &Url, headers: &HeaderMap) -> Result<Response, GuardError> {
+    async fn send_request(&self, url: &Url, headers: &HeaderMap) -> Result<Response, GuardError> {
         let request = self.client.get(url.clone()).headers(headers.clone());
         let request = request.header(ACCEPT_ENCODING, "identity");
         request.send().await.map_err(|error| match not_public(&error) {
             Some(reason) => GuardError::Refused {
-                host: host(url),
+                host: host_name(url),
                 reason,
             },
-            None => broken(&host(url), &error.without_url()),
+            None => connection_error(&host_name(url), &error.without_url()),
         })
     }
 }
@@ -323,12 +326,12 @@ fn too_slow(host: &str) -> GuardError {
 }
 
 /// Where an answer sends on to, if it does.
-fn next(url: &Url, response: &Response) -> Result<Option<Url>, GuardError> {
+fn redirect_target(url: &Url, response: &Response) -> Result<Option<Url>, GuardError> {
     if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
         return Ok(None);
     }
     let refused = |reason: &str| GuardError::Refused {
-        host: host(url),
+        host: host_name(url),
         reason: reason.to_owned(),
     };
     let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
@@ -342,14 +345,14 @@ fn next(url: &Url, response: &Response) -> Result<Option<Url>, GuardError> {
     Ok(Some(next))
 }
 
-fn host(url: &Url) -> String {
+fn host_name(url: &Url) -> String {
     url.host_str().unwrap_or("the address").to_owned()
 }
 
 fn not_public(error: &reqwest::Error) -> Option<String> {
     let mut source: Option<&dyn std::error::Error> = Some(error);
     while let Some(error) = source {
-        if let Some(refused) = error.downcast_ref::<NotPublic>() {
+        if let Some(refused) = error.downcast_ref::<NotPublicError>() {
             return Some(refused.to_string());
         }
         source = error.source();
@@ -357,7 +360,7 @@ fn not_public(error: &reqwest::Error) -> Option<String> {
     None
 }
 
-fn broken(host: &str, error: &dyn std::error::Error) -> GuardError {
+fn connection_error(host: &str, error: &dyn std::error::Error) -> GuardError {
     let detail = std::iter::successors(Some(error), |error| error.source())
         .map(ToString::to_string)
         .collect::<Vec<_>>()

@@ -18,15 +18,15 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use ragstone_core::seam::source::{Content, Item, ListEntry, Source, SourceError};
+use ragstone_core::seam::source::{DocumentSource, ItemContent, ListEntry, SourceError, SourceItem};
 use reqwest::Url;
 use reqwest::header::HeaderMap;
 use serde::Deserialize;
 
-use super::guard::{Answer, Guard, GuardError};
-use address::Scope;
-use crawl::Crawl;
-use pauses::Pauses;
+use super::guard::{FetchGuard, GuardError, GuardedResponse};
+use address::CrawlScope;
+use crawl::WebCrawl;
+use pauses::HostPauses;
 
 /// Pages of a source unless its settings say otherwise, and most that they can say.
 pub const PAGES: usize = 1_000;
@@ -93,71 +93,71 @@ fn at_once() -> usize {
 }
 
 /// See the module.
-pub struct Web {
+pub struct WebSource {
     settings: WebSettings,
-    scope: Scope,
+    scope: CrawlScope,
     starts: Vec<Url>,
     sitemaps: Vec<Url>,
-    guard: Guard,
-    pauses: Pauses,
+    guard: FetchGuard,
+    pauses: HostPauses,
     /// What the last sync knew, by address.
-    recalled: Mutex<BTreeMap<String, Option<String>>>,
+    previous_markers: Mutex<BTreeMap<String, Option<String>>>,
     /// Pages of this sync that were read already.
-    kept: Mutex<Kept>,
+    page_cache: Mutex<PageCache>,
 }
 
 /// Pages with their media types.
 #[derive(Default)]
-struct Kept {
+struct PageCache {
     pages: HashMap<String, (Option<String>, Bytes)>,
     bytes: usize,
 }
 
-impl Web {
+impl WebSource {
     /// The pages of these settings; nothing is asked yet.
-    pub fn new(settings: WebSettings, guard: Guard) -> Result<Self, SourceError> {
-        check(&settings)?;
+    pub fn new(settings: WebSettings, guard: FetchGuard) -> Result<Self, SourceError> {
+        check_settings(&settings)?;
         let urls = |texts: &[String]| {
             texts
                 .iter()
-                .map(|text| address::named(text))
+                .map(|text| address::parse_page_url(text))
                 .collect::<Result<Vec<_>, _>>()
         };
         let (starts, sitemaps) = (urls(&settings.urls)?, urls(&settings.sitemaps)?);
-        let scope = Scope::new(starts.iter().chain(&sitemaps), &settings);
+        let scope = CrawlScope::new(starts.iter().chain(&sitemaps), &settings);
         Ok(Self {
             settings,
             scope,
             starts,
             sitemaps,
             guard,
-            pauses: Pauses::default(),
-            recalled: Mutex::default(),
-            kept: Mutex::default(),
+            pauses: HostPauses::default(),
+            previous_markers: Mutex::default(),
+            page_cache: Mutex::default(),
         })
     }
 
     /// The answer at an address, once its host no longer asks to wait.
-    async fn ask(
+    async fn send_request(
         &self,
         url: &Url,
         headers: &HeaderMap,
         may_follow: &(dyn Fn(&Url) -> bool + Sync),
-    ) -> Result<Answer, GuardError> {
-        let ask = || self.guard.open_within(url.as_str(), headers.clone(), may_follow);
-        self.pauses.keep_to(&address::host(url), ask).await
+    ) -> Result<GuardedResponse, GuardError> {
+        let ask = || self.guard.open_url_within(url.as_str(), headers.clone(), may_follow);
+        self.pauses.send_after_pause(&address::host_with_port(url), ask).await
     }
 
-    fn recalled(&self) -> MutexGuard<'_, BTreeMap<String, Option<String>>> {
-        self.recalled.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock_previous_markers(&self) -> MutexGuard<'_, BTreeMap<String, Option<String>>> {
+        self.previous_markers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock_page_cache(&self) -> MutexGuard<'_, PageCache> {
+        self.page_cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn keep(&self, key: &str, media_type: Option<String>, page: Bytes) {
-        let mut kept = self.kept();
+    fn cache_page(&self, key: &str, media_type: Option<String>, page: Bytes) {
+        let mut kept = self.lock_page_cache();
         if kept.bytes + page.len() <= MAX_KEPT_BYTES {
             kept.bytes += page.len();
             kept.pages.insert(key.to_owned(), (media_type, page));
@@ -166,52 +166,55 @@ impl Web {
 }
 
 #[async_trait]
-impl Source for Web {
-    fn recall(&self, markers: BTreeMap<String, Option<String>>) {
-        *self.recalled() = markers;
+impl DocumentSource for WebSource {
+    fn set_known_markers(&self, markers: BTreeMap<String, Option<String>>) {
+        *self.lock_previous_markers() = markers;
     }
 
-    fn items(&self) -> BoxStream<'_, Result<ListEntry, SourceError>> {
+    fn list_items(&self) -> BoxStream<'_, Result<ListEntry, SourceError>> {
         let one_by_one = |listed: Result<Vec<ListEntry>, SourceError>| match listed {
             Ok(items) => futures::stream::iter(items).map(Ok).boxed(),
             Err(error) => futures::stream::iter([Err(error)]).boxed(),
         };
-        futures::stream::once(Crawl::new(self).run())
+        futures::stream::once(WebCrawl::new(self).run_crawl())
             .flat_map(one_by_one)
             .boxed()
     }
 
-    async fn fetch(&self, item: &Item) -> Result<Content, SourceError> {
+    async fn fetch_item(&self, item: &SourceItem) -> Result<ItemContent, SourceError> {
         let kept = {
-            let mut kept = self.kept();
+            let mut kept = self.lock_page_cache();
             let found = kept.pages.remove(&item.key);
             kept.bytes -= found.as_ref().map_or(0, |(_, page)| page.len());
             found
         };
         if let Some((media_type, page)) = kept {
             let bytes = futures::stream::iter([Ok(page)]).boxed();
-            return Ok(Content { media_type, bytes });
+            return Ok(ItemContent { media_type, bytes });
         }
         // What stands behind a redirect has an address of its own.
         let url = Url::parse(&item.key).map_err(|error| SourceError::Refused(error.to_string()))?;
-        let answer = self.ask(&url, &HeaderMap::new(), &|_| false).await.map_err(told)?;
-        let answer = answer.successful().map_err(told)?;
-        Ok(Content {
+        let answer = self
+            .send_request(&url, &HeaderMap::new(), &|_| false)
+            .await
+            .map_err(to_source_error)?;
+        let answer = answer.ensure_success().map_err(to_source_error)?;
+        Ok(ItemContent {
             media_type: answer.media_type(),
             bytes: answer
-                .pieces()
+                .into_byte_stream()
                 .map(|piece| piece.map_err(std::io::Error::other))
                 .boxed(),
         })
     }
 
-    fn at_once(&self) -> usize {
+    fn max_concurrent_fetches(&self) -> usize {
         self.settings.at_once
     }
 }
 
 /// A guard's error as a source's.
-fn told(error: GuardError) -> SourceError {
+fn to_source_error(error: GuardError) -> SourceError {
     match &error {
         GuardError::Status { status: 404 | 410, .. } => SourceError::Gone("the page".into()),
         GuardError::Refused { .. } | GuardError::TooLarge { .. } => SourceError::Refused(error.to_string()),
@@ -219,7 +222,7 @@ fn told(error: GuardError) -> SourceError {
     }
 }
 
-fn check(settings: &WebSettings) -> Result<(), SourceError> {
+fn check_settings(settings: &WebSettings) -> Result<(), SourceError> {
     let refused = |why: String| Err(SourceError::Refused(why));
     let named = settings.urls.len() + settings.sitemaps.len();
     if !(1..=MAX_NAMED).contains(&named) {

@@ -11,8 +11,8 @@ use ragstone_core::id::{DocumentId, Generation};
 use ragstone_core::seam::catalogue::DocumentAccess;
 use rusqlite::{Connection, Row};
 
-use super::DatabaseError;
-use crate::shared_values::{ReadTexts, SharedPool};
+use super::SqliteError;
+use crate::shared_values::{ParsedTexts, SharedPool};
 
 /// The triggers are the connection's own, so the file stays what earlier programs know.
 const NOTE_TOUCHED: &str = "
@@ -30,22 +30,22 @@ const TOUCHED: &str = "select t.id, d.acl, d.acl_revision, d.published
 const ALL: &str = "select id, acl, acl_revision, published from documents where status <> 'deleting'";
 
 /// A document as a transaction leaves it; none where it is gone or tombstoned.
-pub struct Touched(DocumentId, Option<DocumentAccess>);
+pub struct TouchedDocument(DocumentId, Option<DocumentAccess>);
 
 /// Lets the writing connection note what it touches.
-pub fn note_touched(writer: &Connection) -> rusqlite::Result<()> {
+pub fn track_touched(writer: &Connection) -> rusqlite::Result<()> {
     writer.execute_batch(NOTE_TOUCHED)
 }
 
 /// What the transaction that is about to commit touched.
-pub fn touched(transaction: &Connection) -> Result<Vec<Touched>, DatabaseError> {
+pub fn take_touched(transaction: &Connection) -> Result<Vec<TouchedDocument>, SqliteError> {
     let mut statement = transaction.prepare_cached(TOUCHED)?;
     let mut rows = statement.query([])?;
     let mut touched = Vec::new();
     while let Some(row) = rows.next()? {
-        let acl = row.get_ref(1)?.as_str_or_null().map_err(damaged)?;
-        let access = acl.map(|acl| read(row, Arc::new(parse(acl)?))).transpose()?;
-        touched.push(Touched(DocumentId(row.get(0)?), access));
+        let acl = row.get_ref(1)?.as_str_or_null().map_err(damaged_row)?;
+        let access = acl.map(|acl| read_access(row, Arc::new(parse_acl(acl)?))).transpose()?;
+        touched.push(TouchedDocument(DocumentId(row.get(0)?), access));
     }
     if !touched.is_empty() {
         transaction
@@ -57,15 +57,15 @@ pub fn touched(transaction: &Connection) -> Result<Vec<Touched>, DatabaseError> 
 
 /// Who may read every document that is not tombstoned, once it was read from the rows.
 #[derive(Debug, Default)]
-pub struct AccessMemory(RwLock<Option<Documents>>);
+pub struct AccessCache(RwLock<Option<CachedAccess>>);
 
 #[derive(Debug, Default)]
-struct Documents {
+struct CachedAccess {
     held: HashMap<DocumentId, DocumentAccess>,
     acls: SharedPool<Acl>,
 }
 
-impl AccessMemory {
+impl AccessCache {
     /// Those of `ids` that are not tombstoned; none if the rows were not read yet.
     pub fn get(&self, ids: &[DocumentId]) -> Option<Vec<DocumentAccess>> {
         let documents = self.0.read().unwrap_or_else(PoisonError::into_inner);
@@ -74,15 +74,17 @@ impl AccessMemory {
     }
 
     /// Reads the rows. `writer` is held by the caller, so that no commit comes between.
-    pub fn load(&self, writer: &Connection) -> Result<(), DatabaseError> {
-        let mut documents = Documents::default();
-        let mut acls = ReadTexts::default();
+    pub fn load_rows(&self, writer: &Connection) -> Result<(), SqliteError> {
+        let mut documents = CachedAccess::default();
+        let mut acls = ParsedTexts::default();
         let mut statement = writer.prepare(ALL)?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
-            let text = row.get_ref(1)?.as_str().map_err(damaged)?;
-            let acl = acls.get(text, |text| Ok::<_, DatabaseError>(documents.acls.shared(parse(text)?)))?;
-            let access = read(row, acl)?;
+            let text = row.get_ref(1)?.as_str().map_err(damaged_row)?;
+            let acl = acls.get_or_parse(text, |text| {
+                Ok::<_, SqliteError>(documents.acls.intern_value(parse_acl(text)?))
+            })?;
+            let access = read_access(row, acl)?;
             documents.held.insert(access.id, access);
         }
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(documents);
@@ -90,19 +92,19 @@ impl AccessMemory {
     }
 
     /// Follows a commit, under the writer's lock.
-    pub fn follow(&self, touched: Vec<Touched>) {
+    pub fn apply_commit(&self, touched: Vec<TouchedDocument>) {
         if touched.is_empty() {
             return;
         }
         let mut documents = self.0.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(documents) = documents.as_mut() {
-            documents.follow(touched);
+            documents.apply_touched(touched);
         }
     }
 }
 
 #[cfg(test)]
-impl AccessMemory {
+impl AccessCache {
     pub fn forget(&self) {
         *self.0.write().unwrap() = None;
     }
@@ -116,12 +118,12 @@ impl AccessMemory {
     }
 }
 
-impl Documents {
-    fn follow(&mut self, touched: Vec<Touched>) {
-        for Touched(id, access) in touched {
+impl CachedAccess {
+    fn apply_touched(&mut self, touched: Vec<TouchedDocument>) {
+        for TouchedDocument(id, access) in touched {
             match access {
                 Some(mut access) => {
-                    access.acl = self.acls.shared(Arc::unwrap_or_clone(access.acl));
+                    access.acl = self.acls.intern_value(Arc::unwrap_or_clone(access.acl));
                     self.held.insert(id, access);
                 }
                 None => drop(self.held.remove(&id)),
@@ -130,7 +132,7 @@ impl Documents {
     }
 }
 
-fn read(row: &Row<'_>, acl: Arc<Acl>) -> Result<DocumentAccess, DatabaseError> {
+fn read_access(row: &Row<'_>, acl: Arc<Acl>) -> Result<DocumentAccess, SqliteError> {
     Ok(DocumentAccess {
         id: DocumentId(row.get(0)?),
         acl,
@@ -139,12 +141,12 @@ fn read(row: &Row<'_>, acl: Arc<Acl>) -> Result<DocumentAccess, DatabaseError> {
     })
 }
 
-fn parse(acl: &str) -> Result<Acl, DatabaseError> {
-    serde_json::from_str(acl).map_err(damaged)
+fn parse_acl(acl: &str) -> Result<Acl, SqliteError> {
+    serde_json::from_str(acl).map_err(damaged_row)
 }
 
-fn damaged(why: impl std::fmt::Display) -> DatabaseError {
-    DatabaseError::Damaged(format!("documents: {why}"))
+fn damaged_row(why: impl std::fmt::Display) -> SqliteError {
+    SqliteError::Damaged(format!("documents: {why}"))
 }
 
 #[cfg(test)]

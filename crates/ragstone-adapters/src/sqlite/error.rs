@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 /// Why the database did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
-pub enum DatabaseError {
+pub enum SqliteError {
     /// SQLite said no.
     #[error("sqlite: {0}")]
     Sqlite(#[from] rusqlite::Error),
@@ -45,22 +45,22 @@ pub enum DatabaseError {
     Damaged(String),
     /// Another write of the same transaction failed so that SQLite took all of it back.
     #[error("a write beside it found no room, so it was taken back")]
-    TakenBack,
+    RolledBack,
     /// The transaction that it shared with other writes failed.
     #[error(transparent)]
-    OfGroup(Arc<DatabaseError>),
+    GroupCommit(Arc<SqliteError>),
     /// The task that ran the statement ended early.
     #[error("the database task ended early: {0}")]
-    Ended(String),
+    TaskEnded(String),
 }
 
-impl DatabaseError {
+impl SqliteError {
     /// Whether what is stored cannot be read, rather than not be read now.
     pub fn is_damaged(&self) -> bool {
         use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
         match self {
             Self::Damaged(_) => true,
-            Self::OfGroup(error) => error.is_damaged(),
+            Self::GroupCommit(error) => error.is_damaged(),
             Self::Sqlite(error) => {
                 matches!(error.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase))
             }
@@ -73,7 +73,7 @@ impl DatabaseError {
         use rusqlite::ErrorCode::DiskFull;
         match self {
             Self::Sqlite(error) => error.sqlite_error_code() == Some(DiskFull),
-            Self::OfGroup(error) => error.is_full(),
+            Self::GroupCommit(error) => error.is_full(),
             _ => false,
         }
     }

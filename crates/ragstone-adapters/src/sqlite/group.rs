@@ -14,80 +14,80 @@ use std::sync::{Arc, Mutex};
 use rusqlite::{Connection, Transaction};
 use tokio::sync::oneshot;
 
-use super::{Database, DatabaseError, Durability, lock};
+use super::{Durability, SqliteDatabase, SqliteError, lock_mutex};
 
 /// Most writes of one commit: what comes behind them waits no longer than they take.
 const MAX_GROUP: usize = 64;
 
 /// Writes that wait for the writer.
 #[derive(Default)]
-pub(super) struct Queue {
-    state: Mutex<State>,
+pub(super) struct WriteQueue {
+    state: Mutex<WriteQueueState>,
 }
 
 #[derive(Default)]
-struct State {
-    waiting: VecDeque<Box<dyn Waiting>>,
+struct WriteQueueState {
+    waiting: VecDeque<Box<dyn QueuedWrite>>,
     /// Whether a thread takes them, and will take what is pushed.
     is_served: bool,
 }
 
-impl std::fmt::Debug for Queue {
+impl std::fmt::Debug for WriteQueue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let waiting = lock(&self.state).waiting.len();
-        f.debug_struct("Queue").field("waiting", &waiting).finish()
+        let waiting = lock_mutex(&self.state).waiting.len();
+        f.debug_struct("WriteQueue").field("waiting", &waiting).finish()
     }
 }
 
-impl Queue {
+impl WriteQueue {
     /// Appends a write; says whether the caller has to see that it is served.
-    fn push(&self, write: Box<dyn Waiting>) -> bool {
-        let mut state = lock(&self.state);
+    fn push_write(&self, write: Box<dyn QueuedWrite>) -> bool {
+        let mut state = lock_mutex(&self.state);
         state.waiting.push_back(write);
         !std::mem::replace(&mut state.is_served, true)
     }
 
     /// What is committed next; empty once nothing waits, and then nobody serves.
-    fn next_group(&self) -> Vec<Box<dyn Waiting>> {
-        let mut state = lock(&self.state);
+    fn next_group(&self) -> Vec<Box<dyn QueuedWrite>> {
+        let mut state = lock_mutex(&self.state);
         let size = state.waiting.len().min(MAX_GROUP);
         state.is_served = size > 0;
         state.waiting.drain(..size).collect()
     }
 
     /// Puts writes that did not run back to the front.
-    fn put_back(&self, writes: Vec<Box<dyn Waiting>>) {
-        let mut state = lock(&self.state);
+    fn requeue_writes(&self, writes: Vec<Box<dyn QueuedWrite>>) {
+        let mut state = lock_mutex(&self.state);
         for write in writes.into_iter().rev() {
             state.waiting.push_front(write);
         }
     }
 
     /// Nobody will serve what waits: whoever waits for it learns that.
-    fn abandon(&self) {
-        let mut state = lock(&self.state);
+    fn abandon_writes(&self) {
+        let mut state = lock_mutex(&self.state);
         state.is_served = false;
         state.waiting.clear();
     }
 }
 
 /// A write on its way, whatever it gives back.
-trait Waiting: Send {
+trait QueuedWrite: Send {
     fn durability(&self) -> Durability;
 
     /// Does its work; says whether its changes stay.
-    fn run(&mut self, transaction: &Transaction<'_>) -> bool;
+    fn run_work(&mut self, transaction: &Transaction<'_>) -> bool;
 
     fn has_run(&self) -> bool;
 
     /// Lets memory follow, if its changes stayed.
-    fn follow(&mut self);
+    fn after_commit(&mut self);
 
     /// Answers whoever waits. `lost` tells why its changes did not stay although it did not fail itself.
-    fn answer(self: Box<Self>, lost: Option<DatabaseError>);
+    fn send_result(self: Box<Self>, lost: Option<SqliteError>);
 }
 
-struct Write<T, E, W, F> {
+struct PendingWrite<T, E, W, F> {
     durability: Durability,
     work: Option<W>,
     follow: Option<F>,
@@ -95,10 +95,10 @@ struct Write<T, E, W, F> {
     reply: oneshot::Sender<Result<T, E>>,
 }
 
-impl<T, E, W, F> Waiting for Write<T, E, W, F>
+impl<T, E, W, F> QueuedWrite for PendingWrite<T, E, W, F>
 where
     T: Send,
-    E: From<DatabaseError> + Send,
+    E: From<SqliteError> + Send,
     W: FnOnce(&Transaction<'_>) -> Result<T, E> + Send,
     F: FnOnce(&mut T) + Send,
 {
@@ -106,13 +106,13 @@ where
         self.durability
     }
 
-    fn run(&mut self, transaction: &Transaction<'_>) -> bool {
+    fn run_work(&mut self, transaction: &Transaction<'_>) -> bool {
         let Some(work) = self.work.take() else {
             return false;
         };
         // The savepoint takes back what a panic leaves half done.
         let result = catch_unwind(AssertUnwindSafe(|| work(transaction)));
-        let result = result.unwrap_or_else(|_| Err(DatabaseError::Ended("it panicked".into()).into()));
+        let result = result.unwrap_or_else(|_| Err(SqliteError::TaskEnded("it panicked".into()).into()));
         self.result.insert(result).is_ok()
     }
 
@@ -120,7 +120,7 @@ where
         self.work.is_none()
     }
 
-    fn follow(&mut self) {
+    fn after_commit(&mut self) {
         if let (Some(Ok(value)), Some(follow)) = (&mut self.result, self.follow.take())
             && catch_unwind(AssertUnwindSafe(|| follow(value))).is_err()
         {
@@ -128,18 +128,18 @@ where
         }
     }
 
-    fn answer(self: Box<Self>, lost: Option<DatabaseError>) {
+    fn send_result(self: Box<Self>, lost: Option<SqliteError>) {
         let result = match (self.result, lost) {
             (Some(Ok(_)) | None, Some(lost)) => Err(lost.into()),
             (Some(result), _) => result,
-            (None, None) => Err(DatabaseError::Ended("it was not begun".into()).into()),
+            (None, None) => Err(SqliteError::TaskEnded("it was not begun".into()).into()),
         };
         // Whoever asked may have left.
         let _ = self.reply.send(result);
     }
 }
 
-impl Database {
+impl SqliteDatabase {
     /// Runs `work` in a transaction that it may share with others, and commits what it did if it is `Ok`; goes on to its
     /// end if the caller leaves.
     pub async fn write<T, E>(
@@ -149,7 +149,7 @@ impl Database {
     ) -> Result<T, E>
     where
         T: Send + 'static,
-        E: From<DatabaseError> + Send + 'static,
+        E: From<SqliteError> + Send + 'static,
     {
         self.write_then(durability, work, |_| {}).await
     }
@@ -164,77 +164,77 @@ impl Database {
     ) -> Result<T, E>
     where
         T: Send + 'static,
-        E: From<DatabaseError> + Send + 'static,
+        E: From<SqliteError> + Send + 'static,
     {
         let (reply, replied) = oneshot::channel();
-        let write = Write {
+        let write = PendingWrite {
             durability,
             work: Some(work),
             follow: Some(follow),
             result: None,
             reply,
         };
-        if self.shared.queue.push(Box::new(write)) {
-            let server = Server {
+        if self.shared.queue.push_write(Box::new(write)) {
+            let server = WriteQueueServer {
                 database: self.clone(),
                 has_ended: false,
             };
-            tokio::task::spawn_blocking(move || server.serve());
+            tokio::task::spawn_blocking(move || server.serve_queue());
         }
-        let ended = || DatabaseError::Ended("nobody serves the writer's queue".into());
+        let ended = || SqliteError::TaskEnded("nobody serves the writer's queue".into());
         replied.await.unwrap_or_else(|_| Err(ended().into()))
     }
 
     /// Commits a group, or tells its writes why not.
-    fn commit_group(&self, mut group: Vec<Box<dyn Waiting>>) {
-        let mut writer = lock(&self.shared.writer);
+    fn commit_group(&self, mut group: Vec<Box<dyn QueuedWrite>>) {
+        let mut writer = lock_mutex(&self.shared.writer);
         let committed = self.run_group(&mut writer, &mut group);
         if committed.is_ok() {
-            group.iter_mut().for_each(|write| write.follow());
+            group.iter_mut().for_each(|write| write.after_commit());
         }
         drop(writer);
         let lost = committed.err().map(Arc::new);
         // What had not run yet when SQLite took the transaction back has its turn in the next one.
         let is_next =
-            |write: &dyn Waiting| matches!(lost.as_deref(), Some(DatabaseError::TakenBack)) && !write.has_run();
+            |write: &dyn QueuedWrite| matches!(lost.as_deref(), Some(SqliteError::RolledBack)) && !write.has_run();
         let (next, ended): (Vec<_>, Vec<_>) = group.into_iter().partition(|write| is_next(write.as_ref()));
-        self.shared.queue.put_back(next);
+        self.shared.queue.requeue_writes(next);
         for write in ended {
-            write.answer(lost.clone().map(DatabaseError::OfGroup));
+            write.send_result(lost.clone().map(SqliteError::GroupCommit));
         }
     }
 
-    fn run_group(&self, writer: &mut Connection, group: &mut [Box<dyn Waiting>]) -> Result<(), DatabaseError> {
-        let is_synced = |write: &dyn Waiting| write.durability() == Durability::Synced;
+    fn run_group(&self, writer: &mut Connection, group: &mut [Box<dyn QueuedWrite>]) -> Result<(), SqliteError> {
+        let is_synced = |write: &dyn QueuedWrite| write.durability() == Durability::Synced;
         let durability = match group.iter().any(|write| is_synced(write.as_ref())) {
             true => Durability::Synced,
             false => Durability::Ordered,
         };
-        let transaction = self.begin(writer, durability)?;
+        let transaction = self.begin_transaction(writer, durability)?;
         match group {
             [alone] => {
-                if !alone.run(&transaction) {
+                if !alone.run_work(&transaction) {
                     return Ok(());
                 }
             }
             group => {
                 for write in group {
-                    in_savepoint(&transaction, write.as_mut())?;
+                    run_in_savepoint(&transaction, write.as_mut())?;
                 }
             }
         }
-        self.commit(transaction, durability)
+        self.commit_transaction(transaction, durability)
     }
 }
 
 /// A write of several in one transaction.
-fn in_savepoint(transaction: &Transaction<'_>, write: &mut dyn Waiting) -> Result<(), DatabaseError> {
+fn run_in_savepoint(transaction: &Transaction<'_>, write: &mut dyn QueuedWrite) -> Result<(), SqliteError> {
     let run = |statement: &str| transaction.prepare_cached(statement)?.execute([]);
     run("savepoint one_write")?;
-    let stays = write.run(transaction);
+    let stays = write.run_work(transaction);
     // Where the disk or memory is short, SQLite takes back the whole transaction by itself.
     if transaction.is_autocommit() {
-        return Err(DatabaseError::TakenBack);
+        return Err(SqliteError::RolledBack);
     }
     if !stays {
         run("rollback to one_write")?;
@@ -244,13 +244,13 @@ fn in_savepoint(transaction: &Transaction<'_>, write: &mut dyn Waiting) -> Resul
 }
 
 /// Takes what waits until nothing does.
-struct Server {
-    database: Database,
+struct WriteQueueServer {
+    database: SqliteDatabase,
     has_ended: bool,
 }
 
-impl Server {
-    fn serve(mut self) {
+impl WriteQueueServer {
+    fn serve_queue(mut self) {
         loop {
             let group = self.database.shared.queue.next_group();
             if group.is_empty() {
@@ -262,11 +262,11 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Drop for WriteQueueServer {
     /// A runtime that ends may drop it before it began.
     fn drop(&mut self) {
         if !self.has_ended {
-            self.database.shared.queue.abandon();
+            self.database.shared.queue.abandon_writes();
         }
     }
 }

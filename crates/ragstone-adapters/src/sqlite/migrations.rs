@@ -12,21 +12,21 @@ use std::path::Path;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
-use super::DatabaseError;
+use super::SqliteError;
 
 /// One change of the schema.
 #[derive(Debug, Clone, Copy)]
-enum Step {
+enum SqliteMigrationStep {
     /// Raises `user_version` by one.
     Numbered(&'static str),
     /// Is recorded by its name.
     Additive { name: &'static str, script: &'static str },
 }
 
-use Step::{Additive, Numbered};
+use SqliteMigrationStep::{Additive, Numbered};
 
 /// In order. Additive steps come after the numbered step whose tables they need.
-const STEPS: &[Step] = &[
+const STEPS: &[SqliteMigrationStep] = &[
     Numbered(include_str!("schema_1.sql")),
     Numbered(include_str!("schema_2.sql")),
     Numbered(include_str!("schema_3.sql")),
@@ -56,7 +56,7 @@ const STEPS: &[Step] = &[
 
 /// What a database lacks.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pending {
+pub struct PendingMigrations {
     /// The number of its schema; 0 for a database that is made now.
     pub found: u32,
     /// The newest one.
@@ -65,23 +65,23 @@ pub struct Pending {
     pub additions: Vec<&'static str>,
 }
 
-impl Pending {
+impl PendingMigrations {
     /// How many numbered steps there are to run.
-    pub fn numbered(&self) -> u32 {
+    pub fn numbered_steps(&self) -> u32 {
         self.known.saturating_sub(self.found)
     }
 
     /// Whether nothing is to be done.
     pub fn is_empty(&self) -> bool {
-        self.numbered() == 0 && self.additions.is_empty()
+        self.numbered_steps() == 0 && self.additions.is_empty()
     }
 }
 
 /// What `connection`'s database lacks; refuses one that a later program wrote.
-pub fn pending(connection: &Connection, path: &Path) -> Result<Pending, DatabaseError> {
-    let (found, known) = (number_of(connection)?, numbered(STEPS));
+pub fn find_pending(connection: &Connection, path: &Path) -> Result<PendingMigrations, SqliteError> {
+    let (found, known) = (schema_version(connection)?, count_numbered(STEPS));
     if found > known {
-        return Err(newer(path, found, known));
+        return Err(newer_schema_error(path, found, known));
     }
     let has_table = "select exists (select 1 from sqlite_master where name = 'schema_additions')";
     let recorded: bool = connection.query_row(has_table, [], |row| row.get(0))?;
@@ -93,43 +93,43 @@ pub fn pending(connection: &Connection, path: &Path) -> Result<Pending, Database
             additions.push(*name);
         }
     }
-    Ok(Pending {
+    Ok(PendingMigrations {
         found,
         known,
         additions,
     })
 }
 
-fn numbered(steps: &[Step]) -> u32 {
+fn count_numbered(steps: &[SqliteMigrationStep]) -> u32 {
     steps.iter().filter(|step| matches!(step, Numbered(_))).count() as u32
 }
 
-fn number_of(connection: &Connection) -> Result<u32, DatabaseError> {
+fn schema_version(connection: &Connection) -> Result<u32, SqliteError> {
     Ok(connection.pragma_query_value(None, "user_version", |row| row.get(0))?)
 }
 
-fn newer(path: &Path, found: u32, known: u32) -> DatabaseError {
-    DatabaseError::Newer {
+fn newer_schema_error(path: &Path, found: u32, known: u32) -> SqliteError {
+    SqliteError::Newer {
         path: path.to_owned(),
         found,
         known,
     }
 }
 
-fn is_recorded(connection: &Connection, name: &str) -> Result<bool, DatabaseError> {
+fn is_recorded(connection: &Connection, name: &str) -> Result<bool, SqliteError> {
     let recorded = "select exists (select 1 from schema_additions where name = ?1)";
     Ok(connection.query_row(recorded, [name], |row| row.get(0))?)
 }
 
 /// Runs the steps that `connection`'s database lacks, each in a transaction.
-pub fn run(connection: &mut Connection, path: &Path) -> Result<(), DatabaseError> {
+pub fn run_migrations(connection: &mut Connection, path: &Path) -> Result<(), SqliteError> {
     run_steps(connection, path, STEPS)
 }
 
-fn run_steps(connection: &mut Connection, path: &Path, steps: &[Step]) -> Result<(), DatabaseError> {
-    let (found, known) = (number_of(connection)?, numbered(steps));
+fn run_steps(connection: &mut Connection, path: &Path, steps: &[SqliteMigrationStep]) -> Result<(), SqliteError> {
+    let (found, known) = (schema_version(connection)?, count_numbered(steps));
     if found > known {
-        return Err(newer(path, found, known));
+        return Err(newer_schema_error(path, found, known));
     }
     let mut number = 0;
     for step in steps {
@@ -142,14 +142,14 @@ fn run_steps(connection: &mut Connection, path: &Path, steps: &[Step]) -> Result
                     transaction.pragma_update(None, "user_version", number)?;
                 }
             }
-            Additive { name, script } => add_once(&transaction, name, script)?,
+            Additive { name, script } => apply_addition(&transaction, name, script)?,
         }
         transaction.commit()?;
     }
     Ok(())
 }
 
-fn add_once(transaction: &Transaction<'_>, name: &str, script: &str) -> Result<(), DatabaseError> {
+fn apply_addition(transaction: &Transaction<'_>, name: &str, script: &str) -> Result<(), SqliteError> {
     transaction
         .execute_batch("create table if not exists schema_additions (name text primary key) without rowid, strict")?;
     if !is_recorded(transaction, name)? {
@@ -164,21 +164,21 @@ pub mod testing {
     //! Databases as older programs left them.
 
     use super::*;
-    use crate::sqlite::{connect, protect};
+    use crate::sqlite::{create_private_file, open_connection};
     use rusqlite::OpenFlags;
 
     /// The newest number of a schema.
     pub fn newest() -> u32 {
-        numbered(STEPS)
+        count_numbered(STEPS)
     }
 
     /// A new database file of that schema, without additive steps.
     pub fn at_schema(path: &Path, schema: u32) -> Connection {
-        protect(path).unwrap();
-        let mut connection = connect(path, OpenFlags::default()).unwrap();
+        create_private_file(path).unwrap();
+        let mut connection = open_connection(path, OpenFlags::default()).unwrap();
         connection.pragma_update(None, "journal_mode", "wal").unwrap();
         let numbered = STEPS.iter().filter(|step| matches!(step, Numbered(_)));
-        let steps: Vec<Step> = numbered.take(schema as usize).copied().collect();
+        let steps: Vec<SqliteMigrationStep> = numbered.take(schema as usize).copied().collect();
         run_steps(&mut connection, path, &steps).unwrap();
         connection
     }

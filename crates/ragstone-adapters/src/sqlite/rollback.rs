@@ -9,15 +9,15 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OpenFlags};
 use serde::Serialize;
 
-use super::upgrade::{copies, file_error, sync_folder, with_suffix};
-use super::{BUSY_TIMEOUT, DatabaseError};
+use super::upgrade::{file_error, list_copies, sync_folder, with_suffix};
+use super::{BUSY_TIMEOUT, SqliteError};
 
 /// What stands between a database's name and the label of one that was moved aside.
 const MARK: &str = ".after-";
 
 /// What would be undone.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum WayBack {
+pub enum RollbackPlan {
     /// There is no copy that is older than the database's schema.
     NoCopy,
     /// The newest copy has the database's schema: an older program opens the database as it is.
@@ -63,15 +63,15 @@ impl ChangedSince {
 }
 
 /// Finds what going back from the last upgrade of the database at `path` would mean; changes nothing.
-pub fn find_way_back(path: &Path) -> Result<WayBack, DatabaseError> {
-    let database = look_at(path)?;
-    let to = schema_of(&database)?;
+pub fn plan_rollback(path: &Path) -> Result<RollbackPlan, SqliteError> {
+    let database = open_existing(path)?;
+    let to = schema_version(&database)?;
     let mut same = None;
-    for copy in copies(path)? {
-        let from = schema_of(&look_at(&copy)?)?;
+    for copy in list_copies(path)? {
+        let from = schema_version(&open_existing(&copy)?)?;
         if from < to {
-            let changed = changed_since(&database, &copy).ok();
-            return Ok(WayBack::Copy {
+            let changed = count_changes(&database, &copy).ok();
+            return Ok(RollbackPlan::Copy {
                 copy,
                 from,
                 to,
@@ -81,17 +81,17 @@ pub fn find_way_back(path: &Path) -> Result<WayBack, DatabaseError> {
         same = same.or((from == to).then_some(copy));
     }
     match same {
-        None => Ok(WayBack::NoCopy),
+        None => Ok(RollbackPlan::NoCopy),
         Some(copy) => {
-            let (now, before) = (additions_of(&database)?, additions_of(&look_at(&copy)?)?);
+            let (now, before) = (list_additions(&database)?, list_additions(&open_existing(&copy)?)?);
             let additions = now.into_iter().filter(|name| !before.contains(name)).collect();
-            Ok(WayBack::SameSchema { schema: to, additions })
+            Ok(RollbackPlan::SameSchema { schema: to, additions })
         }
     }
 }
 
 /// Puts `copy` in the place of the database at `path`, which is moved aside under a name with `label`; gives that name.
-pub fn put_back(path: &Path, copy: &Path, label: &str) -> Result<PathBuf, DatabaseError> {
+pub fn restore_copy(path: &Path, copy: &Path, label: &str) -> Result<PathBuf, SqliteError> {
     let aside = with_suffix(path, &format!("{MARK}{label}"));
     raise_counters(copy, path)?;
     // Everything goes into the file itself, which then is all of the database.
@@ -120,8 +120,8 @@ pub fn put_back(path: &Path, copy: &Path, label: &str) -> Result<PathBuf, Databa
 
 /// Numbers that were drawn since the copy was made are not drawn again: they are in the names of blobs that lie there
 /// still, and the blobs' mark tells how far the library had come.
-fn raise_counters(copy: &Path, newer: &Path) -> Result<(), DatabaseError> {
-    let connection = look_at(copy)?;
+fn raise_counters(copy: &Path, newer: &Path) -> Result<(), SqliteError> {
+    let connection = open_existing(copy)?;
     connection.execute("attach ?1 as newer", [newer.to_string_lossy()])?;
     connection.execute(
         "update main.counters set value = max(value, coalesce(
@@ -132,17 +132,17 @@ fn raise_counters(copy: &Path, newer: &Path) -> Result<(), DatabaseError> {
     Ok(())
 }
 
-fn look_at(path: &Path) -> Result<Connection, DatabaseError> {
+fn open_existing(path: &Path) -> Result<Connection, SqliteError> {
     let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     Ok(connection)
 }
 
-fn schema_of(connection: &Connection) -> Result<u32, DatabaseError> {
+fn schema_version(connection: &Connection) -> Result<u32, SqliteError> {
     Ok(connection.pragma_query_value(None, "user_version", |row| row.get(0))?)
 }
 
-fn additions_of(connection: &Connection) -> Result<Vec<String>, DatabaseError> {
+fn list_additions(connection: &Connection) -> Result<Vec<String>, SqliteError> {
     let has_table = "select exists (select 1 from sqlite_master where name = 'schema_additions')";
     if !connection.query_row(has_table, [], |row| row.get(0))? {
         return Ok(Vec::new());
@@ -152,7 +152,7 @@ fn additions_of(connection: &Connection) -> Result<Vec<String>, DatabaseError> {
     Ok(names.collect::<Result<_, _>>()?)
 }
 
-fn changed_since(database: &Connection, copy: &Path) -> Result<ChangedSince, DatabaseError> {
+fn count_changes(database: &Connection, copy: &Path) -> Result<ChangedSince, SqliteError> {
     database.execute("attach ?1 as before", [copy.to_string_lossy()])?;
     let count = |query: &str| database.query_row(query, [], |row| row.get(0));
     let counted = || {

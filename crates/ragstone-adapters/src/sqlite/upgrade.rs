@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension};
 
-use super::migrations::Pending;
-use super::{DatabaseError, protect};
+use super::migrations::PendingMigrations;
+use super::{SqliteError, create_private_file};
 
 /// What stands between a database's name and the label of a copy.
 const MARK: &str = ".before-";
@@ -33,7 +33,7 @@ pub struct CopyPolicy {
 
 /// What an upgrade did to a database.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Upgrade {
+pub struct UpgradeReport {
     /// The number of its schema before.
     pub from: u32,
     /// And after; an older program opens the database if it is the same.
@@ -46,12 +46,12 @@ pub struct Upgrade {
 
 /// Copies the database of `connection` as far as `pending` steps make it worth it. A new database needs no copy. Where
 /// the disk has no room, additive steps go on without one: the older program opens what they leave.
-pub(super) fn copy_before(
+pub(super) fn copy_before_upgrade(
     connection: &Connection,
     path: &Path,
-    pending: &Pending,
+    pending: &PendingMigrations,
     policy: &CopyPolicy,
-) -> Result<Option<PathBuf>, DatabaseError> {
+) -> Result<Option<PathBuf>, SqliteError> {
     if pending.found == 0 || pending.is_empty() || policy.kept == 0 {
         return Ok(None);
     }
@@ -62,21 +62,24 @@ pub(super) fn copy_before(
 fn copy_with_room(
     connection: &Connection,
     path: &Path,
-    pending: &Pending,
+    pending: &PendingMigrations,
     policy: &CopyPolicy,
     free: u64,
-) -> Result<Option<PathBuf>, DatabaseError> {
-    if let Some(copy) = unfinished(connection, path)? {
+) -> Result<Option<PathBuf>, SqliteError> {
+    if let Some(copy) = find_unfinished_copy(connection, path)? {
         return Ok(Some(copy));
     }
     let copy = with_suffix(path, &format!("{MARK}{}", policy.label));
     let partial = with_suffix(&copy, PARTIAL);
-    for (_, left) in named(path)?.into_iter().filter(|(name, _)| name.ends_with(PARTIAL)) {
+    for (_, left) in list_copy_files(path)?
+        .into_iter()
+        .filter(|(name, _)| name.ends_with(PARTIAL))
+    {
         fs::remove_file(&left).map_err(|source| file_error(&left, source))?;
     }
-    let needed = bytes_of(connection)?;
+    let needed = database_bytes(connection)?;
     if free < needed + needed / 10 + MARGIN_BYTES {
-        if pending.numbered() == 0 {
+        if pending.numbered_steps() == 0 {
             tracing::warn!(
                 needed,
                 free,
@@ -85,20 +88,20 @@ fn copy_with_room(
             );
             return Ok(None);
         }
-        return Err(DatabaseError::NoRoomForCopy {
+        return Err(SqliteError::NoRoomForCopy {
             path: path.to_owned(),
             needed,
             free,
         });
     }
     let finish = || fs::rename(&partial, &copy).map_err(|source| file_error(&copy, source));
-    let written = write(connection, &partial).and_then(|()| finish());
+    let written = write_copy(connection, &partial).and_then(|()| finish());
     if let Err(error) = written {
         let _ = fs::remove_file(&partial);
         return Err(error);
     }
     sync_folder(path).map_err(|source| file_error(path, source))?;
-    prune(path, policy.kept)?;
+    prune_copies(path, policy.kept)?;
     connection.execute(
         "insert into settings (key, value) values (?1, ?2) on conflict (key) do update set value = ?2",
         [LABEL, policy.label.as_str()],
@@ -108,7 +111,7 @@ fn copy_with_room(
 
 /// The copy of an upgrade that was killed between two of its steps: it is the one from before, and a copy of what is there
 /// now would be one that no release knows.
-fn unfinished(connection: &Connection, path: &Path) -> Result<Option<PathBuf>, DatabaseError> {
+fn find_unfinished_copy(connection: &Connection, path: &Path) -> Result<Option<PathBuf>, SqliteError> {
     let label = connection
         .query_row("select value from settings where key = ?1", [LABEL], |row| row.get(0))
         .optional()?;
@@ -117,27 +120,27 @@ fn unfinished(connection: &Connection, path: &Path) -> Result<Option<PathBuf>, D
 }
 
 /// Notes that all steps were run.
-pub(super) fn forget_label(connection: &Connection) -> Result<(), DatabaseError> {
+pub(super) fn forget_label(connection: &Connection) -> Result<(), SqliteError> {
     connection.execute("delete from settings where key = ?1", [LABEL])?;
     Ok(())
 }
 
 /// The copies of the database at `path`, newest first.
-pub fn copies(path: &Path) -> Result<Vec<PathBuf>, DatabaseError> {
-    let mut copies = named(path)?;
+pub fn list_copies(path: &Path) -> Result<Vec<PathBuf>, SqliteError> {
+    let mut copies = list_copy_files(path)?;
     copies.retain(|(name, _)| !name.ends_with(PARTIAL));
     // By time, which stands last: versions do not sort as text.
-    copies.sort_by(|(a, _), (b, _)| time_of(b).cmp(time_of(a)));
+    copies.sort_by(|(a, _), (b, _)| copy_time(b).cmp(copy_time(a)));
     Ok(copies.into_iter().map(|(_, path)| path).collect())
 }
 
-fn time_of(name: &str) -> &str {
+fn copy_time(name: &str) -> &str {
     name.rsplit('-').next().unwrap_or_default()
 }
 
 /// What lies beside the database and is called a copy of it: names and paths.
-fn named(path: &Path) -> Result<Vec<(String, PathBuf)>, DatabaseError> {
-    let folder = folder_of(path);
+fn list_copy_files(path: &Path) -> Result<Vec<(String, PathBuf)>, SqliteError> {
+    let folder = parent_folder(path);
     let failed = |source: io::Error| file_error(folder, source);
     let prefix = format!("{}{MARK}", path.file_name().unwrap_or_default().to_string_lossy());
     let mut found = Vec::new();
@@ -151,37 +154,37 @@ fn named(path: &Path) -> Result<Vec<(String, PathBuf)>, DatabaseError> {
     Ok(found)
 }
 
-fn prune(path: &Path, kept: usize) -> Result<(), DatabaseError> {
-    for old in copies(path)?.into_iter().skip(kept) {
+fn prune_copies(path: &Path, kept: usize) -> Result<(), SqliteError> {
+    for old in list_copies(path)?.into_iter().skip(kept) {
         fs::remove_file(&old).map_err(|source| file_error(&old, source))?;
     }
     Ok(())
 }
 
 /// The whole database, with what is in its write-ahead log, as a file that its owner alone reads.
-fn write(connection: &Connection, partial: &Path) -> Result<(), DatabaseError> {
+fn write_copy(connection: &Connection, partial: &Path) -> Result<(), SqliteError> {
     let failed = |source: io::Error| file_error(partial, source);
-    protect(partial).map_err(failed)?;
+    create_private_file(partial).map_err(failed)?;
     connection.execute("vacuum into ?1", [partial.to_string_lossy()])?;
     File::open(partial).and_then(|file| file.sync_all()).map_err(failed)
 }
 
-fn bytes_of(connection: &Connection) -> Result<u64, DatabaseError> {
+fn database_bytes(connection: &Connection) -> Result<u64, SqliteError> {
     let pages: u64 = connection.pragma_query_value(None, "page_count", |row| row.get(0))?;
     let page: u64 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
     Ok(pages * page)
 }
 
 fn free_bytes(path: &Path) -> io::Result<u64> {
-    let stats = rustix::fs::statvfs(folder_of(path))?;
+    let stats = rustix::fs::statvfs(parent_folder(path))?;
     Ok(stats.f_bavail.saturating_mul(stats.f_frsize))
 }
 
 pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
-    File::open(folder_of(path))?.sync_all()
+    File::open(parent_folder(path))?.sync_all()
 }
 
-fn folder_of(path: &Path) -> &Path {
+fn parent_folder(path: &Path) -> &Path {
     let named = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     named.unwrap_or(Path::new("."))
 }
@@ -192,8 +195,8 @@ pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-pub(super) fn file_error(path: &Path, source: io::Error) -> DatabaseError {
-    DatabaseError::File {
+pub(super) fn file_error(path: &Path, source: io::Error) -> SqliteError {
+    SqliteError::File {
         path: path.to_owned(),
         source,
     }

@@ -1,6 +1,6 @@
 //! Syncs that nothing disturbs.
 
-use ragstone_core::sync::Deletions;
+use ragstone_core::sync::DeletionPolicy;
 use serde_json::json;
 
 use super::site::{Site, Who, group, user};
@@ -89,7 +89,7 @@ async fn edits_moves_and_deletions_are_seen_in_one_sync() {
         let held = world.sync_once().await;
         assert_eq!((held.held, held.counts.unchanged, held.counts.deleted), (11, 2, 0));
         assert_eq!(world.documents().await.len(), 13);
-        let allowed = world.sync_with(Deletions::Allowed).await;
+        let allowed = world.sync_with(DeletionPolicy::Allowed).await;
         assert_eq!((allowed.held, allowed.counts.deleted, allowed.error), (0, 11, None));
     }
 }

@@ -2,7 +2,7 @@
 
 use fastrand::Rng;
 use ragstone_core::seam::source::{SyncReport, SyncState};
-use ragstone_core::sync::Deletions;
+use ragstone_core::sync::DeletionPolicy;
 
 use super::server::{Faults, Server};
 use super::site::{Site, group, user};
@@ -207,7 +207,7 @@ async fn a_space_that_lists_nothing_is_held() {
         world.sync([0, 0, 16, 0, 0]).await;
         // A server that does not answer holds everything, too, and is no reason to delete anything.
         world.server.faults().dies_after = Some(0);
-        let report = world.sync_with(Deletions::Allowed).await;
+        let report = world.sync_with(DeletionPolicy::Allowed).await;
         assert_eq!((report.state(), report.held), (SyncState::Held, 16));
         assert_eq!(world.documents().await.len(), 16);
     }
@@ -245,8 +245,8 @@ async fn ten_thousand_pages_are_listed_much_faster_than_they_are_read() {
         let mut took = Vec::new();
         for expected in [[10_000, 0, 0, 0, 0], [0, 0, 10_000, 0, 0]] {
             let begun = std::time::Instant::now();
-            let turn = world.syncer.turn(world.record.id).await.unwrap();
-            let counts = turn.sync(&world.record.tenant).await.unwrap().counts;
+            let turn = world.syncer.acquire_permit(world.record.id).await.unwrap();
+            let counts = turn.run_sync(&world.record.tenant).await.unwrap().counts;
             took.push(begun.elapsed());
             assert_eq!(
                 [

@@ -5,16 +5,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ragstone_adapters::openai::Secret;
-use ragstone_adapters::source::confluence::{Confluence, Patience};
-use ragstone_adapters::source::guard::{Guard, GuardOptions};
+use ragstone_adapters::openai::ApiSecret;
+use ragstone_adapters::source::confluence::{ConfluenceRetrySettings, ConfluenceSource};
+use ragstone_adapters::source::guard::{FetchGuard, GuardOptions};
 use ragstone_core::access::{Acl, Principal, Scope};
 use ragstone_core::library::SearchRequest;
 use ragstone_core::seam::Catalogue;
 use ragstone_core::seam::catalogue::{DocumentFilter, PageRequest};
 use ragstone_core::seam::fake::{House, MemorySources, WORKER, writer};
-use ragstone_core::seam::source::{Source, SourceError, SourceRecord, SourceStore, SyncReport};
-use ragstone_core::sync::{Deletions, Syncer};
+use ragstone_core::seam::source::{DocumentSource, SourceError, SourceRecord, SourceStore, SyncReport};
+use ragstone_core::sync::{DeletionPolicy, SourceSyncer};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -34,7 +34,7 @@ pub struct Seen {
 pub struct World {
     pub server: Arc<Server>,
     pub house: House,
-    pub syncer: Arc<Syncer>,
+    pub syncer: Arc<SourceSyncer>,
     pub record: SourceRecord,
 }
 
@@ -43,16 +43,16 @@ pub fn spaces(spaces: &[&str]) -> Value {
     json!({ "spaces": spaces })
 }
 
-fn patience() -> Patience {
-    Patience {
+fn patience() -> ConfluenceRetrySettings {
+    ConfluenceRetrySettings {
         pause: Duration::from_millis(2),
         longest_pause: Duration::from_secs(1),
-        ..Patience::default()
+        ..ConfluenceRetrySettings::default()
     }
 }
 
 /// The source that a record and the token of this moment make.
-fn open(record: &SourceRecord, server: &Server, token: &str) -> Result<Arc<dyn Source>, SourceError> {
+fn open(record: &SourceRecord, server: &Server, token: &str) -> Result<Arc<dyn DocumentSource>, SourceError> {
     let settings = serde_json::from_value(Value::Object(record.settings.clone()));
     let settings = settings.map_err(|error| SourceError::Refused(error.to_string()))?;
     let port = server.media.rsplit(':').next().unwrap().parse().unwrap();
@@ -61,9 +61,9 @@ fn open(record: &SourceRecord, server: &Server, token: &str) -> Result<Arc<dyn S
         ports: vec![port],
         ..GuardOptions::default()
     };
-    let guard = Guard::new(options).unwrap();
-    let token = Some(Secret::new(token));
-    Ok(Arc::new(Confluence::new(settings, token, patience(), guard)?))
+    let guard = FetchGuard::new(options).unwrap();
+    let token = Some(ApiSecret::new(token));
+    Ok(Arc::new(ConfluenceSource::new(settings, token, patience(), guard)?))
 }
 
 impl World {
@@ -109,13 +109,13 @@ impl World {
 
     /// One sync, not looked at, with its jobs.
     pub async fn sync_once(&self) -> SyncReport {
-        self.sync_with(Deletions::Guarded).await
+        self.sync_with(DeletionPolicy::Guarded).await
     }
 
     /// The same, where a person may have allowed all deletions.
-    pub async fn sync_with(&self, deletions: Deletions) -> SyncReport {
-        let turn = self.syncer.turn(self.record.id).await.unwrap();
-        let report = turn.sync_with(&self.record.tenant, deletions).await.unwrap();
+    pub async fn sync_with(&self, deletions: DeletionPolicy) -> SyncReport {
+        let turn = self.syncer.acquire_permit(self.record.id).await.unwrap();
+        let report = turn.run_sync_with(&self.record.tenant, deletions).await.unwrap();
         self.work().await;
         report
     }
@@ -135,8 +135,8 @@ impl World {
 
     /// A sync whose process dies after so many requests.
     pub async fn die_after(&self, requests: usize) {
-        let turn = self.syncer.turn(self.record.id).await.unwrap();
-        let sync = std::pin::pin!(turn.sync(&self.record.tenant));
+        let turn = self.syncer.acquire_permit(self.record.id).await.unwrap();
+        let sync = std::pin::pin!(turn.run_sync(&self.record.tenant));
         let reached = std::pin::pin!(self.server.reached(requests));
         futures::future::select(sync, reached).await;
     }
@@ -160,7 +160,7 @@ impl World {
             let found = self
                 .house
                 .catalogue
-                .documents(scope, &DocumentFilter::default(), &page)
+                .list_documents(scope, &DocumentFilter::default(), &page)
                 .await
                 .unwrap();
             all.extend(found.items.into_iter().map(|document| {
@@ -216,22 +216,22 @@ fn reader(cloud: bool, who: &Who) -> String {
     }
 }
 
-fn syncer(house: &House, sources: Arc<dyn SourceStore>, server: Arc<Server>) -> Arc<Syncer> {
+fn syncer(house: &House, sources: Arc<dyn SourceStore>, server: Arc<Server>) -> Arc<SourceSyncer> {
     let ids = AtomicU64::new(u64::from(u32::MAX) + sources_seed());
-    Arc::new(Syncer {
+    Arc::new(SourceSyncer {
         sources,
         catalogue: house.catalogue.clone(),
         ingestor: Arc::new(house.another()),
-        open: Arc::new(move |record| {
+        source_opener: Arc::new(move |record| {
             let token = server.sent_token();
             open(record, &server, &token)
         }),
         operator: Principal::local_operator_of,
-        doorbell: Arc::new(|| {}),
+        notify_workers: Arc::new(|| {}),
         clock: Arc::new(|| time::OffsetDateTime::UNIX_EPOCH),
         new_id: Arc::new(move || Uuid::from_u128(u128::from(ids.fetch_add(1, Ordering::Relaxed)))),
         max_deleted_share: 0.2,
-        at_work: Mutex::default(),
+        running_syncs: Mutex::default(),
     })
 }
 

@@ -51,7 +51,7 @@ async fn check(cases: Vec<Case>) {
     for Case { name, bytes, expected } in cases {
         std::fs::write(&path, &bytes).unwrap();
         let started = std::time::Instant::now();
-        let found = pool.parse(&path, &name, None).await;
+        let found = pool.parse_file(&path, &name, None).await;
         eprintln!(
             "{name}: {} bytes, {:?}, {}",
             bytes.len(),

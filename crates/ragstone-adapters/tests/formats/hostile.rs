@@ -21,7 +21,7 @@ async fn outcome(pool: &ParserPool, bytes: &[u8], name: &str) -> String {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("document");
     std::fs::write(&path, bytes).unwrap();
-    match pool.parse(&path, name, None).await {
+    match pool.parse_file(&path, name, None).await {
         Ok(document) => {
             assert!(!document.text.trim().is_empty(), "{name} is stored empty");
             "parsed".to_owned()
@@ -127,7 +127,7 @@ async fn a_far_corner_cell_costs_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("document");
     std::fs::write(&path, book).unwrap();
-    let document = pool().parse(&path, "corners.xlsx", None).await.unwrap();
+    let document = pool().parse_file(&path, "corners.xlsx", None).await.unwrap();
     assert!(
         document.text.contains("near") && document.text.contains("far"),
         "{}",

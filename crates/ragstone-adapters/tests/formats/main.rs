@@ -8,7 +8,7 @@ mod fixtures;
 mod hostile;
 
 use ragstone_adapters::parse::{PageSink, ParseLimits, ParseProblem, parse_bytes, parse_into};
-use ragstone_core::document::{AttachedFile, Outline, ParsedDocument};
+use ragstone_core::document::{AttachedFile, DocumentOutline, ParsedDocument};
 
 fn parsed(bytes: Vec<u8>, name: &str) -> ParsedDocument {
     parse_bytes(bytes, name, None, &ParseLimits::default()).unwrap()
@@ -120,18 +120,18 @@ struct Opened {
 }
 
 impl PageSink for Opened {
-    fn page(&mut self, _: Option<u32>, text: &str) -> Result<(), ParseProblem> {
+    fn write_page(&mut self, _: Option<u32>, text: &str) -> Result<(), ParseProblem> {
         self.text.push_str(text);
         Ok(())
     }
 
-    fn attachment(&mut self, file: &AttachedFile, bytes: &[u8]) -> Result<(), ParseProblem> {
+    fn write_attachment(&mut self, file: &AttachedFile, bytes: &[u8]) -> Result<(), ParseProblem> {
         self.files.push((file.clone(), bytes.to_vec()));
         Ok(())
     }
 }
 
-fn opened(mail: Vec<u8>, limits: &ParseLimits) -> (Opened, Outline) {
+fn opened(mail: Vec<u8>, limits: &ParseLimits) -> (Opened, DocumentOutline) {
     let mut opened = Opened::default();
     let (_, outline) = parse_into(mail, "mail.eml", None, limits, &mut opened).unwrap();
     let files: Vec<_> = opened.files.iter().map(|(file, _)| file.clone()).collect();

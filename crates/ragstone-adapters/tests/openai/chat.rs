@@ -1,6 +1,6 @@
 use futures::StreamExt;
 use ragstone_adapters::chat::{OpenAiChat, OpenAiChatOptions, TokenLimitName};
-use ragstone_core::seam::chat::{ChatError, ChatEvent, ChatModel, ChatRequest, FinishReason, Usage};
+use ragstone_core::seam::chat::{ChatError, ChatEvent, ChatModel, ChatRequest, FinishReason, TokenUsage};
 use ragstone_core::seam::contract_chat;
 use serde_json::json;
 
@@ -35,7 +35,7 @@ pub(super) fn asking() -> ChatRequest {
 }
 
 pub(super) async fn all(model: &OpenAiChat) -> Result<Vec<Result<ChatEvent, ChatError>>, ChatError> {
-    Ok(model.stream(asking()).await?.collect().await)
+    Ok(model.stream_reply(asking()).await?.collect().await)
 }
 
 /// What was said before the last event, and the last event.
@@ -104,11 +104,11 @@ async fn what_passes_is_tried_again_before_the_first_byte_over_the_stub() {
 
 /// A model whose answers have to begin within a moment.
 fn hurried(url: &str) -> OpenAiChat {
-    let limits = super::Limits {
+    let limits = super::ServiceLimits {
         opening: std::time::Duration::from_millis(200),
         ..limits()
     };
-    let connection = super::Connection::new(url, None, limits).unwrap();
+    let connection = super::OpenAiConnection::new(url, None, limits).unwrap();
     let options = OpenAiChatOptions {
         connection,
         ..options(url)
@@ -222,7 +222,7 @@ async fn text_of_many_bytes_and_lines_comes_through() {
         [
             ChatEvent::Delta("é日本\n\n🦀 ".into()),
             ChatEvent::Delta("x".into()),
-            ChatEvent::Usage(Usage {
+            ChatEvent::Usage(TokenUsage {
                 prompt_tokens: 7,
                 completion_tokens: 2
             }),
@@ -235,12 +235,12 @@ async fn text_of_many_bytes_and_lines_comes_through() {
 async fn who_leaves_closes_the_connection() {
     let mut fake = Fake::start(|_, _| Reply::stream(&delta("a")).stays()).await;
     let mut options = options(&fake.url);
-    let patient = super::Limits {
+    let patient = super::ServiceLimits {
         idle: std::time::Duration::from_secs(600),
         ..limits()
     };
-    options.connection = super::Connection::new(&fake.url, None, patient).unwrap();
-    let mut events = OpenAiChat::new(options).unwrap().stream(asking()).await.unwrap();
+    options.connection = super::OpenAiConnection::new(&fake.url, None, patient).unwrap();
+    let mut events = OpenAiChat::new(options).unwrap().stream_reply(asking()).await.unwrap();
     assert_eq!(events.next().await.unwrap().unwrap(), ChatEvent::Delta("a".into()));
     drop(events);
     fake.client_left().await;
@@ -281,7 +281,12 @@ async fn a_parameter_that_was_set_is_not_exchanged() {
         token_limit_name: TokenLimitName::MaxCompletionTokens,
         ..options(&fake.url)
     };
-    let refused = OpenAiChat::new(options).unwrap().stream(asking()).await.err().unwrap();
+    let refused = OpenAiChat::new(options)
+        .unwrap()
+        .stream_reply(asking())
+        .await
+        .err()
+        .unwrap();
     assert!(matches!(refused, ChatError::Refused { .. }));
     assert_eq!(fake.asked().len(), 1);
 }

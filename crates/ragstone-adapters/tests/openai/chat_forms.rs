@@ -2,8 +2,8 @@
 
 use futures::StreamExt;
 use ragstone_adapters::chat::{OpenAiChat, OpenAiChatOptions};
-use ragstone_adapters::openai::KeyHeader;
-use ragstone_core::seam::chat::{ChatError, ChatEvent, ChatModel, FinishReason, Usage};
+use ragstone_adapters::openai::ApiKeyHeader;
+use ragstone_core::seam::chat::{ChatError, ChatEvent, ChatModel, FinishReason, TokenUsage};
 use serde_json::{Value, json};
 
 use super::chat::{asking, delta, finish, model, options, told};
@@ -252,9 +252,9 @@ async fn tokens_are_counted_as_far_as_they_are_told() {
         let body = delta("a") + &finish("stop") + &event(json!({"choices": [], "usage": usage})) + DONE;
         let fake = Fake::start(move |_, _| Reply::stream(&body)).await;
         let model = model(&fake.url);
-        let events: Vec<_> = model.stream(asking()).await.unwrap().collect().await;
+        let events: Vec<_> = model.stream_reply(asking()).await.unwrap().collect().await;
         let found = events.iter().find_map(|event| match event {
-            Ok(ChatEvent::Usage(Usage {
+            Ok(ChatEvent::Usage(TokenUsage {
                 prompt_tokens,
                 completion_tokens,
             })) => Some((*prompt_tokens, *completion_tokens)),
@@ -284,12 +284,12 @@ async fn the_end_needs_no_mark_behind_it() {
     let counted = body.clone() + &event(json!({"usage": {"prompt_tokens": 1, "completion_tokens": 1}}));
     for body in [body, counted] {
         let fake = Fake::start(move |_, _| Reply::stream(&body).stays()).await;
-        let patient = super::Limits {
+        let patient = super::ServiceLimits {
             idle: std::time::Duration::from_secs(600),
             ..super::limits()
         };
         let options = OpenAiChatOptions {
-            connection: super::Connection::new(&fake.url, None, patient).unwrap(),
+            connection: super::OpenAiConnection::new(&fake.url, None, patient).unwrap(),
             ..options(&fake.url)
         };
         let (said, last) = told(&OpenAiChat::new(options).unwrap()).await;
@@ -392,7 +392,7 @@ async fn a_refusal_of_something_else_is_told() {
         (401, "wrong key for the system"),
     ] {
         let fake = refusing(status, refusal, |_| true).await;
-        let error = model(&fake.url).stream(asking()).await.err().unwrap();
+        let error = model(&fake.url).stream_reply(asking()).await.err().unwrap();
         assert!(
             matches!(error, ChatError::Refused { .. }) && error.to_string().contains(refusal),
             "{error}"
@@ -404,12 +404,12 @@ async fn a_refusal_of_something_else_is_told() {
 #[tokio::test]
 async fn azure_and_gateways_get_what_they_want_to_see() {
     let fake = Fake::start(|_, _| Reply::stream(&(delta("a") + &finish("stop")))).await;
-    let secret = |value: &str| super::Secret::new(value);
+    let secret = |value: &str| super::ApiSecret::new(value);
     let connection = super::connection(&fake.url)
         .with_deployment("my-gpt")
         .unwrap()
         .with_api_version("2024-10-21")
-        .with_key_header(KeyHeader::ApiKey)
+        .with_key_header(ApiKeyHeader::ApiKey)
         .with_headers([("X-Org".to_owned(), secret("org-s3cret"))])
         .unwrap();
     let options = OpenAiChatOptions {
@@ -432,13 +432,13 @@ async fn azure_and_gateways_get_what_they_want_to_see() {
 #[tokio::test]
 async fn no_header_is_repeated_by_an_error() {
     let fake = Fake::start(|_, _| Reply::json(403, json!({"error": "org-s3cret may not"}))).await;
-    let headers = [("X-Org".to_owned(), super::Secret::new("org-s3cret"))];
+    let headers = [("X-Org".to_owned(), super::ApiSecret::new("org-s3cret"))];
     let options = OpenAiChatOptions {
         connection: super::connection(&fake.url).with_headers(headers).unwrap(),
         ..options(&fake.url)
     };
     let model = OpenAiChat::new(options).unwrap();
-    let error = model.stream(asking()).await.err().unwrap();
+    let error = model.stream_reply(asking()).await.err().unwrap();
     let shown = format!("{error} {error:?} {model:?}");
     assert!(
         shown.contains("[redacted] may not") && !shown.contains("org-s3cret"),

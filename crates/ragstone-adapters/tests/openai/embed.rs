@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use ragstone_adapters::embed::{OpenAiEmbedder, OpenAiEmbedderOptions};
-use ragstone_adapters::openai::Limits;
+use ragstone_adapters::openai::ServiceLimits;
 use ragstone_core::seam::contract_embedder;
 use ragstone_core::seam::embedder::{EmbedError, Embedder, TextKind};
 use serde_json::{Value, json};
@@ -128,7 +128,7 @@ async fn a_batch_that_is_too_long_is_halved_and_keeps_its_order() {
     })
     .await;
     let embedder = connect(&fake.url).await.unwrap();
-    let found = embedder.embed(&texts(10), TextKind::Passage).await.unwrap();
+    let found = embedder.embed_texts(&texts(10), TextKind::Passage).await.unwrap();
     for (at, embedding) in found.iter().enumerate() {
         let ratio = embedding.vector[0] / embedding.vector[1];
         assert!((ratio - (at + 1) as f32).abs() < 1e-3, "text {at}: {ratio}");
@@ -148,7 +148,7 @@ async fn a_service_that_refuses_everything_is_told() {
     })
     .await;
     let embedder = connect(&fake.url).await.unwrap();
-    let error = embedder.embed(&texts(1), TextKind::Passage).await.unwrap_err();
+    let error = embedder.embed_texts(&texts(1), TextKind::Passage).await.unwrap_err();
     assert!(matches!(error, EmbedError::Refused { .. }), "{error}");
 }
 
@@ -157,14 +157,14 @@ async fn batches_and_prefixes_are_as_set() {
     let fake = Fake::start(|asked, _| Reply::json(200, vectors(asked))).await;
     let options = OpenAiEmbedderOptions {
         batch_texts: 4,
-        passage_lane: 1,
+        passage_concurrency: 1,
         query_prefix: "query: ".into(),
         dimensions: Some(2),
         ..OpenAiEmbedderOptions::new(connection(&fake.url), "m")
     };
     let embedder = OpenAiEmbedder::connect(options).await.unwrap();
-    embedder.embed(&texts(10), TextKind::Passage).await.unwrap();
-    embedder.embed(&texts(1), TextKind::Query).await.unwrap();
+    embedder.embed_texts(&texts(10), TextKind::Passage).await.unwrap();
+    embedder.embed_texts(&texts(1), TextKind::Query).await.unwrap();
     let asked = fake.asked();
     let sizes: Vec<usize> = asked[1..].iter().map(|asked| inputs(asked).len()).collect();
     assert_eq!(sizes, [4, 4, 2, 1]);
@@ -204,7 +204,7 @@ async fn a_reply_that_does_not_fit_its_texts_is_broken() {
         })
         .await;
         let embedder = connect(&fake.url).await.unwrap();
-        let result = embedder.embed(&texts(2), TextKind::Passage).await;
+        let result = embedder.embed_texts(&texts(2), TextKind::Passage).await;
         assert!(matches!(result, Err(EmbedError::Broken { .. })), "{shown}");
     }
 }
@@ -217,7 +217,7 @@ async fn a_service_without_base64_sends_numbers() {
     })
     .await;
     let embedder = connect(&fake.url).await.unwrap();
-    embedder.embed(&texts(1), TextKind::Query).await.unwrap();
+    embedder.embed_texts(&texts(1), TextKind::Query).await.unwrap();
     assert_eq!(fake.asked().len(), 3);
 }
 
@@ -229,16 +229,16 @@ async fn a_question_does_not_wait_behind_passages() {
     })
     .await;
     let options = OpenAiEmbedderOptions {
-        passage_lane: 1,
-        connection: super::Connection::new(&fake.url, None, Limits::default()).unwrap(),
+        passage_concurrency: 1,
+        connection: super::OpenAiConnection::new(&fake.url, None, ServiceLimits::default()).unwrap(),
         ..OpenAiEmbedderOptions::new(connection(&fake.url), "m")
     };
     let embedder = OpenAiEmbedder::connect(options).await.unwrap();
     let (passages, question) = (["passage".to_owned()], ["question".to_owned()]);
     tokio::select! {
         biased;
-        _ = embedder.embed(&passages, TextKind::Passage) => panic!("the server does not answer it"),
-        found = embedder.embed(&question, TextKind::Query) => assert_eq!(found.unwrap().len(), 1),
+        _ = embedder.embed_texts(&passages, TextKind::Passage) => panic!("the server does not answer it"),
+        found = embedder.embed_texts(&question, TextKind::Query) => assert_eq!(found.unwrap().len(), 1),
     }
 }
 
@@ -250,7 +250,7 @@ async fn nobody_waits_long_for_the_vector_of_a_question() {
     })
     .await;
     let embedder = connect(&fake.url).await.unwrap();
-    let error = embedder.embed(&texts(1), TextKind::Query).await.unwrap_err();
+    let error = embedder.embed_texts(&texts(1), TextKind::Query).await.unwrap_err();
     assert!(matches!(error, EmbedError::Broken { .. }), "{error}");
     assert_eq!(fake.asked().len(), 2);
 }
@@ -262,8 +262,11 @@ async fn no_error_holds_a_secret() {
     assert!(error.to_string().contains("wrong key [redacted]"), "{error}");
     assert!(fake.asked()[0].head.contains(KEY), "the service gets it");
     let url = fake.url.replace("http://", "http://user:pa55w0rd@");
-    let open = super::Connection::new(&url.replace("127.0.0.1", "127.0.0.1:1/nowhere-"), None, limits());
-    for connection in [super::Connection::new(&url, None, limits()).unwrap(), open.unwrap()] {
+    let open = super::OpenAiConnection::new(&url.replace("127.0.0.1", "127.0.0.1:1/nowhere-"), None, limits());
+    for connection in [
+        super::OpenAiConnection::new(&url, None, limits()).unwrap(),
+        open.unwrap(),
+    ] {
         let error = OpenAiEmbedder::connect(OpenAiEmbedderOptions::new(connection, "m"))
             .await
             .unwrap_err();

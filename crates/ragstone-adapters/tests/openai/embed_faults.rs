@@ -33,7 +33,7 @@ fn refusal(status: u16, words: &str) -> Reply {
 
 async fn connect(fake: &Fake) -> OpenAiEmbedder {
     let options = OpenAiEmbedderOptions {
-        passage_lane: 1,
+        passage_concurrency: 1,
         ..OpenAiEmbedderOptions::new(connection(&fake.url), "m")
     };
     OpenAiEmbedder::connect(options).await.unwrap()
@@ -49,7 +49,7 @@ fn texts(bad: Option<usize>) -> Vec<String> {
 }
 
 fn is_whole(embedding: &PassageEmbedding) -> bool {
-    matches!(embedding, PassageEmbedding::Whole(_))
+    matches!(embedding, PassageEmbedding::Full(_))
 }
 
 #[tokio::test]
@@ -113,7 +113,7 @@ async fn a_text_is_cut_before_it_goes_without_a_vector() {
             .unwrap()
             .remove(0);
         match (found, expected) {
-            (PassageEmbedding::Beginning(embedding), true) => {
+            (PassageEmbedding::Truncated(embedding), true) => {
                 let characters = embedding.vector[0] / embedding.vector[1];
                 assert!((characters - 100.0).abs() < 0.1, "{characters}");
                 let learned = fake.asked().len();
@@ -216,7 +216,7 @@ async fn an_encoding_that_is_not_known_is_not_asked_for_again() {
         let fake = Fake::start(move |asked, _| refuses(&asked.body).unwrap_or_else(|| vectors(asked))).await;
         let embedder = connect(&fake).await;
         let learned = fake.asked().len();
-        embedder.embed(&texts(None), TextKind::Passage).await.unwrap();
+        embedder.embed_texts(&texts(None), TextKind::Passage).await.unwrap();
         assert_eq!(fake.asked().len(), learned + 1, "{form}");
     }
 }
@@ -230,7 +230,7 @@ async fn one_failure_at_the_start_costs_no_encoding() {
     .await;
     connect(&fake)
         .await
-        .embed(&texts(None), TextKind::Passage)
+        .embed_texts(&texts(None), TextKind::Passage)
         .await
         .unwrap();
     assert_eq!(fake.asked().last().unwrap().body["encoding_format"], "base64");
@@ -245,7 +245,7 @@ async fn a_long_question_is_cut() {
     .await;
     let embedder = connect(&fake).await;
     let question = ["why ".repeat(150)];
-    let found = embedder.embed(&question, TextKind::Query).await.unwrap();
+    let found = embedder.embed_texts(&question, TextKind::Query).await.unwrap();
     let characters = found[0].vector[0] / found[0].vector[1];
     assert!((100.0..=200.0).contains(&characters), "{characters}");
 }
@@ -260,6 +260,6 @@ async fn chunks_fit_by_an_estimate() {
         ("退".repeat(513), false),
         ("word ".repeat(500), false),
     ] {
-        assert_eq!(embedder.fits(&text), fits, "{} bytes", text.len());
+        assert_eq!(embedder.fits_input_limit(&text), fits, "{} bytes", text.len());
     }
 }

@@ -1,7 +1,7 @@
 use futures::StreamExt;
-use ragstone_adapters::chat::Extractive;
+use ragstone_adapters::chat::ExtractiveChat;
 use ragstone_core::access::Admitted;
-use ragstone_core::library::{Passage, Sentence};
+use ragstone_core::library::{Passage, PassageSentence};
 use ragstone_core::prompt::NO_ANSWER;
 use ragstone_core::seam::chat::{ChatEvent, ChatModel, ChatRequest, FinishReason};
 use ragstone_core::seam::contract_chat;
@@ -18,7 +18,7 @@ fn quotes(request: &ChatRequest, events: &[ChatEvent]) -> Vec<String> {
 }
 
 async fn events(request: &ChatRequest) -> Vec<ChatEvent> {
-    let events = Extractive.stream(request.clone()).await.unwrap();
+    let events = ExtractiveChat.stream_reply(request.clone()).await.unwrap();
     events.map(|event| event.unwrap()).collect().await
 }
 
@@ -28,7 +28,7 @@ fn scored(question: &str, texts: &[&str], scores: &[(usize, &str, f64)]) -> Chat
         let mut passage = passage.into_inner();
         for (_, sentence, score) in scores.iter().filter(|(of, ..)| *of == at) {
             let start = texts[at].find(sentence).unwrap();
-            passage.sentences.push(Sentence {
+            passage.sentences.push(PassageSentence {
                 range: start..start + sentence.len(),
                 score: *score,
             });
@@ -41,10 +41,10 @@ fn scored(question: &str, texts: &[&str], scores: &[(usize, &str, f64)]) -> Chat
 
 #[tokio::test]
 async fn the_contract_holds() {
-    contract_chat::describes_itself(&Extractive);
+    contract_chat::describes_itself(&ExtractiveChat);
     let request = super::request("How long is the refund window?", &[TEXT]);
-    contract_chat::answers_side_by_side(&Extractive, request.clone()).await;
-    let said = contract_chat::answers(&Extractive, request.clone()).await;
+    contract_chat::answers_side_by_side(&ExtractiveChat, request.clone()).await;
+    let said = contract_chat::answers(&ExtractiveChat, request.clone()).await;
     assert_eq!(said, "The refund window is thirty days.");
     assert_eq!(
         quotes(&request, &events(&request).await),

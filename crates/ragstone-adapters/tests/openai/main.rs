@@ -13,29 +13,29 @@ mod stub;
 
 use std::time::Duration;
 
-use ragstone_adapters::openai::{Connection, Limits, Secret};
+use ragstone_adapters::openai::{ApiSecret, OpenAiConnection, ServiceLimits};
 use ragstone_core::access::Admitted;
 use ragstone_core::document::Chunk;
 use ragstone_core::id::{ChunkId, CollectionName, DocumentId, Generation, PointId};
-use ragstone_core::library::{Passage, Ranks};
-use ragstone_core::prompt::{self, PromptOptions, Template};
+use ragstone_core::library::{Passage, PassageRanks};
+use ragstone_core::prompt::{self, PromptOptions, PromptTemplate};
 use ragstone_core::seam::chat::ChatRequest;
 
 const KEY: &str = "sk-test-very-secret";
 
 /// Waits that make a hanging server a matter of a moment.
-fn limits() -> Limits {
-    Limits {
+fn limits() -> ServiceLimits {
+    ServiceLimits {
         first_byte: Duration::from_millis(300),
         idle: Duration::from_millis(300),
         pause: Duration::from_millis(1),
         longest_pause: Duration::from_millis(2),
-        ..Limits::default()
+        ..ServiceLimits::default()
     }
 }
 
-fn connection(base_url: &str) -> Connection {
-    Connection::new(base_url, Some(Secret::new(KEY)), limits()).unwrap()
+fn connection(base_url: &str) -> OpenAiConnection {
+    OpenAiConnection::new(base_url, Some(ApiSecret::new(KEY)), limits()).unwrap()
 }
 
 fn passage(text: &str) -> Admitted<Passage> {
@@ -57,7 +57,7 @@ fn passage(text: &str) -> Admitted<Passage> {
         uri: "file:///x".into(),
         source_url: None,
         score: 1.0,
-        ranks: Ranks::default(),
+        ranks: PassageRanks::default(),
         sentences: Vec::new(),
     })
 }
@@ -65,7 +65,7 @@ fn passage(text: &str) -> Admitted<Passage> {
 /// A request as `ask` makes it.
 fn request(question: &str, texts: &[&str]) -> ChatRequest {
     let passages: Vec<_> = texts.iter().map(|text| passage(text)).collect();
-    let template = Template::default();
+    let template = PromptTemplate::default();
     let options = PromptOptions {
         template: &template,
         boundary: "k7Qz",
@@ -74,7 +74,7 @@ fn request(question: &str, texts: &[&str]) -> ChatRequest {
         budget: 4_000,
     };
     ChatRequest {
-        messages: prompt::build(question, &passages, &options).messages,
+        messages: prompt::build_prompt(question, &passages, &options).messages,
         question: question.to_owned(),
         passages: passages.into(),
         model: None,

@@ -8,17 +8,17 @@ use futures::future::join_all;
 use ragstone_adapters::index::embedded::EmbeddedIndex;
 use ragstone_adapters::index::qdrant::testing::TestServer;
 use ragstone_adapters::index::qdrant::{QdrantIndex, QdrantOptions};
-use ragstone_adapters::sqlite::Database;
+use ragstone_adapters::sqlite::SqliteDatabase;
 use ragstone_core::id::ChunkId;
-use ragstone_core::rank::analyzer::analyze;
+use ragstone_core::rank::analyzer::analyze_text;
 use ragstone_core::rank::bm25::plain_vector;
-use ragstone_core::rank::fusion::{Candidate, by_cosine, by_lexical, fuse};
+use ragstone_core::rank::fusion::{FusionCandidate, fuse_scores, rank_by_cosine, rank_by_lexical};
 use ragstone_core::rank::late::TOP_LATE;
-use ragstone_core::rank::{DEPTH, LexicalQuery, TermId, TermStatistics};
+use ragstone_core::rank::{CANDIDATE_DEPTH, LexicalQuery, TermId, TermStatistics};
 use ragstone_core::seam::VectorIndex;
 use ragstone_core::seam::contract::index::ask;
 use ragstone_core::seam::contract::{Sample, acl, caller};
-use ragstone_core::seam::index::{Hits, IndexQuery, IndexSpec, Point, SearchMode};
+use ragstone_core::seam::index::{IndexHits, IndexPoint, IndexQuery, IndexSpec, SearchMode};
 use serde_json::Value;
 
 use crate::options;
@@ -113,7 +113,7 @@ fn text<'a>(line: &'a Value, key: &str) -> &'a str {
 /// Texts with their true lexical side, and vectors that stand for an encoder's: each word has a direction of its own.
 #[derive(Default)]
 struct Words {
-    points: Vec<Point>,
+    points: Vec<IndexPoint>,
     statistics: TermStatistics,
     directions: std::sync::Mutex<HashMap<TermId, Arc<Vec<f32>>>>,
 }
@@ -138,14 +138,14 @@ impl Words {
         self.points.push(point);
     }
 
-    fn points(&self) -> &[Point] {
+    fn points(&self) -> &[IndexPoint] {
         &self.points
     }
 
     fn vector(&self, text: &str) -> Vec<f32> {
         let mut sum = vec![0f32; DIMENSIONS];
-        for word in analyze(text) {
-            let direction = self.direction(TermId::of(&word));
+        for word in analyze_text(text) {
+            let direction = self.direction(TermId::from_term(&word));
             sum.iter_mut()
                 .zip(direction.iter())
                 .for_each(|(sum, part)| *sum += part);
@@ -166,9 +166,9 @@ impl Words {
             dense: Some(self.vector(text)),
             lexical: LexicalQuery::new(text, &self.statistics),
             query_gate: 0.97,
-            depth: DEPTH,
-            exact: TOP_LATE,
-            without: Vec::new(),
+            depth: CANDIDATE_DEPTH,
+            exact_count: TOP_LATE,
+            excluded: Vec::new(),
         }
     }
 }
@@ -182,9 +182,9 @@ struct Both {
 }
 
 impl Both {
-    async fn over(url: &str, points: &[Point]) -> Self {
+    async fn over(url: &str, points: &[IndexPoint]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let database = Database::open(&folder.path().join("index.db")).unwrap();
+        let database = SqliteDatabase::open(&folder.path().join("index.db")).unwrap();
         let exact = QdrantOptions {
             exact_below: u64::MAX,
             ..options(url)
@@ -205,16 +205,16 @@ impl Both {
             lexical: "l".into(),
         };
         for index in [&both.embedded, &both.exact] {
-            index.ensure(&spec).await.unwrap();
+            index.prepare_index(&spec).await.unwrap();
             for batch in points.chunks(200) {
-                index.upsert(batch.to_vec()).await.unwrap();
+                index.upsert_points(batch.to_vec()).await.unwrap();
             }
             let shown: HashSet<_> = points
                 .iter()
                 .map(|point| (point.chunk.document_id, point.generation))
                 .collect();
             for (document, generation) in shown {
-                index.publish(document, generation).await.unwrap();
+                index.publish_generation(document, generation).await.unwrap();
             }
         }
         both
@@ -250,7 +250,7 @@ impl Both {
         let (scope, mut found, mut wanted) = (caller("a", &[]), 0, 0);
         for question in questions.iter().step_by(4) {
             let query = ask(&scope, &library.question(question, SearchMode::Hybrid));
-            let ten = |hits: &Hits| {
+            let ten = |hits: &IndexHits| {
                 head(hits, query.query())
                     .into_iter()
                     .take(10)
@@ -269,11 +269,11 @@ impl Both {
 type Head = Vec<(ChunkId, [u64; 3])>;
 
 /// The best in the mode's order, with the bits of their scores.
-fn head(hits: &Hits, asked: &IndexQuery) -> Head {
-    let candidates: Vec<Candidate<ChunkId>> = hits
+fn head(hits: &IndexHits, asked: &IndexQuery) -> Head {
+    let candidates: Vec<FusionCandidate<ChunkId>> = hits
         .hits
         .iter()
-        .map(|hit| Candidate {
+        .map(|hit| FusionCandidate {
             id: hit.chunk,
             unigram: hit.unigrams,
             bigram: hit.bigrams,
@@ -282,11 +282,11 @@ fn head(hits: &Hits, asked: &IndexQuery) -> Head {
         .collect();
     let upper = asked.lexical.upper_bound;
     let ranked = match asked.mode {
-        SearchMode::Hybrid => fuse(&candidates, upper, hits.gate),
-        SearchMode::Dense => by_cosine(&candidates),
-        SearchMode::Lexical => by_lexical(&candidates, hits.gate),
+        SearchMode::Hybrid => fuse_scores(&candidates, upper, hits.gate),
+        SearchMode::Dense => rank_by_cosine(&candidates),
+        SearchMode::Lexical => rank_by_lexical(&candidates, hits.gate),
     };
-    let by_id: HashMap<ChunkId, &Candidate<ChunkId>> =
+    let by_id: HashMap<ChunkId, &FusionCandidate<ChunkId>> =
         candidates.iter().map(|candidate| (candidate.id, candidate)).collect();
     let scores = |id: &ChunkId| {
         let candidate = by_id[id];
@@ -294,7 +294,7 @@ fn head(hits: &Hits, asked: &IndexQuery) -> Head {
     };
     ranked
         .iter()
-        .take(asked.exact)
+        .take(asked.exact_count)
         .map(|ranked| (ranked.id, scores(&ranked.id)))
         .collect()
 }

@@ -9,7 +9,7 @@ use ragstone_adapters::index::qdrant::{QdrantIndex, QdrantOptions};
 use ragstone_core::seam::VectorIndex;
 use ragstone_core::seam::contract::index::{DIMENSIONS, ask, question, spec, store_visible};
 use ragstone_core::seam::contract::{Sample, acl, assert_same, caller, expected, index_contract};
-use ragstone_core::seam::index::Point;
+use ragstone_core::seam::index::IndexPoint;
 
 use crate::options;
 use crate::program::Cluster;
@@ -50,9 +50,9 @@ async fn a_node_that_is_lost_and_found_costs_nothing() {
     };
     let options = of_cluster(&cluster.node(0).url());
     let index: Arc<dyn VectorIndex> = Arc::new(QdrantIndex::new(options.clone()).unwrap());
-    index.ensure(&spec()).await.unwrap();
+    index.prepare_index(&spec()).await.unwrap();
     let mut sample = Sample::new(51, DIMENSIONS);
-    let mut points: Vec<Point> = Vec::new();
+    let mut points: Vec<IndexPoint> = Vec::new();
     for number in 0..DOCUMENTS {
         // It dies between two writes as it may in one: the next finds it gone.
         match number {
@@ -68,7 +68,7 @@ async fn a_node_that_is_lost_and_found_costs_nothing() {
             let old = points.remove(0);
             let (document, generation) = (old.chunk.document_id, old.generation);
             points.retain(|point| (point.chunk.document_id, point.generation) != (document, generation));
-            index.delete(document, generation).await.unwrap();
+            index.delete_generation(document, generation).await.unwrap();
         }
         if number % 10 == 9 {
             is_right(&index, &points, &mut sample, &format!("after {number} documents")).await;
@@ -81,18 +81,18 @@ async fn a_node_that_is_lost_and_found_costs_nothing() {
     is_right(&index, &points, &mut sample, "without another node").await;
 }
 
-fn of_document(sample: &mut Sample, number: usize) -> Vec<Point> {
+fn of_document(sample: &mut Sample, number: usize) -> Vec<IndexPoint> {
     let open = acl("a", &[&["everyone"]]);
     (0..POINTS)
         .map(|ordinal| sample.point(&open, &format!("document-{number}"), 1, ordinal))
         .collect()
 }
 
-async fn is_right(index: &Arc<dyn VectorIndex>, points: &[Point], sample: &mut Sample, case: &str) {
-    assert_eq!(index.count().await.unwrap(), points.len() as u64, "{case}");
+async fn is_right(index: &Arc<dyn VectorIndex>, points: &[IndexPoint], sample: &mut Sample, case: &str) {
+    assert_eq!(index.count_points().await.unwrap(), points.len() as u64, "{case}");
     let query = ask(&caller("a", &[]), &question(sample));
     assert_same(&index.search(&query).await.unwrap(), &expected(points, &query), case);
-    let generations = index.generations(None).await.unwrap();
+    let generations = index.list_generations(None).await.unwrap();
     let whole = generations.iter().all(|(_, points)| *points == u64::from(POINTS));
     assert!(whole, "{case}: {generations:?}");
 }

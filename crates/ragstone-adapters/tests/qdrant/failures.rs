@@ -7,7 +7,7 @@ use ragstone_adapters::index::qdrant::{ApiKey, QdrantIndex, QdrantOptions};
 use ragstone_core::seam::VectorIndex;
 use ragstone_core::seam::contract::index::{DIMENSIONS, ask, question, spec, store_visible};
 use ragstone_core::seam::contract::{Sample, acl, assert_same, caller, expected};
-use ragstone_core::seam::index::{IndexError, Point};
+use ragstone_core::seam::index::{IndexError, IndexPoint};
 
 use crate::{index, options};
 use ragstone_adapters::index::qdrant::testing::{Collection, Fault, TestServer};
@@ -15,7 +15,7 @@ use ragstone_adapters::index::qdrant::testing::{Collection, Fault, TestServer};
 /// More than the client's own second try and all of ours.
 const MANY: usize = 50;
 
-fn points(count: u32) -> Vec<Point> {
+fn points(count: u32) -> Vec<IndexPoint> {
     let mut sample = Sample::new(41, DIMENSIONS);
     (0..count)
         .map(|n| sample.point(&acl("a", &[&["everyone"]]), "x", 1, n))
@@ -37,7 +37,7 @@ async fn what_passes_is_tried_again() {
     );
     server.fail("set_payload", [Fault::Unavailable, Fault::Lost, Fault::Late]);
     store_visible(&index, &points).await;
-    assert_eq!(index.count().await.unwrap(), 20);
+    assert_eq!(index.count_points().await.unwrap(), 20);
     for read in ["query_batch", "scroll", "get", "count"] {
         server.fail(read, [Fault::Unavailable; 2]);
     }
@@ -49,10 +49,10 @@ async fn what_passes_is_tried_again() {
     );
     server.fail("delete", [Fault::Lost, Fault::Unavailable, Fault::Late]);
     index
-        .delete(points[0].chunk.document_id, points[0].generation)
+        .delete_generation(points[0].chunk.document_id, points[0].generation)
         .await
         .unwrap();
-    assert_eq!(index.count().await.unwrap(), 0);
+    assert_eq!(index.count_points().await.unwrap(), 0);
 }
 
 #[tokio::test]
@@ -66,7 +66,7 @@ async fn what_does_not_pass_is_unavailable() {
     server.fail("upsert", [Fault::Late; MANY]);
     let searched = index.search(&query).await;
     assert!(matches!(searched, Err(IndexError::Unavailable { .. })), "{searched:?}");
-    let stored = index.upsert(points).await;
+    let stored = index.upsert_points(points).await;
     assert!(matches!(stored, Err(IndexError::Unavailable { .. })), "{stored:?}");
 }
 
@@ -76,7 +76,7 @@ async fn a_refusal_is_told_at_once() {
     let index: Arc<dyn VectorIndex> = Arc::new(index(&server.url()));
     store_visible(&index, &points(3)).await;
     server.fail("upsert", [Fault::Refused]);
-    let refused = index.upsert(points(3)).await;
+    let refused = index.upsert_points(points(3)).await;
     assert!(matches!(refused, Err(IndexError::Mismatch { .. })), "{refused:?}");
 }
 
@@ -90,7 +90,7 @@ async fn a_silent_server_is_not_waited_for() {
     };
     let index: Arc<dyn VectorIndex> = Arc::new(QdrantIndex::new(hasty).unwrap());
     server.fail("health_check", [Fault::Silent; MANY]);
-    let refused = index.ensure(&spec()).await;
+    let refused = index.prepare_index(&spec()).await;
     assert!(matches!(refused, Err(IndexError::Unavailable { .. })), "{refused:?}");
 }
 
@@ -102,7 +102,7 @@ async fn no_server_is_unavailable() {
         .unwrap()
         .port();
     let index = index(&format!("http://127.0.0.1:{port}"));
-    let refused = index.ensure(&spec()).await;
+    let refused = index.prepare_index(&spec()).await;
     assert!(matches!(refused, Err(IndexError::Unavailable { .. })), "{refused:?}");
 }
 
@@ -116,13 +116,13 @@ async fn a_wrong_key_is_refused_and_not_told() {
     };
     QdrantIndex::new(with_key(Some("right")))
         .unwrap()
-        .ensure(&spec())
+        .prepare_index(&spec())
         .await
         .unwrap();
     for key in [None, Some("wrong")] {
         let refused = QdrantIndex::new(with_key(key))
             .unwrap()
-            .ensure(&spec())
+            .prepare_index(&spec())
             .await
             .unwrap_err();
         assert!(matches!(refused, IndexError::Mismatch { .. }), "{refused:?}");
@@ -136,14 +136,14 @@ async fn an_old_server_and_another_ones_collection_are_refused() {
     let options = options(&server.url());
     let index = QdrantIndex::new(options.clone()).unwrap();
     server.state().version = "1.16.3".into();
-    let refused = index.ensure(&spec()).await.unwrap_err();
+    let refused = index.prepare_index(&spec()).await.unwrap_err();
     assert!(refused.to_string().contains("1.16.3"), "{refused}");
     server.state().version = "1.17.0".into();
     server
         .state()
         .collections
         .insert(options.collection.clone(), Collection::default());
-    let refused = index.ensure(&spec()).await.unwrap_err();
+    let refused = index.prepare_index(&spec()).await.unwrap_err();
     assert!(matches!(refused, IndexError::Mismatch { .. }), "{refused:?}");
     assert!(refused.to_string().contains(&options.collection), "{refused}");
 }
@@ -170,6 +170,6 @@ async fn a_payload_that_is_not_ours_is_damage() {
             point.payload.remove("acl");
         }
     }
-    let damaged = index.chunks(&caller("a", &[]), &[points[0].id], false).await;
+    let damaged = index.get_chunks(&caller("a", &[]), &[points[0].id], false).await;
     assert!(matches!(damaged, Err(IndexError::Damaged { .. })), "{damaged:?}");
 }

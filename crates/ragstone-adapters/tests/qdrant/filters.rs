@@ -1,14 +1,14 @@
-//! A caller's filter means the same here as in `Filter::matches`, whatever Qdrant makes of it.
+//! A caller's filter means the same here as in `MetadataFilter::matches`, whatever Qdrant makes of it.
 
 use std::collections::BTreeSet;
 
 use ragstone_core::access::ScopedQuery;
-use ragstone_core::document::Metadata;
-use ragstone_core::filter::Filter;
+use ragstone_core::document::DocumentMetadata;
+use ragstone_core::filter::MetadataFilter;
 use ragstone_core::seam::VectorIndex;
 use ragstone_core::seam::contract::index::{DIMENSIONS, question, store_visible};
 use ragstone_core::seam::contract::{Sample, acl, caller};
-use ragstone_core::seam::index::{IndexQuery, Point, SearchMode};
+use ragstone_core::seam::index::{IndexPoint, IndexQuery, SearchMode};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -48,8 +48,8 @@ fn value(sample: &mut Sample) -> Value {
     }
 }
 
-fn fields(sample: &mut Sample) -> Metadata {
-    let mut fields = Metadata::new();
+fn fields(sample: &mut Sample) -> DocumentMetadata {
+    let mut fields = DocumentMetadata::new();
     for key in KEYS {
         if sample.below(4) > 0 {
             fields.insert(key.into(), value(sample));
@@ -73,7 +73,7 @@ fn filter(sample: &mut Sample, depth: u64) -> Value {
             _ => value(sample),
         };
         let filter = json!({"type": kind, "key": key, "value": wanted});
-        if Filter::parse(&filter).is_ok() {
+        if MetadataFilter::from_json(&filter).is_ok() {
             return filter;
         }
     }
@@ -90,7 +90,7 @@ pub async fn a_filter_means_the_same(url: &str) {
     let index: Arc<dyn VectorIndex> = Arc::new(index(url));
     let mut sample = Sample::new(21, DIMENSIONS);
     let open = acl("a", &[&["everyone"]]);
-    let mut points: Vec<Point> = (0..60).map(|n| sample.point(&open, "x", 1, n)).collect();
+    let mut points: Vec<IndexPoint> = (0..60).map(|n| sample.point(&open, "x", 1, n)).collect();
     for point in &mut points {
         point.fields = fields(&mut sample);
     }
@@ -104,7 +104,7 @@ pub async fn a_filter_means_the_same(url: &str) {
     };
     let mut narrowed = 0;
     for _ in 0..FILTERS {
-        let filter = Filter::parse(&filter(&mut sample, 3)).unwrap();
+        let filter = MetadataFilter::from_json(&filter(&mut sample, 3)).unwrap();
         let asked = ScopedQuery::for_contract(&scope, None, Some(filter.clone()), query.clone());
         let hits = index.search(&asked).await.unwrap().hits;
         let found: BTreeSet<_> = hits.iter().map(|hit| hit.point).collect();

@@ -186,6 +186,6 @@ pub async fn answers(url: &str) {
         ..options(url)
     };
     let index = QdrantIndex::new(patient).unwrap();
-    let ready = index.ensure(&spec()).await;
+    let ready = index.prepare_index(&spec()).await;
     ready.unwrap();
 }

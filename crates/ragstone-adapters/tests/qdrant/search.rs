@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use ragstone_core::access::ScopedQuery;
-use ragstone_core::filter::Filter;
+use ragstone_core::filter::MetadataFilter;
 use ragstone_core::seam::VectorIndex;
 use ragstone_core::seam::contract::index::{DIMENSIONS, ask, question, spec, store_visible};
 use ragstone_core::seam::contract::{Sample, acl, assert_same, caller, expected};
-use ragstone_core::seam::index::{IndexQuery, Point};
+use ragstone_core::seam::index::{IndexPoint, IndexQuery};
 use serde_json::json;
 
 use crate::{index, options};
@@ -15,7 +15,7 @@ use ragstone_adapters::index::qdrant::QdrantIndex;
 use ragstone_adapters::index::qdrant::testing::{TestServer, Traffic};
 
 /// Points of one document that everyone may read.
-fn open_points(sample: &mut Sample, count: u32) -> Vec<Point> {
+fn open_points(sample: &mut Sample, count: u32) -> Vec<IndexPoint> {
     let open = acl("a", &[&["everyone"]]);
     (0..count).map(|n| sample.point(&open, "x", 1, n)).collect()
 }
@@ -36,11 +36,11 @@ async fn cost(
 }
 
 /// Stores points of one document, and shows them at once.
-async fn store(index: &QdrantIndex, points: &[Point]) {
-    index.ensure(&spec()).await.unwrap();
-    index.upsert(points.to_vec()).await.unwrap();
+async fn store(index: &QdrantIndex, points: &[IndexPoint]) {
+    index.prepare_index(&spec()).await.unwrap();
+    index.upsert_points(points.to_vec()).await.unwrap();
     let (document, generation) = (points[0].chunk.document_id, points[0].generation);
-    index.publish(document, generation).await.unwrap();
+    index.publish_generation(document, generation).await.unwrap();
 }
 
 #[tokio::test]
@@ -139,16 +139,16 @@ pub async fn ties_are_fetched(url: &str) {
     let index: Arc<dyn VectorIndex> = Arc::new(index(url));
     let mut sample = Sample::new(32, DIMENSIONS);
     let open = acl("a", &[&["everyone"]]);
-    let mut points: Vec<Point> = (0..600).map(|n| sample.point(&open, "x", 1, n)).collect();
+    let mut points: Vec<IndexPoint> = (0..600).map(|n| sample.point(&open, "x", 1, n)).collect();
     let model = points[0].clone();
     for point in &mut points {
         point.dense.clone_from(&model.dense);
         point.lexical = model.lexical.clone();
     }
     store_visible(&index, &points[..1]).await;
-    index.upsert(points.clone()).await.unwrap();
+    index.upsert_points(points.clone()).await.unwrap();
     index
-        .publish(points[0].chunk.document_id, points[0].generation)
+        .publish_generation(points[0].chunk.document_id, points[0].generation)
         .await
         .unwrap();
     let query = ask(&caller("a", &[]), &question(&mut sample));
@@ -193,7 +193,7 @@ pub async fn lists_are_filled(url: &str) {
         &expected(&points, &query),
         "five sets",
     );
-    let late = Filter::parse(&json!({"type": "gte", "key": "day", "value": "2024-08"})).unwrap();
+    let late = MetadataFilter::from_json(&json!({"type": "gte", "key": "day", "value": "2024-08"})).unwrap();
     let query = ScopedQuery::for_contract(query.scope(), None, Some(late), query.query().clone());
     assert_same(
         &index.search(&query).await.unwrap(),
@@ -208,7 +208,7 @@ async fn a_large_scope_is_walked_and_a_small_one_compared() {
     let options = options(&server.url());
     let index: Arc<dyn VectorIndex> = Arc::new(QdrantIndex::new(options.clone()).unwrap());
     let mut sample = Sample::new(34, DIMENSIONS);
-    let points: Vec<Point> = (0..30)
+    let points: Vec<IndexPoint> = (0..30)
         .map(|n| sample.point(&acl("a", &[&["everyone"]]), "x", 1, n))
         .collect();
     store_visible(&index, &points).await;
@@ -247,7 +247,7 @@ async fn another_process_learns_the_spec_from_the_collection() {
     );
     let mut sample = Sample::new(35, DIMENSIONS);
     let spec = spec();
-    let both = tokio::join!(first.ensure(&spec), second.ensure(&spec));
+    let both = tokio::join!(first.prepare_index(&spec), second.prepare_index(&spec));
     both.0.unwrap();
     both.1.unwrap();
     let first: Arc<dyn VectorIndex> = Arc::new(first);
@@ -275,7 +275,7 @@ pub async fn points_are_stored_in_parts(url: &str) {
     let index: Arc<dyn VectorIndex> = Arc::new(index(url));
     let mut sample = Sample::new(36, 2);
     let open = acl("a", &[&["everyone"]]);
-    let points: Vec<Point> = (0..5_300)
+    let points: Vec<IndexPoint> = (0..5_300)
         .map(|n| {
             let mut point = sample.point(&open, if n < 5_200 { "x" } else { "y" }, 1, n);
             point.dense = None;
@@ -287,15 +287,15 @@ pub async fn points_are_stored_in_parts(url: &str) {
         dimensions: None,
         lexical: "l".into(),
     };
-    index.ensure(&spec).await.unwrap();
-    index.upsert(points.clone()).await.unwrap();
+    index.prepare_index(&spec).await.unwrap();
+    index.upsert_points(points.clone()).await.unwrap();
     let (x, y) = (points[0].chunk.document_id, points[5_299].chunk.document_id);
     let mut expected = vec![((x, points[0].generation), 5_200), ((y, points[0].generation), 100)];
     expected.sort();
-    assert_eq!(index.generations(None).await.unwrap(), expected);
+    assert_eq!(index.list_generations(None).await.unwrap(), expected);
     assert_eq!(
-        index.generations(Some(y)).await.unwrap(),
+        index.list_generations(Some(y)).await.unwrap(),
         [((y, points[0].generation), 100)]
     );
-    assert_eq!(index.count().await.unwrap(), 5_300);
+    assert_eq!(index.count_points().await.unwrap(), 5_300);
 }

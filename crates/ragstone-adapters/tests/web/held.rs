@@ -1,7 +1,7 @@
 //! Sites that do not give what they gave: nothing is forgotten, and it is told why.
 
 use ragstone_core::seam::source::SyncState;
-use ragstone_core::sync::Deletions;
+use ragstone_core::sync::DeletionPolicy;
 use serde_json::{Value, json};
 
 use super::site::{Page, Site};
@@ -90,13 +90,13 @@ async fn what_was_held_goes_if_it_is_allowed_and_the_site_says_so() {
         let world = World::new(site(11), settings).await;
         world.sync([12, 0, 0, 0, 0]).await;
         world.site().always = Some(Page::status(503));
-        let report = world.sync_with(Deletions::Allowed).await;
+        let report = world.sync_with(DeletionPolicy::Allowed).await;
         assert_eq!((report.state(), report.held), (SyncState::Held, 12), "{report:?}");
         world.site().always = Some(Page::status(404));
         let report = world.sync_once().await;
         assert_eq!((report.state(), report.held), (SyncState::Held, 12), "{report:?}");
         assert!(report.error.unwrap().hint.contains("--allow-deletions"));
-        let report = world.sync_with(Deletions::Allowed).await;
+        let report = world.sync_with(DeletionPolicy::Allowed).await;
         assert_eq!((report.held, report.counts.deleted), (0, 12), "{report:?}");
     }
 }

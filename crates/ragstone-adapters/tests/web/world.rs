@@ -5,15 +5,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use ragstone_adapters::source::guard::{Guard, GuardOptions, Lookup};
-use ragstone_adapters::source::web::Web;
+use ragstone_adapters::source::guard::{FetchGuard, GuardOptions, HostLookup};
+use ragstone_adapters::source::web::WebSource;
 use ragstone_core::access::Principal;
 use ragstone_core::id::SourceId;
 use ragstone_core::seam::Catalogue;
 use ragstone_core::seam::catalogue::{DocumentFilter, PageRequest};
 use ragstone_core::seam::fake::{House, MemorySources, WORKER};
-use ragstone_core::seam::source::{Source, SourceRecord, SourceStore, SyncReport};
-use ragstone_core::sync::{Deletions, Syncer};
+use ragstone_core::seam::source::{DocumentSource, SourceRecord, SourceStore, SyncReport};
+use ragstone_core::sync::{DeletionPolicy, SourceSyncer};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -27,8 +27,8 @@ const TOTAL: Duration = Duration::from_millis(400);
 struct TestNames;
 
 #[async_trait::async_trait]
-impl Lookup for TestNames {
-    async fn lookup(&self, host: &str) -> std::io::Result<Vec<IpAddr>> {
+impl HostLookup for TestNames {
+    async fn lookup_host(&self, host: &str) -> std::io::Result<Vec<IpAddr>> {
         match host.ends_with(".test") {
             true => Ok(vec![Ipv4Addr::LOCALHOST.into()]),
             false => Err(std::io::ErrorKind::NotFound.into()),
@@ -40,7 +40,7 @@ pub struct World {
     site: Arc<Mutex<Site>>,
     address: String,
     house: House,
-    syncer: Arc<Syncer>,
+    syncer: Arc<SourceSyncer>,
     record: SourceRecord,
 }
 
@@ -99,24 +99,24 @@ impl World {
             AtomicU64::new(1 << 40),
         );
         assert!(sources.add_source(record.clone()).await.unwrap());
-        let syncer = Arc::new(Syncer {
+        let syncer = Arc::new(SourceSyncer {
             sources,
             catalogue: house.catalogue.clone(),
             ingestor: Arc::new(house.another()),
-            open: Arc::new(move |record| {
+            source_opener: Arc::new(move |record| {
                 let settings = serde_json::from_value(Value::Object(record.settings.clone())).unwrap();
-                let web: Arc<dyn Source> = Arc::new(Web::new(
+                let web: Arc<dyn DocumentSource> = Arc::new(WebSource::new(
                     settings,
-                    Guard::with_lookup(options.clone(), Arc::new(TestNames)).unwrap(),
+                    FetchGuard::with_lookup(options.clone(), Arc::new(TestNames)).unwrap(),
                 )?);
                 Ok(web)
             }),
             operator: Principal::local_operator_of,
-            doorbell: Arc::new(|| {}),
+            notify_workers: Arc::new(|| {}),
             clock: Arc::new(|| time::OffsetDateTime::UNIX_EPOCH),
             new_id: Arc::new(move || Uuid::from_u128(u128::from(ids.fetch_add(1, Ordering::Relaxed)))),
             max_deleted_share: 0.2,
-            at_work: Mutex::default(),
+            running_syncs: Mutex::default(),
         });
         Self {
             site,
@@ -133,13 +133,13 @@ impl World {
 
     /// One sync, not looked at, with its jobs.
     pub async fn sync_once(&self) -> SyncReport {
-        self.sync_with(Deletions::Guarded).await
+        self.sync_with(DeletionPolicy::Guarded).await
     }
 
     /// The same, where a person may have allowed all deletions.
-    pub async fn sync_with(&self, deletions: Deletions) -> SyncReport {
-        let turn = self.syncer.turn(self.record.id).await.unwrap();
-        let report = turn.sync_with(&self.record.tenant, deletions).await.unwrap();
+    pub async fn sync_with(&self, deletions: DeletionPolicy) -> SyncReport {
+        let turn = self.syncer.acquire_permit(self.record.id).await.unwrap();
+        let report = turn.run_sync_with(&self.record.tenant, deletions).await.unwrap();
         while self.house.ingestor.run_next(WORKER).await.unwrap().is_some() {}
         report
     }
@@ -166,9 +166,14 @@ impl World {
             ..DocumentFilter::default()
         };
         let page = PageRequest { cursor: None, limit: 1 };
-        let found = self.house.catalogue.documents(&scope, &filter, &page).await.unwrap();
+        let found = self
+            .house
+            .catalogue
+            .list_documents(&scope, &filter, &page)
+            .await
+            .unwrap();
         let id = found.items[0].id;
-        let chunks = self.house.library.chunks(&scope, id, &page).await.unwrap();
+        let chunks = self.house.library.list_chunks(&scope, id, &page).await.unwrap();
         chunks.unwrap().items.iter().map(|chunk| chunk.text.as_str()).collect()
     }
 
@@ -186,7 +191,7 @@ impl World {
         let found = self
             .house
             .catalogue
-            .documents(&scope, &DocumentFilter::default(), &page)
+            .list_documents(&scope, &DocumentFilter::default(), &page)
             .await
             .unwrap();
         let mut paths: Vec<String> = found

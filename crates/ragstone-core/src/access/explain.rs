@@ -2,12 +2,12 @@
 //!
 //! Invariant: an explanation admits exactly what its scope admits; whoever is only supposed opens nothing.
 
-use super::{Acl, Held, ReaderSet, Role, Scope};
+use super::{Acl, HeldReaders, ReaderSet, Role, Scope};
 use crate::id::TenantId;
 
 /// What each part of the rule says of one caller and one document.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Explanation {
+pub struct AccessExplanation {
     /// Whether the document is of the caller's tenant.
     pub same_tenant: bool,
     /// The reader sets in their order, each of which must admit; none at all admits nobody.
@@ -20,12 +20,12 @@ pub struct SetExplanation {
     /// The readers any one of which is enough.
     pub readers: ReaderSet,
     /// By what the caller passes.
-    pub by: By,
+    pub basis: AccessBasis,
 }
 
 /// By what a caller passes a reader set.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum By {
+pub enum AccessBasis {
     /// It holds every reader of the tenant.
     Role,
     /// It holds these of the set.
@@ -37,11 +37,11 @@ pub enum By {
 impl SetExplanation {
     /// Whether the set lets the caller pass.
     pub fn admits(&self) -> bool {
-        self.by != By::Nothing
+        self.basis != AccessBasis::Nothing
     }
 }
 
-impl Explanation {
+impl AccessExplanation {
     /// Whether the caller may read the document.
     pub fn admits(&self) -> bool {
         self.same_tenant && !self.sets.is_empty() && self.sets.iter().all(SetExplanation::admits)
@@ -50,25 +50,25 @@ impl Explanation {
 
 impl Scope {
     /// Why `acl` lets this scope read, or what keeps it from it.
-    pub fn explain(&self, acl: &Acl) -> Explanation {
+    pub fn explain_access(&self, acl: &Acl) -> AccessExplanation {
         let explained = |set: &ReaderSet| SetExplanation {
             readers: set.clone(),
-            by: self.by(set),
+            basis: self.basis_for(set),
         };
-        Explanation {
+        AccessExplanation {
             same_tenant: acl.tenant == self.tenant,
             sets: acl.sets.iter().map(explained).collect(),
         }
     }
 
-    fn by(&self, set: &ReaderSet) -> By {
-        let Held::Some(held) = &self.held else {
-            return By::Role;
+    fn basis_for(&self, set: &ReaderSet) -> AccessBasis {
+        let HeldReaders::Some(held) = &self.held else {
+            return AccessBasis::Role;
         };
         let shared: ReaderSet = held.intersection(set).cloned().collect();
         match shared.is_empty() {
-            true => By::Nothing,
-            false => By::Readers(shared),
+            true => AccessBasis::Nothing,
+            false => AccessBasis::Readers(shared),
         }
     }
 }
@@ -89,8 +89,8 @@ impl Supposed {
     }
 
     /// Why it could read a document of `acl`, or what would keep it from it.
-    pub fn explain(&self, acl: &Acl) -> Explanation {
-        self.0.explain(acl)
+    pub fn explain_access(&self, acl: &Acl) -> AccessExplanation {
+        self.0.explain_access(acl)
     }
 }
 
@@ -111,18 +111,22 @@ mod tests {
             tenant: tenant.parse().unwrap(),
             sets: sets.iter().map(|names| set(names)).collect(),
         };
-        let check = |role, acl: Acl, same_tenant: bool, by: &[By]| {
+        let check = |role, acl: Acl, same_tenant: bool, by: &[AccessBasis]| {
             let held = set(&["dept:x", "group:g"]);
-            let told = Supposed::new("a".parse().unwrap(), held, role).explain(&acl);
-            let found: Vec<By> = told.sets.iter().map(|set| set.by.clone()).collect();
+            let told = Supposed::new("a".parse().unwrap(), held, role).explain_access(&acl);
+            let found: Vec<AccessBasis> = told.sets.iter().map(|set| set.basis.clone()).collect();
             assert_eq!((told.same_tenant, &found[..]), (same_tenant, by), "{acl:?}");
         };
-        let readers = |names: &[&str]| By::Readers(set(names));
+        let readers = |names: &[&str]| AccessBasis::Readers(set(names));
         check(
             Role::Reader,
             acl("a", &[&["dept:x", "group:g", "user:u"], &["dept:y"], &[]]),
             true,
-            &[readers(&["dept:x", "group:g"]), By::Nothing, By::Nothing],
+            &[
+                readers(&["dept:x", "group:g"]),
+                AccessBasis::Nothing,
+                AccessBasis::Nothing,
+            ],
         );
         check(
             Role::Writer,
@@ -136,7 +140,12 @@ mod tests {
             false,
             &[readers(&["everyone"])],
         );
-        check(Role::Admin, acl("a", &[&["dept:y"], &[]]), true, &[By::Role, By::Role]);
+        check(
+            Role::Admin,
+            acl("a", &[&["dept:y"], &[]]),
+            true,
+            &[AccessBasis::Role, AccessBasis::Role],
+        );
         check(Role::Admin, acl("a", &[]), true, &[]);
     }
 
@@ -158,9 +167,9 @@ mod tests {
             let (own, other): (TenantId, TenantId) = (tenants.0.parse().unwrap(), tenants.1.parse().unwrap());
             let acl = Acl { tenant: other, sets };
             let scope = Principal::verified(own.clone(), "u".into(), held.clone(), role).scope();
-            let told = scope.explain(&acl);
+            let told = scope.explain_access(&acl);
             prop_assert_eq!(told.admits(), scope.admits(&acl));
-            prop_assert_eq!(Supposed::new(own, held, role).explain(&acl), told);
+            prop_assert_eq!(Supposed::new(own, held, role).explain_access(&acl), told);
         }
     }
 }

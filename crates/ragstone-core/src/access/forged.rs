@@ -108,17 +108,17 @@
 //! ```
 //! use ragstone_core::access::Admitted;
 //! use ragstone_core::library::Passage;
-//! use ragstone_core::prompt::{Prompt, PromptOptions, build};
+//! use ragstone_core::prompt::{Prompt, PromptOptions, build_prompt};
 //! fn prompt(passages: &[Admitted<Passage>], options: &PromptOptions<'_>) -> Prompt {
-//!     build("What?", passages, options)
+//!     build_prompt("What?", passages, options)
 //! }
 //! ```
 //! ```compile_fail,E0308
 //! use ragstone_core::access::Admitted;
 //! use ragstone_core::library::Passage;
-//! use ragstone_core::prompt::{Prompt, PromptOptions, build};
+//! use ragstone_core::prompt::{Prompt, PromptOptions, build_prompt};
 //! fn prompt(passages: &[Passage], options: &PromptOptions<'_>) -> Prompt {
-//!     build("What?", passages, options)
+//!     build_prompt("What?", passages, options)
 //! }
 //! ```
 //!

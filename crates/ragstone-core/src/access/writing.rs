@@ -3,16 +3,16 @@
 //! Invariant: nothing is written that the writer may not read, and nobody takes away, or gives, a reader that they do not
 //! hold.
 
-use super::{Acl, Held, Reader, ReaderSet, Scope};
+use super::{Acl, HeldReaders, Reader, ReaderSet, Scope};
 
 /// The subject of callers that stand for nobody in particular; what one of them brought is not another one's.
 const NOBODY: &str = "nobody";
 
 impl Scope {
     /// Whom a new document is noted as brought by: a writer who is somebody. An administrator needs no such note.
-    pub fn brings_as(&self) -> Option<&str> {
+    pub fn creator_subject(&self) -> Option<&str> {
         let writer = self.writer.as_deref()?;
-        let is_somebody = matches!(self.held, Held::Some(_)) && writer != NOBODY;
+        let is_somebody = matches!(self.held, HeldReaders::Some(_)) && writer != NOBODY;
         is_somebody.then_some(writer)
     }
 
@@ -20,12 +20,12 @@ impl Scope {
     /// each of its sets, or brought it. An administrator may do so with everything in its tenant.
     pub fn may_write(&self, acl: &Acl, brought_by: Option<&str>) -> bool {
         let grants_whole = || acl.sets.iter().flatten().all(|reader| self.may_grant(reader));
-        let brought = || brought_by.is_some() && brought_by == self.brings_as();
+        let brought = || brought_by.is_some() && brought_by == self.creator_subject();
         self.writer.is_some() && self.admits(acl) && (grants_whole() || brought())
     }
 
     /// The first reader that this caller may not grant and that is in a set of only one of the two.
-    pub fn reader_out_of_reach<'a>(&self, before: &'a Acl, after: &'a Acl) -> Option<&'a Reader> {
+    pub fn first_ungrantable_reader<'a>(&self, before: &'a Acl, after: &'a Acl) -> Option<&'a Reader> {
         let none = ReaderSet::new();
         let set = |acl: &'a Acl, n: usize| acl.sets.get(n);
         let most = before.sets.len().max(after.sets.len());
@@ -45,8 +45,8 @@ impl Scope {
 
     fn may_grant(&self, reader: &Reader) -> bool {
         match &self.held {
-            Held::All => true,
-            Held::Some(held) => held.contains(reader),
+            HeldReaders::All => true,
+            HeldReaders::Some(held) => held.contains(reader),
         }
     }
 }
@@ -115,13 +115,13 @@ mod tests {
     #[test]
     fn who_stands_for_nobody_brings_nothing() {
         let check = |subject: &str, role: Role, expected: Option<&str>| {
-            assert_eq!(scope(subject, &[], role).brings_as(), expected);
+            assert_eq!(scope(subject, &[], role).creator_subject(), expected);
         };
         check("ada", Role::Writer, Some("ada"));
         check("nobody", Role::Writer, None);
         check("ada", Role::Reader, None);
         check("ada", Role::Admin, None);
-        assert_eq!(Principal::local_operator().scope().brings_as(), None);
+        assert_eq!(Principal::local_operator().scope().creator_subject(), None);
         assert!(!scope("nobody", &["dept:x"], Role::Writer).may_write(&acl(&[&["dept:x", "dept:y"]]), Some("nobody")));
     }
 
@@ -130,7 +130,7 @@ mod tests {
         let check = |before: &[&[&str]], after: &[&[&str]], expected: Option<&str>| {
             let ada = scope("ada", &["dept:x", "group:g"], Role::Writer);
             let (before, after) = (acl(before), acl(after));
-            let found = ada.reader_out_of_reach(&before, &after);
+            let found = ada.first_ungrantable_reader(&before, &after);
             assert_eq!(found.map(Reader::as_str), expected, "{before:?} {after:?}");
         };
         check(&[&["dept:x"]], &[&["group:g"]], None);
@@ -142,7 +142,7 @@ mod tests {
         check(&[&["dept:x"]], &[&["dept:x"], &["group:h"]], Some("group:h"));
         let root = scope("root", &[], Role::Admin);
         assert_eq!(
-            root.reader_out_of_reach(&acl(&[&["dept:y"]]), &acl(&[&["dept:z"]])),
+            root.first_ungrantable_reader(&acl(&[&["dept:y"]]), &acl(&[&["dept:z"]])),
             None
         );
     }

@@ -4,19 +4,19 @@
 //! taken out; behind each sentence, once the next begins, stand the citations that were verified, numbered anew.
 //!
 //! Invariant: however the text is cut into pieces, the same answer with the same citations comes out; nothing of it
-//! is lost but markers and white space before them. A citation comes out only after [`Assembler::resolve`] confirmed it.
+//! is lost but markers and white space before them. A citation comes out only after [`AnswerAssembler::resolve_candidates`] confirmed it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::AnswerSentence;
-use super::marker::{self, Glue};
-use crate::cite::{self, Source};
+use super::marker::{self, BracketContext};
+use crate::cite::{self, PassageText};
 use crate::document::TextRange;
 
 /// A span of a passage that seems to support a sentence, before the stored text was read again.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Claim {
+pub(super) struct CitationCandidate {
     /// The passage, from 0.
     pub passage: usize,
     /// Bytes of the passage's text.
@@ -25,11 +25,11 @@ pub(super) struct Claim {
 
 /// What comes out.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum AnswerStep {
     /// More of the answer.
     Delta(String),
     /// Nothing more comes until `resolve` says which of these hold.
-    Verify(Vec<Claim>),
+    Verify(Vec<CitationCandidate>),
     /// A verified citation of a sentence; its number follows in the text.
     Cite {
         /// The sentence, from 0.
@@ -37,20 +37,20 @@ pub(super) enum Step {
         /// The citation's number in the answer, from 1; the same span has one number.
         n: usize,
         /// The span.
-        claim: Claim,
+        claim: CitationCandidate,
     },
 }
 
 #[derive(Debug)]
-enum Input {
+enum AssemblerInput {
     Character(char),
-    Quote(Claim),
+    Quote(CitationCandidate),
     End,
 }
 
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
-enum Code {
-    No,
+enum CodeState {
+    Prose,
     /// Between backticks of one line.
     Inline,
     /// Between lines of three backticks.
@@ -65,10 +65,10 @@ const ABBREVIATIONS: [&str; 30] = [
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Assembler {
-    passages: Vec<Source>,
-    input: VecDeque<Input>,
-    output: VecDeque<Step>,
+pub(super) struct AnswerAssembler {
+    passages: Vec<PassageText>,
+    input: VecDeque<AssemblerInput>,
+    output: VecDeque<AnswerStep>,
     /// Text that may go out and has not yet.
     visible: String,
     /// White space that a marker might follow.
@@ -76,7 +76,7 @@ pub(super) struct Assembler {
     /// What may become a marker, from its bracket on.
     marker: String,
     /// A whole marker behind a word, until the next character shows what it is.
-    glued: bool,
+    marker_after_word: bool,
     /// The next bracket was found to be text.
     plain_bracket: bool,
     /// White space that an accepted marker took with it.
@@ -87,32 +87,32 @@ pub(super) struct Assembler {
     named: Vec<usize>,
     /// It has its full stop.
     ended: bool,
-    code: Code,
+    code: CodeState,
     /// Backticks from the line's begin on; none once something else stood there.
     fence: Option<usize>,
-    waiting: Option<Vec<Claim>>,
+    waiting: Option<Vec<CitationCandidate>>,
     sentences: Vec<AnswerSentence>,
-    cited: Vec<Claim>,
+    cited: Vec<CitationCandidate>,
     answer: String,
 }
 
-impl Assembler {
+impl AnswerAssembler {
     /// For an answer over passages with these texts, which the model numbers from 1.
     pub fn new(passages: Vec<Arc<str>>) -> Self {
         Self {
-            passages: passages.into_iter().map(Source::new).collect(),
+            passages: passages.into_iter().map(PassageText::new).collect(),
             input: VecDeque::new(),
             output: VecDeque::new(),
             visible: String::new(),
             held: String::new(),
             marker: String::new(),
-            glued: false,
+            marker_after_word: false,
             plain_bracket: false,
             taken: None,
             text: String::new(),
             named: Vec::new(),
             ended: false,
-            code: Code::No,
+            code: CodeState::Prose,
             fence: Some(0),
             waiting: None,
             sentences: Vec::new(),
@@ -122,34 +122,35 @@ impl Assembler {
     }
 
     /// More of the model's text.
-    pub fn text(&mut self, text: &str) {
+    pub fn push_text(&mut self, text: &str) {
         // Nearly all of it will be visible, and goes out as one piece.
         self.visible.reserve(text.len());
-        self.input.extend(text.chars().map(Input::Character));
+        self.input.extend(text.chars().map(AssemblerInput::Character));
     }
 
     /// The text since the last boundary is this span of a passage (from 1), says the model.
-    pub fn quote(&mut self, passage: usize, range: TextRange) {
+    pub fn push_quote(&mut self, passage: usize, range: TextRange) {
         let Some(passage) = passage.checked_sub(1) else {
             return;
         };
-        self.input.push_back(Input::Quote(Claim { passage, range }));
+        self.input
+            .push_back(AssemblerInput::Quote(CitationCandidate { passage, range }));
     }
 
     /// The model has said everything.
-    pub fn end(&mut self) {
-        self.input.push_back(Input::End);
+    pub fn finish_input(&mut self) {
+        self.input.push_back(AssemblerInput::End);
     }
 
     /// What comes out next; none while more has to come in, or an answer to `Verify` is awaited.
-    pub fn step(&mut self) -> Option<Step> {
+    pub fn next_step(&mut self) -> Option<AnswerStep> {
         while self.output.is_empty() && self.waiting.is_none() {
             match self.input.pop_front() {
-                Some(Input::Character(c)) => self.character(c),
-                Some(Input::Quote(claim)) => self.quoted(claim),
-                Some(Input::End) => self.ending(),
+                Some(AssemblerInput::Character(c)) => self.process_character(c),
+                Some(AssemblerInput::Quote(claim)) => self.process_quote(claim),
+                Some(AssemblerInput::End) => self.process_end(),
                 None => {
-                    self.flush();
+                    self.flush_visible();
                     break;
                 }
             }
@@ -158,7 +159,7 @@ impl Assembler {
     }
 
     /// Which of the claims of the last `Verify` hold, in its order.
-    pub fn resolve(&mut self, holds: &[bool]) {
+    pub fn resolve_candidates(&mut self, holds: &[bool]) {
         let claims = self.waiting.take().unwrap_or_default();
         let verified = claims.into_iter().zip(holds).filter(|(_, holds)| **holds);
         let sentence = self.sentences.len();
@@ -167,15 +168,15 @@ impl Assembler {
             let n = self.number_of(&claim);
             if !numbers.contains(&n) {
                 numbers.push(n);
-                self.output.push_back(Step::Cite { sentence, n, claim });
+                self.output.push_back(AnswerStep::Cite { sentence, n, claim });
             }
         }
         if !numbers.is_empty() {
             let markers: String = numbers.iter().map(|n| format!("[{n}]")).collect();
             self.visible = format!(" {markers}");
-            self.flush();
+            self.flush_visible();
         }
-        self.close(numbers);
+        self.close_sentence(numbers);
     }
 
     /// The sentences, once everything came out.
@@ -184,11 +185,11 @@ impl Assembler {
     }
 
     /// All deltas so far.
-    pub fn answer(&self) -> &str {
+    pub fn answer_text(&self) -> &str {
         &self.answer
     }
 
-    fn number_of(&mut self, claim: &Claim) -> usize {
+    fn number_of(&mut self, claim: &CitationCandidate) -> usize {
         let known = self.cited.iter().position(|cited| cited == claim);
         known.unwrap_or_else(|| {
             self.cited.push(claim.clone());
@@ -196,71 +197,73 @@ impl Assembler {
         }) + 1
     }
 
-    fn character(&mut self, c: char) {
-        if self.code == Code::Fenced {
-            return self.fenced(c);
+    fn process_character(&mut self, c: char) {
+        if self.code == CodeState::Fenced {
+            return self.process_fenced_character(c);
         }
-        if self.glued {
-            self.glued = false;
-            match marker::may_precede(c) && self.names_passage() {
-                true => self.take_marker(),
-                false => return self.give_back(Some(Input::Character(c))),
+        if self.marker_after_word {
+            self.marker_after_word = false;
+            match marker::may_follow_marker(c) && self.names_passage() {
+                true => self.accept_marker(),
+                false => return self.reparse_marker_as_text(Some(AssemblerInput::Character(c))),
             }
         }
         match c {
-            _ if !self.marker.is_empty() => self.marker_character(c),
-            c if marker::opens(c) && self.may_open() => self.marker.push(c),
-            '\n' => self.newline(),
+            _ if !self.marker.is_empty() => self.process_marker_character(c),
+            c if marker::is_opening_bracket(c) && self.may_open_marker() => self.marker.push(c),
+            '\n' => self.process_newline(),
             c if c.is_whitespace() && self.text.is_empty() && self.taken.is_some() => {}
             c if c.is_whitespace() => self.held.push(c),
-            c => self.visible_character(c),
+            c => self.process_visible_character(c),
         }
     }
 
     /// In a fence all is text, of no sentence.
-    fn fenced(&mut self, c: char) {
+    fn process_fenced_character(&mut self, c: char) {
         self.visible.push(c);
         self.track_fence(c);
     }
 
-    fn may_open(&mut self) -> bool {
+    fn may_open_marker(&mut self) -> bool {
         let plain = std::mem::take(&mut self.plain_bracket);
-        !plain && self.code == Code::No && self.glue() != Glue::Never
+        !plain && self.code == CodeState::Prose && self.bracket_context() != BracketContext::AfterCode
     }
 
     /// How a bracket would stand to what is before it.
-    fn glue(&self) -> Glue {
+    fn bracket_context(&self) -> BracketContext {
         match self.held.is_empty() && self.taken.is_none() {
-            true => marker::may_follow(&self.text),
-            false => Glue::Free,
+            true => marker::bracket_context_after(&self.text),
+            false => BracketContext::Free,
         }
     }
 
-    fn marker_character(&mut self, c: char) {
-        if marker::closes(&self.marker, c) {
+    fn process_marker_character(&mut self, c: char) {
+        if marker::closes_marker(&self.marker, c) {
             self.marker.push(c);
-            let glued = self.glue() == Glue::Glued;
-            match marker::numbers(&self.marker) {
-                None => self.give_back(None),
-                Some(_) if !marker::is_plain(&self.marker) && !self.names_passage() => self.give_back(None),
-                Some(_) if glued => self.glued = true,
-                Some(_) => self.take_marker(),
+            let glued = self.bracket_context() == BracketContext::AfterWord;
+            match marker::parse_marker_numbers(&self.marker) {
+                None => self.reparse_marker_as_text(None),
+                Some(_) if !marker::is_unambiguous(&self.marker) && !self.names_passage() => {
+                    self.reparse_marker_as_text(None)
+                }
+                Some(_) if glued => self.marker_after_word = true,
+                Some(_) => self.accept_marker(),
             }
-        } else if marker::may_grow(&self.marker, c) {
+        } else if marker::may_continue_marker(&self.marker, c) {
             self.marker.push(c);
         } else {
-            self.give_back(Some(Input::Character(c)));
+            self.reparse_marker_as_text(Some(AssemblerInput::Character(c)));
         }
     }
 
     fn names_passage(&self) -> bool {
-        let numbers = marker::numbers(&self.marker).unwrap_or_default();
+        let numbers = marker::parse_marker_numbers(&self.marker).unwrap_or_default();
         numbers.iter().all(|n| (1..=self.passages.len()).contains(n))
     }
 
     /// The marker goes, with the white space before it; at a sentence's begin, with the white space behind it.
-    fn take_marker(&mut self) {
-        let numbers = marker::numbers(&std::mem::take(&mut self.marker)).unwrap_or_default();
+    fn accept_marker(&mut self) {
+        let numbers = marker::parse_marker_numbers(&std::mem::take(&mut self.marker)).unwrap_or_default();
         let inside = 1..=self.passages.len();
         self.named
             .extend(numbers.into_iter().filter(|n| inside.contains(n)).map(|n| n - 1));
@@ -272,29 +275,29 @@ impl Assembler {
     }
 
     /// What looked like a marker is text: it is read again, its bracket as any other character.
-    fn give_back(&mut self, next: Option<Input>) {
+    fn reparse_marker_as_text(&mut self, next: Option<AssemblerInput>) {
         let text = std::mem::take(&mut self.marker);
         if let Some(next) = next {
             self.input.push_front(next);
         }
         for c in text.chars().rev() {
-            self.input.push_front(Input::Character(c));
+            self.input.push_front(AssemblerInput::Character(c));
         }
         self.plain_bracket = true;
     }
 
     /// A new line ends what stands on the old one, be it a paragraph, an item or a heading.
-    fn newline(&mut self) {
-        if self.settle(Input::Character('\n')) {
+    fn process_newline(&mut self) {
+        if self.end_sentence(AssemblerInput::Character('\n')) {
             return;
         }
         self.held.push('\n');
         self.taken = None;
         self.fence = Some(0);
-        self.code = Code::No;
+        self.code = CodeState::Prose;
     }
 
-    fn visible_character(&mut self, c: char) {
+    fn process_visible_character(&mut self, c: char) {
         let behind_marker = self.taken.is_some();
         if self.held.is_empty()
             && c.is_alphanumeric()
@@ -302,16 +305,20 @@ impl Assembler {
         {
             self.held = taken;
         }
-        if self.ended && self.begins_sentence(c, behind_marker) && self.settle(Input::Character(c)) {
+        if self.ended && self.begins_sentence(c, behind_marker) && self.end_sentence(AssemblerInput::Character(c)) {
             return;
         }
         self.taken = None;
-        let stays_ended = self.ended && self.held.is_empty() && closes(c);
-        self.write(c);
-        self.ended = stays_ended || (self.code == Code::No && is_stop(c));
+        let stays_ended = self.ended && self.held.is_empty() && is_closing_mark(c);
+        self.write_character(c);
+        self.ended = stays_ended || (self.code == CodeState::Prose && is_stop(c));
         self.track_fence(c);
-        if c == '`' && self.code != Code::Fenced {
-            self.code = if self.code == Code::No { Code::Inline } else { Code::No };
+        if c == '`' && self.code != CodeState::Fenced {
+            self.code = if self.code == CodeState::Prose {
+                CodeState::Inline
+            } else {
+                CodeState::Prose
+            };
         }
     }
 
@@ -319,13 +326,13 @@ impl Assembler {
     fn begins_sentence(&self, c: char, behind_marker: bool) -> bool {
         let stop = self.text.chars().rev().find(|c| is_stop(*c));
         match stop.is_some_and(|stop| "。！？".contains(stop)) {
-            true => !closes(c),
+            true => !is_closing_mark(c),
             false if self.held.is_empty() => behind_marker && c.is_alphanumeric(),
-            false => !(c.is_lowercase() || is_stop(c) || abbreviated(&self.text)),
+            false => !(c.is_lowercase() || is_stop(c) || ends_in_abbreviation(&self.text)),
         }
     }
 
-    fn write(&mut self, c: char) {
+    fn write_character(&mut self, c: char) {
         let begins = self.text.is_empty();
         self.visible.push_str(&self.held);
         self.visible.push(c);
@@ -340,10 +347,10 @@ impl Assembler {
         self.fence = match (self.fence, c) {
             (_, '\n') => Some(0),
             (Some(2), '`') => {
-                self.code = if self.code == Code::Fenced {
-                    Code::No
+                self.code = if self.code == CodeState::Fenced {
+                    CodeState::Prose
                 } else {
-                    Code::Fenced
+                    CodeState::Fenced
                 };
                 self.text.clear();
                 self.named.clear();
@@ -356,59 +363,59 @@ impl Assembler {
     }
 
     /// Ends the sentence at hand, if there is one; then `next` is read again. Says whether there was one.
-    fn settle(&mut self, next: Input) -> bool {
+    fn end_sentence(&mut self, next: AssemblerInput) -> bool {
         if self.text.is_empty() {
             return false;
         }
         self.input.push_front(next);
-        let claims = self.claims();
-        self.await_verdict(claims);
+        let claims = self.find_candidates();
+        self.await_verification(claims);
         true
     }
 
-    fn await_verdict(&mut self, claims: Vec<Claim>) {
+    fn await_verification(&mut self, claims: Vec<CitationCandidate>) {
         if claims.is_empty() {
-            return self.close(Vec::new());
+            return self.close_sentence(Vec::new());
         }
-        self.flush();
+        self.flush_visible();
         self.waiting = Some(claims.clone());
-        self.output.push_back(Step::Verify(claims));
+        self.output.push_back(AnswerStep::Verify(claims));
     }
 
     /// The spans that support the sentence: of the passages it names, else of whichever passage holds it nearly whole.
-    fn claims(&self) -> Vec<Claim> {
+    fn find_candidates(&self) -> Vec<CitationCandidate> {
         let mut named = self.named.clone();
         let mut seen = std::collections::HashSet::new();
         named.retain(|passage| seen.insert(*passage));
-        let claims: Vec<Claim> = named
+        let claims: Vec<CitationCandidate> = named
             .into_iter()
             .filter_map(|passage| {
-                Some(Claim {
+                Some(CitationCandidate {
                     passage,
-                    range: self.passages[passage].support(&self.text)?,
+                    range: self.passages[passage].find_support(&self.text)?,
                 })
             })
             .collect();
         match claims.is_empty() {
             false => claims,
-            true => cite::support_among(&self.text, &self.passages)
-                .map(|(passage, range)| Claim { passage, range })
+            true => cite::find_best_support(&self.text, &self.passages)
+                .map(|(passage, range)| CitationCandidate { passage, range })
                 .into_iter()
                 .collect(),
         }
     }
 
-    fn close(&mut self, citations: Vec<usize>) {
+    fn close_sentence(&mut self, citations: Vec<usize>) {
         let text = std::mem::take(&mut self.text);
         self.sentences.push(AnswerSentence { text, citations });
         self.named.clear();
         self.ended = false;
     }
 
-    fn quoted(&mut self, claim: Claim) {
+    fn process_quote(&mut self, claim: CitationCandidate) {
         if !self.marker.is_empty() {
-            self.glued = false;
-            return self.give_back(Some(Input::Quote(claim)));
+            self.marker_after_word = false;
+            return self.reparse_marker_as_text(Some(AssemblerInput::Quote(claim)));
         }
         let passage = self.passages.get(claim.passage);
         let stands = passage.is_some_and(|text| {
@@ -417,29 +424,29 @@ impl Assembler {
                 .is_some_and(|quote| !quote.is_empty())
         });
         if !self.text.is_empty() {
-            self.await_verdict(if stands { vec![claim] } else { Vec::new() });
+            self.await_verification(if stands { vec![claim] } else { Vec::new() });
         }
     }
 
-    fn ending(&mut self) {
+    fn process_end(&mut self) {
         if !self.marker.is_empty() {
-            match std::mem::take(&mut self.glued) && self.names_passage() {
-                true => self.take_marker(),
-                false => return self.give_back(Some(Input::End)),
+            match std::mem::take(&mut self.marker_after_word) && self.names_passage() {
+                true => self.accept_marker(),
+                false => return self.reparse_marker_as_text(Some(AssemblerInput::End)),
             }
         }
-        if self.settle(Input::End) {
+        if self.end_sentence(AssemblerInput::End) {
             return;
         }
         self.visible.push_str(&std::mem::take(&mut self.held));
-        self.flush();
+        self.flush_visible();
     }
 
-    fn flush(&mut self) {
+    fn flush_visible(&mut self) {
         if !self.visible.is_empty() {
             let delta = std::mem::take(&mut self.visible);
             self.answer.push_str(&delta);
-            self.output.push_back(Step::Delta(delta));
+            self.output.push_back(AnswerStep::Delta(delta));
         }
     }
 }
@@ -449,7 +456,7 @@ fn is_stop(c: char) -> bool {
 }
 
 /// What may stand between a full stop and the next sentence.
-fn closes(c: char) -> bool {
+fn is_closing_mark(c: char) -> bool {
     is_stop(c)
         || matches!(
             c,
@@ -458,7 +465,7 @@ fn closes(c: char) -> bool {
 }
 
 /// Whether the full stop of `text` belongs to an abbreviation, an initial or the number of a list item.
-fn abbreviated(text: &str) -> bool {
+fn ends_in_abbreviation(text: &str) -> bool {
     let Some(before) = text.strip_suffix('.') else {
         return false;
     };

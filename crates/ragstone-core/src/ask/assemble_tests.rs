@@ -9,28 +9,28 @@ const PASSAGES: [&str; 2] = [
 
 /// Runs the text through in these pieces; every claim holds unless it quotes `refused`.
 fn assemble(pieces: &[&str], refused: &str) -> (String, Vec<String>, Vec<AnswerSentence>) {
-    let mut assembler = Assembler::new(PASSAGES.map(Arc::from).to_vec());
+    let mut assembler = AnswerAssembler::new(PASSAGES.map(Arc::from).to_vec());
     let (mut answer, mut events) = (String::new(), Vec::new());
     for at in 0..=pieces.len() {
         match pieces.get(at) {
-            Some(piece) => assembler.text(piece),
-            None => assembler.end(),
+            Some(piece) => assembler.push_text(piece),
+            None => assembler.finish_input(),
         }
-        while let Some(step) = assembler.step() {
+        while let Some(step) = assembler.next_step() {
             match step {
-                Step::Delta(text) => answer.push_str(&text),
-                Step::Cite { sentence, n, claim } => {
+                AnswerStep::Delta(text) => answer.push_str(&text),
+                AnswerStep::Cite { sentence, n, claim } => {
                     events.push(format!("{sentence}:{n}:{}", &PASSAGES[claim.passage][claim.range]));
                 }
-                Step::Verify(claims) => {
-                    let quote = |claim: &Claim| &PASSAGES[claim.passage][claim.range.clone()];
+                AnswerStep::Verify(claims) => {
+                    let quote = |claim: &CitationCandidate| &PASSAGES[claim.passage][claim.range.clone()];
                     let holds: Vec<bool> = claims.iter().map(|claim| quote(claim) != refused).collect();
-                    assembler.resolve(&holds);
+                    assembler.resolve_candidates(&holds);
                 }
             }
         }
     }
-    assert_eq!(assembler.answer(), answer);
+    assert_eq!(assembler.answer_text(), answer);
     (answer, events, assembler.sentences().to_vec())
 }
 
@@ -205,31 +205,31 @@ fn the_same_span_has_one_number() {
 
 #[test]
 fn a_model_that_copies_gives_its_own_span() {
-    let mut assembler = Assembler::new(PASSAGES.map(Arc::from).to_vec());
-    assembler.text("Gift cards expire after two years.");
-    assembler.quote(1, 76..110);
-    assembler.text(" Nothing.");
-    assembler.quote(1, 5..5_000);
-    assembler.quote(0, 0..1);
-    assembler.end();
+    let mut assembler = AnswerAssembler::new(PASSAGES.map(Arc::from).to_vec());
+    assembler.push_text("Gift cards expire after two years.");
+    assembler.push_quote(1, 76..110);
+    assembler.push_text(" Nothing.");
+    assembler.push_quote(1, 5..5_000);
+    assembler.push_quote(0, 0..1);
+    assembler.finish_input();
     let mut steps = Vec::new();
-    while let Some(step) = assembler.step() {
-        if let Step::Verify(claims) = &step {
-            assembler.resolve(&vec![true; claims.len()]);
+    while let Some(step) = assembler.next_step() {
+        if let AnswerStep::Verify(claims) = &step {
+            assembler.resolve_candidates(&vec![true; claims.len()]);
         }
         steps.push(step);
     }
-    let claim = Claim {
+    let claim = CitationCandidate {
         passage: 0,
         range: 76..110,
     };
-    let delta = |text: &str| Step::Delta(text.to_owned());
+    let delta = |text: &str| AnswerStep::Delta(text.to_owned());
     assert_eq!(
         steps,
         [
             delta("Gift cards expire after two years."),
-            Step::Verify(vec![claim.clone()]),
-            Step::Cite {
+            AnswerStep::Verify(vec![claim.clone()]),
+            AnswerStep::Cite {
                 sentence: 0,
                 n: 1,
                 claim
@@ -242,11 +242,11 @@ fn a_model_that_copies_gives_its_own_span() {
 
 #[test]
 fn text_goes_out_at_once() {
-    let mut assembler = Assembler::new(vec![]);
+    let mut assembler = AnswerAssembler::new(vec![]);
     let mut out = |text: &str| {
-        assembler.text(text);
+        assembler.push_text(text);
         let mut out = String::new();
-        while let Some(Step::Delta(delta)) = assembler.step() {
+        while let Some(AnswerStep::Delta(delta)) = assembler.next_step() {
             out += &delta;
         }
         out
@@ -290,11 +290,11 @@ proptest! {
 
     #[test]
     fn only_markers_are_taken(text in "([a-z]{1,6}|é|[.!?]|[.] [A-Z]| |\n|\\[1\\]| \\[2, 1\\]|`|\\[x\\]|\\[|日。){0,20}") {
-        let mut assembler = Assembler::new(vec![Arc::from(""); 2]);
-        assembler.text(&text);
-        assembler.end();
-        while assembler.step().is_some() {}
+        let mut assembler = AnswerAssembler::new(vec![Arc::from(""); 2]);
+        assembler.push_text(&text);
+        assembler.finish_input();
+        while assembler.next_step().is_some() {}
         let without = |text: &str| bare(text).replace("[1]", "").replace("[2,1]", "");
-        prop_assert_eq!(without(assembler.answer()), without(&text));
+        prop_assert_eq!(without(assembler.answer_text()), without(&text));
     }
 }

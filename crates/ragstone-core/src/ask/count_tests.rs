@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use super::assemble::{Assembler, Step};
-use super::links::Links;
-use crate::counting::counted;
+use super::assemble::{AnswerAssembler, AnswerStep};
+use super::links::LinkFilter;
+use crate::counting::count_allocations;
 
 /// A passage of the usual size.
 const PASSAGE: &str = "The refund window is thirty days from delivery, and shipping to Norway is free. ";
 
 struct Told {
-    links: Links,
-    assembler: Assembler,
+    links: LinkFilter,
+    assembler: AnswerAssembler,
 }
 
 impl Told {
@@ -19,19 +19,19 @@ impl Told {
         let text: Arc<str> = PASSAGE.repeat(10).into();
         let texts = vec![text; passages];
         Self {
-            links: Links::new([], texts.clone()),
-            assembler: Assembler::new(texts),
+            links: LinkFilter::new([], texts.clone()),
+            assembler: AnswerAssembler::new(texts),
         }
     }
 
     /// What goes out for a token; every claim holds.
-    fn token(&mut self, token: &str) -> Vec<Step> {
-        let shown = self.links.text(token);
-        self.assembler.text(&shown);
+    fn token(&mut self, token: &str) -> Vec<AnswerStep> {
+        let shown = self.links.filter_text(token);
+        self.assembler.push_text(&shown);
         let mut steps = Vec::new();
-        while let Some(step) = self.assembler.step() {
+        while let Some(step) = self.assembler.next_step() {
             match step {
-                Step::Verify(claims) => self.assembler.resolve(&vec![true; claims.len()]),
+                AnswerStep::Verify(claims) => self.assembler.resolve_candidates(&vec![true; claims.len()]),
                 step => steps.push(step),
             }
         }
@@ -45,14 +45,14 @@ fn a_token_is_one_allocation_the_text_that_goes_out() {
     // So many that neither the answer nor the sentence grows while it is counted.
     (0..120).for_each(|_| drop(told.token(" token")));
     for n in 0..50 {
-        let shown = told.links.text(" token");
-        let (step, taken) = counted(|| {
-            told.assembler.text(&shown);
-            told.assembler.step()
+        let shown = told.links.filter_text(" token");
+        let (step, taken) = count_allocations(|| {
+            told.assembler.push_text(&shown);
+            told.assembler.next_step()
         });
-        assert_eq!(step, Some(Step::Delta(" token".into())));
+        assert_eq!(step, Some(AnswerStep::Delta(" token".into())));
         assert_eq!(taken.allocations, 1, "token {n}");
-        assert_eq!(told.assembler.step(), None);
+        assert_eq!(told.assembler.next_step(), None);
     }
 }
 
@@ -60,14 +60,14 @@ fn a_token_is_one_allocation_the_text_that_goes_out() {
 fn a_token_without_an_address_is_not_copied() {
     let mut told = Told::over(5);
     for token in [" token", "\n\n", "- one. ", "日本"] {
-        let (shown, taken) = counted(|| told.links.text(token).len());
+        let (shown, taken) = count_allocations(|| told.links.filter_text(token).len());
         assert_eq!((shown, taken.allocations), (token.len(), 0), "{token:?}");
     }
 }
 
 #[test]
 fn an_answer_holds_little_beside_its_passages() {
-    let (told, taken) = counted(|| {
+    let (told, taken) = count_allocations(|| {
         let mut told = Told::over(5);
         for n in 0..100 {
             // Each of these sentences is held against all passages.

@@ -1,6 +1,6 @@
 //! What an answer is made of, and the events in which it arrives.
 //!
-//! Invariant: a stream of events ends with exactly one `Done` or `Failed`; `Sources` comes before the first `Delta`;
+//! Invariant: a stream of events ends with exactly one `Done` or `AnswerError`; `Sources` comes before the first `Delta`;
 //! a citation is verified or does not exist.
 
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::id::{ChunkId, DocumentId, TraceId};
 pub use crate::library::Notice;
 use crate::library::Passage;
 use crate::seam::ChatError;
-use crate::seam::chat::Usage;
+use crate::seam::chat::TokenUsage;
 
 /// A quoted span of a passage that supports a sentence of the answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,7 +70,7 @@ pub struct Answer {
     /// URIs of the documents whose passages were found, best first.
     pub sources: Vec<String>,
     /// Tokens spent, where the model tells.
-    pub usage: Usage,
+    pub usage: TokenUsage,
     /// The model that spoke.
     pub model: String,
     /// Names the question.
@@ -100,7 +100,7 @@ pub enum AnswerEvent {
     Done(Box<Answer>),
     /// The end without an answer, or without the rest of it.
     Failed {
-        /// A stable word, see [`Failed`].
+        /// A stable word, see [`AnswerError`].
         code: String,
         /// What and which.
         detail: String,
@@ -108,17 +108,17 @@ pub enum AnswerEvent {
 }
 
 /// Why a question got no answer, or not the whole of it. Codes: `busy`, `model_busy`, `model_refused`,
-/// `model_failed`, `model_not_allowed`, `prompt_too_long`, `withdrawn`, `interrupted`, and those of [`AskError`].
+/// `model_failed`, `model_not_allowed`, `prompt_too_long`, `withdrawn`, `interrupted`, and those of [`RetrievalError`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{code}: {detail}")]
-pub struct Failed {
+pub struct AnswerError {
     /// A stable word.
     pub code: String,
     /// What and which.
     pub detail: String,
 }
 
-impl Failed {
+impl AnswerError {
     pub(super) fn new(code: &str, detail: impl Into<String>) -> Self {
         Self {
             code: code.to_owned(),
@@ -129,7 +129,7 @@ impl Failed {
 
 /// Why the library gave no evidence, by what the asker can do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum AskError {
+pub enum RetrievalError {
     /// Try again.
     #[error("the library is busy: {detail}")]
     Busy {
@@ -158,19 +158,19 @@ pub enum AskError {
     },
 }
 
-impl From<AskError> for Failed {
-    fn from(error: AskError) -> Self {
+impl From<RetrievalError> for AnswerError {
+    fn from(error: RetrievalError) -> Self {
         let code = match &error {
-            AskError::Busy { .. } => "busy",
-            AskError::Refused { code, .. } => code,
-            AskError::NoVector { .. } => "embedder_unavailable",
-            AskError::Broken { .. } => "search_failed",
+            RetrievalError::Busy { .. } => "busy",
+            RetrievalError::Refused { code, .. } => code,
+            RetrievalError::NoVector { .. } => "embedder_unavailable",
+            RetrievalError::Broken { .. } => "search_failed",
         };
         Self::new(code, error.to_string())
     }
 }
 
-impl From<ChatError> for Failed {
+impl From<ChatError> for AnswerError {
     fn from(error: ChatError) -> Self {
         let code = match &error {
             ChatError::Busy { .. } => "model_busy",

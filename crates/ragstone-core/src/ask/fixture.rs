@@ -5,11 +5,11 @@ use std::sync::Mutex;
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use super::{AskError, AskRequest, Evidence, Found};
+use super::{AskRequest, RetrievalError, RetrievedPassages, Retriever};
 use crate::access::{Admitted, Scope};
 use crate::document::Chunk;
 use crate::id::{ChunkId, CollectionName, DocumentId, Generation, PointId};
-use crate::library::{Passage, Ranks};
+use crate::library::{Passage, PassageRanks};
 
 /// Where the fixture's passages begin in their documents.
 pub const OFFSET: usize = 100;
@@ -34,7 +34,7 @@ pub fn passage(text: &str) -> Admitted<Passage> {
         uri: format!("file:///{id}"),
         source_url: None,
         score: 1.0,
-        ranks: Ranks::default(),
+        ranks: PassageRanks::default(),
         sentences: Vec::new(),
     })
 }
@@ -43,9 +43,9 @@ pub fn passage(text: &str) -> Admitted<Passage> {
 #[derive(Default)]
 pub struct FakeEvidence {
     /// What a search finds.
-    pub found: Found,
+    pub found: RetrievedPassages,
     /// What went wrong with searching.
-    pub error: Option<AskError>,
+    pub error: Option<RetrievalError>,
     /// Text that is stored no more as it was.
     pub changed: Vec<String>,
     /// How often stored text was read again.
@@ -55,12 +55,12 @@ pub struct FakeEvidence {
 }
 
 #[async_trait]
-impl Evidence for FakeEvidence {
-    async fn passages(&self, _: &Scope, _: &AskRequest, _: bool) -> Result<Found, AskError> {
+impl Retriever for FakeEvidence {
+    async fn retrieve_passages(&self, _: &Scope, _: &AskRequest, _: bool) -> Result<RetrievedPassages, RetrievalError> {
         self.error.clone().map_or_else(|| Ok(self.found.clone()), Err)
     }
 
-    async fn stored_texts(&self, _: &Scope, passages: &[&Passage]) -> Result<Vec<Option<String>>, AskError> {
+    async fn stored_texts(&self, _: &Scope, passages: &[&Passage]) -> Result<Vec<Option<String>>, RetrievalError> {
         *self.readings.lock().expect("no test panics while it holds the lock") += 1;
         let stored = |passage: &&Passage| {
             let changed = |text: String, old: &String| text.replace(old, &"#".repeat(old.len()));
@@ -70,7 +70,7 @@ impl Evidence for FakeEvidence {
         Ok(passages.iter().map(stored).collect())
     }
 
-    async fn still_admitted(&self, _: &Scope, _: &[DocumentId]) -> Result<bool, AskError> {
+    async fn still_admitted(&self, _: &Scope, _: &[DocumentId]) -> Result<bool, RetrievalError> {
         let mut left = self.admissions.lock().expect("no test panics while it holds the lock");
         let admitted = *left != Some(0);
         *left = left.map(|left| left.saturating_sub(1));

@@ -12,7 +12,7 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::target::{self, Target};
+use super::target::{self, LinkTarget};
 
 /// Longest stretch, in bytes, that is held back until it shows what it is; a longer target or address goes unread.
 const MAX_HELD: usize = 2_048;
@@ -34,7 +34,7 @@ const ACTIVE: [&str; 20] = [
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(super) struct Links {
+pub(super) struct LinkFilter {
     allowed: HashSet<String>,
     texts: Vec<Arc<str>>,
     held: String,
@@ -42,12 +42,12 @@ pub(super) struct Links {
     last: Option<char>,
     /// For each open bracket, whether an image's.
     brackets: Vec<bool>,
-    fence: Fence,
+    fence: FenceTracker,
     removed: usize,
 }
 
 /// What becomes of the beginning of what is held.
-enum Next {
+enum ScanAction {
     /// It may be something: more has to come.
     Wait,
     /// One character of text.
@@ -58,14 +58,14 @@ enum Next {
 
 /// Whether the text is in a block of code, which begins and ends with three backticks at the begin of a line.
 #[derive(Debug, Default)]
-struct Fence {
+struct FenceTracker {
     inside: bool,
     /// Backticks since the line's begin; none once something else stood there.
     backticks: Option<usize>,
 }
 
-impl Fence {
-    fn see(&mut self, c: char, line_begins: bool) {
+impl FenceTracker {
+    fn track_character(&mut self, c: char, line_begins: bool) {
         self.backticks = match (line_begins, c, self.backticks) {
             (true, '`', _) => Some(1),
             (false, '`', Some(2)) => {
@@ -78,7 +78,7 @@ impl Fence {
     }
 }
 
-impl Links {
+impl LinkFilter {
     /// For an answer that may link to these addresses, from passages with these texts.
     pub fn new(allowed: impl IntoIterator<Item = String>, texts: Vec<Arc<str>>) -> Self {
         Self {
@@ -89,43 +89,43 @@ impl Links {
     }
 
     /// More of the model's text; what may go on.
-    pub fn text<'a>(&mut self, piece: &'a str) -> Cow<'a, str> {
+    pub fn filter_text<'a>(&mut self, piece: &'a str) -> Cow<'a, str> {
         match self.held.is_empty() {
-            true => self.pass(Cow::Borrowed(piece), false),
+            true => self.scan_text(Cow::Borrowed(piece), false),
             false => {
                 let held = std::mem::take(&mut self.held) + piece;
-                self.pass(Cow::Owned(held), false)
+                self.scan_text(Cow::Owned(held), false)
             }
         }
     }
 
     /// The rest of what was held back: nothing follows, or nothing that belongs to it.
-    pub fn end(&mut self) -> String {
+    pub fn flush_held(&mut self) -> String {
         let held = std::mem::take(&mut self.held);
-        self.pass(Cow::Owned(held), true).into_owned()
+        self.scan_text(Cow::Owned(held), true).into_owned()
     }
 
     /// How many targets and addresses were taken out.
-    pub fn removed(&self) -> usize {
+    pub fn removed_count(&self) -> usize {
         self.removed
     }
 
     /// What may go on of a text; the rest is held. A text in which nothing is replaced is not copied.
-    fn pass<'a>(&mut self, text: Cow<'a, str>, ended: bool) -> Cow<'a, str> {
+    fn scan_text<'a>(&mut self, text: Cow<'a, str>, ended: bool) -> Cow<'a, str> {
         let (mut changed, mut at) = (None::<String>, 0);
         while let Some(c) = text[at..].chars().next() {
-            let taken = match self.look(c, &text[at..], ended) {
-                Next::Wait => break,
-                Next::Plain => {
+            let taken = match self.inspect_character(c, &text[at..], ended) {
+                ScanAction::Wait => break,
+                ScanAction::Plain => {
                     changed.as_mut().into_iter().for_each(|out| out.push(c));
                     c.len_utf8()
                 }
-                Next::Replace(bytes, instead) => {
+                ScanAction::Replace(bytes, instead) => {
                     changed.get_or_insert_with(|| text[..at].to_owned()).push_str(&instead);
                     bytes
                 }
             };
-            self.passed(&text[at..at + taken]);
+            self.track_consumed(&text[at..at + taken]);
             at += taken;
         }
         self.held.push_str(&text[at..]);
@@ -139,14 +139,14 @@ impl Links {
         }
     }
 
-    fn passed(&mut self, taken: &str) {
+    fn track_consumed(&mut self, taken: &str) {
         for c in taken.chars() {
             match c {
                 '[' if self.brackets.len() < MAX_BRACKETS => self.brackets.push(self.last == Some('!')),
                 '\n' if self.last == Some('\n') => self.brackets.clear(),
                 _ => {}
             }
-            self.fence.see(c, self.last.is_none_or(|last| last == '\n'));
+            self.fence.track_character(c, self.last.is_none_or(|last| last == '\n'));
             self.last = Some(c);
         }
         if taken.starts_with(']') {
@@ -154,106 +154,106 @@ impl Links {
         }
     }
 
-    fn look(&mut self, c: char, rest: &str, ended: bool) -> Next {
+    fn inspect_character(&mut self, c: char, rest: &str, ended: bool) -> ScanAction {
         match c {
-            '!' => bang(rest, ended),
-            ']' => self.bracket(rest, ended),
-            '<' => element(rest, ended),
-            'h' | 'H' | 'f' | 'F' | 'w' | 'W' => self.address(rest, ended),
-            _ => Next::Plain,
+            '!' => inspect_exclamation(rest, ended),
+            ']' => self.inspect_bracket(rest, ended),
+            '<' => inspect_element(rest, ended),
+            'h' | 'H' | 'f' | 'F' | 'w' | 'W' => self.inspect_address(rest, ended),
+            _ => ScanAction::Plain,
         }
     }
 
     /// A closing bracket, with the target or the definition that may follow it.
-    fn bracket(&mut self, rest: &str, ended: bool) -> Next {
+    fn inspect_bracket(&mut self, rest: &str, ended: bool) -> ScanAction {
         let image = self.brackets.last().copied().unwrap_or(false) || self.brackets.len() == MAX_BRACKETS;
         let found = match rest[1..].chars().next() {
-            None if ended => return Next::Plain,
-            None => return Next::Wait,
-            Some('(') => target::of_link(window(&rest[2..])),
-            Some(':') => target::of_definition(window(&rest[2..]), ended),
-            Some(_) => return Next::Plain,
+            None if ended => return ScanAction::Plain,
+            None => return ScanAction::Wait,
+            Some('(') => target::parse_link_target(inspection_window(&rest[2..])),
+            Some(':') => target::parse_definition_target(inspection_window(&rest[2..]), ended),
+            Some(_) => return ScanAction::Plain,
         };
         let full = ended || rest.len() - 2 >= MAX_HELD;
         match found {
-            Target::None => Next::Plain,
-            Target::Unfinished if !full => Next::Wait,
-            Target::Unfinished => match target::is_harmless(window(&rest[2..])) {
-                true => Next::Plain,
-                false => self.without(2 + window(&rest[2..]).len(), "]"),
+            LinkTarget::None => ScanAction::Plain,
+            LinkTarget::Unfinished if !full => ScanAction::Wait,
+            LinkTarget::Unfinished => match target::is_harmless(inspection_window(&rest[2..])) {
+                true => ScanAction::Plain,
+                false => self.remove_link(2 + inspection_window(&rest[2..]).len(), "]"),
             },
-            Target::Found { address, .. } if target::is_harmless(address) => Next::Plain,
-            Target::Found { address, bytes } if self.allows(address) && !image => {
+            LinkTarget::Found { address, .. } if target::is_harmless(address) => ScanAction::Plain,
+            LinkTarget::Found { address, bytes } if self.is_allowed(address) && !image => {
                 let open = &rest[1..2];
                 let close = if open == "(" { ")" } else { "" };
-                Next::Replace(2 + bytes, format!("]{open}{address}{close}"))
+                ScanAction::Replace(2 + bytes, format!("]{open}{address}{close}"))
             }
-            Target::Found { bytes, .. } => self.without(2 + bytes, "]"),
+            LinkTarget::Found { bytes, .. } => self.remove_link(2 + bytes, "]"),
         }
     }
 
-    fn without(&mut self, bytes: usize, instead: &str) -> Next {
+    fn remove_link(&mut self, bytes: usize, instead: &str) -> ScanAction {
         self.removed += 1;
-        Next::Replace(bytes, instead.to_owned())
+        ScanAction::Replace(bytes, instead.to_owned())
     }
 
     /// An address in plain text.
-    fn address(&mut self, rest: &str, ended: bool) -> Next {
+    fn inspect_address(&mut self, rest: &str, ended: bool) -> ScanAction {
         let inside_word = self.last.is_some_and(char::is_alphanumeric);
         let begins = SCHEMES.iter().chain((!inside_word).then_some(&WWW));
         let mut may_come = false;
         for begin in begins {
-            match starts(rest, begin) {
-                Some(true) => return self.whole_address(rest, ended),
+            match starts_with_ignore_case(rest, begin) {
+                Some(true) => return self.inspect_whole_address(rest, ended),
                 Some(false) => {}
                 None => may_come = true,
             }
         }
         match may_come && !ended {
-            true => Next::Wait,
-            false => Next::Plain,
+            true => ScanAction::Wait,
+            false => ScanAction::Plain,
         }
     }
 
-    fn whole_address(&mut self, rest: &str, ended: bool) -> Next {
-        let seen = window(rest);
+    fn inspect_whole_address(&mut self, rest: &str, ended: bool) -> ScanAction {
+        let seen = inspection_window(rest);
         let Some(end) = target::end_of_address(seen) else {
             return match ended || rest.len() >= MAX_HELD {
-                false => Next::Wait,
-                true if seen.len() < rest.len() => self.without(seen.len(), REMOVED),
-                true => self.judge(target::trimmed(seen)),
+                false => ScanAction::Wait,
+                true if seen.len() < rest.len() => self.remove_link(seen.len(), REMOVED),
+                true => self.decide_address(target::trim_punctuation(seen)),
             };
         };
-        self.judge(target::trimmed(&seen[..end]))
+        self.decide_address(target::trim_punctuation(&seen[..end]))
     }
 
-    fn judge(&mut self, address: &str) -> Next {
+    fn decide_address(&mut self, address: &str) -> ScanAction {
         let in_code = self.fence.inside && self.texts.iter().any(|text| text.contains(address));
-        if self.allows(address) || in_code {
-            return Next::Replace(address.len(), address.to_owned());
+        if self.is_allowed(address) || in_code {
+            return ScanAction::Replace(address.len(), address.to_owned());
         }
-        let host = target::host(address).filter(|host| self.is_named(host));
-        self.without(address.len(), host.as_deref().unwrap_or(REMOVED))
+        let host = target::parse_host(address).filter(|host| self.is_host_named(host));
+        self.remove_link(address.len(), host.as_deref().unwrap_or(REMOVED))
     }
 
     /// Whether the passages speak of a host themselves.
-    fn is_named(&self, host: &str) -> bool {
+    fn is_host_named(&self, host: &str) -> bool {
         self.texts.iter().any(|text| text.to_ascii_lowercase().contains(host))
     }
 
-    fn allows(&self, address: &str) -> bool {
+    fn is_allowed(&self, address: &str) -> bool {
         let document = address.split('#').next().unwrap_or(address);
         self.allowed.contains(address) || self.allowed.contains(document)
     }
 }
 
 /// The part that is looked at.
-fn window(text: &str) -> &str {
+fn inspection_window(text: &str) -> &str {
     &text[..text.floor_char_boundary(MAX_HELD)]
 }
 
 /// Whether a text begins so, whatever its case; none if it is too short to tell.
-fn starts(text: &str, begin: &str) -> Option<bool> {
+fn starts_with_ignore_case(text: &str, begin: &str) -> Option<bool> {
     let length = text.len().min(begin.len());
     match text.as_bytes()[..length].eq_ignore_ascii_case(&begin.as_bytes()[..length]) {
         false => Some(false),
@@ -262,28 +262,28 @@ fn starts(text: &str, begin: &str) -> Option<bool> {
 }
 
 /// The mark that makes an image of a link goes, unless a citation stands behind an exclamation.
-fn bang(rest: &str, ended: bool) -> Next {
+fn inspect_exclamation(rest: &str, ended: bool) -> ScanAction {
     let mut after = rest[1..].chars();
     match (after.next(), after.next()) {
-        (Some('['), Some(c)) if !(c.is_ascii_digit() || c == '^') => Next::Replace(1, String::new()),
-        (None, _) | (Some('['), None) if !ended => Next::Wait,
-        _ => Next::Plain,
+        (Some('['), Some(c)) if !(c.is_ascii_digit() || c == '^') => ScanAction::Replace(1, String::new()),
+        (None, _) | (Some('['), None) if !ended => ScanAction::Wait,
+        _ => ScanAction::Plain,
     }
 }
 
 /// A bracket that would open an element is set apart from its name, if the element loads, leads or styles.
-fn element(rest: &str, ended: bool) -> Next {
+fn inspect_element(rest: &str, ended: bool) -> ScanAction {
     let name = rest[1..].trim_start_matches('/');
     let length = name
         .char_indices()
         .find(|(_, c)| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '+' | '.')))
         .map(|(at, _)| at);
-    let apart = || Next::Replace(1, "< ".to_owned());
+    let apart = || ScanAction::Replace(1, "< ".to_owned());
     match length {
-        None if name.len() > MAX_NAME => Next::Plain,
-        None if !ended => Next::Wait,
-        None => Next::Plain,
-        Some(0) => Next::Plain,
+        None if name.len() > MAX_NAME => ScanAction::Plain,
+        None if !ended => ScanAction::Wait,
+        None => ScanAction::Plain,
+        Some(0) => ScanAction::Plain,
         Some(length) => {
             let (name, after) = (name[..length].to_ascii_lowercase(), &name[length..]);
             let bare = after.starts_with('>');
@@ -291,7 +291,7 @@ fn element(rest: &str, ended: bool) -> Next {
             let scheme = after.starts_with(':') && !matches!(name.as_str(), "http" | "https" | "ftp");
             match is_tag && (!bare || ACTIVE.contains(&name.as_str())) || scheme {
                 true => apart(),
-                false => Next::Plain,
+                false => ScanAction::Plain,
             }
         }
     }

@@ -5,15 +5,15 @@ use super::*;
 const SOURCE: &str = "https://docs.example/guide.pdf";
 const TEXT: &str = "Report at https://status.example/report, says the guide. Run curl https://api.example/v1/x now.";
 
-fn links() -> Links {
-    Links::new([SOURCE.to_owned(), "file:///a/b.pdf".to_owned()], vec![TEXT.into()])
+fn links() -> LinkFilter {
+    LinkFilter::new([SOURCE.to_owned(), "file:///a/b.pdf".to_owned()], vec![TEXT.into()])
 }
 
 fn through(pieces: &[&str]) -> (String, usize) {
     let mut links = links();
-    let mut out: String = pieces.iter().map(|piece| links.text(piece)).collect();
-    out += &links.end();
-    (out, links.removed())
+    let mut out: String = pieces.iter().map(|piece| links.filter_text(piece)).collect();
+    out += &links.flush_held();
+    (out, links.removed_count())
 }
 
 #[test]
@@ -73,13 +73,13 @@ fn what_is_too_long_is_not_held_for_ever() {
     let long = "x".repeat(5_000);
     let mut links = links();
     let target = format!("[a](https://evil.example/{long}");
-    let out = links.text(&target);
+    let out = links.filter_text(&target);
     assert!(out.starts_with("[a]") && out.len() > 2_000 && !out.contains("evil"));
     let address = format!(" https://evil.example/{long}");
-    let out = links.text(&address);
+    let out = links.filter_text(&address);
     assert!(out.contains(REMOVED) && !out.contains("evil"));
     assert!(links.held.len() < 8, "{}", links.held.len());
-    assert_eq!(links.removed(), 2);
+    assert_eq!(links.removed_count(), 2);
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn plain_text_goes_out_at_once() {
         ("ps:", ""),
         (" x", "https: x"),
     ] {
-        assert_eq!(links.text(token), expected, "{token:?}");
+        assert_eq!(links.filter_text(token), expected, "{token:?}");
     }
 }
 

@@ -35,7 +35,7 @@ const SEPARATORS: [char; 5] = [',', ';', ' ', '，', '、'];
 const POINTER: char = '†';
 
 /// What closes a marker that `open` begins; none if nothing does.
-fn closing(open: char) -> Option<char> {
+fn closing_bracket(open: char) -> Option<char> {
     Some(match open {
         '[' => ']',
         '【' => '】',
@@ -51,17 +51,17 @@ fn is_round(open: char) -> bool {
 }
 
 /// Whether a marker may begin with `c`.
-pub(super) fn opens(c: char) -> bool {
-    closing(c).is_some()
+pub(super) fn is_opening_bracket(c: char) -> bool {
+    closing_bracket(c).is_some()
 }
 
 /// Whether `c` closes `marker`, which has been opened.
-pub(super) fn closes(marker: &str, c: char) -> bool {
-    marker.chars().next().and_then(closing) == Some(c)
+pub(super) fn closes_marker(marker: &str, c: char) -> bool {
+    marker.chars().next().and_then(closing_bracket) == Some(c)
 }
 
 /// Whether `marker` (from its bracket on) with `next` behind it may still become one.
-pub(super) fn may_grow(marker: &str, next: char) -> bool {
+pub(super) fn may_continue_marker(marker: &str, next: char) -> bool {
     let Some(open) = marker.chars().next() else {
         return false;
     };
@@ -70,7 +70,7 @@ pub(super) fn may_grow(marker: &str, next: char) -> bool {
         return false;
     }
     if inside.contains(POINTER) {
-        return !opens(next);
+        return !is_opening_bracket(next);
     }
     let has_word = inside.contains(char::is_alphabetic);
     match next {
@@ -89,19 +89,19 @@ pub(super) fn may_grow(marker: &str, next: char) -> bool {
 fn begins_word(open: char, inside: &str, next: char) -> bool {
     let letters = inside.len() - inside.trim_end_matches(char::is_alphabetic).len();
     let begun: String = inside[inside.len() - letters..].chars().chain([next]).collect();
-    words(open).any(|word| word.starts_with(&begun.to_lowercase()))
+    marker_words(open).any(|word| word.starts_with(&begun.to_lowercase()))
 }
 
-fn words(open: char) -> impl Iterator<Item = &'static str> {
+fn marker_words(open: char) -> impl Iterator<Item = &'static str> {
     let common: &'static [&'static str] = &WORDS;
     let more: &'static [&'static str] = if is_round(open) { &[] } else { &SQUARE_WORDS };
     common.iter().chain(more).copied()
 }
 
 /// The numbers between the brackets, in order; none if it is no marker.
-pub(super) fn numbers(marker: &str) -> Option<Vec<usize>> {
+pub(super) fn parse_marker_numbers(marker: &str) -> Option<Vec<usize>> {
     let open = marker.chars().next()?;
-    let inside = marker.strip_prefix(open)?.strip_suffix(closing(open)?)?;
+    let inside = marker.strip_prefix(open)?.strip_suffix(closing_bracket(open)?)?;
     let inside = inside.strip_prefix('^').unwrap_or(inside);
     let inside = match open {
         '【' => inside.split(POINTER).next().unwrap_or(inside),
@@ -111,7 +111,7 @@ pub(super) fn numbers(marker: &str) -> Option<Vec<usize>> {
     for part in inside.split(SEPARATORS).filter(|part| !part.is_empty()) {
         let letters = part.find(|c: char| !c.is_alphabetic()).unwrap_or(part.len());
         let (word, rest) = part.split_at(letters);
-        if !word.is_empty() && !words(open).any(|known| known == word.to_lowercase()) {
+        if !word.is_empty() && !marker_words(open).any(|known| known == word.to_lowercase()) {
             return None;
         }
         has_word |= !word.is_empty();
@@ -120,7 +120,7 @@ pub(super) fn numbers(marker: &str) -> Option<Vec<usize>> {
             false => rest.trim_start_matches([':', '：', '.', '#']),
         };
         if !rest.is_empty() || word.is_empty() {
-            numbers.extend(range(rest)?);
+            numbers.extend(parse_number_range(rest)?);
         }
     }
     let is_marker = !numbers.is_empty() && (has_word || !is_round(open));
@@ -129,11 +129,11 @@ pub(super) fn numbers(marker: &str) -> Option<Vec<usize>> {
 
 /// Whether `marker` can only be one, whatever its numbers are: of the other forms, those whose numbers name no passage are
 /// text.
-pub(super) fn is_plain(marker: &str) -> bool {
+pub(super) fn is_unambiguous(marker: &str) -> bool {
     marker.starts_with('[') && !marker.contains(char::is_alphabetic)
 }
 
-fn range(part: &str) -> Option<RangeInclusive<usize>> {
+fn parse_number_range(part: &str) -> Option<RangeInclusive<usize>> {
     let number = |text: &str| text.parse().ok().filter(|_| text.len() <= MAX_DIGITS);
     match part.split_once(['-', '–']) {
         Some((first, last)) => Some(number(first)?..=number(last)?),
@@ -143,29 +143,29 @@ fn range(part: &str) -> Option<RangeInclusive<usize>> {
 
 /// Whether a bracket right behind the word that ends `text` may cite: prose leaves out the space (`days[1]`), code
 /// does not index by words. A name of one or two letters, or with other signs in it, is code.
-pub(super) fn may_follow(text: &str) -> Glue {
+pub(super) fn bracket_context_after(text: &str) -> BracketContext {
     let word = text.rsplit(char::is_whitespace).next().unwrap_or(text);
     match word.chars().next_back() {
-        None => Glue::Free,
-        Some(last) if !(last.is_alphanumeric() || matches!(last, '_' | ')' | ']')) => Glue::Free,
-        Some(_) if word.chars().any(crate::cite::unspaced) => Glue::Free,
-        Some(_) if plain_word(word) => Glue::Glued,
-        Some(_) => Glue::Never,
+        None => BracketContext::Free,
+        Some(last) if !(last.is_alphanumeric() || matches!(last, '_' | ')' | ']')) => BracketContext::Free,
+        Some(_) if word.chars().any(crate::cite::is_unspaced) => BracketContext::Free,
+        Some(_) if is_plain_word(word) => BracketContext::AfterWord,
+        Some(_) => BracketContext::AfterCode,
     }
 }
 
 /// How a bracket stands to what is before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Glue {
+pub(super) enum BracketContext {
     /// Behind a space, punctuation or nothing.
     Free,
     /// Behind a word: a marker only if what follows fits too.
-    Glued,
+    AfterWord,
     /// Behind what looks like code.
-    Never,
+    AfterCode,
 }
 
-fn plain_word(word: &str) -> bool {
+fn is_plain_word(word: &str) -> bool {
     let letters = word.trim_start_matches(['"', '“', '(', '*', '\'']);
     let number = letters.chars().all(|c| c.is_numeric() || matches!(c, '.' | ','));
     number
@@ -176,7 +176,7 @@ fn plain_word(word: &str) -> bool {
 }
 
 /// Whether `next` may stand behind a marker that is glued to a word.
-pub(super) fn may_precede(next: char) -> bool {
+pub(super) fn may_follow_marker(next: char) -> bool {
     next.is_whitespace() || matches!(next, '.' | ',' | ';' | ':' | '!' | '?' | '[' | ')')
 }
 
@@ -186,8 +186,9 @@ mod tests {
 
     #[test]
     fn markers_are_read() {
-        let check =
-            |marker: &str, expected: Option<&[usize]>| assert_eq!(numbers(marker).as_deref(), expected, "{marker}");
+        let check = |marker: &str, expected: Option<&[usize]>| {
+            assert_eq!(parse_marker_numbers(marker).as_deref(), expected, "{marker}")
+        };
         check("[1]", Some(&[1]));
         check("[1, 12;3]", Some(&[1, 12, 3]));
         check("[2-4]", Some(&[2, 3, 4]));
@@ -232,9 +233,9 @@ mod tests {
             let mut marker = String::new();
             for c in text.chars() {
                 let grows = if marker.is_empty() {
-                    opens(c)
+                    is_opening_bracket(c)
                 } else {
-                    may_grow(&marker, c) || closes(&marker, c)
+                    may_continue_marker(&marker, c) || closes_marker(&marker, c)
                 };
                 if !grows {
                     break;
@@ -264,18 +265,18 @@ mod tests {
     #[test]
     fn prose_may_be_glued_and_code_not() {
         for (text, expected) in [
-            ("", Glue::Free),
-            ("days.", Glue::Free),
-            ("天", Glue::Free),
-            ("thirty days", Glue::Glued),
-            ("it is 30", Glue::Glued),
-            ("a", Glue::Never),
-            ("self.items", Glue::Never),
-            ("f(x)", Glue::Never),
-            ("item_list", Glue::Never),
-            ("x[0]", Glue::Never),
+            ("", BracketContext::Free),
+            ("days.", BracketContext::Free),
+            ("天", BracketContext::Free),
+            ("thirty days", BracketContext::AfterWord),
+            ("it is 30", BracketContext::AfterWord),
+            ("a", BracketContext::AfterCode),
+            ("self.items", BracketContext::AfterCode),
+            ("f(x)", BracketContext::AfterCode),
+            ("item_list", BracketContext::AfterCode),
+            ("x[0]", BracketContext::AfterCode),
         ] {
-            assert_eq!(may_follow(text), expected, "{text}");
+            assert_eq!(bracket_context_after(text), expected, "{text}");
         }
     }
 }

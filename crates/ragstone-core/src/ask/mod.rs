@@ -22,12 +22,12 @@ use crate::id::DocumentId;
 use crate::library::Passage;
 use crate::prompt::{self, NO_ANSWER, Prompt, PromptOptions};
 use crate::seam::ChatModel;
-use crate::seam::chat::{ChatEvent, ChatRequest, FinishReason, Usage};
+use crate::seam::chat::{ChatEvent, ChatRequest, FinishReason, TokenUsage};
 
-use assemble::{Assembler, Claim, Step};
-use links::Links;
+use assemble::{AnswerAssembler, AnswerStep, CitationCandidate};
+use links::LinkFilter;
 
-pub use event::{Answer, AnswerEvent, AnswerSentence, AskError, Citation, Failed, Notice};
+pub use event::{Answer, AnswerError, AnswerEvent, AnswerSentence, Citation, Notice, RetrievalError};
 pub use request::{AskOptions, AskRequest, Mode};
 
 /// Tokens left for an answer where the request does not say.
@@ -38,80 +38,85 @@ pub const MAX_ANSWER_BYTES: usize = 1 << 20;
 
 /// What an answer rests on; `Library` gives it.
 #[async_trait]
-pub trait Evidence: Send + Sync {
+pub trait Retriever: Send + Sync {
     /// The passages that answer the question, best first, with scored sentences if `with_sentences`.
-    async fn passages(&self, scope: &Scope, request: &AskRequest, with_sentences: bool) -> Result<Found, AskError>;
+    async fn retrieve_passages(
+        &self,
+        scope: &Scope,
+        request: &AskRequest,
+        with_sentences: bool,
+    ) -> Result<RetrievedPassages, RetrievalError>;
 
     /// The texts that are stored where these passages of one version stand, read again and in their order; none if the
     /// version is withdrawn, or has no such range.
-    async fn stored_texts(&self, scope: &Scope, passages: &[&Passage]) -> Result<Vec<Option<String>>, AskError>;
+    async fn stored_texts(&self, scope: &Scope, passages: &[&Passage]) -> Result<Vec<Option<String>>, RetrievalError>;
 
     /// Whether the scope still admits every one of these documents.
-    async fn still_admitted(&self, scope: &Scope, documents: &[DocumentId]) -> Result<bool, AskError>;
+    async fn still_admitted(&self, scope: &Scope, documents: &[DocumentId]) -> Result<bool, RetrievalError>;
 }
 
 /// What a search found.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Found {
+pub struct RetrievedPassages {
     /// Best first.
     pub passages: Vec<Admitted<Passage>>,
     /// The evidence is too thin to answer from.
-    pub thin: bool,
+    pub insufficient_evidence: bool,
     /// What the reader should know about the search.
     pub notices: Vec<Notice>,
 }
 
-/// Answers a question with what `scope` may read. The events end with exactly one `Done` or `Failed`.
-pub fn answer(
-    evidence: Arc<dyn Evidence>,
+/// Answers a question with what `scope` may read. The events end with exactly one `Done` or `AnswerError`.
+pub fn answer_question(
+    evidence: Arc<dyn Retriever>,
     model: Arc<dyn ChatModel>,
     scope: Scope,
     request: AskRequest,
     options: AskOptions,
 ) -> impl Stream<Item = AnswerEvent> + Send + 'static {
-    tell(evidence, model, scope, request, options).map(|event| match event {
+    run_answer(evidence, model, scope, request, options).map(|event| match event {
         Ok(event) => event,
-        Err(Failed { code, detail }) => AnswerEvent::Failed { code, detail },
+        Err(AnswerError { code, detail }) => AnswerEvent::Failed { code, detail },
     })
 }
 
 /// The answer of a stream of events as a whole.
-pub async fn collect(events: impl Stream<Item = AnswerEvent>) -> Result<Answer, Failed> {
+pub async fn collect_answer(events: impl Stream<Item = AnswerEvent>) -> Result<Answer, AnswerError> {
     pin_mut!(events);
     while let Some(event) = events.next().await {
         match event {
             AnswerEvent::Done(answer) => return Ok(*answer),
-            AnswerEvent::Failed { code, detail } => return Err(Failed { code, detail }),
+            AnswerEvent::Failed { code, detail } => return Err(AnswerError { code, detail }),
             _ => {}
         }
     }
-    Err(Failed::new("interrupted", "the answer ended without an end"))
+    Err(AnswerError::new("interrupted", "the answer ended without an end"))
 }
 
-fn tell(
-    evidence: Arc<dyn Evidence>,
+fn run_answer(
+    evidence: Arc<dyn Retriever>,
     model: Arc<dyn ChatModel>,
     scope: Scope,
     request: AskRequest,
     options: AskOptions,
-) -> impl Stream<Item = Result<AnswerEvent, Failed>> + Send + 'static {
+) -> impl Stream<Item = Result<AnswerEvent, AnswerError>> + Send + 'static {
     try_stream! {
-        let speaker = speaker(model.as_ref(), &request, &options)?;
-        let mut found = evidence.passages(&scope, &request, model.describe().quotes_sentences).await?;
-        let abstain = found.thin || found.passages.is_empty();
-        let messages = if abstain { Vec::new() } else { fit(&mut found, model.as_ref(), &request, &options)? };
-        let mut telling = Telling::new(evidence, scope, found, speaker, options);
-        yield telling.sources();
+        let speaker = resolve_model(model.as_ref(), &request, &options)?;
+        let mut found = evidence.retrieve_passages(&scope, &request, model.model_description().quotes_sentences).await?;
+        let abstain = found.insufficient_evidence || found.passages.is_empty();
+        let messages = if abstain { Vec::new() } else { prompt_within_budget(&mut found, model.as_ref(), &request, &options)? };
+        let mut telling = AnswerSession::new(evidence, scope, found, speaker, options);
+        yield telling.sources_event();
         if abstain {
-            yield telling.say_no_answer();
-            yield telling.done(FinishReason::NoAnswer).await?;
+            yield telling.no_answer_event();
+            yield telling.finish_answer(FinishReason::NoAnswer).await?;
             return;
         }
-        let mut events = model.stream(telling.chat_request(request, messages)).await?;
+        let mut events = model.stream_reply(telling.build_chat_request(request, messages)).await?;
         let finish = loop {
-            let finish = telling.hear(events.next().await)?;
-            while let Some(step) = telling.assembler.step() {
-                if let Some(event) = telling.take(step).await? {
+            let finish = telling.on_model_event(events.next().await)?;
+            while let Some(step) = telling.assembler.next_step() {
+                if let Some(event) = telling.apply_step(step).await? {
                     yield event;
                 }
             }
@@ -120,18 +125,18 @@ fn tell(
             }
         };
         drop(events);
-        if telling.said_nothing(&finish)? {
-            yield telling.say_no_answer();
+        if telling.check_empty_answer(&finish)? {
+            yield telling.no_answer_event();
         }
-        yield telling.done(finish).await?;
+        yield telling.finish_answer(finish).await?;
     }
 }
 
 /// The model that will speak: the configured one, or the one asked for if it is allowed.
-fn speaker(model: &dyn ChatModel, request: &AskRequest, options: &AskOptions) -> Result<String, Failed> {
-    let configured = model.describe().model;
+fn resolve_model(model: &dyn ChatModel, request: &AskRequest, options: &AskOptions) -> Result<String, AnswerError> {
+    let configured = model.model_description().model;
     match &request.model {
-        Some(other) if *other != configured && !options.models.contains(other) => Err(Failed::new(
+        Some(other) if *other != configured && !options.models.contains(other) => Err(AnswerError::new(
             "model_not_allowed",
             format!(
                 "model {other:?} is not one of those allowed: {}",
@@ -144,15 +149,15 @@ fn speaker(model: &dyn ChatModel, request: &AskRequest, options: &AskOptions) ->
 }
 
 /// The prompt; passages that do not fit leave `found`, with a notice.
-fn fit(
-    found: &mut Found,
+fn prompt_within_budget(
+    found: &mut RetrievedPassages,
     model: &dyn ChatModel,
     request: &AskRequest,
     options: &AskOptions,
-) -> Result<Vec<crate::seam::chat::Message>, Failed> {
+) -> Result<Vec<crate::seam::chat::ChatMessage>, AnswerError> {
     let answer = request.max_tokens.map_or(ANSWER_TOKENS, |tokens| tokens as usize);
     let budget = model
-        .describe()
+        .model_description()
         .context_tokens
         .saturating_sub(answer)
         .min(options.prompt_tokens);
@@ -163,10 +168,10 @@ fn fit(
         language: request.language.as_deref(),
         budget,
     };
-    let Prompt { messages, kept } = prompt::build(&request.question, &found.passages, &prompt_options);
+    let Prompt { messages, kept } = prompt::build_prompt(&request.question, &found.passages, &prompt_options);
     if kept == 0 {
         let detail = format!("not one passage fits the prompt's {budget} tokens beside rules and question");
-        return Err(Failed::new("prompt_too_long", detail));
+        return Err(AnswerError::new("prompt_too_long", detail));
     }
     if kept < found.passages.len() {
         let detail = format!("{} of {} passages fit the prompt", kept, found.passages.len());
@@ -177,35 +182,41 @@ fn fit(
 }
 
 /// The text that is stored where a passage stands; none if there is none.
-type Stored = Option<String>;
+type StoredPassageText = Option<String>;
 
 /// What was found, shared by all who are shown it.
-struct Shown {
+struct ShownPassages {
     passages: Arc<[Admitted<Passage>]>,
     notices: Vec<Notice>,
 }
 
 /// An answer on its way.
-struct Telling {
-    evidence: Arc<dyn Evidence>,
+struct AnswerSession {
+    retriever: Arc<dyn Retriever>,
     scope: Scope,
-    found: Shown,
-    links: Links,
-    assembler: Assembler,
+    shown: ShownPassages,
+    links: LinkFilter,
+    assembler: AnswerAssembler,
     /// What was read again of each passage, once one of its version was cited.
-    stored: Vec<Option<Stored>>,
+    stored: Vec<Option<StoredPassageText>>,
     /// By number.
     citations: Vec<Citation>,
-    usage: Usage,
-    speaker: String,
+    usage: TokenUsage,
+    model_name: String,
     options: AskOptions,
     /// What was said without the model.
-    own_words: String,
+    fallback_text: String,
 }
 
-impl Telling {
-    fn new(evidence: Arc<dyn Evidence>, scope: Scope, found: Found, speaker: String, options: AskOptions) -> Self {
-        let found = Shown {
+impl AnswerSession {
+    fn new(
+        evidence: Arc<dyn Retriever>,
+        scope: Scope,
+        found: RetrievedPassages,
+        speaker: String,
+        options: AskOptions,
+    ) -> Self {
+        let found = ShownPassages {
             passages: found.passages.into(),
             notices: found.notices,
         };
@@ -219,37 +230,37 @@ impl Telling {
             .iter()
             .flat_map(|passage| {
                 // A URI that is no address of the web may be anything, `javascript:` too.
-                let address = SourceUrl::of_text(Some(&passage.uri));
+                let address = SourceUrl::from_text(Some(&passage.uri));
                 passage.source_url.clone().into_iter().chain(address)
             })
             .map(String::from);
         Self {
-            links: Links::new(sources, texts.clone()),
-            evidence,
+            links: LinkFilter::new(sources, texts.clone()),
+            retriever: evidence,
             scope,
             stored: vec![None; found.passages.len()],
-            found,
-            assembler: Assembler::new(texts),
+            shown: found,
+            assembler: AnswerAssembler::new(texts),
             citations: Vec::new(),
-            usage: Usage::default(),
-            speaker,
+            usage: TokenUsage::default(),
+            model_name: speaker,
             options,
-            own_words: String::new(),
+            fallback_text: String::new(),
         }
     }
 
-    fn sources(&self) -> AnswerEvent {
+    fn sources_event(&self) -> AnswerEvent {
         AnswerEvent::Sources {
-            passages: self.found.passages.clone(),
-            notices: self.found.notices.clone(),
+            passages: self.shown.passages.clone(),
+            notices: self.shown.notices.clone(),
         }
     }
 
-    fn chat_request(&self, request: AskRequest, messages: Vec<crate::seam::chat::Message>) -> ChatRequest {
+    fn build_chat_request(&self, request: AskRequest, messages: Vec<crate::seam::chat::ChatMessage>) -> ChatRequest {
         ChatRequest {
             messages,
             question: request.question,
-            passages: self.found.passages.clone(),
+            passages: self.shown.passages.clone(),
             model: request.model,
             temperature: request.temperature,
             max_tokens: request.max_tokens,
@@ -258,20 +269,20 @@ impl Telling {
     }
 
     /// Takes in what the model said; a reason once it said all.
-    fn hear(
+    fn on_model_event(
         &mut self,
         event: Option<Result<ChatEvent, crate::seam::ChatError>>,
-    ) -> Result<Option<FinishReason>, Failed> {
-        let broken = || Failed::new("model_failed", "the model's answer broke off before its end");
+    ) -> Result<Option<FinishReason>, AnswerError> {
+        let broken = || AnswerError::new("model_failed", "the model's answer broke off before its end");
         let finish = match event.ok_or_else(broken)?? {
             ChatEvent::Delta(text) => {
-                let text = self.links.text(&text);
-                self.assembler.text(&text);
-                (self.assembler.answer().len() > MAX_ANSWER_BYTES).then_some(FinishReason::Length)
+                let text = self.links.filter_text(&text);
+                self.assembler.push_text(&text);
+                (self.assembler.answer_text().len() > MAX_ANSWER_BYTES).then_some(FinishReason::Length)
             }
             ChatEvent::Quote { passage, range } => {
-                self.release_held();
-                self.assembler.quote(passage, range);
+                self.release_held_text();
+                self.assembler.push_quote(passage, range);
                 None
             }
             ChatEvent::Usage(usage) => {
@@ -281,85 +292,87 @@ impl Telling {
             ChatEvent::End(finish) => Some(finish),
         };
         if finish.is_some() {
-            self.release_held();
-            self.assembler.end();
+            self.release_held_text();
+            self.assembler.finish_input();
         }
         Ok(finish)
     }
 
-    fn release_held(&mut self) {
-        let text = self.links.end();
-        self.assembler.text(&text);
+    fn release_held_text(&mut self) {
+        let text = self.links.flush_held();
+        self.assembler.push_text(&text);
     }
 
     /// What a step of the answer is to its reader.
-    async fn take(&mut self, step: Step) -> Result<Option<AnswerEvent>, Failed> {
+    async fn apply_step(&mut self, step: AnswerStep) -> Result<Option<AnswerEvent>, AnswerError> {
         match step {
-            Step::Delta(text) => Ok(Some(AnswerEvent::Delta { text })),
-            Step::Cite { sentence, n, claim } => Ok(self.cite(sentence, n, &claim).map(AnswerEvent::Citation)),
-            Step::Verify(claims) => {
-                let holds = self.verify(claims).await?;
-                self.assembler.resolve(&holds);
+            AnswerStep::Delta(text) => Ok(Some(AnswerEvent::Delta { text })),
+            AnswerStep::Cite { sentence, n, claim } => {
+                Ok(self.build_citation(sentence, n, &claim).map(AnswerEvent::Citation))
+            }
+            AnswerStep::Verify(claims) => {
+                let holds = self.verify_candidates(claims).await?;
+                self.assembler.resolve_candidates(&holds);
                 Ok(None)
             }
         }
     }
 
     /// Asks for admission again, then reads each span again.
-    async fn verify(&mut self, claims: Vec<Claim>) -> Result<Vec<bool>, Failed> {
+    async fn verify_candidates(&mut self, claims: Vec<CitationCandidate>) -> Result<Vec<bool>, AnswerError> {
         let documents = claims
             .iter()
-            .map(|claim| self.found.passages[claim.passage].chunk.document_id);
-        self.admitted(documents.collect()).await?;
+            .map(|claim| self.shown.passages[claim.passage].chunk.document_id);
+        self.check_admitted(documents.collect()).await?;
         let mut holds = Vec::with_capacity(claims.len());
         for claim in claims {
-            self.read_again(claim.passage).await?;
-            holds.push(self.quote(&claim).is_some());
+            self.reread_stored_text(claim.passage).await?;
+            holds.push(self.verified_quote(&claim).is_some());
         }
         Ok(holds)
     }
 
     /// The text that is stored at a claim's span, if it was read again and is what was shown there.
-    fn quote(&self, claim: &Claim) -> Option<&str> {
+    fn verified_quote(&self, claim: &CitationCandidate) -> Option<&str> {
         let stored = self.stored[claim.passage].as_ref()?.as_deref()?;
-        let shown = &self.found.passages[claim.passage].chunk.text;
+        let shown = &self.shown.passages[claim.passage].chunk.text;
         let quote = stored.get(claim.range.clone())?;
         (shown.get(claim.range.clone()) == Some(quote)).then_some(quote)
     }
 
     /// Reads the stored text of a passage, and of all others of its version in one go, unless that was done.
-    async fn read_again(&mut self, passage: usize) -> Result<(), Failed> {
+    async fn reread_stored_text(&mut self, passage: usize) -> Result<(), AnswerError> {
         if self.stored[passage].is_some() {
             return Ok(());
         }
         let of = |passage: &Passage| (passage.chunk.document_id, passage.generation);
-        let passages = &self.found.passages;
+        let passages = &self.shown.passages;
         let version: Vec<usize> = (0..passages.len())
             .filter(|n| of(&passages[*n]) == of(&passages[passage]))
             .collect();
         let asked: Vec<&Passage> = version.iter().map(|n| &*passages[*n]).collect();
-        let mut texts = self.evidence.stored_texts(&self.scope, &asked).await?.into_iter();
+        let mut texts = self.retriever.stored_texts(&self.scope, &asked).await?.into_iter();
         for n in version {
             self.stored[n] = Some(texts.next().flatten());
         }
         Ok(())
     }
 
-    async fn admitted(&self, mut documents: Vec<DocumentId>) -> Result<(), Failed> {
+    async fn check_admitted(&self, mut documents: Vec<DocumentId>) -> Result<(), AnswerError> {
         documents.sort_unstable();
         documents.dedup();
-        match self.evidence.still_admitted(&self.scope, &documents).await? {
+        match self.retriever.still_admitted(&self.scope, &documents).await? {
             true => Ok(()),
-            false => Err(Failed::new(
+            false => Err(AnswerError::new(
                 "withdrawn",
                 "a document of this answer was withdrawn while it was written",
             )),
         }
     }
 
-    fn cite(&mut self, sentence: usize, n: usize, claim: &Claim) -> Option<Citation> {
-        let quote = self.quote(claim)?.to_owned();
-        let passage = &self.found.passages[claim.passage];
+    fn build_citation(&mut self, sentence: usize, n: usize, claim: &CitationCandidate) -> Option<Citation> {
+        let quote = self.verified_quote(claim)?.to_owned();
+        let passage = &self.shown.passages[claim.passage];
         let citation = Citation {
             sentence,
             n,
@@ -381,34 +394,34 @@ impl Telling {
     }
 
     /// Whether a model that ended said nothing because there is no answer; an error where it just said nothing.
-    fn said_nothing(&self, finish: &FinishReason) -> Result<bool, Failed> {
-        match (self.assembler.answer().trim().is_empty(), finish) {
+    fn check_empty_answer(&self, finish: &FinishReason) -> Result<bool, AnswerError> {
+        match (self.assembler.answer_text().trim().is_empty(), finish) {
             (false, _) => Ok(false),
             (true, FinishReason::NoAnswer) => Ok(true),
-            (true, FinishReason::Length) => Err(Failed::new(
+            (true, FinishReason::Length) => Err(AnswerError::new(
                 "model_failed",
                 "the model spent its tokens before it said a word",
             )),
-            (true, FinishReason::Filtered) => Err(Failed::new("model_refused", "the service withheld the answer")),
+            (true, FinishReason::Filtered) => Err(AnswerError::new("model_refused", "the service withheld the answer")),
             (true, FinishReason::Interrupted(reason)) => {
                 let detail = format!("the service ended the answer before its first word: {reason}");
-                Err(Failed::new("model_failed", detail))
+                Err(AnswerError::new("model_failed", detail))
             }
-            (true, FinishReason::Stop) => Err(Failed::new("model_failed", "the model said nothing")),
+            (true, FinishReason::Stop) => Err(AnswerError::new("model_failed", "the model said nothing")),
         }
     }
 
-    fn say_no_answer(&mut self) -> AnswerEvent {
-        self.own_words = NO_ANSWER.to_owned();
+    fn no_answer_event(&mut self) -> AnswerEvent {
+        self.fallback_text = NO_ANSWER.to_owned();
         AnswerEvent::Delta {
             text: NO_ANSWER.to_owned(),
         }
     }
 
     /// Asks for admission of everything the model read once more, then ends.
-    async fn done(self, finish: FinishReason) -> Result<AnswerEvent, Failed> {
-        self.admitted(
-            self.found
+    async fn finish_answer(self, finish: FinishReason) -> Result<AnswerEvent, AnswerError> {
+        self.check_admitted(
+            self.shown
                 .passages
                 .iter()
                 .map(|passage| passage.chunk.document_id)
@@ -416,19 +429,19 @@ impl Telling {
         )
         .await?;
         let mut sentences = self.assembler.sentences().to_vec();
-        if !self.own_words.is_empty() {
+        if !self.fallback_text.is_empty() {
             sentences.push(AnswerSentence {
-                text: self.own_words.clone(),
+                text: self.fallback_text.clone(),
                 citations: Vec::new(),
             });
         }
-        let text = self.assembler.answer().to_owned() + &self.own_words;
-        let answered = answered(&text, &sentences, &finish);
-        let mut notices = self.found.notices;
+        let text = self.assembler.answer_text().to_owned() + &self.fallback_text;
+        let answered = is_answered(&text, &sentences, &finish);
+        let mut notices = self.shown.notices;
         notices.extend(closing_notice(&text, answered, &finish));
-        notices.extend(links_notice(self.links.removed()));
+        notices.extend(links_notice(self.links.removed_count()));
         let mut sources: Vec<String> = Vec::new();
-        for passage in self.found.passages.iter() {
+        for passage in self.shown.passages.iter() {
             if !sources.contains(&passage.uri) {
                 sources.push(passage.uri.clone());
             }
@@ -440,7 +453,7 @@ impl Telling {
             citations: self.citations,
             sources,
             usage: self.usage,
-            model: self.speaker,
+            model: self.model_name,
             trace_id: self.options.trace_id,
             notices,
         })))
@@ -449,7 +462,7 @@ impl Telling {
 
 /// Whether the documents held an answer. A text none of whose sentences could be verified is none: it is either a
 /// refusal in words of the model's own, or told from elsewhere, and nobody should build on it.
-fn answered(text: &str, sentences: &[AnswerSentence], finish: &FinishReason) -> bool {
+fn is_answered(text: &str, sentences: &[AnswerSentence], finish: &FinishReason) -> bool {
     let refuses = *finish == FinishReason::NoAnswer || (sentences.len() == 1 && prompt::is_no_answer(text));
     !refuses && sentences.iter().any(|sentence| !sentence.citations.is_empty())
 }

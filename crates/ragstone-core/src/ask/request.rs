@@ -1,8 +1,8 @@
 //! What is asked, and what the process sets for it.
 
-use crate::filter::Filter;
+use crate::filter::MetadataFilter;
 use crate::id::{CollectionName, TraceId};
-use crate::prompt::Template;
+use crate::prompt::PromptTemplate;
 
 pub use crate::seam::index::SearchMode as Mode;
 
@@ -14,7 +14,7 @@ pub struct AskRequest {
     /// Only this collection.
     pub collection: Option<CollectionName>,
     /// Only documents that pass.
-    pub filter: Option<Filter>,
+    pub filter: Option<MetadataFilter>,
     /// Passages shown to the model.
     pub limit: usize,
     /// Which legs search.
@@ -35,7 +35,7 @@ pub struct AskRequest {
 #[derive(Debug, Clone)]
 pub struct AskOptions {
     /// The text around passages and question.
-    pub template: Template,
+    pub template: PromptTemplate,
     /// Most tokens of a prompt, also where the model could read more.
     pub prompt_tokens: usize,
     /// The models a request may name beside the configured one.

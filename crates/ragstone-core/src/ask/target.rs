@@ -7,7 +7,7 @@ const LEADS: &str = "/\\:&%?#@<>";
 
 /// What follows the bracket of a link or definition.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Target<'a> {
+pub(super) enum LinkTarget<'a> {
     /// No target.
     None,
     /// It may become one.
@@ -22,59 +22,59 @@ pub(super) enum Target<'a> {
 }
 
 /// The target of a link, from behind its parenthesis (CommonMark 0.31, section 6.3).
-pub(super) fn of_link(text: &str) -> Target<'_> {
-    let Some(start) = begin(text) else {
+pub(super) fn parse_link_target(text: &str) -> LinkTarget<'_> {
+    let Some(start) = find_text_start(text) else {
         return unfinished_or_none(text);
     };
     let (address, after) = match text[start..].strip_prefix('<') {
         Some(inside) => match inside.find(['>', '\n']) {
             Some(end) if inside[end..].starts_with('>') => (&inside[..end], start + end + 2),
-            Some(_) => return Target::None,
-            None => return Target::Unfinished,
+            Some(_) => return LinkTarget::None,
+            None => return LinkTarget::Unfinished,
         },
         None => match end_of_token(&text[start..]) {
             Some(end) => (&text[start..start + end], start + end),
-            None => return Target::Unfinished,
+            None => return LinkTarget::Unfinished,
         },
     };
-    let Some(next) = begin(&text[after..]).map(|gap| after + gap) else {
+    let Some(next) = find_text_start(&text[after..]).map(|gap| after + gap) else {
         return unfinished_or_none(&text[after..]);
     };
     let close = match text[next..].chars().next() {
         Some(')') => Some(0),
         Some(quote @ ('"' | '\'' | '(')) if next > after => match end_of_title(&text[next + 1..], quote) {
             Some(end) => Some(end + 1),
-            None => return Target::Unfinished,
+            None => return LinkTarget::Unfinished,
         },
         _ => None,
     };
     let Some(close) = close.map(|close| next + close) else {
-        return Target::None;
+        return LinkTarget::None;
     };
-    let Some(last) = begin(&text[close..]).map(|gap| close + gap) else {
+    let Some(last) = find_text_start(&text[close..]).map(|gap| close + gap) else {
         return unfinished_or_none(&text[close..]);
     };
     match text[last..].starts_with(')') {
-        true => Target::Found {
+        true => LinkTarget::Found {
             address,
             bytes: last + 1,
         },
-        false => Target::None,
+        false => LinkTarget::None,
     }
 }
 
 /// The target of a definition (`[name]: target`), from behind its colon.
-pub(super) fn of_definition(text: &str, ended: bool) -> Target<'_> {
-    let Some(start) = begin(text) else {
+pub(super) fn parse_definition_target(text: &str, ended: bool) -> LinkTarget<'_> {
+    let Some(start) = find_text_start(text) else {
         return unfinished_or_none(text);
     };
     let end = text[start..].find(char::is_whitespace);
     match end.or(ended.then_some(text.len() - start)) {
-        Some(end) => Target::Found {
+        Some(end) => LinkTarget::Found {
             address: text[start..start + end].trim_matches(['<', '>']),
             bytes: start + end,
         },
-        None => Target::Unfinished,
+        None => LinkTarget::Unfinished,
     }
 }
 
@@ -84,16 +84,16 @@ pub(super) fn is_harmless(address: &str) -> bool {
 }
 
 /// Where the text begins behind white space; none if nothing is there yet, or an empty line stands before it.
-fn begin(text: &str) -> Option<usize> {
+fn find_text_start(text: &str) -> Option<usize> {
     let at = text.len() - text.trim_start().len();
     (at < text.len() && text[..at].matches('\n').count() < 2).then_some(at)
 }
 
-fn unfinished_or_none(text: &str) -> Target<'static> {
+fn unfinished_or_none(text: &str) -> LinkTarget<'static> {
     let gap = &text[..text.len() - text.trim_start().len()];
     match gap.matches('\n').count() < 2 {
-        true => Target::Unfinished,
-        false => Target::None,
+        true => LinkTarget::Unfinished,
+        false => LinkTarget::None,
     }
 }
 
@@ -137,12 +137,12 @@ pub(super) fn end_of_address(text: &str) -> Option<usize> {
 }
 
 /// An address without the punctuation of the sentence around it.
-pub(super) fn trimmed(address: &str) -> &str {
+pub(super) fn trim_punctuation(address: &str) -> &str {
     address.trim_end_matches(['.', ',', ';', ':', '!', '?', '*', '_', '~', '\''])
 }
 
 /// The host that an address leads to, in lower case, if it is written plainly.
-pub(super) fn host(address: &str) -> Option<String> {
+pub(super) fn parse_host(address: &str) -> Option<String> {
     let after = address.split_once("://").map_or(address, |(_, after)| after);
     let authority = after.split(['/', '?', '#']).next()?;
     let host = authority.rsplit('@').next()?;
@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn targets_of_links_are_read() {
-        let found = |address: &'static str, bytes| Target::Found { address, bytes };
+        let found = |address: &'static str, bytes| LinkTarget::Found { address, bytes };
         for (text, expected) in [
             ("https://a.example/x) and", found("https://a.example/x", 20)),
             ("<a b> ) and", found("a b", 7)),
@@ -168,15 +168,15 @@ mod tests {
             ("a(b)c) and", found("a(b)c", 6)),
             (") and", found("", 1)),
             ("x\n(title))", found("x", 10)),
-            ("see the rest", Target::None),
-            ("x\n\n)", Target::None),
-            ("<a\nb>)", Target::None),
-            ("https://a.exam", Target::Unfinished),
-            ("x \"tit", Target::Unfinished),
-            ("x ", Target::Unfinished),
-            ("", Target::Unfinished),
+            ("see the rest", LinkTarget::None),
+            ("x\n\n)", LinkTarget::None),
+            ("<a\nb>)", LinkTarget::None),
+            ("https://a.exam", LinkTarget::Unfinished),
+            ("x \"tit", LinkTarget::Unfinished),
+            ("x ", LinkTarget::Unfinished),
+            ("", LinkTarget::Unfinished),
         ] {
-            assert_eq!(of_link(text), expected, "{text:?}");
+            assert_eq!(parse_link_target(text), expected, "{text:?}");
         }
     }
 
@@ -189,7 +189,7 @@ mod tests {
             ("http://localhost/x", None),
             ("http://a%2eb.example", None),
         ] {
-            assert_eq!(host(address).as_deref(), expected, "{address}");
+            assert_eq!(parse_host(address).as_deref(), expected, "{address}");
         }
     }
 }

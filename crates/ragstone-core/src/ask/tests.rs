@@ -5,7 +5,7 @@ use super::fixture::{FakeEvidence, OFFSET, passage};
 use super::*;
 use crate::access::Principal;
 use crate::id::TraceId;
-use crate::prompt::Template;
+use crate::prompt::PromptTemplate;
 use crate::seam::ChatError;
 use crate::seam::fake_chat::FakeChat;
 
@@ -14,9 +14,9 @@ const PARKING: &str = "A parking permit costs 12 euros.";
 
 fn evidence() -> FakeEvidence {
     FakeEvidence {
-        found: Found {
+        found: RetrievedPassages {
             passages: vec![passage(WINDOW), passage(PARKING)],
-            ..Found::default()
+            ..RetrievedPassages::default()
         },
         ..FakeEvidence::default()
     }
@@ -24,7 +24,7 @@ fn evidence() -> FakeEvidence {
 
 fn options() -> AskOptions {
     AskOptions {
-        template: Template::default(),
+        template: PromptTemplate::default(),
         prompt_tokens: 4_000,
         models: vec!["other".into()],
         trace_id: TraceId(Uuid::from_u128(7)),
@@ -42,7 +42,7 @@ fn request() -> AskRequest {
 
 fn start(evidence: FakeEvidence, model: &Arc<FakeChat>, request: AskRequest) -> impl Stream<Item = AnswerEvent> {
     let scope = Principal::local_operator().scope();
-    answer(
+    answer_question(
         Arc::new(evidence),
         Arc::clone(model) as Arc<dyn ChatModel>,
         scope,
@@ -67,12 +67,12 @@ fn names(events: &[AnswerEvent]) -> Vec<String> {
 }
 
 fn whole(events: Vec<AnswerEvent>) -> Answer {
-    block_on(collect(futures::stream::iter(events))).unwrap()
+    block_on(collect_answer(futures::stream::iter(events))).unwrap()
 }
 
 #[test]
 fn an_answer_is_told_in_order() {
-    let usage = Usage {
+    let usage = TokenUsage {
         prompt_tokens: 9,
         completion_tokens: 4,
     };
@@ -122,8 +122,8 @@ fn an_answer_is_told_in_order() {
 fn thin_evidence_asks_no_model() {
     let model = Arc::new(FakeChat::saying(["no"]));
     let thin = FakeEvidence {
-        found: Found {
-            thin: true,
+        found: RetrievedPassages {
+            insufficient_evidence: true,
             ..evidence().found
         },
         ..FakeEvidence::default()
@@ -242,15 +242,15 @@ fn each_failure_has_its_code_and_is_the_end() {
         "failed model_failed",
     );
     let failing = FakeEvidence {
-        error: Some(AskError::Broken { detail: "x".into() }),
+        error: Some(RetrievalError::Broken { detail: "x".into() }),
         ..FakeEvidence::default()
     };
     check(failing, FakeChat::saying(["a"]), "failed search_failed");
     let long = passage(&"word ".repeat(20_000));
     let long = FakeEvidence {
-        found: Found {
+        found: RetrievedPassages {
             passages: vec![long],
-            ..Found::default()
+            ..RetrievedPassages::default()
         },
         ..FakeEvidence::default()
     };
@@ -292,9 +292,9 @@ fn only_an_allowed_model_is_asked() {
 #[test]
 fn what_does_not_fit_the_prompt_is_no_source() {
     let long = passage(&"word ".repeat(3_000));
-    let found = Found {
+    let found = RetrievedPassages {
         passages: vec![passage(WINDOW), long],
-        ..Found::default()
+        ..RetrievedPassages::default()
     };
     let told = events(
         FakeEvidence {

@@ -9,9 +9,9 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
-pub(crate) use words::unspaced;
+pub(crate) use words::is_unspaced;
 
-use crate::rank::analyzer::hash;
+use crate::rank::analyzer::hash_terms;
 
 /// Share of a sentence's content terms that a span must hold where the model named the passage. Measured on 304
 /// questions of squad2 as sentences (the question's words and an answer): 78 % of the true ones are found, with the
@@ -33,7 +33,7 @@ const FEWEST_UNNAMED_TERMS: usize = 3;
 const NEIGHBOUR_GAP: usize = 8;
 
 /// A span that supports a sentence.
-struct Support {
+struct SupportSpan {
     /// Bytes of the passage's text.
     range: Range<usize>,
     /// Share of the sentence's content terms that it holds, 0 to 1; 2 where it stands there word for word.
@@ -45,17 +45,19 @@ const VERBATIM: f64 = 2.0;
 
 /// The span of `passage_text`, one or two neighbouring sentences, that supports `sentence`, where the model named
 /// the passage.
-pub fn support(sentence: &str, passage_text: &str) -> Option<Range<usize>> {
-    Source::new(passage_text).support(sentence)
+pub fn find_support(sentence: &str, passage_text: &str) -> Option<Range<usize>> {
+    PassageText::new(passage_text).find_support(sentence)
 }
 
 /// The best-supporting passage of several where the model named none, with the stricter threshold.
-pub fn support_among(sentence: &str, passages: &[Source]) -> Option<(usize, Range<usize>)> {
-    let claim = Claim::of(sentence);
-    let supports = passages
-        .iter()
-        .enumerate()
-        .filter_map(|(at, passage)| Some((at, passage.support_of(&claim, UNNAMED_THRESHOLD, FEWEST_UNNAMED_TERMS)?)));
+pub fn find_best_support(sentence: &str, passages: &[PassageText]) -> Option<(usize, Range<usize>)> {
+    let claim = SentenceClaim::from_sentence(sentence);
+    let supports = passages.iter().enumerate().filter_map(|(at, passage)| {
+        Some((
+            at,
+            passage.find_support_for(&claim, UNNAMED_THRESHOLD, FEWEST_UNNAMED_TERMS)?,
+        ))
+    });
     supports
         .reduce(|best, other| if other.1.score > best.1.score { other } else { best })
         .map(|(at, support)| (at, support.range))
@@ -63,14 +65,14 @@ pub fn support_among(sentence: &str, passages: &[Source]) -> Option<(usize, Rang
 
 /// A passage's text, taken apart once for all the sentences that are held against it.
 #[derive(Debug)]
-pub struct Source {
+pub struct PassageText {
     text: Arc<str>,
-    parts: OnceLock<Parts>,
+    parts: OnceLock<PassageSentences>,
 }
 
 /// A passage's sentences. It is held for as long as an answer is told, so its terms are too, as eight bytes each.
 #[derive(Debug)]
-struct Parts {
+struct PassageSentences {
     spans: Vec<(Range<usize>, TermHashes)>,
     names_count: bool,
 }
@@ -80,8 +82,8 @@ struct Parts {
 struct TermHashes(Box<[u64]>);
 
 impl TermHashes {
-    fn of(terms: &BTreeSet<String>) -> Self {
-        let mut hashes: Box<[u64]> = terms.iter().map(hash).collect();
+    fn from_terms(terms: &BTreeSet<String>) -> Self {
+        let mut hashes: Box<[u64]> = terms.iter().map(hash_terms).collect();
         hashes.sort_unstable();
         Self(hashes)
     }
@@ -91,7 +93,7 @@ impl TermHashes {
     }
 }
 
-impl Source {
+impl PassageText {
     /// Takes the text; the work is done with the first sentence.
     pub fn new(text: impl Into<Arc<str>>) -> Self {
         Self {
@@ -106,38 +108,43 @@ impl Source {
     }
 
     /// The span that supports `sentence`, where the model named this passage.
-    pub fn support(&self, sentence: &str) -> Option<Range<usize>> {
-        self.support_of(&Claim::of(sentence), NAMED_THRESHOLD, FEWEST_TERMS)
+    pub fn find_support(&self, sentence: &str) -> Option<Range<usize>> {
+        self.find_support_for(&SentenceClaim::from_sentence(sentence), NAMED_THRESHOLD, FEWEST_TERMS)
             .map(|support| support.range)
     }
 
-    fn support_of(&self, claim: &Claim<'_>, threshold: f64, fewest: usize) -> Option<Support> {
+    fn find_support_for(&self, claim: &SentenceClaim<'_>, threshold: f64, fewest: usize) -> Option<SupportSpan> {
         if claim.terms.len() < fewest {
             return None;
         }
-        if let Some(range) = verbatim(claim.text, &claim.terms, &self.text) {
-            return Some(Support { range, score: VERBATIM });
+        if let Some(range) = find_verbatim(claim.text, &claim.terms, &self.text) {
+            return Some(SupportSpan { range, score: VERBATIM });
         }
-        let parts = self.parts.get_or_init(|| Parts::of(&self.text));
-        if parts.names_count && !claim.names.iter().all(|name| parts.holds(*name)) {
+        let parts = self.parts.get_or_init(|| PassageSentences::from_text(&self.text));
+        if parts.names_count && !claim.names.iter().all(|name| parts.contains_term(*name)) {
             return None;
         }
-        let mut best: Option<Support> = None;
-        for (range, score) in parts.candidates(&claim.wanted) {
+        let mut best: Option<SupportSpan> = None;
+        for (range, score) in parts.candidate_spans(&claim.wanted) {
             let better = best.as_ref().is_none_or(|best| score > best.score);
             if score >= threshold && better && claim.agrees_with(&self.text[range.clone()]) {
-                best = Some(Support { range, score });
+                best = Some(SupportSpan { range, score });
             }
         }
         best
     }
 }
 
-impl Parts {
-    fn of(text: &str) -> Self {
-        let spans: Vec<_> = words::sentences(text)
+impl PassageSentences {
+    fn from_text(text: &str) -> Self {
+        let spans: Vec<_> = words::sentence_ranges(text)
             .into_iter()
-            .map(|range| (range.clone(), TermHashes::of(&words::terms(&text[range]))))
+            .map(|range| {
+                (
+                    range.clone(),
+                    TermHashes::from_terms(&words::content_terms(&text[range])),
+                )
+            })
             .collect();
         Self {
             names_count: words::capitals_mean_names(text),
@@ -145,12 +152,12 @@ impl Parts {
         }
     }
 
-    fn holds(&self, term: u64) -> bool {
+    fn contains_term(&self, term: u64) -> bool {
         self.spans.iter().any(|(_, terms)| terms.contains(term))
     }
 
     /// Single sentences, then pairs of neighbours, with the share of `wanted` that each holds.
-    fn candidates(&self, wanted: &[u64]) -> impl Iterator<Item = (Range<usize>, f64)> {
+    fn candidate_spans(&self, wanted: &[u64]) -> impl Iterator<Item = (Range<usize>, f64)> {
         let share =
             |held: &dyn Fn(u64) -> bool| wanted.iter().filter(|term| held(**term)).count() as f64 / wanted.len() as f64;
         let single = self
@@ -170,17 +177,17 @@ impl Parts {
 }
 
 /// How well `span` covers the content terms of `question`, 0 to 1: word overlap, where no better score is at hand.
-pub fn overlap(question: &str, span: &str) -> f64 {
-    containment(&words::terms(question), &words::terms(span))
+pub fn term_overlap(question: &str, span: &str) -> f64 {
+    contained_share(&words::content_terms(question), &words::content_terms(span))
 }
 
 /// The sentences of a text, in order.
-pub fn sentences(text: &str) -> Vec<Range<usize>> {
-    words::sentences(text)
+pub fn sentence_ranges(text: &str) -> Vec<Range<usize>> {
+    words::sentence_ranges(text)
 }
 
 /// A sentence as what has to be supported.
-struct Claim<'a> {
+struct SentenceClaim<'a> {
     text: &'a str,
     terms: BTreeSet<String>,
     /// The hashes of those.
@@ -191,39 +198,39 @@ struct Claim<'a> {
     clauses: Vec<(BTreeSet<String>, bool)>,
 }
 
-impl<'a> Claim<'a> {
-    fn of(sentence: &'a str) -> Self {
+impl<'a> SentenceClaim<'a> {
+    fn from_sentence(sentence: &'a str) -> Self {
         let text = without_list_marker(sentence.trim());
         let terms = words::claim_terms(text);
         Self {
             text,
-            wanted: terms.iter().map(hash).collect(),
+            wanted: terms.iter().map(hash_terms).collect(),
             terms,
-            numbers: words::numbers(text),
-            names: words::names(text).iter().map(hash).collect(),
-            clauses: words::clauses(text).map(polarity).collect(),
+            numbers: words::number_terms(text),
+            names: words::name_terms(text).iter().map(hash_terms).collect(),
+            clauses: words::split_clauses(text).map(clause_polarity).collect(),
         }
     }
 
     /// Whether `span` holds every number and says nothing the other way round.
     fn agrees_with(&self, span: &str) -> bool {
-        if !self.numbers.is_subset(&words::numbers(span)) {
+        if !self.numbers.is_subset(&words::number_terms(span)) {
             return false;
         }
-        let spans: Vec<_> = words::clauses(span).map(polarity).collect();
+        let spans: Vec<_> = words::split_clauses(span).map(clause_polarity).collect();
         self.clauses
             .iter()
-            .all(|(terms, negated)| agrees(terms, *negated, &spans))
+            .all(|(terms, negated)| polarity_agrees(terms, *negated, &spans))
     }
 }
 
-fn polarity(clause: &str) -> (BTreeSet<String>, bool) {
-    (words::claim_terms(clause), words::negated(clause))
+fn clause_polarity(clause: &str) -> (BTreeSet<String>, bool) {
+    (words::claim_terms(clause), words::is_negated(clause))
 }
 
 /// Whether what a clause shares with a span is said there the same way round: what it affirms may not stand in negated
 /// clauses alone, and of what it denies something must stand in one.
-fn agrees(terms: &BTreeSet<String>, negated: bool, clauses: &[(BTreeSet<String>, bool)]) -> bool {
+fn polarity_agrees(terms: &BTreeSet<String>, negated: bool, clauses: &[(BTreeSet<String>, bool)]) -> bool {
     let stands = |term: &String, way: bool| {
         clauses
             .iter()
@@ -239,7 +246,7 @@ fn agrees(terms: &BTreeSet<String>, negated: bool, clauses: &[(BTreeSet<String>,
     }
 }
 
-fn containment(wanted: &BTreeSet<String>, held: &BTreeSet<String>) -> f64 {
+fn contained_share(wanted: &BTreeSet<String>, held: &BTreeSet<String>) -> f64 {
     match wanted.len() {
         0 => 0.0,
         count => wanted.intersection(held).count() as f64 / count as f64,
@@ -247,13 +254,13 @@ fn containment(wanted: &BTreeSet<String>, held: &BTreeSet<String>) -> f64 {
 }
 
 /// Where the sentence, or what it quotes if it claims nothing else, stands in the passage, white space aside.
-fn verbatim(sentence: &str, terms: &BTreeSet<String>, passage: &str) -> Option<Range<usize>> {
+fn find_verbatim(sentence: &str, terms: &BTreeSet<String>, passage: &str) -> Option<Range<usize>> {
     let bare = |text: &str| {
         text.trim_end_matches(['.', '!', '?', '"', '”', '»', '*', '_', ' '])
             .len()
     };
     let whole = &sentence[..bare(sentence)];
-    let quoted = quotation(sentence).filter(|quote| &words::claim_terms(quote) == terms);
+    let quoted = first_quotation(sentence).filter(|quote| &words::claim_terms(quote) == terms);
     [Some(whole), quoted]
         .into_iter()
         .flatten()
@@ -261,7 +268,7 @@ fn verbatim(sentence: &str, terms: &BTreeSet<String>, passage: &str) -> Option<R
 }
 
 /// What stands between the first pair of double quotes.
-fn quotation(sentence: &str) -> Option<&str> {
+fn first_quotation(sentence: &str) -> Option<&str> {
     let (open, close) = [('"', '"'), ('“', '”'), ('«', '»'), ('„', '“')]
         .into_iter()
         .find(|(open, _)| sentence.contains(*open))?;
@@ -284,7 +291,7 @@ fn find_collapsed(needle: &str, text: &str) -> Option<Range<usize>> {
             end += if number > 0 { gap } else { 0 };
             end += text[end..].starts_with(word).then_some(word.len())?;
         }
-        ends_word(text, end).then(|| start..end + closing_mark(&text[end..]))
+        ends_word(text, end).then(|| start..end + closing_mark_length(&text[end..]))
     })
 }
 
@@ -295,7 +302,7 @@ fn begins_word(text: &str, at: usize) -> bool {
         && before
             .strip_suffix(['.', ','])
             .is_some_and(|rest| rest.ends_with(char::is_numeric));
-    !(inside_number || before.ends_with(joined) && from.starts_with(joined))
+    !(inside_number || before.ends_with(is_word_character) && from.starts_with(is_word_character))
 }
 
 /// Whether a word or number of `text` may end at `at`: `is 3` does not stand in `is 3.5`.
@@ -305,16 +312,16 @@ fn ends_word(text: &str, at: usize) -> bool {
         && from
             .strip_prefix(['.', ','])
             .is_some_and(|rest| rest.starts_with(char::is_numeric));
-    !(inside_number || before.ends_with(joined) && from.starts_with(joined))
+    !(inside_number || before.ends_with(is_word_character) && from.starts_with(is_word_character))
 }
 
 /// Letters and digits that would make a found word part of a longer one; not in scripts without spaces.
-fn joined(c: char) -> bool {
-    c.is_alphanumeric() && !unspaced(c)
+fn is_word_character(c: char) -> bool {
+    c.is_alphanumeric() && !is_unspaced(c)
 }
 
 /// The sentence's own full stop belongs to the quote.
-fn closing_mark(rest: &str) -> usize {
+fn closing_mark_length(rest: &str) -> usize {
     rest.chars()
         .next()
         .filter(|c| ".!?。！？".contains(*c))

@@ -10,7 +10,7 @@ const POLICY: &str = "Orders ship from Rotterdam within two days. The refund win
 fn what_the_passage_says_is_supported() {
     let check = |sentence: &str, expected: &str| {
         assert_eq!(
-            support(sentence, POLICY).map(|range| &POLICY[range]),
+            find_support(sentence, POLICY).map(|range| &POLICY[range]),
             Some(expected),
             "{sentence}"
         );
@@ -58,7 +58,7 @@ fn its_twin_is_not() {
         "[1]",
     ] {
         assert_eq!(
-            support(sentence, POLICY).map(|range| &POLICY[range]),
+            find_support(sentence, POLICY).map(|range| &POLICY[range]),
             None,
             "{sentence}"
         );
@@ -68,16 +68,16 @@ fn its_twin_is_not() {
 #[test]
 fn an_answer_in_another_script_is_supported_by_its_own() {
     let passage = "退款期限为收货后三十天。礼品卡不可退款。";
-    let range = support("退款期限为收货后三十天。", passage).unwrap();
+    let range = find_support("退款期限为收货后三十天。", passage).unwrap();
     assert_eq!(&passage[range], "退款期限为收货后三十天。");
-    assert_eq!(support("礼品卡可退款。", passage), None);
-    assert_eq!(support("The refund window is thirty days.", passage), None);
+    assert_eq!(find_support("礼品卡可退款。", passage), None);
+    assert_eq!(find_support("The refund window is thirty days.", passage), None);
 }
 
 #[test]
 fn white_space_of_a_stored_text_does_not_matter() {
     let passage = "Header\nThe  refund\nwindow is\u{a0}thirty days. More";
-    let range = support("The refund window is thirty days.", passage).unwrap();
+    let range = find_support("The refund window is thirty days.", passage).unwrap();
     assert_eq!(&passage[range], "The  refund\nwindow is\u{a0}thirty days.");
 }
 
@@ -92,8 +92,8 @@ fn part_of_a_word_is_not_verbatim() {
 
 #[test]
 fn without_a_name_more_is_asked_for() {
-    let sources = ["Nothing of it here.", POLICY].map(Source::new);
-    let among = |sentence: &str| support_among(sentence, &sources).map(|(at, range)| (at, &POLICY[range]));
+    let sources = ["Nothing of it here.", POLICY].map(PassageText::new);
+    let among = |sentence: &str| find_best_support(sentence, &sources).map(|(at, range)| (at, &POLICY[range]));
     let window = "The refund window is thirty days from delivery, and cannot be extended.";
     assert_eq!(
         among("The refund window is 30 days from the delivery."),
@@ -105,7 +105,7 @@ fn without_a_name_more_is_asked_for() {
 proptest! {
     #[test]
     fn a_range_is_always_a_slice_of_the_passage(sentence in "\\PC{0,60}", passage in "(\\PC|[ .\n]){0,120}") {
-        if let Some(range) = support(&sentence, &passage) {
+        if let Some(range) = find_support(&sentence, &passage) {
             prop_assert!(!passage[range].is_empty());
         }
     }

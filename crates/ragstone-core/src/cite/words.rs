@@ -1,6 +1,6 @@
 //! What citing compares: content terms, numbers, negation and sentences of a text.
 //!
-//! The analyzer and the sentence splitter stand behind two thin functions, [`terms`] and [`sentences`].
+//! The analyzer and the sentence splitter stand behind two thin functions, [`content_terms`] and [`sentence_ranges`].
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -86,13 +86,13 @@ const NUMBER_WORDS: &[(&str, u32)] = &[
 ];
 
 /// The distinct content terms of a text, numbers as digits.
-pub(super) fn terms(text: &str) -> BTreeSet<String> {
+pub(super) fn content_terms(text: &str) -> BTreeSet<String> {
     let mut terms = BTreeSet::new();
-    for word in words(text) {
-        match number_word(&word) {
+    for word in lowercase_words(text) {
+        match parse_number_word(&word) {
             Some(number) => drop(terms.insert(number.to_string())),
             None if COMMON.contains(&word.as_str()) => {}
-            None => terms.extend(analyze(&word)),
+            None => terms.extend(analyze_words(&word)),
         }
     }
     terms
@@ -101,34 +101,34 @@ pub(super) fn terms(text: &str) -> BTreeSet<String> {
 /// The terms that need support: without the words about the sources.
 pub(super) fn claim_terms(text: &str) -> BTreeSet<String> {
     static FRAMING_TERMS: LazyLock<BTreeSet<String>> =
-        LazyLock::new(|| FRAMING.iter().flat_map(|word| analyze(word)).collect());
-    terms(text).difference(&FRAMING_TERMS).cloned().collect()
+        LazyLock::new(|| FRAMING.iter().flat_map(|word| analyze_words(word)).collect());
+    content_terms(text).difference(&FRAMING_TERMS).cloned().collect()
 }
 
 /// The sentences of a text, in order.
-pub(super) fn sentences(text: &str) -> Vec<Range<usize>> {
+pub(super) fn sentence_ranges(text: &str) -> Vec<Range<usize>> {
     split_sentences(text)
 }
 
 /// The numbers of a text, `1,000` as `1000`, `thirty` as `30`, `4.50` as it is.
-pub(super) fn numbers(text: &str) -> BTreeSet<String> {
-    let mut numbers: BTreeSet<String> = digits(text).collect();
-    numbers.extend(words(text).filter_map(|word| Some(number_word(&word)?.to_string())));
+pub(super) fn number_terms(text: &str) -> BTreeSet<String> {
+    let mut numbers: BTreeSet<String> = digit_runs(text).collect();
+    numbers.extend(lowercase_words(text).filter_map(|word| Some(parse_number_word(&word)?.to_string())));
     numbers
 }
 
 /// Whether a clause is turned around by a negation.
-pub(super) fn negated(clause: &str) -> bool {
-    words(clause).any(|word| NEGATIONS.contains(&word.as_str()) || word.ends_with("n't"))
+pub(super) fn is_negated(clause: &str) -> bool {
+    lowercase_words(clause).any(|word| NEGATIONS.contains(&word.as_str()) || word.ends_with("n't"))
         || ["不", "没", "沒", "未", "無い", "ない", "ません", "않", "없"]
             .iter()
             .any(|mark| clause.contains(mark))
 }
 
 /// The clauses of a sentence or of several: a negation in one says nothing about the others.
-pub(super) fn clauses(text: &str) -> impl Iterator<Item = &str> {
+pub(super) fn split_clauses(text: &str) -> impl Iterator<Item = &str> {
     let ends = |c: char| matches!(c, ',' | ';' | ':' | '(' | ')' | '，' | '；' | '：' | '、' | '。');
-    sentences(text)
+    sentence_ranges(text)
         .into_iter()
         .flat_map(move |range| text[range].split(ends))
         .flat_map(|part| part.split(" but "))
@@ -136,7 +136,7 @@ pub(super) fn clauses(text: &str) -> impl Iterator<Item = &str> {
 }
 
 /// The terms of words that begin with a capital, the first word aside: names, where not every noun is written so.
-pub(super) fn names(text: &str) -> BTreeSet<String> {
+pub(super) fn name_terms(text: &str) -> BTreeSet<String> {
     let capital = |word: &&str| {
         word.chars()
             .find(|c| c.is_alphanumeric())
@@ -162,7 +162,7 @@ pub(super) fn capitals_mean_names(text: &str) -> bool {
 }
 
 /// Lower-case words with their apostrophes and inner hyphens.
-fn words(text: &str) -> impl Iterator<Item = String> {
+fn lowercase_words(text: &str) -> impl Iterator<Item = String> {
     let inside = |c: char| c.is_alphanumeric() || matches!(c, '\'' | '’' | '-');
     text.split(move |c| !inside(c))
         .map(|word| word.trim_matches(['\'', '’', '-']).replace('’', "'").to_lowercase())
@@ -170,7 +170,7 @@ fn words(text: &str) -> impl Iterator<Item = String> {
 }
 
 /// `thirty` 30, `twenty-five` 25.
-fn number_word(word: &str) -> Option<u32> {
+fn parse_number_word(word: &str) -> Option<u32> {
     let known = |word: &str| NUMBER_WORDS.iter().find(|(name, _)| *name == word).map(|entry| entry.1);
     let unit = |word: &str| if word == "one" { Some(1) } else { known(word) };
     known(word).or_else(|| {
@@ -180,11 +180,11 @@ fn number_word(word: &str) -> Option<u32> {
 }
 
 /// Runs of digits with the separators of thousands taken out and decimal points kept.
-fn digits(text: &str) -> impl Iterator<Item = String> {
+fn digit_runs(text: &str) -> impl Iterator<Item = String> {
     text.split(|c: char| !(c.is_numeric() || matches!(c, '.' | ',' | '\u{a0}' | '\u{202f}')))
         .map(|run| run.trim_matches(['.', ',', '\u{a0}', '\u{202f}']))
         .filter(|run| run.chars().any(char::is_numeric))
-        .flat_map(|run| match thousands(run) {
+        .flat_map(|run| match parse_thousands(run) {
             Some(number) => vec![number],
             None => run
                 .split([',', '\u{a0}', '\u{202f}'])
@@ -195,7 +195,7 @@ fn digits(text: &str) -> impl Iterator<Item = String> {
 }
 
 /// `1,000` and `12.345.678` as one number: every group behind the first has three digits.
-fn thousands(run: &str) -> Option<String> {
+fn parse_thousands(run: &str) -> Option<String> {
     let separator = run.chars().find(|c| !c.is_numeric())?;
     let (whole, fraction) = match separator {
         ',' => run
@@ -214,20 +214,20 @@ fn thousands(run: &str) -> Option<String> {
 }
 
 /// Words as terms: plurals and simple endings off, scripts without spaces as pairs of characters.
-fn analyze(text: &str) -> Vec<String> {
+fn analyze_words(text: &str) -> Vec<String> {
     let mut terms = Vec::new();
     for run in text.split(|c: char| !c.is_alphanumeric()).filter(|run| !run.is_empty()) {
         let characters: Vec<char> = run.to_lowercase().chars().collect();
-        match characters.iter().any(|c| unspaced(*c)) {
+        match characters.iter().any(|c| is_unspaced(*c)) {
             true if characters.len() > 1 => terms.extend(characters.windows(2).map(|pair| pair.iter().collect())),
-            _ => terms.push(stem(characters.into_iter().collect())),
+            _ => terms.push(stem_word(characters.into_iter().collect())),
         }
     }
     terms
 }
 
 /// Takes the commonest English endings off words of more than four letters.
-fn stem(word: String) -> String {
+fn stem_word(word: String) -> String {
     if !word.is_ascii() || word.len() < 5 {
         return word
             .strip_suffix('s')
@@ -245,7 +245,7 @@ fn stem(word: String) -> String {
 }
 
 /// Whether a character's script writes no spaces between words.
-pub(crate) fn unspaced(c: char) -> bool {
+pub(crate) fn is_unspaced(c: char) -> bool {
     matches!(c, '\u{0e00}'..='\u{0eff}' | '\u{1000}'..='\u{109f}' | '\u{1780}'..='\u{17ff}' | '\u{2e80}'..='\u{9fff}'
         | '\u{ac00}'..='\u{d7af}' | '\u{f900}'..='\u{faff}' | '\u{ff66}'..='\u{ff9f}' | '\u{20000}'..='\u{323af}')
 }
@@ -290,7 +290,7 @@ mod tests {
     fn numbers_are_compared_by_value() {
         let check = |text: &str, expected: &[&str]| {
             let expected: BTreeSet<String> = expected.iter().map(|number| (*number).to_owned()).collect();
-            assert_eq!(numbers(text), expected, "{text:?}");
+            assert_eq!(number_terms(text), expected, "{text:?}");
         };
         check("1,000 and 12.345.678 or 4.50", &["1000", "12345678", "4.50"]);
         check("within thirty days", &["30"]);
@@ -304,17 +304,17 @@ mod tests {
     #[test]
     fn negation_is_seen_in_its_clause() {
         for clause in ["it isn't so", "it isn’t so", "Das ist nicht so", "cannot", "这不是"] {
-            assert!(negated(clause), "{clause}");
+            assert!(is_negated(clause), "{clause}");
         }
         for clause in ["it is so", "a notable knot", "der Sinn"] {
-            assert!(!negated(clause), "{clause}");
+            assert!(!is_negated(clause), "{clause}");
         }
     }
 
     #[test]
     fn sentences_are_trimmed_ranges() {
         let check = |text: &str, expected: &[&str]| {
-            let found: Vec<&str> = sentences(text).into_iter().map(|range| &text[range]).collect();
+            let found: Vec<&str> = sentence_ranges(text).into_iter().map(|range| &text[range]).collect();
             assert_eq!(found, expected);
         };
         check("One. Two!  Three?", &["One.", "Two!", "Three?"]);

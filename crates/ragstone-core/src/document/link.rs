@@ -30,14 +30,14 @@ impl SourceUrl {
     }
 
     /// What is kept of a text that may be anything: an address, or nothing.
-    pub fn of_text(text: Option<&str>) -> Option<Self> {
+    pub fn from_text(text: Option<&str>) -> Option<Self> {
         text?.parse().ok()
     }
 
-    /// Reads what [`SourceUrl::of_text`] takes, where a document must not be lost for its address.
+    /// Reads what [`SourceUrl::from_text`] takes, where a document must not be lost for its address.
     pub fn of_any<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Self>, D::Error> {
         let text = Option::<String>::deserialize(deserializer)?;
-        Ok(Self::of_text(text.as_deref()))
+        Ok(Self::from_text(text.as_deref()))
     }
 }
 
@@ -80,7 +80,7 @@ mod tests {
     fn an_address_is_of_the_web_or_none() {
         let check = |text: &str, expected: bool| {
             assert_eq!(text.parse::<SourceUrl>().is_ok(), expected, "{text}");
-            assert_eq!(SourceUrl::of_text(Some(text)).is_some(), expected, "{text}");
+            assert_eq!(SourceUrl::from_text(Some(text)).is_some(), expected, "{text}");
         };
         check("https://x.test/a b?c#d", true);
         check("HTTP://x.test", true);

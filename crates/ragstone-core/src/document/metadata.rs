@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 
-use super::Metadata;
+use super::DocumentMetadata;
 
 /// Most bytes of a document's metadata, as JSON without spaces.
 pub const MAX_METADATA_BYTES: usize = 64 * 1024;
@@ -15,7 +15,7 @@ pub const MAX_METADATA_DEPTH: usize = 16;
 
 /// A document's key-value pairs within bounds.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct BoundedMetadata(Metadata);
+pub struct BoundedMetadata(DocumentMetadata);
 
 /// What is too much of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -33,19 +33,19 @@ pub enum MetadataError {
 
 impl BoundedMetadata {
     /// What a catalogue has already: it was measured when it came in, or came in before that was done.
-    pub fn of_stored(metadata: Metadata) -> Self {
+    pub fn from_stored(metadata: DocumentMetadata) -> Self {
         Self(metadata)
     }
 
     /// The pairs.
-    pub fn into_inner(self) -> Metadata {
+    pub fn into_inner(self) -> DocumentMetadata {
         self.0
     }
 }
 
-impl TryFrom<Metadata> for BoundedMetadata {
+impl TryFrom<DocumentMetadata> for BoundedMetadata {
     type Error = MetadataError;
-    fn try_from(metadata: Metadata) -> Result<Self, MetadataError> {
+    fn try_from(metadata: DocumentMetadata) -> Result<Self, MetadataError> {
         let keys = count_keys(metadata.values(), metadata.len(), 1)?;
         if keys > MAX_METADATA_KEYS {
             return Err(MetadataError::Keys(keys));
@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn keys_are_counted_at_every_depth() {
-        let pairs = |n: usize| (0..n).map(|n| (n.to_string(), json!(n))).collect::<Metadata>();
+        let pairs = |n: usize| (0..n).map(|n| (n.to_string(), json!(n))).collect::<DocumentMetadata>();
         check(json!({}), Ok(()));
         check(json!(pairs(MAX_METADATA_KEYS)), Ok(()));
         check(json!(pairs(257)), Err(MetadataError::Keys(257)));

@@ -26,7 +26,7 @@ pub struct ParsedDocument {
 
 /// What a parser knows of a document only once all of its text is out.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Outline {
+pub struct DocumentOutline {
     /// Title the file gives itself.
     pub title: Option<String>,
     /// Headings in order of their start; a section reaches to the start of the next.

@@ -9,10 +9,10 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::SEED;
-use super::summary::{LATENCIES, Scores};
+use super::summary::{LATENCIES, MetricScores};
 use crate::metric::bootstrap::paired_difference;
-use crate::metric::permutation::{as_low_by_chance, discoveries};
-use crate::metric::ragas::Metric;
+use crate::metric::permutation::{benjamini_hochberg, one_sided_p_value};
+use crate::metric::ragas::RagasMetric;
 
 /// A score moves by more than this or not at all: one of the two was written down and read again.
 const ROUNDING: f64 = 1e-9;
@@ -22,7 +22,7 @@ const FALSE_ALARMS: f64 = 0.05;
 
 /// How a metric moved.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Compared {
+pub struct MetricComparison {
     /// Mean of new − old over the questions that both have a score of.
     pub difference: f64,
     /// Lower end of its 95 % interval.
@@ -38,10 +38,13 @@ pub struct Compared {
 }
 
 /// Each metric that both runs have on a common question.
-pub fn compare(old: &BTreeMap<String, Scores>, new: &BTreeMap<String, Scores>) -> BTreeMap<String, Compared> {
-    let mut compared: BTreeMap<String, Compared> = paired(old, new)
+pub fn compare_runs(
+    old: &BTreeMap<String, MetricScores>,
+    new: &BTreeMap<String, MetricScores>,
+) -> BTreeMap<String, MetricComparison> {
+    let mut compared: BTreeMap<String, MetricComparison> = pair_scores(old, new)
         .into_iter()
-        .filter_map(|(name, pairs)| Some((name.clone(), moved(&name, &pairs)?)))
+        .filter_map(|(name, pairs)| Some((name.clone(), compare_metric(&name, &pairs)?)))
         .collect();
     let tested: Vec<(String, f64)> = compared
         .iter()
@@ -49,7 +52,7 @@ pub fn compare(old: &BTreeMap<String, Scores>, new: &BTreeMap<String, Scores>) -
         .map(|(name, compared)| (name.clone(), compared.p))
         .collect();
     let p_values: Vec<f64> = tested.iter().map(|(_, p)| *p).collect();
-    for ((name, _), stands) in tested.iter().zip(discoveries(&p_values, FALSE_ALARMS)) {
+    for ((name, _), stands) in tested.iter().zip(benjamini_hochberg(&p_values, FALSE_ALARMS)) {
         if let Some(compared) = compared.get_mut(name) {
             let worse = match is_better_higher(name) {
                 true => compared.high < 0.0,
@@ -61,10 +64,10 @@ pub fn compare(old: &BTreeMap<String, Scores>, new: &BTreeMap<String, Scores>) -
     compared
 }
 
-type Pairs = BTreeMap<String, Vec<(f64, f64)>>;
+type ScorePairs = BTreeMap<String, Vec<(f64, f64)>>;
 
-fn paired(old: &BTreeMap<String, Scores>, new: &BTreeMap<String, Scores>) -> Pairs {
-    let mut pairs = Pairs::new();
+fn pair_scores(old: &BTreeMap<String, MetricScores>, new: &BTreeMap<String, MetricScores>) -> ScorePairs {
+    let mut pairs = ScorePairs::new();
     for (question, new) in new {
         for (name, new) in new {
             let old = old.get(question).and_then(|scores| scores.get(name)).copied().flatten();
@@ -77,31 +80,31 @@ fn paired(old: &BTreeMap<String, Scores>, new: &BTreeMap<String, Scores>) -> Pai
     pairs
 }
 
-fn moved(name: &str, pairs: &[(f64, f64)]) -> Option<Compared> {
+fn compare_metric(name: &str, pairs: &[(f64, f64)]) -> Option<MetricComparison> {
     let interval = paired_difference(pairs.iter().copied(), SEED)?;
     let sign = if is_better_higher(name) { 1.0 } else { -1.0 };
     let gains: Vec<f64> = pairs.iter().map(|(old, new)| sign * (new - old)).collect();
-    Some(Compared {
+    Some(MetricComparison {
         difference: interval.mean,
         low: interval.low,
         high: interval.high,
-        p: as_low_by_chance(&gains, SEED),
+        p: one_sided_p_value(&gains, SEED),
         questions: pairs.len(),
         regression: false,
     })
 }
 
 fn is_better_higher(name: &str) -> bool {
-    !LATENCIES.contains(&name) && Metric::named(name).is_none_or(Metric::is_better_higher)
+    !LATENCIES.contains(&name) && RagasMetric::from_name(name).is_none_or(RagasMetric::is_better_higher)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn run(metric: &str, scores: impl IntoIterator<Item = f64>) -> BTreeMap<String, Scores> {
+    fn run(metric: &str, scores: impl IntoIterator<Item = f64>) -> BTreeMap<String, MetricScores> {
         let question = |(id, score): (usize, f64)| {
-            let scores = Scores::from([(metric.to_owned(), Some(score)), ("hit_5".to_owned(), Some(1.0))]);
+            let scores = MetricScores::from([(metric.to_owned(), Some(score)), ("hit_5".to_owned(), Some(1.0))]);
             (id.to_string(), scores)
         };
         scores.into_iter().enumerate().map(question).collect()
@@ -109,7 +112,7 @@ mod tests {
 
     #[track_caller]
     fn check(metric: &str, old: &[f64], new: &[f64], difference: f64, regression: bool) {
-        let compared = compare(&run(metric, old.iter().copied()), &run(metric, new.iter().copied()));
+        let compared = compare_runs(&run(metric, old.iter().copied()), &run(metric, new.iter().copied()));
         let found = compared[metric];
         assert_eq!(
             (found.difference, found.regression),
@@ -147,7 +150,7 @@ mod tests {
         let old = run("map", [1.0, 1.0]);
         let mut new = run("map", [1.0, 1.0, 0.0]);
         new.get_mut("1").unwrap().insert("map".into(), None);
-        assert_eq!(compare(&old, &new)["map"].questions, 1);
-        assert!(compare(&BTreeMap::new(), &new).is_empty());
+        assert_eq!(compare_runs(&old, &new)["map"].questions, 1);
+        assert!(compare_runs(&BTreeMap::new(), &new).is_empty());
     }
 }

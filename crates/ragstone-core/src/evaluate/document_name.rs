@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 
 /// Whether `name` is a URI, or its last parts.
-pub(super) fn is_called(uri: &str, name: &str) -> bool {
+pub(super) fn matches_name(uri: &str, name: &str) -> bool {
     uri.strip_suffix(name)
         .is_some_and(|rest| rest.is_empty() || rest.ends_with('/'))
 }
 
 /// Takes from `names` those that call the document of this URI.
-pub fn remove_names_of(uri: &str, names: &mut BTreeSet<String>) {
+pub fn remove_matching_names(uri: &str, names: &mut BTreeSet<String>) {
     names.remove(uri);
     for (slash, _) in uri.match_indices('/') {
         names.remove(&uri[slash + 1..]);
@@ -33,11 +33,11 @@ mod tests {
             "",
         ];
         let mut names: BTreeSet<String> = all.iter().map(|name| (*name).to_owned()).collect();
-        remove_names_of("file:///x/a.pdf", &mut names);
+        remove_matching_names("file:///x/a.pdf", &mut names);
         let left: Vec<&str> = names.iter().map(String::as_str).collect();
         assert_eq!(left, ["", ".pdf", "b/x/a.pdf", "x"]);
         for name in all.iter().filter(|name| !name.is_empty()) {
-            assert_eq!(is_called("file:///x/a.pdf", name), !names.contains(*name), "{name}");
+            assert_eq!(matches_name("file:///x/a.pdf", name), !names.contains(*name), "{name}");
         }
     }
 }

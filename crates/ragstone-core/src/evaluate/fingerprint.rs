@@ -2,12 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::set::Question;
+use super::set::EvaluationQuestion;
 
 /// What a run was made of; each part is a digest or a name.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Fingerprint {
+pub struct RunFingerprint {
     /// The published documents: their URIs, collections and bytes.
     pub corpus: String,
     /// The questions with all that is known of their answers.
@@ -27,11 +27,11 @@ pub struct Fingerprint {
 /// Why two runs say nothing about each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the {0} is another one")]
-pub struct Incomparable(pub &'static str);
+pub struct IncomparableRunsError(pub &'static str);
 
-impl Fingerprint {
+impl RunFingerprint {
     /// The digest of a set, in its order.
-    pub fn of_set(questions: &[Question]) -> String {
+    pub fn digest_questions(questions: &[EvaluationQuestion]) -> String {
         let json = serde_json::to_vec(questions).expect("structs of strings and numbers serialise");
         blake3::hash(&json).to_hex()[..16].to_owned()
     }
@@ -39,13 +39,13 @@ impl Fingerprint {
     /// The parts beside corpus and set that differ, which is what a comparison is about.
     ///
     /// # Errors
-    /// [`Incomparable`] if corpus or set differ.
-    pub fn changes(&self, other: &Self) -> Result<Vec<&'static str>, Incomparable> {
+    /// [`IncomparableRunsError`] if corpus or set differ.
+    pub fn changed_parts(&self, other: &Self) -> Result<Vec<&'static str>, IncomparableRunsError> {
         if self.corpus != other.corpus {
-            return Err(Incomparable("corpus"));
+            return Err(IncomparableRunsError("corpus"));
         }
         if self.set != other.set {
-            return Err(Incomparable("set"));
+            return Err(IncomparableRunsError("set"));
         }
         let parts = [
             ("settings", &self.settings, &other.settings),
@@ -65,25 +65,31 @@ mod tests {
 
     #[test]
     fn another_corpus_or_set_is_no_base() {
-        let one = Fingerprint {
+        let one = RunFingerprint {
             corpus: "c".into(),
             set: "s".into(),
             model: "m".into(),
-            ..Fingerprint::default()
+            ..RunFingerprint::default()
         };
-        let with = |change: fn(&mut Fingerprint)| {
+        let with = |change: fn(&mut RunFingerprint)| {
             let mut other = one.clone();
             change(&mut other);
-            one.changes(&other)
+            one.changed_parts(&other)
         };
         assert_eq!(with(|_| {}), Ok(vec![]));
         assert_eq!(with(|other| other.model = "n".into()), Ok(vec!["model"]));
-        assert_eq!(with(|other| other.corpus = "d".into()), Err(Incomparable("corpus")));
-        assert_eq!(with(|other| other.set = "t".into()), Err(Incomparable("set")));
-        let question = Question {
+        assert_eq!(
+            with(|other| other.corpus = "d".into()),
+            Err(IncomparableRunsError("corpus"))
+        );
+        assert_eq!(with(|other| other.set = "t".into()), Err(IncomparableRunsError("set")));
+        let question = EvaluationQuestion {
             id: "1".into(),
-            ..Question::default()
+            ..EvaluationQuestion::default()
         };
-        assert_ne!(Fingerprint::of_set(&[]), Fingerprint::of_set(&[question]));
+        assert_ne!(
+            RunFingerprint::digest_questions(&[]),
+            RunFingerprint::digest_questions(&[question])
+        );
     }
 }

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures::StreamExt;
 
-use super::outcome::Outcome;
-use super::set::Question;
+use super::outcome::QuestionOutcome;
+use super::set::EvaluationQuestion;
 use crate::metric::ragas::{
-    Api, Call, Judge, JudgeFailure, Kind, Metric, Parameters, Sample, fits, prompt, schema, score,
+    Judge, JudgeCall, JudgeCallKind, JudgeError, MetricParameters, RagasApi, RagasMetric, RagasSample,
+    build_judge_prompt, is_readable_reply, judge_reply_schema, score_sample,
 };
-use crate::seam::chat::{ChatEvent, ChatRequest, FinishReason, Message, MessageRole};
+use crate::seam::chat::{ChatEvent, ChatMessage, ChatRequest, FinishReason, MessageRole};
 use crate::seam::embedder::TextKind;
 use crate::seam::{ChatModel, Embedder};
 
@@ -19,7 +20,7 @@ const TRIES: usize = 3;
 /// RAGAS's temperature for judgements.
 const TEMPERATURE: f32 = 0.01;
 /// RAGAS's temperature where several different replies are wanted.
-const VARIED: f32 = 0.3;
+const VARIED_TEMPERATURE: f32 = 0.3;
 
 /// A chat model as a judge, with an embedder for the metrics that compare meanings.
 pub struct ModelJudge {
@@ -30,34 +31,38 @@ pub struct ModelJudge {
 }
 
 impl ModelJudge {
-    fn request(call: &Call) -> ChatRequest {
+    fn build_request(call: &JudgeCall) -> ChatRequest {
         let temperature = match call.kind {
-            Kind::QuestionFromAnswer => VARIED,
+            JudgeCallKind::QuestionFromAnswer => VARIED_TEMPERATURE,
             _ => TEMPERATURE,
         };
         ChatRequest {
-            messages: vec![Message {
+            messages: vec![ChatMessage {
                 role: MessageRole::User,
-                content: prompt(call),
+                content: build_judge_prompt(call),
             }],
             question: String::new(),
             passages: [].into(),
             model: None,
             temperature: Some(temperature),
             max_tokens: None,
-            reply_schema: Some(schema(call.kind)),
+            reply_schema: Some(judge_reply_schema(call.kind)),
         }
     }
 
-    async fn once(&self, call: &Call) -> Result<String, JudgeFailure> {
-        let failed = |error: crate::seam::ChatError| JudgeFailure(error.to_string());
-        let mut events = self.model.stream(Self::request(call)).await.map_err(failed)?;
+    async fn ask_once(&self, call: &JudgeCall) -> Result<String, JudgeError> {
+        let failed = |error: crate::seam::ChatError| JudgeError(error.to_string());
+        let mut events = self
+            .model
+            .stream_reply(Self::build_request(call))
+            .await
+            .map_err(failed)?;
         let mut reply = String::new();
         while let Some(event) = events.next().await {
             match event.map_err(failed)? {
                 ChatEvent::Delta(text) => reply.push_str(&text),
                 ChatEvent::End(FinishReason::Filtered) => {
-                    return Err(JudgeFailure("the judge's service withheld its reply".into()));
+                    return Err(JudgeError("the judge's service withheld its reply".into()));
                 }
                 _ => {}
             }
@@ -69,23 +74,23 @@ impl ModelJudge {
 #[async_trait]
 impl Judge for ModelJudge {
     /// The first reply that can be read, or the last one.
-    async fn reply(&self, call: &Call, _: usize) -> Result<String, JudgeFailure> {
-        let mut reply = self.once(call).await?;
+    async fn reply_to_call(&self, call: &JudgeCall, _: usize) -> Result<String, JudgeError> {
+        let mut reply = self.ask_once(call).await?;
         for _ in 1..TRIES {
-            if fits(call.kind, &reply) {
+            if is_readable_reply(call.kind, &reply) {
                 break;
             }
-            reply = self.once(call).await?;
+            reply = self.ask_once(call).await?;
         }
         Ok(reply)
     }
 
-    async fn embed(&self, texts: &[String]) -> Result<Vec<Vec<f64>>, JudgeFailure> {
+    async fn embed_texts(&self, texts: &[String]) -> Result<Vec<Vec<f64>>, JudgeError> {
         let Some(embedder) = &self.embedder else {
-            return Err(JudgeFailure("no embedder is there to compare meanings".into()));
+            return Err(JudgeError("no embedder is there to compare meanings".into()));
         };
-        let embedded = embedder.embed(texts, TextKind::Passage).await;
-        let embedded = embedded.map_err(|error| JudgeFailure(error.to_string()))?;
+        let embedded = embedder.embed_texts(texts, TextKind::Passage).await;
+        let embedded = embedded.map_err(|error| JudgeError(error.to_string()))?;
         let wide = |vector: Vec<f32>| vector.into_iter().map(f64::from).collect();
         Ok(embedded.into_iter().map(|embedding| wide(embedding.vector)).collect())
     }
@@ -93,16 +98,21 @@ impl Judge for ModelJudge {
 
 /// Adds to an outcome what a judge says by `metrics`, as RAGAS's published figures are computed. What has no reference
 /// answer, or was not answered, is not judged by metrics that need one; a metric that gives NaN or fails has no score.
-pub async fn judge(metrics: &[Metric], question: &Question, outcome: &mut Outcome, judge: &dyn Judge) {
-    let sample = Sample {
+pub async fn judge_answer(
+    metrics: &[RagasMetric],
+    question: &EvaluationQuestion,
+    outcome: &mut QuestionOutcome,
+    judge: &dyn Judge,
+) {
+    let sample = RagasSample {
         user_input: Some(question.question.clone()),
         response: outcome.answered.then(|| outcome.answer.clone()),
         reference: question.references.first().cloned(),
         retrieved_contexts: Some(outcome.shown.iter().map(|shown| shown.text.clone()).collect()),
-        ..Sample::default()
+        ..RagasSample::default()
     };
-    for metric in metrics.iter().copied().filter(|metric| applies(*metric, &sample)) {
-        let scored = score(metric, Api::Legacy, &sample, &Parameters::default(), judge).await;
+    for metric in metrics.iter().copied().filter(|metric| is_applicable(*metric, &sample)) {
+        let scored = score_sample(metric, RagasApi::Legacy, &sample, &MetricParameters::default(), judge).await;
         if let Err(error) = &scored {
             outcome.unjudged.push((metric.name().into(), error.to_string()));
         }
@@ -111,15 +121,17 @@ pub async fn judge(metrics: &[Metric], question: &Question, outcome: &mut Outcom
     }
 }
 
-fn applies(metric: Metric, sample: &Sample) -> bool {
+fn is_applicable(metric: RagasMetric, sample: &RagasSample) -> bool {
     let (response, reference) = (sample.response.is_some(), sample.reference.is_some());
     match metric {
-        Metric::Faithfulness | Metric::AnswerRelevancy | Metric::ContextPrecisionWithoutReference => response,
-        Metric::ContextPrecisionWithReference | Metric::ContextRecall => reference,
-        Metric::AnswerCorrectness
-        | Metric::FactualCorrectness
-        | Metric::NoiseSensitivity
-        | Metric::SemanticSimilarity => response && reference,
-        Metric::IdBasedContextPrecision | Metric::IdBasedContextRecall => false,
+        RagasMetric::Faithfulness | RagasMetric::AnswerRelevancy | RagasMetric::ContextPrecisionWithoutReference => {
+            response
+        }
+        RagasMetric::ContextPrecisionWithReference | RagasMetric::ContextRecall => reference,
+        RagasMetric::AnswerCorrectness
+        | RagasMetric::FactualCorrectness
+        | RagasMetric::NoiseSensitivity
+        | RagasMetric::SemanticSimilarity => response && reference,
+        RagasMetric::IdBasedContextPrecision | RagasMetric::IdBasedContextRecall => false,
     }
 }

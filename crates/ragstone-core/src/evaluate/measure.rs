@@ -4,39 +4,39 @@
 
 use std::collections::BTreeMap;
 
-use super::document_name::is_called;
-use super::outcome::{Outcome, Shown};
-use super::set::Question;
-use super::summary::Scores;
-use crate::metric::answer::{contains, token_f1};
-use crate::metric::ranking::{Judgments, Measure, Ranking};
+use super::document_name::matches_name;
+use super::outcome::{OutcomePassage, QuestionOutcome};
+use super::set::EvaluationQuestion;
+use super::summary::MetricScores;
+use crate::metric::answer::{contains_reference, token_f1};
+use crate::metric::ranking::{RankedGains, RankingMeasure, RelevanceJudgments};
 
 /// Of ranked documents.
-const OF_DOCUMENTS: [Measure; 7] = [
-    Measure::Ndcg(10),
-    Measure::Recall(10),
-    Measure::Precision(10),
-    Measure::Mrr(10),
-    Measure::AveragePrecision,
-    Measure::Hit(1),
-    Measure::Hit(5),
+const DOCUMENT_MEASURES: [RankingMeasure; 7] = [
+    RankingMeasure::Ndcg(10),
+    RankingMeasure::Recall(10),
+    RankingMeasure::Precision(10),
+    RankingMeasure::Mrr(10),
+    RankingMeasure::AveragePrecision,
+    RankingMeasure::Hit(1),
+    RankingMeasure::Hit(5),
 ];
 /// Of ranked pages.
-const OF_PAGES: [Measure; 3] = [Measure::Hit(1), Measure::Hit(5), Measure::Mrr(10)];
+const PAGE_MEASURES: [RankingMeasure; 3] = [RankingMeasure::Hit(1), RankingMeasure::Hit(5), RankingMeasure::Mrr(10)];
 /// Cut of measures of the list that a request gets: longer than any such list, so that its length counts and no cut.
 const WHOLE_LIST: usize = 100;
 
 /// Everything that the question lets be measured.
-pub fn measure(question: &Question, outcome: &Outcome) -> Scores {
-    let mut scores = Scores::new();
-    retrieval(question, outcome, &mut scores);
-    returned(question, outcome, &mut scores);
-    access(question, outcome, &mut scores);
-    refusal(question, outcome, &mut scores);
+pub fn measure_outcome(question: &EvaluationQuestion, outcome: &QuestionOutcome) -> MetricScores {
+    let mut scores = MetricScores::new();
+    measure_retrieval(question, outcome, &mut scores);
+    measure_returned(question, outcome, &mut scores);
+    measure_access(question, outcome, &mut scores);
+    measure_refusal(question, outcome, &mut scores);
     if outcome.answered {
-        citations(question, outcome, &mut scores);
+        measure_citations(question, outcome, &mut scores);
     }
-    against_references(question, outcome, &mut scores);
+    measure_against_references(question, outcome, &mut scores);
     let times = [
         ("search_ms", Some(outcome.search_ms)),
         ("first_token_ms", outcome.first_ms),
@@ -50,49 +50,49 @@ pub fn measure(question: &Question, outcome: &Outcome) -> Scores {
     scores
 }
 
-fn retrieval(question: &Question, outcome: &Outcome, scores: &mut Scores) {
-    let mut insert = |name: String, ranking: &Ranking, measure: Measure| {
-        scores.insert(name, Some(ranking.measure(measure)));
+fn measure_retrieval(question: &EvaluationQuestion, outcome: &QuestionOutcome, scores: &mut MetricScores) {
+    let mut insert = |name: String, ranking: &RankedGains, measure: RankingMeasure| {
+        scores.insert(name, Some(ranking.compute_measure(measure)));
     };
-    if let Some(ranking) = of_documents(question, &outcome.found) {
-        for measure in OF_DOCUMENTS {
+    if let Some(ranking) = document_ranking(question, &outcome.found) {
+        for measure in DOCUMENT_MEASURES {
             insert(measure.to_string(), &ranking, measure);
         }
     }
-    if let Some(ranking) = of_pages(question, &outcome.found) {
-        for measure in OF_PAGES {
+    if let Some(ranking) = page_ranking(question, &outcome.found) {
+        for measure in PAGE_MEASURES {
             insert(format!("page_{measure}"), &ranking, measure);
         }
     }
 }
 
 /// The list as long as a request without a limit gets it: what is not in it reaches no reader and no model.
-fn returned(question: &Question, outcome: &Outcome, scores: &mut Scores) {
+fn measure_returned(question: &EvaluationQuestion, outcome: &QuestionOutcome, scores: &mut MetricScores) {
     let Some(returned) = &outcome.returned else {
         return;
     };
-    let mut insert = |name: &str, ranking: &Ranking, measure: Measure| {
-        scores.insert(name.into(), Some(ranking.measure(measure)));
+    let mut insert = |name: &str, ranking: &RankedGains, measure: RankingMeasure| {
+        scores.insert(name.into(), Some(ranking.compute_measure(measure)));
     };
-    if let Some(ranking) = of_documents(question, returned) {
-        insert("returned_ndcg", &ranking, Measure::Ndcg(WHOLE_LIST));
-        insert("returned_recall", &ranking, Measure::Recall(WHOLE_LIST));
+    if let Some(ranking) = document_ranking(question, returned) {
+        insert("returned_ndcg", &ranking, RankingMeasure::Ndcg(WHOLE_LIST));
+        insert("returned_recall", &ranking, RankingMeasure::Recall(WHOLE_LIST));
     }
-    if let Some(ranking) = of_pages(question, returned) {
-        insert("returned_page_hit", &ranking, Measure::Hit(WHOLE_LIST));
+    if let Some(ranking) = page_ranking(question, returned) {
+        insert("returned_page_hit", &ranking, RankingMeasure::Hit(WHOLE_LIST));
     }
 }
 
 /// The documents of a list, each once, if the question names its own.
-fn of_documents(question: &Question, list: &[Shown]) -> Option<Ranking> {
-    let judged: Judgments = question.judgments.clone().into_iter().collect();
-    let found = distinct(list.iter().map(|shown| document(question, &shown.uri)));
-    (!judged.is_empty()).then(|| Ranking::of_order(found.iter().map(String::as_str), &judged))
+fn document_ranking(question: &EvaluationQuestion, list: &[OutcomePassage]) -> Option<RankedGains> {
+    let judged: RelevanceJudgments = question.judgments.clone().into_iter().collect();
+    let found = distinct_names(list.iter().map(|shown| document_name(question, &shown.uri)));
+    (!judged.is_empty()).then(|| RankedGains::from_ordered_ids(found.iter().map(String::as_str), &judged))
 }
 
 /// The pages of a list, each once, if the question names its own.
-fn of_pages(question: &Question, list: &[Shown]) -> Option<Ranking> {
-    let found = distinct(list.iter().map(|shown| {
+fn page_ranking(question: &EvaluationQuestion, list: &[OutcomePassage]) -> Option<RankedGains> {
+    let found = distinct_names(list.iter().map(|shown| {
         let right = is_gold(question, &shown.uri, shown.page);
         let page = shown.page.unwrap_or_default();
         if right {
@@ -101,27 +101,27 @@ fn of_pages(question: &Question, list: &[Shown]) -> Option<Ranking> {
             format!("{}#{page}", shown.uri)
         }
     }));
-    let judged = Judgments::from([("gold".to_owned(), 1)]);
-    (!question.pages.is_empty()).then(|| Ranking::of_order(found.iter().map(String::as_str), &judged))
+    let judged = RelevanceJudgments::from([("gold".to_owned(), 1)]);
+    (!question.pages.is_empty()).then(|| RankedGains::from_ordered_ids(found.iter().map(String::as_str), &judged))
 }
 
 /// Whether nothing was found, shown or cited that must not be shown to the caller.
-fn access(question: &Question, outcome: &Outcome, scores: &mut Scores) {
+fn measure_access(question: &EvaluationQuestion, outcome: &QuestionOutcome, scores: &mut MetricScores) {
     if question.forbidden.is_empty() {
         return;
     }
-    let is_forbidden = |uri: &str| question.forbidden.iter().any(|name| is_called(uri, name));
+    let is_forbidden = |uri: &str| question.forbidden.iter().any(|name| matches_name(uri, name));
     let places = outcome.found.iter().chain(&outcome.shown).map(|place| &place.uri);
     let cited = outcome.citations.iter().map(|cited| &cited.uri);
     let leaked = places.chain(cited).any(|uri| is_forbidden(uri));
-    scores.insert("access".into(), Some(share(!leaked)));
+    scores.insert("access".into(), Some(bool_score(!leaked)));
 }
 
-fn refusal(question: &Question, outcome: &Outcome, scores: &mut Scores) {
+fn measure_refusal(question: &EvaluationQuestion, outcome: &QuestionOutcome, scores: &mut MetricScores) {
     let Some(answerable) = question.is_answerable() else {
         return;
     };
-    let mut insert = |name: &str, value: bool| scores.insert(name.into(), Some(share(value)));
+    let mut insert = |name: &str, value: bool| scores.insert(name.into(), Some(bool_score(value)));
     insert("refusal_accuracy", outcome.answered == answerable);
     match answerable {
         true => insert("answered", outcome.answered),
@@ -129,7 +129,7 @@ fn refusal(question: &Question, outcome: &Outcome, scores: &mut Scores) {
     };
 }
 
-fn citations(question: &Question, outcome: &Outcome, scores: &mut Scores) {
+fn measure_citations(question: &EvaluationQuestion, outcome: &QuestionOutcome, scores: &mut MetricScores) {
     let mut insert = |name: &str, flags: Vec<bool>| {
         if !flags.is_empty() {
             let held = flags.iter().filter(|flag| **flag).count();
@@ -149,42 +149,45 @@ fn citations(question: &Question, outcome: &Outcome, scores: &mut Scores) {
 }
 
 /// The best over the references; what is refused although there is an answer scores 0.
-fn against_references(question: &Question, outcome: &Outcome, scores: &mut Scores) {
+fn measure_against_references(question: &EvaluationQuestion, outcome: &QuestionOutcome, scores: &mut MetricScores) {
     if question.references.is_empty() || question.is_answerable() == Some(false) {
         return;
     }
     let answer = if outcome.answered { outcome.answer.as_str() } else { "" };
     let f1 = question.references.iter().map(|reference| token_f1(answer, reference));
     scores.insert("token_f1".into(), Some(f1.fold(0.0, f64::max)));
-    let holds = question.references.iter().any(|reference| contains(answer, reference));
-    scores.insert("contains_gold".into(), Some(share(holds)));
+    let holds = question
+        .references
+        .iter()
+        .any(|reference| contains_reference(answer, reference));
+    scores.insert("contains_gold".into(), Some(bool_score(holds)));
 }
 
 /// Whether a place is one of the gold ones: of a gold document, and on a gold page where pages are given.
-fn is_gold(question: &Question, uri: &str, page: Option<u32>) -> bool {
+fn is_gold(question: &EvaluationQuestion, uri: &str, page: Option<u32>) -> bool {
     let gold = |name: &String| question.judgments.get(name).is_some_and(|gain| *gain > 0);
-    let in_document = question.judgments.is_empty() || gold(&document(question, uri));
+    let in_document = question.judgments.is_empty() || gold(&document_name(question, uri));
     in_document && (question.pages.is_empty() || page.is_some_and(|page| question.pages.contains(&page)))
 }
 
 /// What the set calls a document: its URI, or the last parts of it.
-fn document(question: &Question, uri: &str) -> String {
-    let name = question.judgments.keys().find(|name| is_called(uri, name));
+fn document_name(question: &EvaluationQuestion, uri: &str) -> String {
+    let name = question.judgments.keys().find(|name| matches_name(uri, name));
     name.cloned().unwrap_or_else(|| uri.to_owned())
 }
 
 /// Each once, in order of the first.
-fn distinct(names: impl Iterator<Item = String>) -> Vec<String> {
+fn distinct_names(names: impl Iterator<Item = String>) -> Vec<String> {
     let mut seen = BTreeMap::new();
     names.filter(|name| seen.insert(name.clone(), ()).is_none()).collect()
 }
 
-fn share(holds: bool) -> f64 {
+fn bool_score(holds: bool) -> f64 {
     f64::from(u8::from(holds))
 }
 
 /// Leaves the texts out of what was found: they would be kept for every question.
-impl Shown {
+impl OutcomePassage {
     /// The place alone.
     pub fn without_text(mut self) -> Self {
         self.text.clear();
@@ -195,28 +198,28 @@ impl Shown {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::evaluate::Cited;
+    use crate::evaluate::OutcomeCitation;
 
-    fn place(uri: &str, page: u32) -> Shown {
-        Shown {
+    fn place(uri: &str, page: u32) -> OutcomePassage {
+        OutcomePassage {
             uri: uri.into(),
             page: Some(page),
             text: String::new(),
         }
     }
 
-    fn question() -> Question {
-        Question {
+    fn question() -> EvaluationQuestion {
+        EvaluationQuestion {
             references: vec!["1991".into(), "in Oslo".into()],
             judgments: BTreeMap::from([("b.pdf".to_owned(), 1)]),
             pages: vec![2],
-            ..Question::default()
+            ..EvaluationQuestion::default()
         }
     }
 
     #[track_caller]
-    fn check(question: &Question, outcome: &Outcome, expected: &[(&str, Option<f64>)]) {
-        let scores = measure(question, outcome);
+    fn check(question: &EvaluationQuestion, outcome: &QuestionOutcome, expected: &[(&str, Option<f64>)]) {
+        let scores = measure_outcome(question, outcome);
         for (name, expected) in expected {
             let found = scores.get(*name).copied().flatten();
             assert_eq!(found, *expected, "{name}");
@@ -225,14 +228,14 @@ mod tests {
 
     #[test]
     fn places_are_found_by_their_last_parts() {
-        let outcome = Outcome {
+        let outcome = QuestionOutcome {
             found: vec![
                 place("file:///x/a.pdf", 1),
                 place("file:///x/a.pdf", 2),
                 place("file:///x/b.pdf", 1),
                 place("file:///x/b.pdf", 2),
             ],
-            ..Outcome::default()
+            ..QuestionOutcome::default()
         };
         let expected = [
             ("mrr_10", Some(0.5)),
@@ -243,7 +246,7 @@ mod tests {
             ("page_hit_5", Some(1.0)),
         ];
         check(&question(), &outcome, &expected);
-        let other = Question {
+        let other = EvaluationQuestion {
             judgments: BTreeMap::from([(".pdf".to_owned(), 1)]),
             pages: vec![],
             ..question()
@@ -258,10 +261,10 @@ mod tests {
             place("file:///x/b.pdf", 1),
             place("file:///x/b.pdf", 2),
         ];
-        let returned = |length: usize| Outcome {
+        let returned = |length: usize| QuestionOutcome {
             found: list.clone(),
             returned: Some(list[..length].to_vec()),
-            ..Outcome::default()
+            ..QuestionOutcome::default()
         };
         let second = 1.0 / 3.0_f64.log2();
         let expected = |recall: f64, ndcg: f64, page: f64| {
@@ -276,57 +279,61 @@ mod tests {
         check(&question(), &returned(2), &expected(1.0, second, 0.0));
         check(&question(), &returned(1), &expected(0.0, 0.0, 0.0));
         check(&question(), &returned(0), &expected(0.0, 0.0, 0.0));
-        check(&question(), &Outcome::default(), &[("returned_recall", None)]);
+        check(&question(), &QuestionOutcome::default(), &[("returned_recall", None)]);
     }
 
     #[test]
     fn what_must_not_be_shown_is_looked_for_in_all_that_was() {
-        let question = Question {
+        let question = EvaluationQuestion {
             forbidden: vec!["secret.pdf".into()],
             ..question()
         };
-        let found = |uri: &str| Outcome {
+        let found = |uri: &str| QuestionOutcome {
             found: vec![place(uri, 1)],
-            ..Outcome::default()
+            ..QuestionOutcome::default()
         };
-        let cited = Outcome {
-            citations: vec![Cited {
+        let cited = QuestionOutcome {
+            citations: vec![OutcomeCitation {
                 uri: "file:///x/secret.pdf".into(),
-                ..Cited::default()
+                ..OutcomeCitation::default()
             }],
-            ..Outcome::default()
+            ..QuestionOutcome::default()
         };
-        let shown = Outcome {
+        let shown = QuestionOutcome {
             shown: vec![place("secret.pdf", 1)],
-            ..Outcome::default()
+            ..QuestionOutcome::default()
         };
         check(&question, &found("file:///x/b.pdf"), &[("access", Some(1.0))]);
         check(&question, &found("file:///x/nosecret.pdf"), &[("access", Some(1.0))]);
         for leaks in [found("file:///x/secret.pdf"), cited, shown] {
             check(&question, &leaks, &[("access", Some(0.0))]);
         }
-        check(&Question::default(), &found("secret.pdf"), &[("access", None)]);
+        check(
+            &EvaluationQuestion::default(),
+            &found("secret.pdf"),
+            &[("access", None)],
+        );
     }
 
     #[test]
     fn answers_are_held_against_what_is_known() {
-        let outcome = Outcome {
+        let outcome = QuestionOutcome {
             answer: "It was in Oslo.".into(),
             answered: true,
             sentences: vec![1, 0],
             citations: vec![
-                Cited {
+                OutcomeCitation {
                     uri: "b.pdf".into(),
                     page: Some(2),
                     verified: true,
                 },
-                Cited {
+                OutcomeCitation {
                     uri: "b.pdf".into(),
                     page: Some(1),
                     verified: false,
                 },
             ],
-            ..Outcome::default()
+            ..QuestionOutcome::default()
         };
         let expected = [
             ("refusal_accuracy", Some(1.0)),
@@ -339,16 +346,16 @@ mod tests {
             ("contains_gold", Some(1.0)),
         ];
         check(&question(), &outcome, &expected);
-        let refused = Outcome::default();
+        let refused = QuestionOutcome::default();
         let expected = [
             ("refusal_accuracy", Some(0.0)),
             ("token_f1", Some(0.0)),
             ("citation_coverage", None),
         ];
         check(&question(), &refused, &expected);
-        let unanswerable = Question {
+        let unanswerable = EvaluationQuestion {
             answerable: Some(false),
-            ..Question::default()
+            ..EvaluationQuestion::default()
         };
         let expected = [
             ("refused", Some(1.0)),
@@ -357,6 +364,6 @@ mod tests {
             ("ndcg_10", None),
         ];
         check(&unanswerable, &refused, &expected);
-        check(&Question::default(), &refused, &[("refusal_accuracy", None)]);
+        check(&EvaluationQuestion::default(), &refused, &[("refusal_accuracy", None)]);
     }
 }

@@ -2,11 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::summary::Scores;
+use super::summary::MetricScores;
 
 /// A passage that was found or shown.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct Shown {
+pub struct OutcomePassage {
     /// Of which document.
     pub uri: String,
     /// On which page, from 1.
@@ -18,7 +18,7 @@ pub struct Shown {
 
 /// A citation of the answer.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct Cited {
+pub struct OutcomeCitation {
     /// Its document.
     pub uri: String,
     /// Its page, from 1.
@@ -29,17 +29,17 @@ pub struct Cited {
 
 /// What the product made of a question, and how good that was.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct Outcome {
+pub struct QuestionOutcome {
     /// What was asked.
     #[serde(default)]
     pub question: String,
     /// What a search found, best first, without texts.
-    pub found: Vec<Shown>,
+    pub found: Vec<OutcomePassage>,
     /// What a request that names no limit gets, best first, without texts; none where that was not asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub returned: Option<Vec<Shown>>,
+    pub returned: Option<Vec<OutcomePassage>>,
     /// What the model was shown, best first.
-    pub shown: Vec<Shown>,
+    pub shown: Vec<OutcomePassage>,
     /// The score of the best passage that was shown, which decides whether there is an answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub strength: Option<f64>,
@@ -50,7 +50,7 @@ pub struct Outcome {
     /// How many citations each sentence has.
     pub sentences: Vec<usize>,
     /// The citations.
-    pub citations: Vec<Cited>,
+    pub citations: Vec<OutcomeCitation>,
     /// Milliseconds of the search.
     pub search_ms: f64,
     /// Milliseconds to the answer's first text, if there was any.
@@ -62,7 +62,7 @@ pub struct Outcome {
     /// Tokens that it wrote.
     pub completion_tokens: u64,
     /// What was measured and judged.
-    pub scores: Scores,
+    pub scores: MetricScores,
     /// Why a judged metric has no score, by metric.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unjudged: Vec<(String, String)>,

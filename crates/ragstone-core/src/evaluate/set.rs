@@ -12,7 +12,7 @@ use crate::metric::trec::{TrecError, parse_qrels};
 /// A question and what is known of its answer.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Question {
+pub struct EvaluationQuestion {
     /// Unique within the set.
     pub id: String,
     /// What is asked.
@@ -27,7 +27,7 @@ pub struct Question {
     pub answerable: Option<bool>,
     /// Who asks; whoever runs the set if nobody is named.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub caller: Option<Caller>,
+    pub caller: Option<QuestionCaller>,
     /// Documents that must not be shown to the caller, by URI or by the last part of one.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub forbidden: Vec<String>,
@@ -39,7 +39,7 @@ pub struct Question {
 /// Who asks a question: a person and what the person belongs to.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Caller {
+pub struct QuestionCaller {
     /// Another tenant than the default one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
@@ -91,7 +91,7 @@ pub enum SetError {
 /// A line as it is written. `file`, `doc`, `page`, `answer`, `answers` and `answer_key` are what
 /// other sets call the same.
 #[derive(Deserialize)]
-struct Line {
+struct QuestionLine {
     #[serde(alias = "_id")]
     id: Value,
     #[serde(alias = "text", alias = "query")]
@@ -108,15 +108,15 @@ struct Line {
     pages: Vec<u32>,
     page: Option<u32>,
     answerable: Option<bool>,
-    caller: Option<Caller>,
+    caller: Option<QuestionCaller>,
     #[serde(default)]
     forbidden: Vec<String>,
     #[serde(default)]
     draft: bool,
 }
 
-impl Line {
-    fn question(self) -> Result<Question, String> {
+impl QuestionLine {
+    fn into_question(self) -> Result<EvaluationQuestion, String> {
         let id = match self.id {
             Value::String(id) => id,
             Value::Number(id) => id.to_string(),
@@ -126,7 +126,7 @@ impl Line {
             return Err("the question is empty".into());
         }
         let documents = self.documents.into_iter().chain(self.document);
-        Ok(Question {
+        Ok(EvaluationQuestion {
             id,
             question: self.question,
             references: self.reference.into_iter().chain(self.references).collect(),
@@ -140,7 +140,7 @@ impl Line {
     }
 }
 
-impl Question {
+impl EvaluationQuestion {
     /// Whether the documents hold an answer: as the set says, or because it names the answer or its documents.
     pub fn is_answerable(&self) -> Option<bool> {
         let known = !self.references.is_empty() || !self.judgments.is_empty();
@@ -152,16 +152,16 @@ impl Question {
 ///
 /// # Errors
 /// [`SetError`] names the first line that is wrong.
-pub fn parse_jsonl(text: &str) -> Result<Vec<Question>, SetError> {
+pub fn parse_jsonl(text: &str) -> Result<Vec<EvaluationQuestion>, SetError> {
     let mut ids = HashSet::new();
     let mut questions = Vec::new();
     for (line, content) in (1..).zip(text.lines()) {
         if content.trim().is_empty() {
             continue;
         }
-        let parsed = serde_json::from_str::<Line>(content).map_err(|error| error.to_string());
+        let parsed = serde_json::from_str::<QuestionLine>(content).map_err(|error| error.to_string());
         let question = parsed
-            .and_then(Line::question)
+            .and_then(QuestionLine::into_question)
             .map_err(|detail| SetError::Line { line, detail })?;
         if !ids.insert(question.id.clone()) {
             return Err(SetError::Repeated { line, id: question.id });
@@ -178,7 +178,7 @@ pub fn parse_jsonl(text: &str) -> Result<Vec<Question>, SetError> {
 ///
 /// # Errors
 /// [`SetError`] names what is wrong.
-pub fn parse_beir(queries: &str, judgments: &str) -> Result<Vec<Question>, SetError> {
+pub fn parse_beir(queries: &str, judgments: &str) -> Result<Vec<EvaluationQuestion>, SetError> {
     let mut judged = parse_qrels(judgments)?;
     let mut questions = parse_jsonl(queries)?;
     questions.retain_mut(|question| {
@@ -217,7 +217,7 @@ mod tests {
             (set[1].id.as_str(), set[1].references.len(), set[1].pages[0]),
             ("2", 2, 3)
         );
-        let answerable: Vec<_> = set.iter().map(Question::is_answerable).collect();
+        let answerable: Vec<_> = set.iter().map(EvaluationQuestion::is_answerable).collect();
         assert_eq!(answerable, [Some(true), Some(true), Some(false), None]);
     }
 
@@ -243,7 +243,7 @@ mod tests {
             (Some(Role::Admin), true)
         );
         // What says nothing of it has the fingerprint that it had before.
-        let plain = serde_json::to_value(Question::default()).unwrap();
+        let plain = serde_json::to_value(EvaluationQuestion::default()).unwrap();
         assert_eq!(plain.as_object().unwrap().len(), 6, "{plain}");
     }
 

@@ -8,14 +8,14 @@ use super::SEED;
 use crate::metric::bootstrap::mean_interval;
 
 /// Scores of a question by metric; none where a metric gives NaN.
-pub type Scores = BTreeMap<String, Option<f64>>;
+pub type MetricScores = BTreeMap<String, Option<f64>>;
 
 /// Metrics that are times in milliseconds: lower is better, and chance of the machine rather than of the product.
 pub const LATENCIES: [&str; 3] = ["search_ms", "first_token_ms", "ask_ms"];
 
 /// A metric over the questions that have a score.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Summary {
+pub struct MetricSummary {
     /// Mean.
     pub mean: f64,
     /// Lower end of its 95 % interval.
@@ -33,7 +33,7 @@ pub struct Summary {
 }
 
 /// Each metric that any question has a score of.
-pub fn summarise<'a>(questions: impl IntoIterator<Item = &'a Scores>) -> BTreeMap<String, Summary> {
+pub fn summarise_scores<'a>(questions: impl IntoIterator<Item = &'a MetricScores>) -> BTreeMap<String, MetricSummary> {
     let mut values: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
     for scores in questions {
         for (name, score) in scores {
@@ -42,16 +42,16 @@ pub fn summarise<'a>(questions: impl IntoIterator<Item = &'a Scores>) -> BTreeMa
     }
     let summaries = values
         .into_iter()
-        .map(|(name, values)| (name.to_owned(), summary(name, values)));
+        .map(|(name, values)| (name.to_owned(), summarise_metric(name, values)));
     summaries.filter_map(|(name, summary)| Some((name, summary?))).collect()
 }
 
-fn summary(name: &str, mut values: Vec<f64>) -> Option<Summary> {
+fn summarise_metric(name: &str, mut values: Vec<f64>) -> Option<MetricSummary> {
     let interval = mean_interval(&values, SEED)?;
     values.sort_by(f64::total_cmp);
     let is_time = LATENCIES.contains(&name);
     let at = |share: f64| values[((values.len() - 1) as f64 * share).round() as usize];
-    Some(Summary {
+    Some(MetricSummary {
         mean: interval.mean,
         low: interval.low,
         high: interval.high,
@@ -68,15 +68,15 @@ mod tests {
     #[test]
     fn a_mean_is_over_what_was_scored() {
         let scores = |score: Option<f64>, time: f64| {
-            Scores::from([("hit_5".to_owned(), score), ("ask_ms".to_owned(), Some(time))])
+            MetricScores::from([("hit_5".to_owned(), score), ("ask_ms".to_owned(), Some(time))])
         };
         let run = [scores(Some(1.0), 1.0), scores(Some(0.0), 2.0), scores(None, 9.0)];
-        let summaries = summarise(&run);
+        let summaries = summarise_scores(&run);
         let hit = summaries["hit_5"];
         assert_eq!((hit.mean, hit.questions, hit.p50), (0.5, 2, None));
         assert!(hit.low == 0.0 && hit.high == 1.0);
         let time = summaries["ask_ms"];
         assert_eq!((time.p50, time.p95), (Some(2.0), Some(9.0)));
-        assert!(summarise(&[Scores::from([("x".to_owned(), None)])]).is_empty());
+        assert!(summarise_scores(&[MetricScores::from([("x".to_owned(), None)])]).is_empty());
     }
 }

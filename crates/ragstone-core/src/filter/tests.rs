@@ -3,10 +3,10 @@ use serde_json::json;
 
 fn check(filter: Value, passes: bool) {
     let fields = json!({"lang": "en", "year": 2024, "tags": ["a", "b"], "day": "2024-05-01", "none": null});
-    let filter = Filter::parse(&filter).unwrap();
+    let filter = MetadataFilter::from_json(&filter).unwrap();
     assert_eq!(filter.matches(fields.as_object().unwrap()), passes, "{filter:?}");
     let json = serde_json::to_value(&filter).unwrap();
-    assert_eq!(Filter::parse(&json).unwrap(), filter);
+    assert_eq!(MetadataFilter::from_json(&json).unwrap(), filter);
 }
 
 #[test]
@@ -36,7 +36,7 @@ fn comparisons_pass_and_their_twins_do_not() {
 fn dates_compare_by_instant() {
     let check = |kind: &str, value: &str, passes: bool| {
         let fields = json!({"at": "2024-05-01T00:30:00+02:00", "word": "2024-x"});
-        let filter = Filter::parse(&json!({"type": kind, "key": "at", "value": value})).unwrap();
+        let filter = MetadataFilter::from_json(&json!({"type": kind, "key": "at", "value": value})).unwrap();
         assert_eq!(filter.matches(fields.as_object().unwrap()), passes, "{kind} {value}");
     };
     check("lt", "2024-05-01T00:00:00Z", true);
@@ -63,7 +63,8 @@ fn combinations() {
 
 #[test]
 fn a_mistake_is_named_with_its_place() {
-    let check = |filter: Value, pointer: &str| assert_eq!(Filter::parse(&filter).unwrap_err().pointer, pointer);
+    let check =
+        |filter: Value, pointer: &str| assert_eq!(MetadataFilter::from_json(&filter).unwrap_err().pointer, pointer);
     check(json!([]), "");
     check(json!({"type": "near"}), "/key");
     check(json!({"type": "near", "key": "a", "value": 1}), "/type");
@@ -95,5 +96,5 @@ fn a_mistake_is_named_with_its_place() {
     for _ in 0..MAX_FILTER_DEPTH {
         deep = json!({"type": "not", "filters": [deep]});
     }
-    assert!(Filter::parse(&deep).unwrap_err().problem.contains("deeper"));
+    assert!(MetadataFilter::from_json(&deep).unwrap_err().problem.contains("deeper"));
 }

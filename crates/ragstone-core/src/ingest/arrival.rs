@@ -8,34 +8,34 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use object_store::path::Path;
 
 use super::Ingestor;
-use super::accept::{AcceptError, Received};
+use super::accept::{AcceptError, ReceivedFile};
 use crate::id::ContentHash;
 use crate::library::blob::BlobWriter;
-use crate::library::layout::INCOMING;
+use crate::library::layout::INCOMING_PREFIX;
 
 /// Bytes on their way: while this lives, neither `fsck` nor the sweep takes them for an orphan. Dropped before a row may
 /// name them or they were removed, they are abandoned.
 #[derive(Debug)]
-pub(super) struct Receiving {
+pub(super) struct IncomingGuard {
     pub(super) key: Path,
-    all: InFlight,
+    all: SharedUploads,
     is_settled: bool,
 }
 
 /// The uploads of this process that are not begun yet.
-pub(super) type InFlight = Arc<Mutex<Arrivals>>;
+pub(super) type SharedUploads = Arc<Mutex<IncomingUploads>>;
 
 /// Keys of accepted bytes that no row names.
 #[derive(Debug, Default)]
-pub(super) struct Arrivals {
+pub(super) struct IncomingUploads {
     receiving: HashSet<Path>,
     /// Whose sender left; nothing will name them.
     abandoned: Vec<Path>,
 }
 
-impl Receiving {
-    pub(super) fn new(key: Path, all: &InFlight) -> Self {
-        lock(all).receiving.insert(key.clone());
+impl IncomingGuard {
+    pub(super) fn new(key: Path, all: &SharedUploads) -> Self {
+        lock_uploads(all).receiving.insert(key.clone());
         Self {
             key,
             all: all.clone(),
@@ -44,14 +44,14 @@ impl Receiving {
     }
 
     /// Somebody else knows from now on whether the bytes stay.
-    pub(super) fn settle(&mut self) {
+    pub(super) fn disarm(&mut self) {
         self.is_settled = true;
     }
 }
 
-impl Drop for Receiving {
+impl Drop for IncomingGuard {
     fn drop(&mut self) {
-        let mut arrivals = lock(&self.all);
+        let mut arrivals = lock_uploads(&self.all);
         arrivals.receiving.remove(&self.key);
         if !self.is_settled {
             arrivals.abandoned.push(self.key.clone());
@@ -59,7 +59,7 @@ impl Drop for Receiving {
     }
 }
 
-impl Arrivals {
+impl IncomingUploads {
     /// Whether these bytes are on their way.
     pub(super) fn is_receiving(&self, key: &Path) -> bool {
         self.receiving.contains(key)
@@ -71,25 +71,25 @@ impl Arrivals {
     }
 }
 
-pub(super) fn lock(arrivals: &Mutex<Arrivals>) -> MutexGuard<'_, Arrivals> {
+pub(super) fn lock_uploads(arrivals: &Mutex<IncomingUploads>) -> MutexGuard<'_, IncomingUploads> {
     arrivals.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A file on its way, hashed and counted as it comes.
-pub(super) struct Arriving<'a> {
+pub(super) struct UploadWriter<'a> {
     ingestor: &'a Ingestor,
     name: String,
-    incoming: Receiving,
+    incoming: IncomingGuard,
     blob: BlobWriter<'a>,
     hasher: blake3::Hasher,
     bytes: u64,
 }
 
-impl<'a> Arriving<'a> {
+impl<'a> UploadWriter<'a> {
     /// A file that is called `name`.
-    pub(super) fn begin(ingestor: &'a Ingestor, name: &str) -> Self {
-        let key = Path::from_iter([INCOMING, &(ingestor.new_id)().to_string()]);
-        let incoming = Receiving::new(key, &ingestor.in_flight);
+    pub(super) fn start_upload(ingestor: &'a Ingestor, name: &str) -> Self {
+        let key = Path::from_iter([INCOMING_PREFIX, &(ingestor.new_id)().to_string()]);
+        let incoming = IncomingGuard::new(key, &ingestor.in_flight);
         Self {
             ingestor,
             name: name.to_owned(),
@@ -101,7 +101,7 @@ impl<'a> Arriving<'a> {
     }
 
     /// How many bytes have come.
-    pub(super) fn bytes(&self) -> u64 {
+    pub(super) fn bytes_written(&self) -> u64 {
         self.bytes
     }
 
@@ -118,13 +118,13 @@ impl<'a> Arriving<'a> {
     }
 
     /// All of it has come.
-    pub(super) async fn finish(mut self) -> Result<Received, AcceptError> {
+    pub(super) async fn finish(mut self) -> Result<ReceivedFile, AcceptError> {
         if let Err(error) = self.blob.finish().await {
             self.ingestor.remove_incoming(&self.incoming.key).await;
-            self.incoming.settle();
+            self.incoming.disarm();
             return Err(error.into());
         }
-        Ok(Received {
+        Ok(ReceivedFile {
             incoming: self.incoming,
             content_hash: ContentHash(*self.hasher.finalize().as_bytes()),
             bytes: self.bytes,
@@ -134,6 +134,6 @@ impl<'a> Arriving<'a> {
     /// Leaves nothing.
     pub(super) async fn abort(mut self) {
         self.blob.abort().await;
-        self.incoming.settle();
+        self.incoming.disarm();
     }
 }

@@ -6,7 +6,7 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Ingestor, Retry, Trouble};
+use super::{Ingestor, RetryPolicy, StepError};
 use crate::id::{DocumentId, TenantId};
 use crate::rank::late::{distinct_pieces, keep_piece};
 use crate::rank::token_bits::TokenBits;
@@ -36,13 +36,13 @@ impl ChunkEmbedding {
 
 /// What the embedding cache was good for since the process began.
 #[derive(Debug, Default)]
-pub struct CacheCounts {
+pub struct EmbeddingCacheStats {
     hits: AtomicU64,
     misses: AtomicU64,
     errors: AtomicU64,
 }
 
-impl CacheCounts {
+impl EmbeddingCacheStats {
     /// Chunks whose embedding was held.
     pub fn hits(&self) -> u64 {
         self.hits.load(Ordering::Relaxed)
@@ -58,13 +58,13 @@ impl CacheCounts {
         self.errors.load(Ordering::Relaxed)
     }
 
-    fn count(&self, found: &[Option<StoredEmbedding>]) {
+    fn record_lookups(&self, found: &[Option<StoredEmbedding>]) {
         let hits = found.iter().flatten().count() as u64;
         self.hits.fetch_add(hits, Ordering::Relaxed);
         self.misses.fetch_add(found.len() as u64 - hits, Ordering::Relaxed);
     }
 
-    fn failed(&self, error: &EmbeddingCacheError) {
+    fn record_error(&self, error: &EmbeddingCacheError) {
         self.errors.fetch_add(1, Ordering::Relaxed);
         tracing::warn!(%error, "texts are embedded without it");
     }
@@ -72,24 +72,24 @@ impl CacheCounts {
 
 impl Ingestor {
     /// What the embedding cache was good for.
-    pub fn embedding_cache(&self) -> &CacheCounts {
+    pub fn embedding_cache_stats(&self) -> &EmbeddingCacheStats {
         &self.cached
     }
 
     /// What is kept of the embeddings of a document's `texts`, each with `prefix` before it, in order. One call embeds all
     /// that the cache lacks, and it is held before anything is done with it. Only what stands for a whole text is held:
     /// of the others it must be told each time.
-    pub(super) async fn embeddings(
+    pub(super) async fn embed_with_cache(
         &self,
         embedder: &dyn Embedder,
         (tenant, document): (&TenantId, DocumentId),
         prefix: &str,
         texts: &[&str],
-    ) -> Result<Vec<ChunkEmbedding>, Trouble> {
+    ) -> Result<Vec<ChunkEmbedding>, StepError> {
         let texts: Vec<String> = texts.iter().map(|text| format!("{prefix}{text}")).collect();
-        let key = |text: &String| EmbeddingKey::of(tenant, prefix.len(), text);
+        let key = |text: &String| EmbeddingKey::for_text(tenant, prefix.len(), text);
         let keys: Vec<EmbeddingKey> = texts.iter().map(key).collect();
-        let found = self.held(embedder, document, &keys).await;
+        let found = self.read_cached_embeddings(embedder, document, &keys).await;
         let lacking = |item: &(String, &Option<StoredEmbedding>)| item.1.is_none();
         let missing: Vec<String> = texts
             .into_iter()
@@ -97,14 +97,14 @@ impl Ingestor {
             .filter(lacking)
             .map(|(text, _)| text)
             .collect();
-        let made = made(embedder, prefix, &missing).await?;
+        let made = embed_missing(embedder, prefix, &missing).await?;
         let keys = keys.into_iter().zip(&found).filter(|(_, found)| found.is_none());
         let fresh = keys.map(|(key, _)| key).zip(&made);
         let whole = fresh.filter_map(|(key, made)| match made {
             ChunkEmbedding::Whole(embedding) => Some((key, embedding.clone())),
             ChunkEmbedding::Beginning(_) | ChunkEmbedding::None(_) => None,
         });
-        self.keep(embedder, document, whole.collect()).await;
+        self.cache_embeddings(embedder, document, whole.collect()).await;
         let mut made = made.into_iter();
         Ok(found
             .into_iter()
@@ -113,7 +113,7 @@ impl Ingestor {
     }
 
     /// What the cache has; a vector of another length than the embedder's is not the embedder's.
-    async fn held(
+    async fn read_cached_embeddings(
         &self,
         embedder: &dyn Embedder,
         document: DocumentId,
@@ -124,38 +124,43 @@ impl Ingestor {
         };
         let fingerprint = embedder.fingerprint();
         let fits = |stored: &StoredEmbedding| stored.vector.len() == fingerprint.dimensions;
-        let found = match cache.get(&fingerprint.digest(), document, keys).await {
+        let found = match cache.get_embeddings(&fingerprint.digest(), document, keys).await {
             Ok(found) => found.into_iter().map(|stored| stored.filter(fits)).collect(),
             Err(error) => {
-                self.cached.failed(&error);
+                self.cached.record_error(&error);
                 vec![None; keys.len()]
             }
         };
-        self.cached.count(&found);
+        self.cached.record_lookups(&found);
         found
     }
 
-    async fn keep(&self, embedder: &dyn Embedder, document: DocumentId, entries: Vec<(EmbeddingKey, StoredEmbedding)>) {
+    async fn cache_embeddings(
+        &self,
+        embedder: &dyn Embedder,
+        document: DocumentId,
+        entries: Vec<(EmbeddingKey, StoredEmbedding)>,
+    ) {
         let Some(cache) = self.stores.embeddings.as_ref().filter(|_| !entries.is_empty()) else {
             return;
         };
         let fingerprint = embedder.fingerprint().digest();
-        if let Err(error) = cache.put(&fingerprint, document, entries).await {
-            self.cached.failed(&error);
+        if let Err(error) = cache.put_embeddings(&fingerprint, document, entries).await {
+            self.cached.record_error(&error);
         }
     }
 
     /// Removes the embeddings of everything that a deleted document ever held.
-    pub(super) async fn forget_embeddings(&self, document: DocumentId) -> Result<(), Trouble> {
+    pub(super) async fn forget_embeddings(&self, document: DocumentId) -> Result<(), StepError> {
         match &self.stores.embeddings {
-            Some(cache) => Ok(cache.forget(document).await?),
+            Some(cache) => Ok(cache.remove_document(document).await?),
             None => Ok(()),
         }
     }
 
     /// A worker may have put embeddings after the purge of its document; whoever finds its lease stale looks.
     pub(super) async fn forget_if_deleted(&self, document: DocumentId) {
-        let stands = self.stores.catalogue.standing(&[document]).await;
+        let stands = self.stores.catalogue.documents_unchecked(&[document]).await;
         if stands.is_ok_and(|standing| standing.is_empty())
             && let Err(trouble) = self.forget_embeddings(document).await
         {
@@ -164,38 +169,47 @@ impl Ingestor {
     }
 }
 
-impl From<EmbeddingCacheError> for Trouble {
+impl From<EmbeddingCacheError> for StepError {
     fn from(error: EmbeddingCacheError) -> Self {
         let hint = "check the disk of the data directory; cache.db may be deleted at any time";
-        Self::new("embedding_cache_failed", error, hint, Retry::Free { after: None })
+        Self::new(
+            "embedding_cache_failed",
+            error,
+            hint,
+            RetryPolicy::Uncounted { after: None },
+        )
     }
 }
 
-async fn made(embedder: &dyn Embedder, prefix: &str, texts: &[String]) -> Result<Vec<ChunkEmbedding>, Trouble> {
+async fn embed_missing(
+    embedder: &dyn Embedder,
+    prefix: &str,
+    texts: &[String],
+) -> Result<Vec<ChunkEmbedding>, StepError> {
     if texts.is_empty() {
         return Ok(Vec::new());
     }
     let embeddings = embedder.embed_passages(texts).await?;
     if embeddings.len() != texts.len() {
         let detail = format!("{} embeddings for {} texts", embeddings.len(), texts.len());
-        return Err(Trouble::new(
+        return Err(StepError::new(
             "embedding_failed",
             detail,
             "it is tried again by itself",
-            Retry::Spends,
+            RetryPolicy::Counted,
         ));
     }
     let prefix = prefix.len() as u32;
     let kept = |embedding| match embedding {
-        PassageEmbedding::Whole(embedding) => ChunkEmbedding::Whole(stored(embedding, prefix)),
-        PassageEmbedding::Beginning(embedding) => ChunkEmbedding::Beginning(stored(embedding, prefix)),
+        PassageEmbedding::Full(embedding) => ChunkEmbedding::Whole(to_stored_embedding(embedding, prefix)),
+        PassageEmbedding::Truncated(embedding) => ChunkEmbedding::Beginning(to_stored_embedding(embedding, prefix)),
         PassageEmbedding::None(why) => ChunkEmbedding::None(why),
     };
     Ok(embeddings.into_iter().map(kept).collect())
 }
 
 /// What is kept of an embedding.
-fn stored(embedding: Embedding, prefix: u32) -> StoredEmbedding {
+fn to_stored_embedding(embedding: Embedding, prefix: u32) -> StoredEmbedding {
     let tokens = embedding.tokens.as_ref();
     StoredEmbedding {
         pieces: tokens.map_or_else(Vec::new, |tokens| distinct_pieces(&tokens.ids)),

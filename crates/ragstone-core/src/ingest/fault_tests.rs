@@ -6,13 +6,13 @@ use std::sync::Arc;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use super::fsck::{Remedies, Report};
+use super::fsck::{FsckReport, RepairOptions};
 use super::*;
 use crate::access::Principal;
 use crate::document::Job;
 use crate::id::DocumentId;
 use crate::library::SearchRequest;
-use crate::seam::catalogue::Begun;
+use crate::seam::catalogue::BeginOutcome;
 use crate::seam::fake::faults::{Event, Fault, Faults};
 use crate::seam::fake::{House, WORKER, upload, writer};
 
@@ -68,9 +68,13 @@ impl Scene {
     async fn ask_for(&mut self, wish: Wish) -> bool {
         let ingestor = &self.house.ingestor;
         match wish {
-            Wish::Gone => ingestor.delete(&self.caller, self.id).await.is_ok(),
+            Wish::Gone => ingestor.delete_document(&self.caller, self.id).await.is_ok(),
             Wish::Has(text) => match accept(ingestor, &self.caller, text).await {
-                Ok(Begun::Started(document, _) | Begun::Updated(document) | Begun::Unchanged(document)) => {
+                Ok(
+                    BeginOutcome::Started(document, _)
+                    | BeginOutcome::Updated(document)
+                    | BeginOutcome::Unchanged(document),
+                ) => {
                     self.id = document.id;
                     true
                 }
@@ -115,10 +119,10 @@ impl Scene {
         }
     }
 
-    async fn report(&self) -> Report {
+    async fn report(&self) -> FsckReport {
         self.house
             .ingestor
-            .fsck(Remedies::default(), Uploads::OursAlone)
+            .run_fsck(RepairOptions::default(), UploadSharing::Exclusive)
             .await
             .unwrap()
     }
@@ -136,10 +140,10 @@ impl Scene {
     }
 }
 
-async fn accept(ingestor: &Ingestor, caller: &Principal, text: &'static str) -> Result<Begun, AcceptError> {
+async fn accept(ingestor: &Ingestor, caller: &Principal, text: &'static str) -> Result<BeginOutcome, AcceptError> {
     let upload = upload(caller, URI, &["everyone"]);
     let bytes = futures::stream::iter([Ok::<_, String>(bytes::Bytes::from_static(text.as_bytes()))]);
-    ingestor.accept(caller, upload, bytes).await
+    ingestor.accept_upload(caller, upload, bytes).await
 }
 
 /// Carries out `wish` with `fault` at the `n`-th call; false if there was no such call.
@@ -164,13 +168,18 @@ async fn with_fault(with_old: bool, wish: Wish, fault: Fault, n: usize) -> bool 
     let came = scene.faults.heal();
     let what = format!("{what}, {came:?}");
     // A claim whose answer was lost is nobody's until it is taken back.
-    if fault == Fault::Dead || came == Some("claim") {
+    if fault == Fault::Dead || came == Some("claim_job") {
         scene.house.restart().await;
     }
     assert!(answered || scene.ask_for(wish).await, "{what}: asked again");
     scene.work_off().await;
     assert_eq!(scene.seen(&what).await, after, "{what}");
-    let swept = scene.house.ingestor.sweep(Uploads::OursAlone).await.unwrap();
+    let swept = scene
+        .house
+        .ingestor
+        .sweep_stores(UploadSharing::Exclusive)
+        .await
+        .unwrap();
     assert!(
         swept.jobs.is_empty(),
         "{what}: the job itself came to its end: {swept:?}"
@@ -222,9 +231,9 @@ impl Between {
             match self {
                 Self::Cancel => {
                     let now = OffsetDateTime::UNIX_EPOCH;
-                    drop(catalogue.cancel(&caller.scope(), job, now).await.unwrap());
+                    drop(catalogue.cancel_job(&caller.scope(), job, now).await.unwrap());
                 }
-                Self::Delete => drop(ingestor.delete(&caller, document).await.unwrap()),
+                Self::Delete => drop(ingestor.delete_document(&caller, document).await.unwrap()),
                 Self::Newer => drop(accept(&ingestor, &caller, OLD).await.unwrap()),
             }
         }
@@ -237,7 +246,7 @@ impl Between {
 async fn with_between(with_old: bool, between: Between, n: usize) -> bool {
     let mut scene = Scene::new(with_old).await;
     let begun = scene.house.accept(&scene.caller, URI, &["everyone"], NEW).await;
-    let Begun::Started(document, job) = begun else {
+    let BeginOutcome::Started(document, job) = begun else {
         panic!("a new version starts")
     };
     scene.id = document.id;
@@ -290,12 +299,12 @@ async fn an_end_that_cannot_be_noted_is_noted_later() {
     // The claim is made, and from then on nothing can be written.
     scene.faults.at(2, Event::Fails(Fault::Dead));
     scene.work().await;
-    assert_eq!(scene.house.ingestor.unsettled().len(), 1);
+    assert_eq!(scene.house.ingestor.pending_outcomes().len(), 1);
     scene.faults.heal();
     scene.work_off().await;
-    let late = scene.house.ingestor.noted_late();
+    let late = scene.house.ingestor.take_flushed();
     assert_eq!(late.len(), 1, "whoever follows the job is told");
-    assert!(scene.house.ingestor.noted_late().is_empty(), "once");
+    assert!(scene.house.ingestor.take_flushed().is_empty(), "once");
     assert_eq!(scene.seen("noted later").await, Seen::New);
     scene.is_clean("noted later").await;
 }
@@ -324,14 +333,19 @@ async fn mail_with_fault(wish: Wish, fault: Fault, n: usize) -> bool {
     let answered = scene.ask_for(wish).await;
     scene.work().await;
     let came = scene.faults.heal();
-    if fault == Fault::Dead || came == Some("claim") {
+    if fault == Fault::Dead || came == Some("claim_job") {
         scene.house.restart().await;
     }
     // Of a deletion that was carried out and not answered, nothing is left to ask for.
     let asked_again = answered || scene.ask_for(wish).await;
     assert!(asked_again, "{what}: asked again");
     scene.work_off().await;
-    scene.house.ingestor.sweep(Uploads::OursAlone).await.unwrap();
+    scene
+        .house
+        .ingestor
+        .sweep_stores(UploadSharing::Exclusive)
+        .await
+        .unwrap();
     scene.work_off().await;
     match wish {
         Wish::Gone => assert!(texts(&scene).await.is_empty(), "{what}, {came:?}"),

@@ -3,13 +3,13 @@
 use crate::access::{Acl, Principal, Reader, ReaderError, ReaderSet, Role};
 
 /// The reader a department stands for.
-fn department(id: &str) -> Result<Reader, ReaderError> {
+fn department_reader(id: &str) -> Result<Reader, ReaderError> {
     format!("dept:{id}").parse()
 }
 
 /// What a sender asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Grants {
+pub struct GrantRequest {
     /// Readers any one of which is enough.
     pub readers: Vec<String>,
     /// A department, which counts as one more of them.
@@ -33,14 +33,14 @@ pub enum GrantError {
     ReadOnly,
 }
 
-impl Grants {
+impl GrantRequest {
     /// The ACL of the upload; `default` stands in where nothing was asked for.
-    pub fn acl(&self, principal: &Principal, default: &ReaderSet) -> Result<Acl, GrantError> {
-        self.acl_beside(principal, default, &ReaderSet::new())
+    pub fn build_acl(&self, principal: &Principal, default: &ReaderSet) -> Result<Acl, GrantError> {
+        self.build_acl_with_existing(principal, default, &ReaderSet::new())
     }
 
     /// The same for a document that has the readers `standing`: they need not be the sender's to grant.
-    pub fn acl_beside(
+    pub fn build_acl_with_existing(
         &self,
         principal: &Principal,
         default: &ReaderSet,
@@ -55,7 +55,7 @@ impl Grants {
             .map(|reader| reader.parse())
             .collect::<Result<_, _>>()?;
         if let Some(id) = &self.department_id {
-            readers.insert(department(id)?);
+            readers.insert(department_reader(id)?);
         }
         if readers.is_empty() {
             readers.clone_from(default);
@@ -87,11 +87,13 @@ mod tests {
     fn a_sender_grants_what_it_holds_and_no_more() {
         let everyone: ReaderSet = [Reader::everyone()].into_iter().collect();
         let check = |role, readers: &[&str], department: Option<&str>, granted: Result<&[&str], &str>| {
-            let grants = Grants {
+            let grants = GrantRequest {
                 readers: readers.iter().map(|&reader| reader.into()).collect(),
                 department_id: department.map(Into::into),
             };
-            let acl = grants.acl(&caller(role), &everyone).map_err(|error| error.to_string());
+            let acl = grants
+                .build_acl(&caller(role), &everyone)
+                .map_err(|error| error.to_string());
             match (acl, granted) {
                 (Ok(acl), Ok(names)) => {
                     let expected: ReaderSet = names.iter().map(|name| name.parse().unwrap()).collect();
@@ -108,7 +110,7 @@ mod tests {
         check(Role::Admin, &["user:u"], Some("y"), Ok(&["user:u", "dept:y"]));
         check(Role::Admin, &["staff"], None, Err("not one of"));
         check(Role::Reader, &[], Some("x"), Err("not write"));
-        let none = Grants::default().acl(&caller(Role::Admin), &ReaderSet::new());
+        let none = GrantRequest::default().build_acl(&caller(Role::Admin), &ReaderSet::new());
         assert_eq!(none, Err(GrantError::Required));
     }
 }

@@ -11,79 +11,79 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 
-use super::{Clock, Ingestor, Retry, Trouble};
+use super::{Ingestor, RetryPolicy, StepError, WallClockFn};
 use crate::id::JobId;
 use crate::seam::CatalogueError;
-use crate::seam::catalogue::{Lease, Moment};
+use crate::seam::catalogue::{ClockReading, JobLease};
 
 /// How often a worker at work gives a sign of life and sees whether its job was cancelled or taken over.
-pub const HEARTBEAT: Duration = Duration::from_millis(400);
+pub const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(400);
 
 /// Tells the time since the process started; it only grows.
-pub type Steady = Arc<dyn Fn() -> Duration + Send + Sync>;
+pub type MonotonicClockFn = Arc<dyn Fn() -> Duration + Send + Sync>;
 /// Ends after the given time.
-pub type Sleep = Arc<dyn Fn(Duration) -> BoxFuture<'static, ()> + Send + Sync>;
+pub type SleepFn = Arc<dyn Fn(Duration) -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// What ingestion knows of time.
 #[derive(Clone)]
-pub struct Time {
+pub struct TimeProvider {
     /// For people.
-    pub wall: Clock,
+    pub wall: WallClockFn,
     /// For leases and waits.
-    pub steady: Steady,
+    pub steady: MonotonicClockFn,
     /// Waits.
-    pub sleep: Sleep,
+    pub sleep: SleepFn,
 }
 
 /// Jobs of which a write is under way.
-pub(super) type Writes = Mutex<HashSet<JobId>>;
+pub(super) type ActiveWrites = Mutex<HashSet<JobId>>;
 
 /// Why work ended without its result.
-pub(super) enum Left {
+pub(super) enum Interruption {
     /// It went wrong, or the lease is gone.
-    Trouble(Trouble),
+    Failed(StepError),
     /// The worker was told to stop.
-    Told,
+    Shutdown,
 }
 
 impl Ingestor {
     /// This moment.
-    pub fn moment(&self) -> Moment {
-        Moment {
+    pub fn current_moment(&self) -> ClockReading {
+        ClockReading {
             wall: (self.time.wall)(),
             steady: (self.time.steady)(),
         }
     }
 
     /// Waits.
-    pub async fn pause(&self, time: Duration) {
+    pub async fn sleep_for(&self, time: Duration) {
         (self.time.sleep)(time).await;
     }
 
     /// Does `work` while the lease holds and nobody says to stop; what is left of it then is dropped, between two writes.
-    pub(super) async fn kept<T>(
+    pub(super) async fn with_lease<T>(
         &self,
-        lease: &Lease,
-        work: impl Future<Output = Result<T, Trouble>>,
-        told_to_stop: impl Future<Output = ()>,
-    ) -> Result<T, Left> {
-        let (mut work, mut lost, mut told) = (pin!(work), pin!(self.lost(lease)), pin!(told_to_stop));
+        lease: &JobLease,
+        work: impl Future<Output = Result<T, StepError>>,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<T, Interruption> {
+        let (mut work, mut lost, mut told) = (pin!(work), pin!(self.wait_until_lease_lost(lease)), pin!(shutdown));
         let mut left = None;
         poll_fn(|context| {
             if let Poll::Ready(done) = work.as_mut().poll(context) {
-                return Poll::Ready(done.map_err(Left::Trouble));
+                return Poll::Ready(done.map_err(Interruption::Failed));
             }
             if left.is_none()
                 && let Poll::Ready(trouble) = lost.as_mut().poll(context)
             {
-                left = Some(Left::Trouble(trouble));
+                left = Some(Interruption::Failed(trouble));
             }
             if left.is_none()
                 && let Poll::Ready(()) = told.as_mut().poll(context)
             {
-                left = Some(Left::Told);
+                left = Some(Interruption::Shutdown);
             }
-            if self.writes().contains(&lease.job) {
+            if self.active_writes().contains(&lease.job) {
                 return Poll::Pending;
             }
             left.take().map_or(Poll::Pending, |left| Poll::Ready(Err(left)))
@@ -92,18 +92,21 @@ impl Ingestor {
     }
 
     /// A write that comes to its end even if the lease is lost meanwhile.
-    pub(super) async fn whole<T>(&self, lease: &Lease, write: impl Future<Output = T>) -> T {
-        let _under_way = UnderWay::begin(self, lease.job);
+    pub(super) async fn uncancellable<T>(&self, lease: &JobLease, write: impl Future<Output = T>) -> T {
+        let _under_way = ActiveWriteGuard::begin_write(self, lease.job);
         write.await
     }
 
     /// Ends when the lease is gone, or the job has not moved for too long.
-    async fn lost(&self, lease: &Lease) -> Trouble {
+    async fn wait_until_lease_lost(&self, lease: &JobLease) -> StepError {
         let (catalogue, settings) = (&self.stores.catalogue, &self.settings);
         loop {
-            (self.time.sleep)(HEARTBEAT).await;
-            match catalogue.heartbeat(lease, settings.lease, self.moment()).await {
-                Ok(idle) if idle >= settings.stall => return stalled(idle),
+            (self.time.sleep)(HEARTBEAT_INTERVAL).await;
+            match catalogue
+                .extend_lease(lease, settings.lease, self.current_moment())
+                .await
+            {
+                Ok(idle) if idle >= settings.stall => return stalled_error(idle),
                 Ok(_) => {}
                 Err(error @ CatalogueError::Stale) => return error.into(),
                 Err(error) => tracing::warn!(job = %lease.job, %error, "no sign of life could be given"),
@@ -111,26 +114,26 @@ impl Ingestor {
         }
     }
 
-    fn writes(&self) -> MutexGuard<'_, HashSet<JobId>> {
+    fn active_writes(&self) -> MutexGuard<'_, HashSet<JobId>> {
         self.writes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn stalled(idle: Duration) -> Trouble {
+fn stalled_error(idle: Duration) -> StepError {
     let detail = format!("no progress for {} seconds", idle.as_secs());
-    Trouble::new("stalled", detail, "it is tried again by itself", Retry::Spends)
+    StepError::new("stalled", detail, "it is tried again by itself", RetryPolicy::Counted)
 }
 
 /// Marks a write, also over the writes within it.
-struct UnderWay<'a> {
+struct ActiveWriteGuard<'a> {
     ingestor: &'a Ingestor,
     job: JobId,
     is_outer: bool,
 }
 
-impl<'a> UnderWay<'a> {
-    fn begin(ingestor: &'a Ingestor, job: JobId) -> Self {
-        let is_outer = ingestor.writes().insert(job);
+impl<'a> ActiveWriteGuard<'a> {
+    fn begin_write(ingestor: &'a Ingestor, job: JobId) -> Self {
+        let is_outer = ingestor.active_writes().insert(job);
         Self {
             ingestor,
             job,
@@ -139,10 +142,10 @@ impl<'a> UnderWay<'a> {
     }
 }
 
-impl Drop for UnderWay<'_> {
+impl Drop for ActiveWriteGuard<'_> {
     fn drop(&mut self) {
         if self.is_outer {
-            self.ingestor.writes().remove(&self.job);
+            self.ingestor.active_writes().remove(&self.job);
         }
     }
 }

@@ -11,15 +11,15 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
 use time::OffsetDateTime;
 
-use super::{Ingestor, Trouble};
+use super::{Ingestor, StepError};
 use crate::access::Acl;
 use crate::document::{ATTACHMENT_MARK, Document, Job};
 use crate::id::{DocumentId, TenantId};
 use crate::library::layout::{BlobKey, closing_key, deleted_key, manifest_key};
 use crate::seam::CatalogueError;
-use crate::seam::catalogue::{Claim, PublishedVersion, StatisticsDelta};
-use crate::seam::manifest::Manifest;
-use crate::seam::portable::Packed;
+use crate::seam::catalogue::{ClaimedJob, PublishedVersion, StatisticsDelta};
+use crate::seam::manifest::DocumentManifest;
+use crate::seam::portable::ExportedVersion;
 
 /// Why a manifest was not written.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -38,7 +38,7 @@ impl From<object_store::Error> for ManifestError {
     }
 }
 
-impl From<ManifestError> for Trouble {
+impl From<ManifestError> for StepError {
     fn from(error: ManifestError) -> Self {
         match error {
             ManifestError::Catalogue(error) => error.into(),
@@ -48,7 +48,7 @@ impl From<ManifestError> for Trouble {
 }
 
 /// A document that is noted as closed.
-pub(super) struct Closing {
+pub(super) struct ClosingNote {
     /// The note; none where there was no room for one, and the manifests were removed instead.
     note: Option<Path>,
 }
@@ -57,57 +57,61 @@ impl Ingestor {
     /// Writes the manifest of the version that is about to be published at `now`.
     pub(super) async fn put_manifest(
         &self,
-        claim: &Claim,
+        claim: &ClaimedJob,
         version: &PublishedVersion,
         now: OffsetDateTime,
-    ) -> Result<Manifest, Trouble> {
-        let standing = self.stores.catalogue.standing(&[claim.lease.document]).await?;
+    ) -> Result<DocumentManifest, StepError> {
+        let standing = self
+            .stores
+            .catalogue
+            .documents_unchecked(&[claim.lease.document])
+            .await?;
         let Some(document) = standing.into_iter().next() else {
             return Err(CatalogueError::Stale.into());
         };
-        let manifest = Manifest {
+        let manifest = DocumentManifest {
             library: self.settings.library.clone(),
             brought_by: document.brought_by.clone(),
-            attached_to: mail_of(&document),
-            document: published(document, claim, version, now),
+            attached_to: containing_mail_id(&document),
+            document: published_document(document, claim, version, now),
         };
         self.write_manifest(&manifest).await?;
         Ok(manifest)
     }
 
     /// Brings the manifest of a version that was just published up to what was changed since it was written.
-    pub(super) async fn confirm_manifest(&self, written: &Manifest) -> Result<(), ManifestError> {
+    pub(super) async fn confirm_manifest(&self, written: &DocumentManifest) -> Result<(), ManifestError> {
         let id = written.document.id;
-        match self.manifest_of(id).await? {
+        match self.load_manifest(id).await? {
             Some(manifest) if manifest != *written => self.replace_manifest(&manifest).await,
             _ => Ok(()),
         }
     }
 
     /// Writes the manifest of a document's published version as the catalogue has it; whether there is one.
-    pub(super) async fn record(&self, document: DocumentId) -> Result<bool, ManifestError> {
-        match self.manifest_of(document).await? {
+    pub(super) async fn update_manifest(&self, document: DocumentId) -> Result<bool, ManifestError> {
+        match self.load_manifest(document).await? {
             Some(manifest) => self.replace_manifest(&manifest).await.map(|()| true),
             None => Ok(false),
         }
     }
 
-    async fn manifest_of(&self, document: DocumentId) -> Result<Option<Manifest>, ManifestError> {
-        let manifest = self.stores.catalogue.manifest(document).await?;
-        Ok(manifest.map(|manifest| Manifest {
+    async fn load_manifest(&self, document: DocumentId) -> Result<Option<DocumentManifest>, ManifestError> {
+        let manifest = self.stores.catalogue.get_manifest(document).await?;
+        Ok(manifest.map(|manifest| DocumentManifest {
             library: self.settings.library.clone(),
             ..manifest
         }))
     }
 
     /// Writes a manifest, and removes the older ones of the same version.
-    async fn replace_manifest(&self, manifest: &Manifest) -> Result<(), ManifestError> {
+    async fn replace_manifest(&self, manifest: &DocumentManifest) -> Result<(), ManifestError> {
         self.write_manifest(manifest).await?;
         let packed = &manifest.document;
         let generation = packed.generation.to_string();
         let prefix = Path::from_iter([packed.acl.tenant.as_str(), &packed.id.to_string(), &generation]);
-        for key in self.listed(&prefix).await? {
-            if let BlobKey::Manifest(_, _, stamp) = BlobKey::read(&key)
+        for key in self.list_keys(&prefix).await? {
+            if let BlobKey::Manifest(_, _, stamp) = BlobKey::from_path(&key)
                 && stamp < manifest.stamp()
             {
                 self.remove_blob(&key).await?;
@@ -116,7 +120,7 @@ impl Ingestor {
         Ok(())
     }
 
-    async fn write_manifest(&self, manifest: &Manifest) -> Result<(), ManifestError> {
+    async fn write_manifest(&self, manifest: &DocumentManifest) -> Result<(), ManifestError> {
         let packed = &manifest.document;
         let (tenant, stamp) = (&packed.acl.tenant, manifest.stamp());
         let key = manifest_key(tenant, packed.id, packed.generation, stamp);
@@ -125,7 +129,7 @@ impl Ingestor {
         Ok(())
     }
 
-    async fn listed(&self, prefix: &Path) -> object_store::Result<Vec<Path>> {
+    async fn list_keys(&self, prefix: &Path) -> object_store::Result<Vec<Path>> {
         let blobs: &dyn ObjectStore = self.stores.blobs.as_ref();
         blobs
             .list(Some(prefix))
@@ -134,14 +138,18 @@ impl Ingestor {
             .await
     }
 
-    /// Notes that a document is closed until [`Ingestor::reopen`]. Where nothing more can be written its manifests are
+    /// Notes that a document is closed until [`Ingestor::remove_closing_note`]. Where nothing more can be written its manifests are
     /// removed, which comes to the same.
-    pub(super) async fn close(&self, tenant: &TenantId, document: DocumentId) -> Result<Closing, CatalogueError> {
+    pub(super) async fn write_closing_note(
+        &self,
+        tenant: &TenantId,
+        document: DocumentId,
+    ) -> Result<ClosingNote, CatalogueError> {
         let note = closing_key(tenant, document, (self.new_id)());
         match self.stores.blobs.put(&note, PutPayload::default()).await {
-            Ok(_) => Ok(Closing { note: Some(note) }),
-            Err(error) => match self.forget_manifests(tenant, document).await {
-                Ok(()) => Ok(Closing { note: None }),
+            Ok(_) => Ok(ClosingNote { note: Some(note) }),
+            Err(error) => match self.remove_manifests(tenant, document).await {
+                Ok(()) => Ok(ClosingNote { note: None }),
                 Err(_) => Err(CatalogueError::Unavailable {
                     detail: format!("the blob store failed: {error}"),
                 }),
@@ -150,7 +158,7 @@ impl Ingestor {
     }
 
     /// The manifests are as open as the catalogue. Best effort; the sweep does the rest.
-    pub(super) async fn reopen(&self, closing: Closing) {
+    pub(super) async fn remove_closing_note(&self, closing: ClosingNote) {
         if let Some(note) = closing.note
             && let Err(error) = self.remove_blob(&note).await
         {
@@ -161,11 +169,11 @@ impl Ingestor {
     /// Writes the manifests of a document that was changed and of everything in it, and takes the note away. A document
     /// whose first version is still being made keeps the note until the next sweep: its worker may have read the readers
     /// that it had before.
-    pub(super) async fn record_change(&self, document: DocumentId, closing: Option<Closing>) {
-        match self.record_with_attachments(document).await {
+    pub(super) async fn update_changed_manifests(&self, document: DocumentId, closing: Option<ClosingNote>) {
+        match self.update_nested_manifests(document).await {
             Ok(true) => {
                 if let Some(closing) = closing {
-                    self.reopen(closing).await;
+                    self.remove_closing_note(closing).await;
                 }
             }
             Ok(false) => {}
@@ -173,17 +181,17 @@ impl Ingestor {
         }
     }
 
-    async fn record_with_attachments(&self, document: DocumentId) -> Result<bool, ManifestError> {
-        let recorded = self.record(document).await?;
-        for attached in self.everything_in(document).await {
-            self.record(attached).await?;
+    async fn update_nested_manifests(&self, document: DocumentId) -> Result<bool, ManifestError> {
+        let recorded = self.update_manifest(document).await?;
+        for attached in self.list_nested_attachments(document).await {
+            self.update_manifest(attached).await?;
         }
         Ok(recorded)
     }
 
     /// Notes that everything of the document that is older than its purge is deleted, until that has removed it. Where
     /// nothing more can be written, its manifests are removed.
-    pub(super) async fn note_deleted(&self, tenant: &TenantId, purge: &Job) {
+    pub(super) async fn write_deletion_note(&self, tenant: &TenantId, purge: &Job) {
         let Some(document) = purge.document_id else {
             return;
         };
@@ -191,13 +199,13 @@ impl Ingestor {
         if self.stores.blobs.put(&note, PutPayload::default()).await.is_ok() {
             return;
         }
-        if let Err(error) = self.forget_manifests(tenant, document).await {
+        if let Err(error) = self.remove_manifests(tenant, document).await {
             tracing::warn!(%document, %error, "only its purge removes what a recovery would bring back");
         }
     }
 
     /// Its purge removed everything.
-    pub(super) async fn forget_deleted(&self, claim: &Claim) {
+    pub(super) async fn remove_deletion_note(&self, claim: &ClaimedJob) {
         let tenant = &claim.document.acl.tenant;
         let note = deleted_key(tenant, claim.lease.document, claim.lease.generation);
         if let Err(error) = self.remove_blob(&note).await {
@@ -205,10 +213,10 @@ impl Ingestor {
         }
     }
 
-    async fn forget_manifests(&self, tenant: &TenantId, document: DocumentId) -> object_store::Result<()> {
+    async fn remove_manifests(&self, tenant: &TenantId, document: DocumentId) -> object_store::Result<()> {
         let prefix = Path::from_iter([tenant.as_str(), &document.to_string()]);
-        for key in self.listed(&prefix).await? {
-            if let BlobKey::Manifest(..) = BlobKey::read(&key) {
+        for key in self.list_keys(&prefix).await? {
+            if let BlobKey::Manifest(..) = BlobKey::from_path(&key) {
                 self.remove_blob(&key).await?;
             }
         }
@@ -216,18 +224,25 @@ impl Ingestor {
     }
 
     /// Notes that a document is closed if other readers than `acl` have it and a version of it is published.
-    pub(super) async fn close_unless(&self, document: &Document, acl: &Acl) -> Result<Option<Closing>, CatalogueError> {
+    pub(super) async fn note_closing_if_changed(
+        &self,
+        document: &Document,
+        acl: &Acl,
+    ) -> Result<Option<ClosingNote>, CatalogueError> {
         match document.acl == *acl {
             true => Ok(None),
-            false => self.close(&document.acl.tenant, document.id).await.map(Some),
+            false => self
+                .write_closing_note(&document.acl.tenant, document.id)
+                .await
+                .map(Some),
         }
     }
 }
 
 /// The mail that a document came in, by its URI.
-fn mail_of(document: &Document) -> Option<DocumentId> {
+fn containing_mail_id(document: &Document) -> Option<DocumentId> {
     let (mail, _) = document.uri.rsplit_once(ATTACHMENT_MARK)?;
-    Some(DocumentId::of(
+    Some(DocumentId::from_uri(
         &document.acl.tenant,
         &document.collection,
         &document.source,
@@ -236,8 +251,13 @@ fn mail_of(document: &Document) -> Option<DocumentId> {
 }
 
 /// The document as it will be once the version of `claim` is published.
-fn published(document: Document, claim: &Claim, version: &PublishedVersion, now: OffsetDateTime) -> Packed {
-    Packed {
+fn published_document(
+    document: Document,
+    claim: &ClaimedJob,
+    version: &PublishedVersion,
+    now: OffsetDateTime,
+) -> ExportedVersion {
+    ExportedVersion {
         id: document.id,
         collection: document.collection,
         source: document.source,

@@ -7,35 +7,35 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Ingestor;
 use crate::id::Generation;
-use crate::library::mark::{MarkError, advance};
+use crate::library::mark::{MarkError, advance_mark};
 
 /// What this process has reached, and what of it is marked.
 #[derive(Debug, Default)]
-pub(super) struct Marker {
+pub(super) struct GenerationMarker {
     reached: AtomicU64,
     marked: AtomicU64,
 }
 
 impl Ingestor {
     /// A job of this generation ended. Marks if much is not marked.
-    pub(super) async fn reached(&self, generation: Generation) {
+    pub(super) async fn record_generation(&self, generation: Generation) {
         let reached = self.marker.reached.fetch_max(generation.0, Ordering::Relaxed);
         let reached = reached.max(generation.0);
         if reached - self.marker.marked.load(Ordering::Relaxed).min(reached) < self.settings.mark_every {
             return;
         }
-        if let Err(error) = self.mark().await {
+        if let Err(error) = self.mark_generation().await {
             tracing::warn!(%error, "how far the library has come is marked later");
         }
     }
 
     /// Marks how far this process has brought the library, if that is not marked.
-    pub async fn mark(&self) -> Result<(), MarkError> {
+    pub async fn mark_generation(&self) -> Result<(), MarkError> {
         let reached = self.marker.reached.load(Ordering::Relaxed);
         if reached <= self.marker.marked.load(Ordering::Relaxed) {
             return Ok(());
         }
-        advance(self.stores.blobs.as_ref(), Generation(reached)).await?;
+        advance_mark(self.stores.blobs.as_ref(), Generation(reached)).await?;
         self.marker.marked.fetch_max(reached, Ordering::Relaxed);
         Ok(())
     }

@@ -37,32 +37,32 @@ use object_store::ObjectStore;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-pub use accept::{AcceptError, MAX_TITLE_BYTES, Received, Upload};
-pub use embedding::CacheCounts;
-pub use fsck::Uploads;
-pub use grant::{GrantError, Grants};
-pub use keep::{HEARTBEAT, Sleep, Steady, Time};
+pub use accept::{AcceptError, MAX_TITLE_BYTES, ReceivedFile, UploadMetadata};
+pub use embedding::EmbeddingCacheStats;
+pub use fsck::UploadSharing;
+pub use grant::{GrantError, GrantRequest};
+pub use keep::{HEARTBEAT_INTERVAL, MonotonicClockFn, SleepFn, TimeProvider};
 pub use manifest::ManifestError;
-pub use names::{percent_encoded, upload_uri};
-pub use pipeline::Pipeline;
-pub use recover::{RecoverError, Recovered};
-pub use restore::{RestoreError, Restored};
+pub use names::{percent_encode_text, upload_uri};
+pub use pipeline::IngestPipeline;
+pub use recover::{RecoveryCounts, RecoveryError};
+pub use restore::{VersionImportError, VersionImportOutcome};
 pub use settings::IngestSettings;
 
-use crate::document::{JobError, JobKind, Outline, Stage, Worker};
+use crate::document::{DocumentOutline, JobError, JobKind, JobStage, WorkerId};
 use crate::failure_log::TARGET;
 use crate::id::JobId;
-use crate::seam::catalogue::{Claim, Lease, Progress, PublishedVersion, Wait};
-use crate::seam::{Catalogue, CatalogueError, EmbeddingCache, Parser, VectorIndex};
-use trouble::{Retry, Trouble};
+use crate::seam::catalogue::{ClaimedJob, JobLease, JobProgress, PublishedVersion, RetryDelay};
+use crate::seam::{Catalogue, CatalogueError, DocumentParser, EmbeddingCache, VectorIndex};
+use trouble::{RetryPolicy, StepError};
 
 /// Tells the time.
-pub type Clock = Arc<dyn Fn() -> OffsetDateTime + Send + Sync>;
+pub type WallClockFn = Arc<dyn Fn() -> OffsetDateTime + Send + Sync>;
 /// Gives a fresh random id.
-pub type NewId = Arc<dyn Fn() -> Uuid + Send + Sync>;
+pub type IdGenerator = Arc<dyn Fn() -> Uuid + Send + Sync>;
 
 /// What ingestion stands on.
-pub struct Stores {
+pub struct IngestStores {
     /// The truth about documents and jobs.
     pub catalogue: Arc<dyn Catalogue>,
     /// Where chunks are found.
@@ -70,33 +70,33 @@ pub struct Stores {
     /// Originals and extracted text.
     pub blobs: Arc<dyn ObjectStore>,
     /// Bytes to text.
-    pub parser: Arc<dyn Parser>,
+    pub parser: Arc<dyn DocumentParser>,
     /// What was embedded before; none where nothing is kept of it.
     pub embeddings: Option<Arc<dyn EmbeddingCache>>,
 }
 
 /// Takes documents in and carries out their jobs.
 pub struct Ingestor {
-    stores: Stores,
+    stores: IngestStores,
     settings: IngestSettings,
-    pipeline: RwLock<Arc<Pipeline>>,
-    cached: CacheCounts,
-    clock: Clock,
-    time: Time,
-    new_id: NewId,
-    writes: keep::Writes,
-    marker: marker::Marker,
+    pipeline: RwLock<Arc<IngestPipeline>>,
+    cached: EmbeddingCacheStats,
+    clock: WallClockFn,
+    time: TimeProvider,
+    new_id: IdGenerator,
+    writes: keep::ActiveWrites,
+    marker: marker::GenerationMarker,
     /// Uploads that are not begun yet.
-    in_flight: arrival::InFlight,
+    in_flight: arrival::SharedUploads,
     /// Jobs whose end the catalogue could not note: a disk that is full takes no note of that.
-    unsettled: Mutex<Vec<(Claim, keep::Left)>>,
+    pending_outcomes: Mutex<Vec<(ClaimedJob, keep::Interruption)>>,
     /// Those of them whose end is noted by now, and nobody was told.
-    noted_late: Mutex<Vec<JobId>>,
+    flushed_jobs: Mutex<Vec<JobId>>,
 }
 
 /// How a job ended this time.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Outcome {
+pub enum JobOutcome {
     /// It is done.
     Succeeded,
     /// It failed for good.
@@ -111,81 +111,98 @@ pub enum Outcome {
 
 impl Ingestor {
     /// An ingestor whose new versions are made by `pipeline`.
-    pub fn new(stores: Stores, settings: IngestSettings, pipeline: Pipeline, time: Time, new_id: NewId) -> Self {
+    pub fn new(
+        stores: IngestStores,
+        settings: IngestSettings,
+        pipeline: IngestPipeline,
+        time: TimeProvider,
+        new_id: IdGenerator,
+    ) -> Self {
         Self {
             stores,
             settings,
             pipeline: RwLock::new(Arc::new(pipeline)),
-            cached: CacheCounts::default(),
+            cached: EmbeddingCacheStats::default(),
             clock: time.wall.clone(),
             time,
             new_id,
-            writes: keep::Writes::default(),
-            marker: marker::Marker::default(),
-            in_flight: arrival::InFlight::default(),
-            unsettled: Mutex::default(),
-            noted_late: Mutex::default(),
+            writes: keep::ActiveWrites::default(),
+            marker: marker::GenerationMarker::default(),
+            in_flight: arrival::SharedUploads::default(),
+            pending_outcomes: Mutex::default(),
+            flushed_jobs: Mutex::default(),
         }
     }
 
     /// The pipeline that makes new versions.
-    pub fn pipeline(&self) -> Arc<Pipeline> {
+    pub fn pipeline(&self) -> Arc<IngestPipeline> {
         self.pipeline.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Makes new versions by another pipeline from now on; running jobs end with theirs.
-    pub fn set_pipeline(&self, pipeline: Pipeline) {
+    pub fn set_pipeline(&self, pipeline: IngestPipeline) {
         *self.pipeline.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(pipeline);
     }
 
     /// Takes the next job, if one waits, and carries it out.
-    pub async fn run_next(&self, worker: Worker) -> Result<Option<(JobId, Outcome)>, CatalogueError> {
-        let Some(claim) = self.claim(worker).await? else {
+    pub async fn run_next(&self, worker: WorkerId) -> Result<Option<(JobId, JobOutcome)>, CatalogueError> {
+        let Some(claim) = self.claim_job(worker).await? else {
             return Ok(None);
         };
-        let outcome = self.run(&claim, std::future::pending()).await?;
+        let outcome = self.run_job(&claim, std::future::pending()).await?;
         Ok(Some((claim.job.id, outcome)))
     }
 
-    /// Takes the next job for `worker`, if one waits; [`Ingestor::run`] carries it out. Ends that could not be noted are
+    /// Takes the next job for `worker`, if one waits; [`Ingestor::run_job`] carries it out. Ends that could not be noted are
     /// noted first.
-    pub async fn claim(&self, worker: Worker) -> Result<Option<Claim>, CatalogueError> {
-        self.settle_the_rest().await?;
+    pub async fn claim_job(&self, worker: WorkerId) -> Result<Option<ClaimedJob>, CatalogueError> {
+        self.flush_pending_outcomes().await?;
         let catalogue = &self.stores.catalogue;
-        catalogue.claim(worker, self.settings.lease, self.moment()).await
+        catalogue
+            .claim_job(worker, self.settings.lease, self.current_moment())
+            .await
     }
 
     /// Carries out a job, unless its lease is lost meanwhile or `told_to_stop` ends first. A poisoned one is ended.
-    pub async fn run(&self, claim: &Claim, told_to_stop: impl Future<Output = ()>) -> Result<Outcome, CatalogueError> {
+    pub async fn run_job(
+        &self,
+        claim: &ClaimedJob,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<JobOutcome, CatalogueError> {
         if let Some(error) = &claim.poisoned {
-            return self.end(claim, keep::Left::Trouble(Trouble::last(error.clone()))).await;
+            return self
+                .record_outcome(
+                    claim,
+                    keep::Interruption::Failed(StepError::without_retry(error.clone())),
+                )
+                .await;
         }
         let work = async {
             match claim.job.kind {
-                JobKind::Purge => self.purge(claim).await,
-                _ => self.ingest(claim).await,
+                JobKind::Purge => self.purge_document(claim).await,
+                _ => self.ingest_document(claim).await,
             }
         };
-        match self.kept(&claim.lease, work, told_to_stop).await {
-            Ok(()) => Ok(Outcome::Succeeded),
-            Err(left) => self.end(claim, left).await,
+        match self.with_lease(&claim.lease, work, shutdown).await {
+            Ok(()) => Ok(JobOutcome::Succeeded),
+            Err(left) => self.record_outcome(claim, left).await,
         }
     }
 
     /// Notes what became of a job that did not succeed.
-    async fn end(&self, claim: &Claim, left: keep::Left) -> Result<Outcome, CatalogueError> {
+    async fn record_outcome(&self, claim: &ClaimedJob, left: keep::Interruption) -> Result<JobOutcome, CatalogueError> {
         let settled = match &left {
-            keep::Left::Told => self.hand_back(claim).await,
-            keep::Left::Trouble(trouble) if trouble.stale => Err(CatalogueError::Stale),
-            keep::Left::Trouble(trouble) => self.settle(claim, trouble).await,
+            keep::Interruption::Shutdown => self.hand_back_job(claim).await,
+            keep::Interruption::Failed(trouble) if trouble.stale => Err(CatalogueError::Stale),
+            keep::Interruption::Failed(trouble) => self.fail_or_retry(claim, trouble).await,
         };
         match settled {
             Err(CatalogueError::Stale) => {
-                self.leave_nothing(claim).await;
-                Ok(Outcome::Stale)
+                self.remove_attempt(claim).await;
+                Ok(JobOutcome::Stale)
             }
             Err(error) => {
-                self.unsettled().push((claim.clone(), left));
+                self.pending_outcomes().push((claim.clone(), left));
                 Err(error)
             }
             settled => settled,
@@ -193,73 +210,82 @@ impl Ingestor {
     }
 
     /// Notes the ends that could not be noted when they came.
-    async fn settle_the_rest(&self) -> Result<(), CatalogueError> {
+    async fn flush_pending_outcomes(&self) -> Result<(), CatalogueError> {
         loop {
-            let next = self.unsettled().pop();
+            let next = self.pending_outcomes().pop();
             let Some((claim, left)) = next else {
                 return Ok(());
             };
-            let outcome = self.end(&claim, left).await?;
+            let outcome = self.record_outcome(&claim, left).await?;
             tracing::info!(job = %claim.job.id, ?outcome, "the end of a job is noted late");
-            self.late().push(claim.job.id);
+            self.lock_flushed_jobs().push(claim.job.id);
         }
     }
 
-    /// Jobs whose end was noted after their [`Ingestor::run`] had given up on that; each is told once.
-    pub fn noted_late(&self) -> Vec<JobId> {
-        std::mem::take(&mut self.late())
+    /// Jobs whose end was noted after their [`Ingestor::run_job`] had given up on that; each is told once.
+    pub fn take_flushed(&self) -> Vec<JobId> {
+        std::mem::take(&mut self.lock_flushed_jobs())
     }
 
-    fn late(&self) -> MutexGuard<'_, Vec<JobId>> {
-        self.noted_late.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock_flushed_jobs(&self) -> MutexGuard<'_, Vec<JobId>> {
+        self.flushed_jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn unsettled(&self) -> MutexGuard<'_, Vec<(Claim, keep::Left)>> {
-        self.unsettled.lock().unwrap_or_else(PoisonError::into_inner)
+    fn pending_outcomes(&self) -> MutexGuard<'_, Vec<(ClaimedJob, keep::Interruption)>> {
+        self.pending_outcomes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// load -> parse -> split -> embed and store -> publish.
-    async fn ingest(&self, claim: &Claim) -> Result<(), Trouble> {
+    async fn ingest_document(&self, claim: &ClaimedJob) -> Result<(), StepError> {
         let pipeline = self.pipeline();
         if claim.lease.attempt > 1 {
-            self.remove_strays(claim).await?;
+            self.remove_stray_points(claim).await?;
         }
-        self.note(&claim.lease, Stage::Load, 0, 1).await?;
-        self.whole(&claim.lease, self.load(claim)).await?;
-        let text = self.parse(claim).await?;
-        let title = title(claim, text.outline());
-        let chunks = self.count(claim, &pipeline, &text).await?;
-        let (statistics, vectors) = self.embed(claim, &pipeline, &text, &title, chunks).await?;
-        self.note(&claim.lease, Stage::Publish, 0, 1).await?;
-        self.whole(&claim.lease, self.detach_the_rest(claim, text.outline()))
+        self.report_progress(&claim.lease, JobStage::Load, 0, 1).await?;
+        self.uncancellable(&claim.lease, self.store_original(claim)).await?;
+        let text = self.parse_document(claim).await?;
+        let title = choose_title(claim, text.outline());
+        let chunks = self.count_chunks(claim, &pipeline, &text).await?;
+        let (statistics, vectors) = self.embed_and_store(claim, &pipeline, &text, &title, chunks).await?;
+        self.report_progress(&claim.lease, JobStage::Publish, 0, 1).await?;
+        self.uncancellable(&claim.lease, self.remove_stale_attachments(claim, text.outline()))
             .await?;
         let version = PublishedVersion {
             title,
             media_type: text.media_type().to_owned(),
             pages: text.pages().iter().filter_map(|span| span.page).max(),
             chunks,
-            warnings: [text.outline().warnings.clone(), vectors.warnings()].concat(),
+            warnings: [text.outline().warnings.clone(), vectors.into_warnings()].concat(),
             pipeline: pipeline.fingerprint().to_owned(),
             statistics,
         };
         let now = (self.clock)();
-        self.whole(&claim.lease, self.publish(claim, version, now)).await
+        self.uncancellable(&claim.lease, self.publish_version(claim, version, now))
+            .await
     }
 
     /// The manifest first, so that no version is ever published without one; points visible, then one row flips, then
     /// everything older goes.
-    async fn publish(&self, claim: &Claim, version: PublishedVersion, now: OffsetDateTime) -> Result<(), Trouble> {
+    async fn publish_version(
+        &self,
+        claim: &ClaimedJob,
+        version: PublishedVersion,
+        now: OffsetDateTime,
+    ) -> Result<(), StepError> {
         let lease = &claim.lease;
         let manifest = self.put_manifest(claim, &version, now).await?;
-        self.stores.index.publish(lease.document, lease.generation).await?;
-        let flipped = self.stores.catalogue.publish(lease, version, now).await?;
-        self.reached(lease.generation).await;
+        self.stores
+            .index
+            .publish_generation(lease.document, lease.generation)
+            .await?;
+        let flipped = self.stores.catalogue.publish_version(lease, version, now).await?;
+        self.record_generation(lease.generation).await;
         if flipped.acl_revision != claim.document.acl_revision {
-            self.refresh_access(claim).await;
+            self.reload_point_access(claim).await;
         }
         // The older version's manifest may be the one that knows of readers who were taken away meanwhile.
         let removed = match self.confirm_manifest(&manifest).await {
-            Ok(()) => self.remove_older(claim).await,
+            Ok(()) => self.remove_older_generations(claim).await,
             Err(error) => Err(error.into()),
         };
         if let Err(trouble) = removed {
@@ -268,63 +294,69 @@ impl Ingestor {
         Ok(())
     }
 
-    async fn note(&self, lease: &Lease, stage: Stage, done: u64, total: u64) -> Result<(), Trouble> {
-        let progress = Progress { stage, done, total };
-        Ok(self.stores.catalogue.progress(lease, progress, self.moment()).await?)
+    async fn report_progress(&self, lease: &JobLease, stage: JobStage, done: u64, total: u64) -> Result<(), StepError> {
+        let progress = JobProgress { stage, done, total };
+        Ok(self
+            .stores
+            .catalogue
+            .record_progress(lease, progress, self.current_moment())
+            .await?)
     }
 
     /// Ends a job for good, or puts it back with a longer wait each time.
-    async fn settle(&self, claim: &Claim, trouble: &Trouble) -> Result<Outcome, CatalogueError> {
+    async fn fail_or_retry(&self, claim: &ClaimedJob, trouble: &StepError) -> Result<JobOutcome, CatalogueError> {
         let (catalogue, error) = (&self.stores.catalogue, trouble.error.clone());
-        let outcome = match self.another_attempt(claim, trouble) {
+        let outcome = match self.plan_retry(claim, trouble) {
             Some(wait) => {
-                let now = self.moment();
-                catalogue.retry(&claim.lease, error.clone(), wait, now).await?;
-                Outcome::Retried(error)
+                let now = self.current_moment();
+                catalogue.schedule_retry(&claim.lease, error.clone(), wait, now).await?;
+                JobOutcome::Retried(error)
             }
             None => {
-                self.remove_attempts(claim).await;
-                let error = trouble.given_up(claim.job.attempts);
-                catalogue.fail(&claim.lease, error.clone(), (self.clock)()).await?;
+                self.remove_all_attempts(claim).await;
+                let error = trouble.final_job_error(claim.job.attempts);
+                catalogue.fail_job(&claim.lease, error.clone(), (self.clock)()).await?;
                 // The detail may quote what a service or a parser was given; `ragstone job show` has it.
                 let (job, document, code) = (claim.job.id, claim.lease.document, error.code.as_str());
                 tracing::warn!(target: TARGET, %job, %document, code, "job failed");
-                Outcome::Failed(error)
+                JobOutcome::Failed(error)
             }
         };
-        self.discard(claim).await;
+        self.remove_attempt_points(claim).await;
         Ok(outcome)
     }
 
     /// When the job is tried again, if it is.
-    fn another_attempt(&self, claim: &Claim, trouble: &Trouble) -> Option<Wait> {
+    fn plan_retry(&self, claim: &ClaimedJob, trouble: &StepError) -> Option<RetryDelay> {
         let (failures, settings) = (claim.failures + 1, &self.settings);
-        let spending = || (failures < settings.max_attempts).then(|| Wait::spending(self.wait(failures)));
+        let spending =
+            || (failures < settings.max_attempts).then(|| RetryDelay::after_failure(self.backoff_delay(failures)));
         match trouble.retry {
-            Retry::Never => None,
-            Retry::Spends => spending(),
-            Retry::SpendsOnce => {
+            RetryPolicy::Never => None,
+            RetryPolicy::Counted => spending(),
+            RetryPolicy::CountedOnce => {
                 // The ledger keeps the error of the last attempt; a retry by hand clears it.
                 let last = claim.job.error.as_ref();
                 let repeated = last.is_some_and(|last| last.code == trouble.error.code);
                 if repeated { None } else { spending() }
             }
-            Retry::Free { after } => {
+            RetryPolicy::Uncounted { after } => {
                 let attempts = claim.job.attempts;
-                let wait = || self.wait(attempts).max(after.unwrap_or_default());
-                (attempts < settings.max_outage_attempts).then(|| Wait::free(wait().min(settings.retry_cap)))
+                let wait = || self.backoff_delay(attempts).max(after.unwrap_or_default());
+                (attempts < settings.max_outage_attempts)
+                    .then(|| RetryDelay::after_outage(wait().min(settings.retry_cap)))
             }
         }
     }
 
-    async fn hand_back(&self, claim: &Claim) -> Result<Outcome, CatalogueError> {
-        self.stores.catalogue.hand_back(&claim.lease, (self.clock)()).await?;
-        self.discard(claim).await;
-        Ok(Outcome::HandedBack)
+    async fn hand_back_job(&self, claim: &ClaimedJob) -> Result<JobOutcome, CatalogueError> {
+        self.stores.catalogue.release_job(&claim.lease, (self.clock)()).await?;
+        self.remove_attempt_points(claim).await;
+        Ok(JobOutcome::HandedBack)
     }
 
     /// Exponential with full jitter above half: between a half and the whole of base * 2^(failures - 1).
-    fn wait(&self, failures: u32) -> Duration {
+    fn backoff_delay(&self, failures: u32) -> Duration {
         let doubled = self
             .settings
             .retry_base
@@ -336,10 +368,10 @@ impl Ingestor {
 }
 
 /// The caller's title, else the file's own, else its name without the extension.
-fn title(claim: &Claim, outline: &Outline) -> String {
+fn choose_title(claim: &ClaimedJob, outline: &DocumentOutline) -> String {
     let own = outline.title.clone().filter(|title| !title.trim().is_empty());
     let title = claim.given_title.clone().or(own);
-    title.unwrap_or_else(|| claim.stem().to_owned())
+    title.unwrap_or_else(|| claim.file_stem().to_owned())
 }
 
 #[cfg(test)]

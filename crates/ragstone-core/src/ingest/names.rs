@@ -16,14 +16,14 @@ const UPLOAD_SCHEME: &str = "upload://";
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Percent-encoded, all but unreserved characters.
-pub fn percent_encoded(text: &str) -> String {
+pub fn percent_encode_text(text: &str) -> String {
     utf8_percent_encode(text, RESERVED).to_string()
 }
 
 /// What a file of this name is called that `principal` uploads without a URI.
 pub fn upload_uri(principal: &Principal, name: &str) -> String {
-    let subject = percent_encoded(principal.subject());
-    format!("{UPLOAD_SCHEME}{subject}/{}", percent_encoded(name))
+    let subject = percent_encode_text(principal.subject());
+    format!("{UPLOAD_SCHEME}{subject}/{}", percent_encode_text(name))
 }
 
 /// The URI as `principal` may use it: of its own uploads in the one spelling that those have. Somebody else's is taken,
@@ -31,30 +31,33 @@ pub fn upload_uri(principal: &Principal, name: &str) -> String {
 pub(super) fn usable_uri(principal: &Principal, uri: DocumentUri) -> Result<String, CatalogueError> {
     let uri = String::from(uri);
     // What comes behind the subject is its own affair.
-    let read = folded(&uri);
+    let read = normalize_for_comparison(&uri);
     if principal.role() == Role::Admin || !["upload:/", "upload:\\"].iter().any(|begin| read.starts_with(begin)) {
         return Ok(uri);
     }
     let begin = uri.get(..UPLOAD_SCHEME.len()).unwrap_or_default();
     let rest = &uri[begin.len()..];
     let (subject, path) = rest.split_at(rest.find(['/', '\\', '?', '#']).unwrap_or(rest.len()));
-    let is_own =
-        begin.eq_ignore_ascii_case(UPLOAD_SCHEME) && folded(subject) == folded(&percent_encoded(principal.subject()));
+    let is_own = begin.eq_ignore_ascii_case(UPLOAD_SCHEME)
+        && normalize_for_comparison(subject) == normalize_for_comparison(&percent_encode_text(principal.subject()));
     match is_own {
-        true => Ok(format!("{UPLOAD_SCHEME}{}{path}", percent_encoded(principal.subject()))),
+        true => Ok(format!(
+            "{UPLOAD_SCHEME}{}{path}",
+            percent_encode_text(principal.subject())
+        )),
         false => Err(CatalogueError::UriTaken),
     }
 }
 
 /// The text as people read it: decoded, in compatibility form and lower case, without what is not seen.
-fn folded(text: &str) -> String {
+fn normalize_for_comparison(text: &str) -> String {
     let decoded = percent_decode_str(text).decode_utf8_lossy();
     let lower: String = decoded.nfkc().flat_map(char::to_lowercase).collect();
-    lower.nfkc().filter(|c| !is_unseen(*c)).collect()
+    lower.nfkc().filter(|c| !is_invisible(*c)).collect()
 }
 
 /// White space, control characters, and those that only change how others are shown.
-fn is_unseen(character: char) -> bool {
+fn is_invisible(character: char) -> bool {
     character.is_whitespace()
         || character.is_control()
         || matches!(character,

@@ -6,54 +6,54 @@ use async_trait::async_trait;
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 
-use super::attached::Files;
-use super::{Ingestor, Retry, Trouble};
-use crate::document::{AttachedFile, Stage};
+use super::attached::AttachmentReceiver;
+use super::{Ingestor, RetryPolicy, StepError};
+use crate::document::{AttachedFile, JobStage};
 use crate::library::text::{StoredText, TextWriter, original_key, text_key};
-use crate::seam::catalogue::{Claim, Original};
-use crate::seam::parser::{NotTaken, PageReceiver, ParseRequest, Parsed};
+use crate::seam::catalogue::{ClaimedJob, OriginalLocation};
+use crate::seam::parser::{PageReceiver, ParseOutput, ParseRequest, ReceiverClosedError};
 
 /// Pages after which the ledger is told how far the parser is.
-const PAGES_A_NOTE: u64 = 100;
+const PAGES_PER_PROGRESS: u64 = 100;
 
 impl Ingestor {
     /// Brings the original to the final key of this generation.
-    pub(super) async fn load(&self, claim: &Claim) -> Result<(), Trouble> {
+    pub(super) async fn store_original(&self, claim: &ClaimedJob) -> Result<(), StepError> {
         let (blobs, lease) = (&self.stores.blobs, &claim.lease);
         let tenant = &claim.document.acl.tenant;
         let to = original_key(tenant, lease.document, lease.generation);
         let from = match &claim.original {
-            Original::Incoming(key) => Path::from(key.as_str()),
-            Original::Stored(generation) => original_key(tenant, lease.document, *generation),
+            OriginalLocation::Incoming(key) => Path::from(key.as_str()),
+            OriginalLocation::Stored(generation) => original_key(tenant, lease.document, *generation),
         };
         match blobs.copy(&from, &to).await {
             // The text is enough to make points of; `fsck` tells of the original.
-            Err(object_store::Error::NotFound { .. }) if self.parsed_before(claim).await.is_some() => {
+            Err(object_store::Error::NotFound { .. }) if self.find_parsed_text(claim).await.is_some() => {
                 return Ok(());
             }
             copied => copied?,
         }
-        self.stores.catalogue.stored(lease).await?;
-        if let Original::Incoming(_) = &claim.original {
+        self.stores.catalogue.mark_original_stored(lease).await?;
+        if let OriginalLocation::Incoming(_) = &claim.original {
             self.remove_incoming(&from).await;
         }
         Ok(())
     }
 
     /// The text, from an earlier generation where the same parser made it of the same bytes.
-    pub(super) async fn parse(&self, claim: &Claim) -> Result<StoredText<'_>, Trouble> {
-        self.note(&claim.lease, Stage::Parse, 0, 0).await?;
+    pub(super) async fn parse_document(&self, claim: &ClaimedJob) -> Result<StoredText<'_>, StepError> {
+        self.report_progress(&claim.lease, JobStage::Parse, 0, 0).await?;
         let (lease, tenant) = (&claim.lease, &claim.document.acl.tenant);
         let to = text_key(tenant, lease.document, lease.generation);
-        if let Some(earlier) = self.parsed_before(claim).await {
-            return Ok(self.whole(lease, earlier.copy(to)).await?);
+        if let Some(earlier) = self.find_parsed_text(claim).await {
+            return Ok(self.uncancellable(lease, earlier.copy_to(to)).await?);
         }
-        let mut pages = Pages {
+        let mut pages = PageWriter {
             ingestor: self,
             claim,
             writer: TextWriter::new(self.stores.blobs.as_ref(), to)?,
             taken: 0,
-            files: Files::of(self, claim),
+            files: AttachmentReceiver::for_claim(self, claim),
             trouble: None,
         };
         match self.parse_into(claim, &mut pages).await {
@@ -61,7 +61,7 @@ impl Ingestor {
                 parsed.outline.warnings.append(&mut pages.files.warnings);
                 let parser = self.stores.parser.fingerprint();
                 let finished = pages.writer.finish(parser, parsed.media_type, parsed.outline);
-                Ok(self.whole(lease, finished).await?)
+                Ok(self.uncancellable(lease, finished).await?)
             }
             Err(trouble) => {
                 pages.writer.abort().await;
@@ -70,7 +70,7 @@ impl Ingestor {
         }
     }
 
-    async fn parse_into(&self, claim: &Claim, pages: &mut Pages<'_, '_>) -> Result<Parsed, Trouble> {
+    async fn parse_into(&self, claim: &ClaimedJob, pages: &mut PageWriter<'_, '_>) -> Result<ParseOutput, StepError> {
         let request = ParseRequest {
             tenant: claim.document.acl.tenant.clone(),
             blob: original_key(&claim.document.acl.tenant, claim.lease.document, claim.lease.generation),
@@ -80,7 +80,7 @@ impl Ingestor {
         let parsed = self
             .stores
             .parser
-            .parse(self.stores.blobs.as_ref(), &request, pages)
+            .parse_document(self.stores.blobs.as_ref(), &request, pages)
             .await;
         // What stopped the text is the cause, whatever the parser makes of it.
         if let Some(trouble) = pages.trouble.take() {
@@ -89,28 +89,28 @@ impl Ingestor {
         let parsed = parsed?;
         if pages.writer.is_blank() {
             let detail = format!("{} holds no text", claim.name);
-            return Err(Trouble::new(
+            return Err(StepError::new(
                 "no_text",
                 detail,
                 "scanned pages need OCR before they are ingested",
-                Retry::Never,
+                RetryPolicy::Never,
             ));
         }
         Ok(parsed)
     }
 
-    async fn parsed_before(&self, claim: &Claim) -> Option<StoredText<'_>> {
-        let Original::Stored(generation) = claim.original else {
+    async fn find_parsed_text(&self, claim: &ClaimedJob) -> Option<StoredText<'_>> {
+        let OriginalLocation::Stored(generation) = claim.original else {
             return None;
         };
         let key = text_key(&claim.document.acl.tenant, claim.lease.document, generation);
-        let stored = StoredText::open(self.stores.blobs.as_ref(), key).await.ok()?;
-        if stored.parser() != self.stores.parser.fingerprint() {
+        let stored = StoredText::open_text(self.stores.blobs.as_ref(), key).await.ok()?;
+        if stored.parser_fingerprint() != self.stores.parser.fingerprint() {
             return None;
         }
-        let mut reader = stored.reader();
+        let mut reader = stored.range_reader();
         for span in stored.pages() {
-            reader.read(&span.range).await.ok()??;
+            reader.read_range(&span.range).await.ok()??;
         }
         drop(reader);
         Some(stored)
@@ -118,45 +118,47 @@ impl Ingestor {
 }
 
 /// Stores pages as the parser hands them out, and keeps what went wrong with it.
-struct Pages<'a, 'claim> {
+struct PageWriter<'a, 'claim> {
     ingestor: &'a Ingestor,
-    claim: &'claim Claim,
+    claim: &'claim ClaimedJob,
     writer: TextWriter<'a>,
     taken: u64,
-    files: Files<'a, 'claim>,
-    trouble: Option<Trouble>,
+    files: AttachmentReceiver<'a, 'claim>,
+    trouble: Option<StepError>,
 }
 
-impl Pages<'_, '_> {
-    async fn take(&mut self, page: Option<u32>, text: &str) -> Result<(), Trouble> {
-        self.writer.page(page, text).await?;
+impl PageWriter<'_, '_> {
+    async fn write_page(&mut self, page: Option<u32>, text: &str) -> Result<(), StepError> {
+        self.writer.write_page(page, text).await?;
         self.taken += 1;
-        if self.taken.is_multiple_of(PAGES_A_NOTE) {
+        if self.taken.is_multiple_of(PAGES_PER_PROGRESS) {
             let lease = &self.claim.lease;
-            self.ingestor.note(lease, Stage::Parse, self.taken, 0).await?;
+            self.ingestor
+                .report_progress(lease, JobStage::Parse, self.taken, 0)
+                .await?;
         }
         Ok(())
     }
 }
 
 #[async_trait]
-impl PageReceiver for Pages<'_, '_> {
-    async fn page(&mut self, page: Option<u32>, text: &str) -> Result<(), NotTaken> {
-        self.take(page, text).await.map_err(|trouble| {
+impl PageReceiver for PageWriter<'_, '_> {
+    async fn receive_page(&mut self, page: Option<u32>, text: &str) -> Result<(), ReceiverClosedError> {
+        self.write_page(page, text).await.map_err(|trouble| {
             self.trouble = Some(trouble);
-            NotTaken
+            ReceiverClosedError
         })
     }
 
-    async fn attachment(&mut self, file: &AttachedFile) -> Result<(), NotTaken> {
-        self.files.begin(file);
+    async fn receive_attachment(&mut self, file: &AttachedFile) -> Result<(), ReceiverClosedError> {
+        self.files.begin_file(file);
         Ok(())
     }
 
-    async fn attached_bytes(&mut self, bytes: &[u8]) -> Result<(), NotTaken> {
-        self.files.take(bytes).await.map_err(|trouble| {
+    async fn receive_attachment_bytes(&mut self, bytes: &[u8]) -> Result<(), ReceiverClosedError> {
+        self.files.receive_bytes(bytes).await.map_err(|trouble| {
             self.trouble = Some(trouble);
-            NotTaken
+            ReceiverClosedError
         })
     }
 }

@@ -9,7 +9,7 @@ use crate::split::{SplitSettings, SplitStrategy, arrives_as_markdown};
 
 /// Parser, splitter, embedder and lexical side, with one name for all of it.
 #[derive(Clone)]
-pub struct Pipeline {
+pub struct IngestPipeline {
     split: SplitSettings,
     structured: SplitStrategy,
     embedder: Option<Arc<dyn Embedder>>,
@@ -17,7 +17,7 @@ pub struct Pipeline {
     fingerprint: String,
 }
 
-impl Pipeline {
+impl IngestPipeline {
     /// A pipeline that splits Markdown and HTML by `structured` and everything else recursively.
     pub fn new(
         parser: &str,
@@ -26,12 +26,12 @@ impl Pipeline {
         embedder: Option<Arc<dyn Embedder>>,
     ) -> Self {
         let embedded = embedder.as_ref().map(|embedder| embedder.fingerprint().digest());
-        Self::known_as(parser, split, structured, embedder, embedded.as_deref())
+        Self::with_embedder_digest(parser, split, structured, embedder, embedded.as_deref())
     }
 
     /// The same, named as if the embedder of the digest `known_as` were in it: a library whose vectors were made again by
     /// another model keeps its chunks, and what made them keeps its name.
-    pub fn known_as(
+    pub fn with_embedder_digest(
         parser: &str,
         split: SplitSettings,
         structured: SplitStrategy,
@@ -56,7 +56,7 @@ impl Pipeline {
     }
 
     /// Stores its points in `index`: the one that holds its embedder's vectors, where there are several.
-    pub fn stored_in(self, index: Arc<dyn VectorIndex>) -> Self {
+    pub fn with_index(self, index: Arc<dyn VectorIndex>) -> Self {
         Self {
             index: Some(index),
             ..self
@@ -89,7 +89,7 @@ impl Pipeline {
     }
 
     /// How a document of this type is split.
-    pub(super) fn split_for(&self, media_type: &str) -> SplitSettings {
+    pub(super) fn split_settings_for(&self, media_type: &str) -> SplitSettings {
         let strategy = match arrives_as_markdown(media_type) {
             true => self.structured,
             false => SplitStrategy::Recursive,

@@ -7,39 +7,41 @@ use futures::TryStreamExt;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 
-use super::{Ingestor, Trouble};
-use crate::document::{Document, DocumentStatus, JobKind, Stage};
+use super::{Ingestor, StepError};
+use crate::document::{Document, DocumentStatus, JobKind, JobStage};
 use crate::id::Generation;
 use crate::library::layout::BlobKey;
 use crate::library::text::text_key;
-use crate::seam::audit::{Explained, Named};
-use crate::seam::catalogue::{Claim, Original};
+use crate::seam::audit::{DocumentRefs, Reference};
+use crate::seam::catalogue::{ClaimedJob, OriginalLocation};
 
 impl Ingestor {
     /// Removes everything of a tombstoned document.
-    pub(super) async fn purge(&self, claim: &Claim) -> Result<(), Trouble> {
-        self.note(&claim.lease, Stage::Purge, 0, 1).await?;
-        if let (DocumentStatus::Deleting, Original::Incoming(key)) = (claim.document.status, &claim.original) {
+    pub(super) async fn purge_document(&self, claim: &ClaimedJob) -> Result<(), StepError> {
+        self.report_progress(&claim.lease, JobStage::Purge, 0, 1).await?;
+        if let (DocumentStatus::Deleting, OriginalLocation::Incoming(key)) = (claim.document.status, &claim.original) {
             self.remove_incoming(&Path::from(key.as_str())).await;
         }
-        self.whole(&claim.lease, self.detach_all(claim)).await?;
-        self.whole(&claim.lease, self.remove_older(claim)).await?;
+        self.uncancellable(&claim.lease, self.remove_all_attachments(claim))
+            .await?;
+        self.uncancellable(&claim.lease, self.remove_older_generations(claim))
+            .await?;
         self.forget_embeddings(claim.lease.document).await?;
-        self.stores.catalogue.purged(&claim.lease, (self.clock)()).await?;
-        self.forget_deleted(claim).await;
-        self.reached(claim.lease.generation).await;
+        self.stores.catalogue.finish_purge(&claim.lease, (self.clock)()).await?;
+        self.remove_deletion_note(claim).await;
+        self.record_generation(claim.lease.generation).await;
         Ok(())
     }
 
     /// Removes points and blobs of every generation before the lease's.
-    pub(super) async fn remove_older(&self, claim: &Claim) -> Result<(), Trouble> {
+    pub(super) async fn remove_older_generations(&self, claim: &ClaimedJob) -> Result<(), StepError> {
         let lease = &claim.lease;
-        for ((document, generation), _) in self.stores.index.generations(Some(lease.document)).await? {
+        for ((document, generation), _) in self.stores.index.list_generations(Some(lease.document)).await? {
             if generation < lease.generation {
-                self.stores.index.delete(document, generation).await?;
+                self.stores.index.delete_generation(document, generation).await?;
             }
         }
-        for (key, generation) in self.blobs_of(claim).await? {
+        for (key, generation) in self.list_document_blobs(claim).await? {
             if generation < lease.generation {
                 self.remove_blob(&key).await?;
             }
@@ -48,65 +50,65 @@ impl Ingestor {
     }
 
     /// Removes the points of earlier attempts, whose workers may have died before they could.
-    pub(super) async fn remove_strays(&self, claim: &Claim) -> Result<(), Trouble> {
+    pub(super) async fn remove_stray_points(&self, claim: &ClaimedJob) -> Result<(), StepError> {
         let lease = &claim.lease;
-        for ((document, generation), _) in self.stores.index.generations(Some(lease.document)).await? {
+        for ((document, generation), _) in self.stores.index.list_generations(Some(lease.document)).await? {
             if generation < lease.generation && Some(generation) != claim.document.published {
-                self.stores.index.delete(document, generation).await?;
+                self.stores.index.delete_generation(document, generation).await?;
             }
         }
         Ok(())
     }
 
     /// Removes the points that this attempt wrote, and whatever no row explains; the text stays for the next attempt.
-    pub(super) async fn discard(&self, claim: &Claim) {
-        self.clear(claim, false).await;
+    pub(super) async fn remove_attempt_points(&self, claim: &ClaimedJob) {
+        self.remove_attempt_data(claim, false).await;
     }
 
     /// Removes everything that this attempt wrote but the original, where that is the one the catalogue names.
-    pub(super) async fn leave_nothing(&self, claim: &Claim) {
-        self.clear(claim, true).await;
+    pub(super) async fn remove_attempt(&self, claim: &ClaimedJob) {
+        self.remove_attempt_data(claim, true).await;
     }
 
     /// Removes what this attempt of an ingestion and those before it wrote, but for what a row names. Called before the row
     /// says that the job ended: who dies in between leaves a job that is tried again, and nothing that no row explains.
     /// Best effort.
-    pub(super) async fn remove_attempts(&self, claim: &Claim) {
+    pub(super) async fn remove_all_attempts(&self, claim: &ClaimedJob) {
         if claim.job.kind != JobKind::Ingest {
             return;
         }
-        if let Err(trouble) = self.remove_up_to(claim).await {
+        if let Err(trouble) = self.try_remove_all_attempts(claim).await {
             let (document, error) = (claim.lease.document, trouble.error.detail);
             tracing::warn!(%document, error, "what failed attempts wrote is left");
         }
     }
 
-    async fn remove_up_to(&self, claim: &Claim) -> Result<(), Trouble> {
+    async fn try_remove_all_attempts(&self, claim: &ClaimedJob) -> Result<(), StepError> {
         let (id, own) = (claim.lease.document, claim.lease.generation);
         let (points, blobs) = (
-            self.stores.index.generations(Some(id)).await?,
-            self.blobs_of(claim).await?,
+            self.stores.index.list_generations(Some(id)).await?,
+            self.list_document_blobs(claim).await?,
         );
-        let row = self.stores.catalogue.named(&[id]).await?.pop();
-        let is_named = |explains: fn(&Named, Generation) -> Explained, generation| {
+        let row = self.stores.catalogue.get_document_refs(&[id]).await?.pop();
+        let is_named = |explains: fn(&DocumentRefs, Generation) -> Reference, generation| {
             row.as_ref()
-                .is_some_and(|row| explains(row, generation) == Explained::Named)
+                .is_some_and(|row| explains(row, generation) == Reference::Live)
         };
         for ((document, generation), _) in points {
-            if generation <= own && !is_named(Named::explains_points, generation) {
-                self.stores.index.delete(document, generation).await?;
+            if generation <= own && !is_named(DocumentRefs::classify_points, generation) {
+                self.stores.index.delete_generation(document, generation).await?;
             }
         }
         for (key, generation) in blobs {
             // The note that a document was deleted goes with its purge, after everything that it is about.
-            if let BlobKey::Deleted(..) = BlobKey::read(&key) {
+            if let BlobKey::Deleted(..) = BlobKey::from_path(&key) {
                 continue;
             }
             // Only a published version has a text and a manifest that are named; the original is where the row says.
-            let is_made = key.filename() == Some("text") || matches!(BlobKey::read(&key), BlobKey::Manifest(..));
+            let is_made = key.filename() == Some("text") || matches!(BlobKey::from_path(&key), BlobKey::Manifest(..));
             let explains = match is_made {
-                true => Named::explains_points,
-                false => Named::explains_blobs,
+                true => DocumentRefs::classify_points,
+                false => DocumentRefs::classify_blobs,
             };
             if generation <= own && !is_named(explains, generation) {
                 self.remove_blob(&key).await?;
@@ -116,8 +118,8 @@ impl Ingestor {
     }
 
     /// Best effort; the sweep finds the rest.
-    async fn clear(&self, claim: &Claim, with_files: bool) {
-        if let Err(trouble) = self.remove_unexplained(claim, with_files).await {
+    async fn remove_attempt_data(&self, claim: &ClaimedJob, with_files: bool) {
+        if let Err(trouble) = self.try_remove_attempt_data(claim, with_files).await {
             let (document, error) = (claim.lease.document, trouble.error.detail);
             tracing::warn!(%document, error, "what an attempt wrote is left");
         }
@@ -125,50 +127,50 @@ impl Ingestor {
     }
 
     /// The rows are asked because the answer to a publish may have been lost.
-    async fn remove_unexplained(&self, claim: &Claim, with_files: bool) -> Result<(), Trouble> {
+    async fn try_remove_attempt_data(&self, claim: &ClaimedJob, with_files: bool) -> Result<(), StepError> {
         let (id, own) = (claim.lease.document, claim.lease.generation);
-        let points = self.stores.index.generations(Some(id)).await?;
-        let blobs = self.blobs_of(claim).await?;
-        let row = self.stores.catalogue.named(&[id]).await?.pop();
+        let points = self.stores.index.list_generations(Some(id)).await?;
+        let blobs = self.list_document_blobs(claim).await?;
+        let row = self.stores.catalogue.get_document_refs(&[id]).await?.pop();
         if row
             .as_ref()
-            .is_some_and(|row| row.lives() && row.published == Some(own))
+            .is_some_and(|row| row.is_live() && row.published == Some(own))
         {
             // Its manifest was not looked at again, and an older version's may know of readers who were taken away.
-            self.record(id).await?;
+            self.update_manifest(id).await?;
         }
-        let goes = |explains: fn(&Named, Generation) -> Explained, generation, is_own| match &row {
+        let goes = |explains: fn(&DocumentRefs, Generation) -> Reference, generation, is_own| match &row {
             Some(row) => match explains(row, generation) {
-                Explained::Named => false,
-                Explained::Pending => is_own,
-                Explained::Orphan => true,
+                Reference::Live => false,
+                Reference::Pending => is_own,
+                Reference::Orphan => true,
             },
             None => true,
         };
         for ((document, generation), _) in points {
-            if goes(Named::explains_points, generation, generation == own) {
-                self.stores.index.delete(document, generation).await?;
+            if goes(DocumentRefs::classify_points, generation, generation == own) {
+                self.stores.index.delete_generation(document, generation).await?;
             }
         }
         let text = text_key(&claim.document.acl.tenant, id, own);
         for (key, generation) in blobs {
             // The note that a document was deleted goes with its purge, after everything that it is about.
-            if let BlobKey::Deleted(..) = BlobKey::read(&key) {
+            if let BlobKey::Deleted(..) = BlobKey::from_path(&key) {
                 continue;
             }
-            let is_record = matches!(BlobKey::read(&key), BlobKey::Manifest(..));
+            let is_record = matches!(BlobKey::from_path(&key), BlobKey::Manifest(..));
             let is_own = (with_files || is_record) && generation == own;
             // A manifest of what is not published would be taken for one of what is.
             let explains = match is_record || is_own && key == text {
-                true => Named::explains_points,
-                false => Named::explains_blobs,
+                true => DocumentRefs::classify_points,
+                false => DocumentRefs::classify_blobs,
             };
             if goes(explains, generation, is_own) {
                 self.remove_blob(&key).await?;
             }
         }
         match &claim.original {
-            Original::Incoming(key) if row.as_ref().and_then(Named::waiting) != Some(key) => {
+            OriginalLocation::Incoming(key) if row.as_ref().and_then(DocumentRefs::incoming_key) != Some(key) => {
                 Ok(self.remove_blob(&Path::from(key.as_str())).await?)
             }
             _ => Ok(()),
@@ -184,7 +186,7 @@ impl Ingestor {
     }
 
     /// The claim's document's blobs with their generations.
-    async fn blobs_of(&self, claim: &Claim) -> Result<Vec<(Path, Generation)>, Trouble> {
+    async fn list_document_blobs(&self, claim: &ClaimedJob) -> Result<Vec<(Path, Generation)>, StepError> {
         let document = claim.lease.document.to_string();
         let prefix = Path::from_iter([claim.document.acl.tenant.as_str(), &document]);
         let blobs: &dyn ObjectStore = self.stores.blobs.as_ref();
@@ -197,7 +199,7 @@ impl Ingestor {
         let mut named: Vec<_> = named.collect();
         // Whoever dies over their removal leaves no manifest of what is half gone, and of what is deleted the note as
         // long as anything is left.
-        named.sort_by_key(|(key, _)| match BlobKey::read(key) {
+        named.sort_by_key(|(key, _)| match BlobKey::from_path(key) {
             BlobKey::Manifest(..) => 0,
             BlobKey::Deleted(..) => 2,
             _ => 1,
@@ -206,11 +208,11 @@ impl Ingestor {
     }
 
     /// Brings the points of a freshly published version up to an ACL that changed meanwhile.
-    pub(super) async fn refresh_access(&self, claim: &Claim) {
-        match self.stores.catalogue.standing(&[claim.lease.document]).await {
+    pub(super) async fn reload_point_access(&self, claim: &ClaimedJob) {
+        match self.stores.catalogue.documents_unchecked(&[claim.lease.document]).await {
             Ok(documents) => {
                 for document in &documents {
-                    self.spread_access(document).await;
+                    self.update_point_access(document).await;
                 }
             }
             Err(error) => tracing::warn!(document = %claim.lease.document, %error, "readers not spread yet"),
@@ -219,7 +221,7 @@ impl Ingestor {
 
     /// Gives the points of the published version the document's readers and fields. A revocation holds without it (admission
     /// asks the catalogue); a grant is found once this is done.
-    pub(super) async fn spread_access(&self, document: &Document) {
+    pub(super) async fn update_point_access(&self, document: &Document) {
         let Some(generation) = document.published else {
             return;
         };

@@ -10,17 +10,17 @@ use std::sync::Arc;
 use async_stream::try_stream;
 use futures::{Stream, TryStreamExt, pin_mut};
 
-use super::{Ingestor, Pipeline, Trouble};
-use crate::document::{PageSpan, Stage};
+use super::{IngestPipeline, Ingestor, StepError};
+use crate::document::{JobStage, PageSpan};
 use crate::library::text::{StoredText, TextError};
-use crate::seam::catalogue::Claim;
-use crate::split::{Segment, split_page_to_fit};
+use crate::seam::catalogue::ClaimedJob;
+use crate::split::{SplitChunk, split_page_to_fit};
 
 /// A segment with its place in the document.
 #[derive(Debug)]
-pub(super) struct Numbered {
+pub(super) struct NumberedSegment {
     pub ordinal: u32,
-    pub segment: Segment,
+    pub segment: SplitChunk,
     pub page: Arc<PageText>,
 }
 
@@ -32,9 +32,9 @@ pub(super) struct PageText {
     pub text: String,
 }
 
-impl Numbered {
+impl NumberedSegment {
     /// Where the segment stands within its page.
-    pub fn within(&self) -> Range<usize> {
+    pub fn range_in_page(&self) -> Range<usize> {
         let (range, start) = (&self.segment.range, self.page.start);
         range.start - start..range.end - start
     }
@@ -43,36 +43,37 @@ impl Numbered {
 impl Ingestor {
     /// How many chunks the text has. Splitting costs so little beside embedding that it is done twice: the ledger then
     /// knows the end before the first batch, and nobody has to hold all chunks.
-    pub(super) async fn count(
+    pub(super) async fn count_chunks(
         &self,
-        claim: &Claim,
-        pipeline: &Pipeline,
+        claim: &ClaimedJob,
+        pipeline: &IngestPipeline,
         text: &StoredText<'_>,
-    ) -> Result<u32, Trouble> {
+    ) -> Result<u32, StepError> {
         let total = text.pages().len() as u64;
-        self.note(&claim.lease, Stage::Split, 0, total).await?;
-        let (pages, mut chunks) = (pages(text), 0_u32);
+        self.report_progress(&claim.lease, JobStage::Split, 0, total).await?;
+        let (pages, mut chunks) = (stream_pages(text), 0_u32);
         pin_mut!(pages);
         while let Some((span, page)) = pages.try_next().await? {
-            let segments = segments(pipeline, text, (span, &page.text));
+            let segments = split_stored_page(pipeline, text, (span, &page.text));
             chunks = chunks.saturating_add(segments.len() as u32);
         }
-        self.note(&claim.lease, Stage::Split, total, total).await?;
+        self.report_progress(&claim.lease, JobStage::Split, total, total)
+            .await?;
         Ok(chunks)
     }
 
     /// All chunks in their order; a batch ends by number and by bytes.
-    pub(super) fn batches<'a>(
+    pub(super) fn stream_batches<'a>(
         &self,
-        pipeline: &'a Pipeline,
+        pipeline: &'a IngestPipeline,
         text: &'a StoredText<'_>,
-    ) -> impl Stream<Item = Result<Vec<Numbered>, TextError>> + 'a {
+    ) -> impl Stream<Item = Result<Vec<NumberedSegment>, TextError>> + 'a {
         let (most_chunks, most_bytes) = (self.settings.batch_chunks, self.settings.batch_bytes);
         try_stream! {
             let (mut batch, mut bytes, mut ordinal) = (Vec::new(), 0, 0);
-            for await read in pages(text) {
+            for await read in stream_pages(text) {
                 let (span, page) = read?;
-                for segment in segments(pipeline, text, (span, &page.text)) {
+                for segment in split_stored_page(pipeline, text, (span, &page.text)) {
                     let is_full = batch.len() >= most_chunks || bytes + segment.text.len() > most_bytes;
                     if is_full && !batch.is_empty() {
                         bytes = 0;
@@ -80,7 +81,7 @@ impl Ingestor {
                     }
                     bytes += segment.text.len();
                     let page = page.clone();
-                    batch.push(Numbered { ordinal, segment, page });
+                    batch.push(NumberedSegment { ordinal, segment, page });
                     ordinal += 1;
                 }
             }
@@ -92,21 +93,31 @@ impl Ingestor {
 }
 
 /// The chunks of a page, none of them longer than what the pipeline's embedder reads.
-fn segments(pipeline: &Pipeline, text: &StoredText<'_>, (span, page): (&PageSpan, &str)) -> Vec<Segment> {
-    let split = pipeline.split_for(text.media_type());
-    let fits = |chunk: &str| pipeline.embedder().is_none_or(|embedder| embedder.fits(chunk));
+fn split_stored_page(
+    pipeline: &IngestPipeline,
+    text: &StoredText<'_>,
+    (span, page): (&PageSpan, &str),
+) -> Vec<SplitChunk> {
+    let split = pipeline.split_settings_for(text.media_type());
+    let fits = |chunk: &str| {
+        pipeline
+            .embedder()
+            .is_none_or(|embedder| embedder.fits_input_limit(chunk))
+    };
     split_page_to_fit(page, span, &text.outline().sections, &split, &fits)
 }
 
 /// The pages of a text, one after the other.
-fn pages<'a>(text: &'a StoredText<'_>) -> impl Stream<Item = Result<(&'a PageSpan, Arc<PageText>), TextError>> + 'a {
+fn stream_pages<'a>(
+    text: &'a StoredText<'_>,
+) -> impl Stream<Item = Result<(&'a PageSpan, Arc<PageText>), TextError>> + 'a {
     try_stream! {
-        let mut reader = text.reader();
+        let mut reader = text.range_reader();
         for span in text.pages() {
-            let read = reader.read(&span.range).await?;
+            let read = reader.read_range(&span.range).await?;
             let page = PageText {
                 start: span.range.start,
-                text: read.ok_or_else(|| text.damaged())?,
+                text: read.ok_or_else(|| text.damaged_error())?,
             };
             yield (span, Arc::new(page));
         }

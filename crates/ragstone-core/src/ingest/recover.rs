@@ -12,14 +12,14 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use serde::Serialize;
 
 use super::manifest::ManifestError;
-use super::{AcceptError, Ingestor, Upload};
+use super::{AcceptError, Ingestor, UploadMetadata};
 use crate::access::{Acl, Principal, Reader};
 use crate::document::{BoundedMetadata, UriError};
 use crate::id::{CollectionName, DocumentId, Generation, SourceName, TenantId};
 use crate::library::layout::{BlobKey, manifest_key, quarantine_key};
 use crate::library::mark::{MarkError, marked_generation};
 use crate::seam::CatalogueError;
-use crate::seam::manifest::{Manifest, Stamp};
+use crate::seam::manifest::{DocumentManifest, RevisionStamp};
 
 /// The source of documents that are taken in without a manifest; their URIs begin with it.
 const SOURCE: &str = "recovered";
@@ -30,7 +30,7 @@ const MAX_MANIFEST_BYTES: u64 = 16 << 20;
 
 /// What came of a recovery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
-pub struct Recovered {
+pub struct RecoveryCounts {
     /// Documents that have a row again.
     pub documents: u64,
     /// Those of them that only the operator may read, as it is not sure who else may.
@@ -47,7 +47,7 @@ pub struct Recovered {
 
 /// Why a catalogue could not be made again.
 #[derive(Debug, thiserror::Error)]
-pub enum RecoverError {
+pub enum RecoveryError {
     /// The catalogue failed.
     #[error(transparent)]
     Catalogue(#[from] CatalogueError),
@@ -70,24 +70,25 @@ pub enum RecoverError {
 
 /// What the blob store holds of one document.
 #[derive(Debug, Default)]
-struct Traces {
+struct DocumentBlobs {
     /// Every key, by generation.
     blobs: Vec<(Generation, Path)>,
     originals: Vec<Generation>,
-    manifests: Vec<(Generation, Stamp, Path)>,
+    manifests: Vec<(Generation, RevisionStamp, Path)>,
     is_closed: bool,
     /// Everything below is deleted.
     deleted_below: Generation,
 }
 
-impl Traces {
-    fn lives(&self, generation: Generation) -> bool {
+impl DocumentBlobs {
+    fn is_live(&self, generation: Generation) -> bool {
         generation >= self.deleted_below
     }
 
     /// The newest generation that has both its original and a manifest.
-    fn newest(&self) -> Option<&(Generation, Stamp, Path)> {
-        let whole = |entry: &&(Generation, Stamp, Path)| self.lives(entry.0) && self.originals.contains(&entry.0);
+    fn newest_complete(&self) -> Option<&(Generation, RevisionStamp, Path)> {
+        let whole =
+            |entry: &&(Generation, RevisionStamp, Path)| self.is_live(entry.0) && self.originals.contains(&entry.0);
         self.manifests
             .iter()
             .filter(whole)
@@ -96,14 +97,17 @@ impl Traces {
 
     /// The manifest with the newest readers, whatever its generation.
     fn newest_readers(&self) -> Option<&Path> {
-        let living = self.manifests.iter().filter(|(generation, ..)| self.lives(*generation));
+        let living = self
+            .manifests
+            .iter()
+            .filter(|(generation, ..)| self.is_live(*generation));
         let newest = living.max_by_key(|(generation, stamp, _)| (stamp.revision, *generation, *stamp));
         newest.map(|(.., key)| key)
     }
 
     /// The newest original that is not deleted.
     fn newest_original(&self) -> Option<&(Generation, Path)> {
-        let is_original = |(generation, key): &&(Generation, Path)| self.lives(*generation) && is_original(key);
+        let is_original = |(generation, key): &&(Generation, Path)| self.is_live(*generation) && is_original(key);
         self.blobs
             .iter()
             .filter(is_original)
@@ -113,29 +117,31 @@ impl Traces {
 
 /// What the blob store holds.
 #[derive(Debug, Default)]
-struct Found {
-    documents: BTreeMap<DocumentId, Traces>,
+struct BlobInventory {
+    documents: BTreeMap<DocumentId, DocumentBlobs>,
     incoming: Vec<Path>,
     highest: Generation,
 }
 
-impl Found {
-    fn note(&mut self, key: Path) {
-        match BlobKey::read(&key) {
+impl BlobInventory {
+    fn add_blob(&mut self, key: Path) {
+        match BlobKey::from_path(&key) {
             BlobKey::Incoming => self.incoming.push(key),
             BlobKey::Generation(document, generation) => {
                 let is_original = is_original(&key);
-                let traces = self.traces(document, generation, key);
+                let traces = self.add_generation_blob(document, generation, key);
                 if is_original {
                     traces.originals.push(generation);
                 }
             }
             BlobKey::Manifest(document, generation, stamp) => {
                 let entry = (generation, stamp, key.clone());
-                self.traces(document, generation, key).manifests.push(entry);
+                self.add_generation_blob(document, generation, key)
+                    .manifests
+                    .push(entry);
             }
             BlobKey::Deleted(document, generation) => {
-                let traces = self.traces(document, generation, key);
+                let traces = self.add_generation_blob(document, generation, key);
                 traces.deleted_below = traces.deleted_below.max(generation);
             }
             BlobKey::Closing(document) => {
@@ -146,7 +152,7 @@ impl Found {
     }
 
     /// Notes a blob of a generation.
-    fn traces(&mut self, document: DocumentId, generation: Generation, key: Path) -> &mut Traces {
+    fn add_generation_blob(&mut self, document: DocumentId, generation: Generation, key: Path) -> &mut DocumentBlobs {
         self.highest = self.highest.max(generation);
         let traces = self.documents.entry(document).or_default();
         traces.blobs.push((generation, key));
@@ -157,13 +163,16 @@ impl Found {
 impl Ingestor {
     /// Makes rows of everything that the blob store holds; `operator` names the local operator of a tenant. Points and
     /// statistics are to be made again afterwards.
-    pub async fn recover(&self, operator: fn(TenantId) -> Principal) -> Result<Recovered, RecoverError> {
-        let found = self.find().await?;
+    pub async fn recover_catalogue(
+        &self,
+        operator: fn(TenantId) -> Principal,
+    ) -> Result<RecoveryCounts, RecoveryError> {
+        let found = self.inventory_blobs().await?;
         let marked = marked_generation(self.stores.blobs.as_ref()).await?;
         let highest = found.highest.max(marked.unwrap_or_default());
         // Before the first row: nothing that is there is written over by a job of these rows.
         self.stores.catalogue.raise_generation(highest).await?;
-        let mut recovered = Recovered::default();
+        let mut recovered = RecoveryCounts::default();
         let (mut manifests, mut unknown) = (BTreeMap::new(), Vec::new());
         for (id, traces) in &found.documents {
             match self.newest_manifest(*id, traces, &mut recovered).await? {
@@ -175,22 +184,23 @@ impl Ingestor {
         }
         for (id, manifest) in &manifests {
             let is_closed = is_closed(*id, &manifests, &found.documents);
-            self.restore_row(manifest.clone(), is_closed, &mut recovered).await?;
+            self.recover_row(manifest.clone(), is_closed, &mut recovered).await?;
         }
         for (id, traces) in unknown {
-            self.take_unknown(id, traces, operator, &mut recovered).await?;
+            self.recover_without_manifest(id, traces, operator, &mut recovered)
+                .await?;
         }
-        self.take_incoming(&found.incoming, operator, &mut recovered).await?;
-        self.reached(highest).await;
+        self.recover_incoming(&found.incoming, operator, &mut recovered).await?;
+        self.record_generation(highest).await;
         Ok(recovered)
     }
 
-    async fn find(&self) -> Result<Found, RecoverError> {
-        let mut found = Found::default();
+    async fn inventory_blobs(&self) -> Result<BlobInventory, RecoveryError> {
+        let mut found = BlobInventory::default();
         let blobs: &dyn ObjectStore = self.stores.blobs.as_ref();
         let mut listed = blobs.list(None);
         while let Some(blob) = listed.next().await {
-            found.note(blob?.location);
+            found.add_blob(blob?.location);
         }
         Ok(found)
     }
@@ -199,10 +209,10 @@ impl Ingestor {
     async fn newest_manifest(
         &self,
         id: DocumentId,
-        traces: &Traces,
-        recovered: &mut Recovered,
-    ) -> Result<Option<Manifest>, RecoverError> {
-        let (Some((.., key)), Some(readers)) = (traces.newest(), traces.newest_readers()) else {
+        traces: &DocumentBlobs,
+        recovered: &mut RecoveryCounts,
+    ) -> Result<Option<DocumentManifest>, RecoveryError> {
+        let (Some((.., key)), Some(readers)) = (traces.newest_complete(), traces.newest_readers()) else {
             return Ok(None);
         };
         let newest = self.read_manifest(id, key).await?;
@@ -221,32 +231,32 @@ impl Ingestor {
     }
 
     /// The manifest of this document at `key`, if it is one that belongs there.
-    async fn read_manifest(&self, id: DocumentId, key: &Path) -> Result<Option<Manifest>, RecoverError> {
+    async fn read_manifest(&self, id: DocumentId, key: &Path) -> Result<Option<DocumentManifest>, RecoveryError> {
         let found = self.stores.blobs.get(key).await?;
         if found.meta.size > MAX_MANIFEST_BYTES {
             return Ok(None);
         }
-        let manifest: Option<Manifest> = serde_json::from_slice(&found.bytes().await?).ok();
+        let manifest: Option<DocumentManifest> = serde_json::from_slice(&found.bytes().await?).ok();
         Ok(manifest.filter(|manifest| {
             let (packed, stamp) = (&manifest.document, manifest.stamp());
             packed.id == id
-                && packed.is_named_right()
+                && packed.has_correct_id()
                 && manifest_key(&packed.acl.tenant, id, packed.generation, stamp) == *key
         }))
     }
 
-    async fn restore_row(
+    async fn recover_row(
         &self,
-        mut manifest: Manifest,
+        mut manifest: DocumentManifest,
         is_closed: bool,
-        recovered: &mut Recovered,
-    ) -> Result<(), RecoverError> {
+        recovered: &mut RecoveryCounts,
+    ) -> Result<(), RecoveryError> {
         if is_closed {
             let packed = &mut manifest.document;
-            packed.acl = operators_alone(packed.acl.tenant.clone());
+            packed.acl = operator_only_acl(packed.acl.tenant.clone());
             packed.acl_revision += 1;
         }
-        if !self.stores.catalogue.recover(&manifest).await? {
+        if !self.stores.catalogue.recover_document(&manifest).await? {
             recovered.present += 1;
             return Ok(());
         }
@@ -254,35 +264,38 @@ impl Ingestor {
         recovered.closed += u64::from(is_closed);
         if is_closed {
             // What is known from now on, also to the next recovery, which finds the note gone.
-            self.record(manifest.document.id).await?;
+            self.update_manifest(manifest.document.id).await?;
         }
         Ok(())
     }
 
     /// A document without a usable manifest: deleted, or taken in under a URI of its own.
-    async fn take_unknown(
+    async fn recover_without_manifest(
         &self,
         id: DocumentId,
-        traces: &Traces,
+        traces: &DocumentBlobs,
         operator: fn(TenantId) -> Principal,
-        recovered: &mut Recovered,
-    ) -> Result<(), RecoverError> {
-        if !self.stores.catalogue.named(&[id]).await?.is_empty() {
+        recovered: &mut RecoveryCounts,
+    ) -> Result<(), RecoveryError> {
+        if !self.stores.catalogue.get_document_refs(&[id]).await?.is_empty() {
             // An earlier recovery took it in, and its job goes on.
             recovered.present += 1;
             return Ok(());
         }
         if let Some((generation, from)) = traces.newest_original() {
             let uri = format!("{SOURCE}://{id}/{generation}");
-            self.take_in(&operator(tenant_of(from)), uri, from).await?;
+            self.accept_for_operator(&operator(tenant_from_key(from)), uri, from)
+                .await?;
             recovered.without_manifest += 1;
         } else if traces.deleted_below > Generation(0) {
             recovered.deleted += 1;
         }
         for (generation, key) in &traces.blobs {
-            match traces.lives(*generation) {
+            match traces.is_live(*generation) {
                 // It has been copied; what the operator makes of it is another document.
-                true if BlobKey::read(key) != BlobKey::Deleted(id, *generation) => self.set_aside(key).await?,
+                true if BlobKey::from_path(key) != BlobKey::Deleted(id, *generation) => {
+                    self.move_to_quarantine(key).await?
+                }
                 _ => self.remove_blob(key).await?,
             }
         }
@@ -290,31 +303,32 @@ impl Ingestor {
     }
 
     /// Accepted bytes whose document never got so far as to have its place: of whatever tenant, as nothing tells.
-    async fn take_incoming(
+    async fn recover_incoming(
         &self,
         incoming: &[Path],
         operator: fn(TenantId) -> Principal,
-        recovered: &mut Recovered,
-    ) -> Result<(), RecoverError> {
+        recovered: &mut RecoveryCounts,
+    ) -> Result<(), RecoveryError> {
         let waiting = match incoming.is_empty() {
             true => HashSet::new(),
-            false => self.waiting().await?,
+            false => self.list_waiting_keys().await?,
         };
         for key in incoming.iter().filter(|key| !waiting.contains(key.as_ref())) {
             let uri = format!("{SOURCE}://{key}");
-            self.take_in(&operator(TenantId::default()), uri, key).await?;
-            self.set_aside(key).await?;
+            self.accept_for_operator(&operator(TenantId::default()), uri, key)
+                .await?;
+            self.move_to_quarantine(key).await?;
             recovered.without_manifest += 1;
         }
         Ok(())
     }
 
     /// Accepted bytes that rows name.
-    async fn waiting(&self) -> Result<HashSet<String>, RecoverError> {
+    async fn list_waiting_keys(&self) -> Result<HashSet<String>, RecoveryError> {
         let (mut waiting, mut after) = (HashSet::new(), None);
         loop {
-            let rows = self.stores.catalogue.named_after(after, PAGE).await?;
-            waiting.extend(rows.iter().filter_map(|row| row.waiting().map(str::to_owned)));
+            let rows = self.stores.catalogue.list_document_refs(after, PAGE).await?;
+            waiting.extend(rows.iter().filter_map(|row| row.incoming_key().map(str::to_owned)));
             match rows.last() {
                 Some(last) => after = Some(last.document),
                 None => return Ok(waiting),
@@ -322,7 +336,7 @@ impl Ingestor {
         }
     }
 
-    async fn set_aside(&self, key: &Path) -> Result<(), RecoverError> {
+    async fn move_to_quarantine(&self, key: &Path) -> Result<(), RecoveryError> {
         let to = quarantine_key(key, (self.clock)().unix_timestamp());
         match self.stores.blobs.rename(key, &to).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
@@ -331,9 +345,9 @@ impl Ingestor {
     }
 
     /// Takes bytes in as a document that only the operator may read.
-    async fn take_in(&self, principal: &Principal, uri: String, from: &Path) -> Result<(), RecoverError> {
+    async fn accept_for_operator(&self, principal: &Principal, uri: String, from: &Path) -> Result<(), RecoveryError> {
         let name = uri.rsplit('/').next().unwrap_or(&uri).to_owned();
-        let upload = Upload {
+        let upload = UploadMetadata {
             collection: CollectionName::default(),
             source: SourceName::default(),
             title: Some(format!("Recovered without its name: {uri}")),
@@ -341,26 +355,26 @@ impl Ingestor {
             may_replace: true,
             name,
             declared_media_type: None,
-            acl: operators_alone(principal.tenant().clone()),
+            acl: operator_only_acl(principal.tenant().clone()),
             department_id: None,
             metadata: BoundedMetadata::default(),
             source_url: None,
             batch: None,
         };
         let bytes = self.stores.blobs.get(from).await?.into_stream();
-        self.accept(principal, upload, bytes.map_err(|error| error.to_string()))
+        self.accept_upload(principal, upload, bytes.map_err(|error| error.to_string()))
             .await?;
         Ok(())
     }
 }
 
 fn is_original(key: &Path) -> bool {
-    matches!(BlobKey::read(key), BlobKey::Generation(..)) && key.filename() == Some("original")
+    matches!(BlobKey::from_path(key), BlobKey::Generation(..)) && key.filename() == Some("original")
 }
 
 /// The tenant whose blob lies at `key`; the default one where its name is written otherwise in keys, as the operator, who
 /// alone may read what is taken in, has all of them.
-fn tenant_of(key: &Path) -> TenantId {
+fn tenant_from_key(key: &Path) -> TenantId {
     let first = key.parts().next();
     let tenant: Option<TenantId> = first.as_ref().and_then(|part| part.as_ref().parse().ok());
     tenant
@@ -371,8 +385,8 @@ fn tenant_of(key: &Path) -> TenantId {
 /// Whether a document, or a mail that it came in, is noted as closed, or that mail is gone.
 fn is_closed(
     id: DocumentId,
-    manifests: &BTreeMap<DocumentId, Manifest>,
-    traces: &BTreeMap<DocumentId, Traces>,
+    manifests: &BTreeMap<DocumentId, DocumentManifest>,
+    traces: &BTreeMap<DocumentId, DocumentBlobs>,
 ) -> bool {
     let (mut next, mut depth) = (Some(id), 0);
     while let Some(document) = next {
@@ -388,6 +402,6 @@ fn is_closed(
 /// Mails in mails, and one more.
 const MAX_DEPTH: usize = 4;
 
-fn operators_alone(tenant: TenantId) -> Acl {
+fn operator_only_acl(tenant: TenantId) -> Acl {
     Acl::any_of(tenant, [Reader::nobody()])
 }

@@ -13,11 +13,11 @@ use crate::document::{BoundedMetadata, Document, DocumentStatus};
 use crate::id::{DocumentId, TenantId};
 use crate::library::SearchRequest;
 use crate::library::layout::BlobKey;
-use crate::seam::audit::Audit;
+use crate::seam::audit::ConsistencyScan;
 use crate::seam::catalogue::{DocumentFilter, DocumentPatch, PageRequest};
 use crate::seam::fake::faults::{Event, Fault, Faults};
 use crate::seam::fake::{House, WORKER, upload, writer};
-use crate::seam::manifest::Manifests;
+use crate::seam::manifest::ManifestStore;
 
 const LAMP: &str = "The lamp stands on the table.\x0cThe lamp burns all night.";
 const SHIP: &str = "A ship leaves.\x0cThe ship is late.";
@@ -30,9 +30,9 @@ fn operator(tenant: TenantId) -> Principal {
 }
 
 /// The library that a recovery makes of the blobs of `house`, with its points.
-async fn recovered(house: &House) -> (House, Recovered) {
+async fn recovered(house: &House) -> (House, RecoveryCounts) {
     let again = House::of_blobs(&house.blobs);
-    let told = again.ingestor.recover(operator).await.unwrap();
+    let told = again.ingestor.recover_catalogue(operator).await.unwrap();
     (again, told)
 }
 
@@ -44,7 +44,12 @@ async fn documents(house: &House) -> Vec<Document> {
         limit: 1_000,
     };
     let filter = DocumentFilter::default();
-    let mut all = house.catalogue.documents(&scope, &filter, &page).await.unwrap().items;
+    let mut all = house
+        .catalogue
+        .list_documents(&scope, &filter, &page)
+        .await
+        .unwrap()
+        .items;
     all.sort_unstable_by_key(|document| document.id);
     all
 }
@@ -52,7 +57,7 @@ async fn documents(house: &House) -> Vec<Document> {
 async fn rebuild(house: &House) {
     for document in documents(house).await {
         let principal = operator(document.acl.tenant);
-        house.ingestor.reingest(&principal, document.id).await.unwrap();
+        house.ingestor.queue_reingest(&principal, document.id).await.unwrap();
     }
     house.work().await;
 }
@@ -89,7 +94,7 @@ async fn everything_comes_back_as_it_was() {
         metadata: json!({ "year": 1912 })
             .as_object()
             .cloned()
-            .map(BoundedMetadata::of_stored),
+            .map(BoundedMetadata::from_stored),
         source_url: Some("https://example.com/ship".parse().ok()),
         acl: Some(Acl {
             sets: vec![
@@ -100,13 +105,13 @@ async fn everything_comes_back_as_it_was() {
         }),
         ..DocumentPatch::default()
     };
-    house.ingestor.patch(&law, ship, patch).await.unwrap();
+    house.ingestor.patch_document(&law, ship, patch).await.unwrap();
     let before = documents(&house).await;
     let found = finds(&house, &law, "ship lamp harvest").await;
     let (again, told) = recovered(&house).await;
-    let whole = Recovered {
+    let whole = RecoveryCounts {
         documents: 4,
-        ..Recovered::default()
+        ..RecoveryCounts::default()
     };
     assert_eq!(told, whole);
     assert_eq!(documents(&again).await, before, "to the letter");
@@ -121,13 +126,13 @@ async fn everything_comes_back_as_it_was() {
     );
     let report = again
         .ingestor
-        .fsck(fsck::Remedies::default(), Uploads::OursAlone)
+        .run_fsck(fsck::RepairOptions::default(), UploadSharing::Exclusive)
         .await
         .unwrap();
     assert!(report.orphans.is_empty(), "{report:?}");
     // The files in the mail are still its own.
-    let mail = DocumentId::of(caller.tenant(), &before[0].collection, &before[0].source, "m.eml");
-    again.ingestor.delete(&caller, mail).await.unwrap();
+    let mail = DocumentId::from_uri(caller.tenant(), &before[0].collection, &before[0].source, "m.eml");
+    again.ingestor.delete_document(&caller, mail).await.unwrap();
     let left = finds(&again, &caller, "harvest").await;
     assert!(!left.iter().any(|text| text.contains("harvest")), "{left:?}");
 }
@@ -138,7 +143,7 @@ async fn it_may_be_repeated() {
     house.ingest(&writer("a", &[]), "lamp.txt", &["everyone"], LAMP).await;
     let (again, _) = recovered(&house).await;
     let before = documents(&again).await;
-    let told = again.ingestor.recover(operator).await.unwrap();
+    let told = again.ingestor.recover_catalogue(operator).await.unwrap();
     assert_eq!((told.documents, told.present), (0, 1));
     assert_eq!(documents(&again).await, before);
 }
@@ -173,7 +178,7 @@ async fn what_has_no_manifest_is_the_operators_alone() {
     assert!(finds(&again, &caller, "lamp").await.is_empty());
     let everything = operator("a".parse().unwrap());
     assert_eq!(finds(&again, &everything, "lamp").await.len(), 2);
-    let told = again.ingestor.recover(operator).await.unwrap();
+    let told = again.ingestor.recover_catalogue(operator).await.unwrap();
     assert_eq!(told.without_manifest, 0, "its old place is in quarantine");
 }
 
@@ -197,7 +202,7 @@ async fn what_came_in_a_mail_that_is_closed_is_closed() {
     let caller = writer("a", &[]);
     let mail = house.ingest(&caller, "m.eml", &["everyone"], MAIL).await;
     // Somebody died after noting that, and before anything else.
-    house.ingestor.close(caller.tenant(), mail).await.unwrap();
+    house.ingestor.write_closing_note(caller.tenant(), mail).await.unwrap();
     let (again, told) = recovered(&house).await;
     assert_eq!((told.documents, told.closed), (2, 2));
     for document in documents(&again).await {
@@ -210,7 +215,7 @@ async fn a_deleted_document_stays_deleted() {
     let house = House::new();
     let caller = writer("a", &[]);
     let lamp = house.ingest(&caller, "lamp.txt", &["everyone"], LAMP).await;
-    house.ingestor.delete(&caller, lamp).await.unwrap();
+    house.ingestor.delete_document(&caller, lamp).await.unwrap();
     // Its purge was never done.
     let (again, told) = recovered(&house).await;
     assert_eq!((told.documents, told.without_manifest, told.deleted), (0, 0, 1));
@@ -226,10 +231,10 @@ async fn a_document_that_was_begun_again_is_its_new_life_alone() {
     let lamp = house.ingest(&caller, "lamp.txt", &["dept:law"], LAMP).await;
     house
         .ingestor
-        .patch(&caller, lamp, patched(readers(&["everyone"])))
+        .patch_document(&caller, lamp, patched(readers(&["everyone"])))
         .await
         .unwrap();
-    house.ingestor.delete(&caller, lamp).await.unwrap();
+    house.ingestor.delete_document(&caller, lamp).await.unwrap();
     house.accept(&caller, "lamp.txt", &["dept:law"], SHIP).await;
     // Neither was worked on: the first life's readers are the only ones that a manifest knows of.
     let (again, _) = recovered_copy(&house).await;
@@ -248,7 +253,7 @@ async fn keys(house: &House, wanted: impl Fn(&BlobKey) -> bool) -> Vec<object_st
     use object_store::ObjectStore;
     let listed: Vec<_> = house.blobs.list(None).try_collect().await.unwrap();
     let keys = listed.into_iter().map(|blob| blob.location);
-    keys.filter(|key| wanted(&BlobKey::read(key))).collect()
+    keys.filter(|key| wanted(&BlobKey::from_path(key))).collect()
 }
 
 /// What is done to a document that everyone reads.
@@ -267,13 +272,17 @@ impl Change {
         let send = async |text: &'static str| {
             let upload = upload(caller, "x.txt", &["dept:law"]);
             let bytes = futures::stream::iter([Ok::<_, String>(bytes::Bytes::from_static(text.as_bytes()))]);
-            drop(ingestor.accept(caller, upload, bytes).await);
+            drop(ingestor.accept_upload(caller, upload, bytes).await);
         };
         match self {
-            Self::Patch => drop(ingestor.patch(caller, document, patched(readers(&["dept:law"]))).await),
+            Self::Patch => drop(
+                ingestor
+                    .patch_document(caller, document, patched(readers(&["dept:law"])))
+                    .await,
+            ),
             Self::Upload => send(SHIP).await,
             Self::SameBytes => send(LAMP).await,
-            Self::Delete => drop(ingestor.delete(caller, document).await),
+            Self::Delete => drop(ingestor.delete_document(caller, document).await),
         }
     }
 }
@@ -300,14 +309,14 @@ async fn is_no_more_open(house: &House, what: &str) {
 }
 
 /// A recovery from a copy of the blobs, so that the library goes on with its own.
-async fn recovered_copy(house: &House) -> (House, Recovered) {
+async fn recovered_copy(house: &House) -> (House, RecoveryCounts) {
     let copy = Arc::new(object_store::memory::InMemory::new());
     for key in keys(house, |_| true).await {
         let bytes = house.blobs.get(&key).await.unwrap().bytes().await.unwrap();
         copy.put(&key, bytes.into()).await.unwrap();
     }
     let again = House::of_blobs(&copy);
-    let told = again.ingestor.recover(operator).await.unwrap();
+    let told = again.ingestor.recover_catalogue(operator).await.unwrap();
     (again, told)
 }
 
@@ -316,7 +325,7 @@ async fn with_fault(change: Change, published: bool, fault: Fault, n: usize) -> 
     let faults = Arc::new(Faults::default());
     let (mut house, caller) = (House::failing(&faults), writer("a", &["dept:law"]));
     let begun = house.accept(&caller, "x.txt", &["everyone"], LAMP).await;
-    let crate::seam::catalogue::Begun::Started(document, _) = begun else {
+    let crate::seam::catalogue::BeginOutcome::Started(document, _) = begun else {
         panic!("it starts");
     };
     if published {
@@ -335,7 +344,7 @@ async fn with_fault(change: Change, published: bool, fault: Fault, n: usize) -> 
     house.restart().await;
     house.wait(1_000);
     house.work().await;
-    house.ingestor.sweep(Uploads::OursAlone).await.unwrap();
+    house.ingestor.sweep_stores(UploadSharing::Exclusive).await.unwrap();
     house.work().await;
     is_no_more_open(&house, &format!("{what}, {came:?}, swept")).await;
     came.is_some()
@@ -365,7 +374,7 @@ async fn with_change_between(change: Change, published: bool, n: usize) -> bool 
         house.ingest(&caller, "x.txt", &["everyone"], SHIP).await;
     }
     let begun = house.accept(&caller, "x.txt", &["everyone"], LAMP).await;
-    let crate::seam::catalogue::Begun::Started(document, _) = begun else {
+    let crate::seam::catalogue::BeginOutcome::Started(document, _) = begun else {
         panic!("it starts");
     };
     let what = format!("{change:?} between, at call {n} (published: {published})");
@@ -418,7 +427,7 @@ async fn the_sweep_writes_the_manifests_that_a_library_lacks() {
     for key in keys(&house, |key| matches!(key, BlobKey::Manifest(..))).await {
         house.blobs.delete(&key).await.unwrap();
     }
-    house.ingestor.sweep(Uploads::OursAlone).await.unwrap();
+    house.ingestor.sweep_stores(UploadSharing::Exclusive).await.unwrap();
     let (again, told) = recovered_copy(&house).await;
     assert_eq!((told.documents, told.without_manifest), (1, 0));
     assert_eq!(documents(&again).await, documents(&house).await);
@@ -426,11 +435,11 @@ async fn the_sweep_writes_the_manifests_that_a_library_lacks() {
     let lamp = documents(&house).await[0].id;
     let (scope, now) = (caller.scope(), OffsetDateTime::UNIX_EPOCH + Duration::from_secs(9));
     let patch = patched(readers(&["dept:law", "everyone"]));
-    house.catalogue.patch(&scope, lamp, patch, now).await.unwrap();
-    house.ingestor.sweep(Uploads::OursAlone).await.unwrap();
+    house.catalogue.patch_document(&scope, lamp, patch, now).await.unwrap();
+    house.ingestor.sweep_stores(UploadSharing::Exclusive).await.unwrap();
     let (again, _) = recovered_copy(&house).await;
     assert_eq!(documents(&again).await, documents(&house).await);
-    assert_eq!(house.catalogue.named_after(None, 9).await.unwrap().len(), 1);
+    assert_eq!(house.catalogue.list_document_refs(None, 9).await.unwrap().len(), 1);
 }
 
 #[tokio::test]
@@ -441,7 +450,7 @@ async fn readers_that_are_older_than_the_manifest_show_an_older_database() {
     let before = recovered_copy(&house).await.0;
     house
         .ingestor
-        .patch(&caller, lamp, patched(readers(&["dept:law"])))
+        .patch_document(&caller, lamp, patched(readers(&["dept:law"])))
         .await
         .unwrap();
     // The catalogue of before over the blobs of now.
@@ -449,7 +458,7 @@ async fn readers_that_are_older_than_the_manifest_show_an_older_database() {
     let page = PageRequest { cursor: None, limit: 9 };
     let all = before
         .catalogue
-        .documents(
+        .list_documents(
             &operator("a".parse().unwrap()).scope(),
             &DocumentFilter::default(),
             &page,
@@ -457,13 +466,13 @@ async fn readers_that_are_older_than_the_manifest_show_an_older_database() {
         .await
         .unwrap();
     assert_eq!(all.items.len(), 1);
-    let manifest = before.catalogue.manifest(lamp).await.unwrap().unwrap();
-    old.catalogue.recover(&manifest).await.unwrap();
+    let manifest = before.catalogue.get_manifest(lamp).await.unwrap().unwrap();
+    old.catalogue.recover_document(&manifest).await.unwrap();
     old.catalogue
         .raise_generation(manifest.document.generation)
         .await
         .unwrap();
-    let swept = old.ingestor.sweep(Uploads::OursAlone).await;
+    let swept = old.ingestor.sweep_stores(UploadSharing::Exclusive).await;
     assert!(
         matches!(swept, Err(fsck::FsckError::OlderReaders { document }) if document == lamp),
         "{swept:?}"

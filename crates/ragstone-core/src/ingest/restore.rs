@@ -7,32 +7,34 @@ use std::io;
 
 use futures::{StreamExt, TryStreamExt};
 
-use super::keep::Left;
-use super::{AcceptError, Ingestor, Retry, Trouble};
+use super::keep::Interruption;
+use super::{AcceptError, Ingestor, RetryPolicy, StepError};
 use crate::access::Principal;
-use crate::document::{Stage, Worker};
+use crate::document::{JobStage, WorkerId};
 use crate::id::{JobId, PointId};
 use crate::library::blob::BlobWriter;
 use crate::library::text::text_key;
-use crate::seam::catalogue::{Claim, PublishedVersion};
-use crate::seam::index::Point;
-use crate::seam::portable::{Holder, Packed, PackedChunk, Parcel, Portable, Unpacked};
+use crate::seam::catalogue::{ClaimedJob, PublishedVersion};
+use crate::seam::index::IndexPoint;
+use crate::seam::portable::{
+    BeginImportOutcome, ExportStore, ExportedChunk, ExportedContent, ExportedVersion, LeaseHolder,
+};
 use crate::seam::{CatalogueError, IndexError};
 
 /// What came of putting a version in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Restored {
+pub enum VersionImportOutcome {
     /// It answers.
     Published,
     /// The library had the same.
     Unchanged,
     /// The library has another one, which stays.
-    Kept,
+    SkippedExisting,
 }
 
 /// Why a version was not put in.
 #[derive(Debug, Clone, thiserror::Error)]
-pub enum RestoreError {
+pub enum VersionImportError {
     /// The archive is not what it says.
     #[error("{0}")]
     Damaged(String),
@@ -52,87 +54,100 @@ pub enum RestoreError {
 
 impl Ingestor {
     /// Puts a version in, unless the library has the document. Its readers are the packed ones, to the letter.
-    pub async fn restore(
+    pub async fn import_version(
         &self,
-        portable: &dyn Portable,
+        portable: &dyn ExportStore,
         principal: &Principal,
-        packed: &Packed,
-        parcel: &dyn Parcel,
-        worker: Worker,
-    ) -> Result<Restored, RestoreError> {
-        if !packed.is_named_right() || packed.acl.tenant != *principal.tenant() {
+        packed: &ExportedVersion,
+        parcel: &dyn ExportedContent,
+        worker: WorkerId,
+    ) -> Result<VersionImportOutcome, VersionImportError> {
+        if !packed.has_correct_id() || packed.acl.tenant != *principal.tenant() {
             let detail = format!("document {} is not the one that its URI names", packed.id);
-            return Err(RestoreError::Damaged(detail));
+            return Err(VersionImportError::Damaged(detail));
         }
-        if let Some(excess) = packed.excess() {
-            return Err(RestoreError::Damaged(format!("document {}: {excess}", packed.id)));
+        if let Some(excess) = packed.describe_excess() {
+            return Err(VersionImportError::Damaged(format!("document {}: {excess}", packed.id)));
         }
-        if let Some(held) = portable.pack(packed.id).await? {
+        if let Some(held) = portable.export_version(packed.id).await? {
             return Ok(match held.is_same(packed) {
-                true => Restored::Unchanged,
-                false => Restored::Kept,
+                true => VersionImportOutcome::Unchanged,
+                false => VersionImportOutcome::SkippedExisting,
             });
         }
-        let received = self.receive(&packed.name, parcel.original()).await?;
+        let received = self.receive_file(&packed.name, parcel.read_original()).await?;
         if received.content_hash() != packed.content_hash {
             self.discard_received(received).await?;
             let detail = format!("the original of document {} is not the one it was made of", packed.id);
-            return Err(RestoreError::Damaged(detail));
+            return Err(VersionImportError::Damaged(detail));
         }
-        let holder = Holder {
+        let holder = LeaseHolder {
             worker,
             lease: self.settings.lease,
-            now: self.moment(),
+            now: self.current_moment(),
         };
-        let before = self.stores.catalogue.named(&[packed.id]).await.unwrap_or_default();
+        let before = self
+            .stores
+            .catalogue
+            .get_document_refs(&[packed.id])
+            .await
+            .unwrap_or_default();
         let job = JobId((self.new_id)());
-        let incoming = received.key().to_owned();
+        let incoming = received.incoming_key().to_owned();
         let unpacked = portable
-            .unpack(&principal.scope(), packed, &incoming, job, holder)
+            .begin_import(&principal.scope(), packed, &incoming, job, holder)
             .await;
         let claim = match unpacked {
-            Ok(Unpacked::Begun(claim)) => claim,
+            Ok(BeginImportOutcome::Begun(claim)) => claim,
             Ok(other) => {
                 self.discard_received(received).await?;
                 return Ok(match other {
-                    Unpacked::Kept => Restored::Kept,
-                    _ => Restored::Unchanged,
+                    BeginImportOutcome::SkippedExisting => VersionImportOutcome::SkippedExisting,
+                    _ => VersionImportOutcome::Unchanged,
                 });
             }
             Err(error) => {
-                self.discard_unless_named(packed.id, received).await;
+                self.discard_if_unreferenced(packed.id, received).await;
                 return Err(error.into());
             }
         };
         // What an earlier try brought is nobody's any more.
-        self.remove_waiting(&before).await;
-        let work = self.put_in(&claim, packed, parcel);
-        match self.kept(&claim.lease, work, std::future::pending()).await {
-            Ok(()) => Ok(Restored::Published),
-            Err(left) => Err(self.take_out(principal, &claim, left).await),
+        self.remove_waiting_uploads(&before).await;
+        let work = self.import_contents(&claim, packed, parcel);
+        match self.with_lease(&claim.lease, work, std::future::pending()).await {
+            Ok(()) => Ok(VersionImportOutcome::Published),
+            Err(left) => Err(self.roll_back_import(principal, &claim, left).await),
         }
     }
 
-    async fn put_in(&self, claim: &Claim, packed: &Packed, parcel: &dyn Parcel) -> Result<(), Trouble> {
+    async fn import_contents(
+        &self,
+        claim: &ClaimedJob,
+        packed: &ExportedVersion,
+        parcel: &dyn ExportedContent,
+    ) -> Result<(), StepError> {
         let lease = &claim.lease;
-        self.whole(lease, self.load(claim)).await?;
-        self.whole(lease, self.put_text(claim, parcel)).await?;
+        self.uncancellable(lease, self.store_original(claim)).await?;
+        self.uncancellable(lease, self.import_text(claim, parcel)).await?;
         let total = u64::from(packed.chunks);
-        self.note(lease, Stage::Embed, 0, total).await?;
-        let (mut chunks, mut done) = (parcel.chunks(), 0_u64);
-        while let Some(batch) = chunks.try_next().await.map_err(unreadable)? {
-            let points: Result<Vec<Point>, Trouble> =
-                (done..).zip(batch).map(|(n, chunk)| point(claim, n, chunk)).collect();
+        self.report_progress(lease, JobStage::Embed, 0, total).await?;
+        let (mut chunks, mut done) = (parcel.read_chunks(), 0_u64);
+        while let Some(batch) = chunks.try_next().await.map_err(unreadable_archive)? {
+            let points: Result<Vec<IndexPoint>, StepError> = (done..)
+                .zip(batch)
+                .map(|(n, chunk)| build_imported_point(claim, n, chunk))
+                .collect();
             let points = points?;
             done += points.len() as u64;
-            self.whole(lease, self.stores.index.upsert(points)).await?;
-            self.note(lease, Stage::Embed, done, total).await?;
+            self.uncancellable(lease, self.stores.index.upsert_points(points))
+                .await?;
+            self.report_progress(lease, JobStage::Embed, done, total).await?;
         }
         if done != total {
             let detail = format!("document {} has {done} chunks, not {total}", packed.id);
-            return Err(unreadable(io::Error::other(detail)));
+            return Err(unreadable_archive(io::Error::other(detail)));
         }
-        self.note(lease, Stage::Publish, 0, 1).await?;
+        self.report_progress(lease, JobStage::Publish, 0, 1).await?;
         let version = PublishedVersion {
             title: packed.title.clone(),
             media_type: packed.media_type.clone(),
@@ -142,18 +157,19 @@ impl Ingestor {
             pipeline: packed.pipeline.clone(),
             statistics: packed.statistics.clone(),
         };
-        self.whole(lease, self.publish(claim, version, packed.updated_at)).await
+        self.uncancellable(lease, self.publish_version(claim, version, packed.updated_at))
+            .await
     }
 
-    async fn put_text(&self, claim: &Claim, parcel: &dyn Parcel) -> Result<(), Trouble> {
+    async fn import_text(&self, claim: &ClaimedJob, parcel: &dyn ExportedContent) -> Result<(), StepError> {
         let (lease, tenant) = (&claim.lease, &claim.document.acl.tenant);
         let key = text_key(tenant, lease.document, lease.generation);
         let mut blob = BlobWriter::new(self.stores.blobs.as_ref(), key);
-        let mut pieces = parcel.text();
+        let mut pieces = parcel.read_text();
         while let Some(piece) = pieces.next().await {
             let written = match piece {
-                Ok(piece) => blob.write(&piece).await.map_err(Trouble::from),
-                Err(error) => Err(unreadable(error)),
+                Ok(piece) => blob.write(&piece).await.map_err(StepError::from),
+                Err(error) => Err(unreadable_archive(error)),
             };
             if let Err(trouble) = written {
                 blob.abort().await;
@@ -164,38 +180,43 @@ impl Ingestor {
     }
 
     /// Cancels what was begun, and leaves nothing of it.
-    async fn take_out(&self, principal: &Principal, claim: &Claim, left: Left) -> RestoreError {
+    async fn roll_back_import(
+        &self,
+        principal: &Principal,
+        claim: &ClaimedJob,
+        left: Interruption,
+    ) -> VersionImportError {
         let why = match left {
-            Left::Trouble(trouble) => trouble.error.detail,
-            Left::Told => "it was told to stop".into(),
+            Interruption::Failed(trouble) => trouble.error.detail,
+            Interruption::Shutdown => "it was told to stop".into(),
         };
         let now = (self.clock)();
         let cancelled = self
             .stores
             .catalogue
-            .cancel(&principal.scope(), claim.lease.job, now)
+            .cancel_job(&principal.scope(), claim.lease.job, now)
             .await;
         if let Err(error) = cancelled {
             tracing::warn!(document = %claim.lease.document, %error, "a job is left to the workers");
         }
-        self.leave_nothing(claim).await;
-        RestoreError::Step(why)
+        self.remove_attempt(claim).await;
+        VersionImportError::Step(why)
     }
 }
 
-fn unreadable(error: io::Error) -> Trouble {
-    Trouble::new("archive_unreadable", error, "export it again", Retry::Never)
+fn unreadable_archive(error: io::Error) -> StepError {
+    StepError::new("archive_unreadable", error, "export it again", RetryPolicy::Never)
 }
 
 /// What follows from the document is the document's: who reads it above all.
-fn point(claim: &Claim, ordinal: u64, packed: PackedChunk) -> Result<Point, Trouble> {
+fn build_imported_point(claim: &ClaimedJob, ordinal: u64, packed: ExportedChunk) -> Result<IndexPoint, StepError> {
     let (document, lease, chunk) = (&claim.document, &claim.lease, packed.chunk);
     if chunk.document_id != lease.document || u64::from(chunk.ordinal) != ordinal {
         let detail = format!("chunk {ordinal} of document {} is another one", lease.document);
-        return Err(unreadable(io::Error::other(detail)));
+        return Err(unreadable_archive(io::Error::other(detail)));
     }
-    Ok(Point {
-        id: PointId::of(chunk.id, lease.generation),
+    Ok(IndexPoint {
+        id: PointId::from_chunk(chunk.id, lease.generation),
         chunk,
         collection: document.collection.clone(),
         generation: lease.generation,

@@ -3,24 +3,33 @@
 //! Invariant: nothing but vectors, tokens and gate differs from what was stored; chunk, ids, readers and words stay.
 
 use super::Ingestor;
-use super::batch::{prefix, reading_gate};
-use crate::seam::index::Point;
+use super::batch::{reading_gate, title_prefix};
+use crate::seam::index::IndexPoint;
 use crate::seam::{Embedder, IndexError};
 
 impl Ingestor {
     /// The points of one document with the vectors of `embedder`. What keeps it from that may pass: `Unavailable`.
-    pub async fn revectored(&self, embedder: &dyn Embedder, points: Vec<Point>) -> Result<Vec<Point>, IndexError> {
+    pub async fn reembed_points(
+        &self,
+        embedder: &dyn Embedder,
+        points: Vec<IndexPoint>,
+    ) -> Result<Vec<IndexPoint>, IndexError> {
         let Some(first) = points.first() else {
             return Ok(points);
         };
         let (tenant, document) = (first.acl.tenant.clone(), first.chunk.document_id);
-        let rows = self.stores.catalogue.named(&[document]).await.map_err(away)?;
+        let rows = self
+            .stores
+            .catalogue
+            .get_document_refs(&[document])
+            .await
+            .map_err(unavailable_index)?;
         let title = rows.first().and_then(|row| row.given_title.as_deref());
         let texts: Vec<&str> = points.iter().map(|point| point.chunk.text.as_str()).collect();
         let made = self
-            .embeddings(embedder, (&tenant, document), &prefix(title), &texts)
+            .embed_with_cache(embedder, (&tenant, document), &title_prefix(title), &texts)
             .await
-            .map_err(|trouble| away(trouble.error.detail))?;
+            .map_err(|trouble| unavailable_index(trouble.error.detail))?;
         // Its purge may have come before what was just remembered.
         self.forget_if_deleted(document).await;
         let seen = points.into_iter().zip(made).map(|(point, made)| {
@@ -28,7 +37,7 @@ impl Ingestor {
                 Some(stored) => (Some(stored.vector), stored.tokens),
                 None => (None, None),
             };
-            Point {
+            IndexPoint {
                 gate: reading_gate(Some(embedder), &point.chunk.text),
                 dense,
                 tokens,
@@ -39,7 +48,7 @@ impl Ingestor {
     }
 }
 
-fn away(error: impl ToString) -> IndexError {
+fn unavailable_index(error: impl ToString) -> IndexError {
     IndexError::Unavailable {
         detail: error.to_string(),
     }

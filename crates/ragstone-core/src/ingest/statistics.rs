@@ -8,15 +8,15 @@ use crate::seam::catalogue::StatisticsDelta;
 
 /// Counts in how many chunks each term and wordpiece stands. Pairs count as df 1 and are not counted.
 #[derive(Default)]
-pub(super) struct Counter {
+pub(super) struct TermCounter {
     chunks: u64,
     terms: HashMap<TermId, u32>,
     pieces: HashMap<u32, u32>,
 }
 
-impl Counter {
+impl TermCounter {
     /// Adds a chunk.
-    pub fn add(&mut self, lexical: &SparseVector, piece_ids: &[u32]) {
+    pub fn add_chunk(&mut self, lexical: &SparseVector, piece_ids: &[u32]) {
         self.chunks += 1;
         for (term, _) in &lexical.unigrams {
             *self.terms.entry(*term).or_default() += 1;

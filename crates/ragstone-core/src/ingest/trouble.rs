@@ -9,28 +9,28 @@ use crate::seam::{CatalogueError, EmbedError, IndexError, ParseFailure};
 
 /// What another attempt may bring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Retry {
+pub enum RetryPolicy {
     /// The same again.
     Never,
     /// Perhaps success; this one counts as a failure.
-    Spends,
+    Counted,
     /// The same, unless the attempt before ended with the same code: then it is final.
-    SpendsOnce,
+    CountedOnce,
     /// Success once what is away or busy is back, not before `after` if it said so; this one counts as nothing.
-    Free { after: Option<Duration> },
+    Uncounted { after: Option<Duration> },
 }
 
 /// Why a step did not work.
 #[derive(Debug, Clone)]
-pub struct Trouble {
+pub struct StepError {
     pub error: JobError,
-    pub retry: Retry,
+    pub retry: RetryPolicy,
     /// The lease is gone.
     pub stale: bool,
 }
 
-impl Trouble {
-    pub fn new(code: &str, detail: impl ToString, hint: &str, retry: Retry) -> Self {
+impl StepError {
+    pub fn new(code: &str, detail: impl ToString, hint: &str, retry: RetryPolicy) -> Self {
         let error = JobError {
             code: code.into(),
             detail: detail.to_string(),
@@ -44,19 +44,19 @@ impl Trouble {
     }
 
     /// An error after which the job is not tried again.
-    pub fn last(error: JobError) -> Self {
+    pub fn without_retry(error: JobError) -> Self {
         Self {
             error,
-            retry: Retry::Never,
+            retry: RetryPolicy::Never,
             stale: false,
         }
     }
 
     /// What is told once it is not tried again: a hint that it will be is no help any more.
-    pub fn given_up(&self, attempts: u32) -> JobError {
+    pub fn final_job_error(&self, attempts: u32) -> JobError {
         let hint = match self.retry {
-            Retry::Never | Retry::SpendsOnce => return self.error.clone(),
-            Retry::Spends | Retry::Free { .. } => {
+            RetryPolicy::Never | RetryPolicy::CountedOnce => return self.error.clone(),
+            RetryPolicy::Counted | RetryPolicy::Uncounted { .. } => {
                 format!("it was tried {attempts} times; mend what the detail names, then `ragstone job retry ID`")
             }
         };
@@ -68,11 +68,16 @@ impl Trouble {
 
     /// Something outside is away, busy or full.
     pub fn outage(code: &str, detail: impl ToString, after: Option<Duration>) -> Self {
-        Self::new(code, detail, "it is tried again by itself", Retry::Free { after })
+        Self::new(
+            code,
+            detail,
+            "it is tried again by itself",
+            RetryPolicy::Uncounted { after },
+        )
     }
 }
 
-impl From<CatalogueError> for Trouble {
+impl From<CatalogueError> for StepError {
     fn from(error: CatalogueError) -> Self {
         let stale = matches!(error, CatalogueError::Stale);
         let trouble = Self::outage("catalogue_unavailable", error, None);
@@ -80,23 +85,23 @@ impl From<CatalogueError> for Trouble {
     }
 }
 
-impl From<IndexError> for Trouble {
+impl From<IndexError> for StepError {
     fn from(error: IndexError) -> Self {
         match error {
             IndexError::Unavailable { .. } => Self::outage("index_unavailable", error, None),
-            _ => Self::new("index_refused", error, "run `ragstone doctor`", Retry::Never),
+            _ => Self::new("index_refused", error, "run `ragstone doctor`", RetryPolicy::Never),
         }
     }
 }
 
-impl From<EmbedError> for Trouble {
+impl From<EmbedError> for StepError {
     fn from(error: EmbedError) -> Self {
         match error {
             EmbedError::Refused { .. } => Self::new(
                 "embedding_refused",
                 error,
                 "check the embedding model and its key",
-                Retry::Never,
+                RetryPolicy::Never,
             ),
             EmbedError::Busy { after, .. } => Self::outage("embedding_failed", error, after),
             EmbedError::Broken { .. } => Self::outage("embedding_failed", error, None),
@@ -104,28 +109,28 @@ impl From<EmbedError> for Trouble {
     }
 }
 
-impl From<TextError> for Trouble {
+impl From<TextError> for StepError {
     fn from(error: TextError) -> Self {
         match error {
             TextError::Store(error) => error.into(),
-            TextError::Damaged(_) => blob_store(error, Retry::Spends),
+            TextError::Damaged(_) => blob_store_error(error, RetryPolicy::Counted),
         }
     }
 }
 
-impl From<object_store::Error> for Trouble {
+impl From<object_store::Error> for StepError {
     fn from(error: object_store::Error) -> Self {
         let retry = match error {
             // A store that is away, a disk that is full: no word about what was asked for.
-            object_store::Error::Generic { .. } => Retry::Free { after: None },
-            _ => Retry::Spends,
+            object_store::Error::Generic { .. } => RetryPolicy::Uncounted { after: None },
+            _ => RetryPolicy::Counted,
         };
-        blob_store(error, retry)
+        blob_store_error(error, retry)
     }
 }
 
-fn blob_store(error: impl ToString, retry: Retry) -> Trouble {
-    Trouble::new(
+fn blob_store_error(error: impl ToString, retry: RetryPolicy) -> StepError {
+    StepError::new(
         "blob_store_failed",
         error,
         "check the disk of the data directory",
@@ -133,14 +138,14 @@ fn blob_store(error: impl ToString, retry: Retry) -> Trouble {
     )
 }
 
-impl From<ParseFailure> for Trouble {
+impl From<ParseFailure> for StepError {
     fn from(failure: ParseFailure) -> Self {
         Self {
             error: failure.error,
             retry: match failure.retry {
-                ParseRetry::Usual => Retry::Spends,
-                ParseRetry::Once => Retry::SpendsOnce,
-                ParseRetry::Never => Retry::Never,
+                ParseRetry::Usual => RetryPolicy::Counted,
+                ParseRetry::Once => RetryPolicy::CountedOnce,
+                ParseRetry::Never => RetryPolicy::Never,
             },
             stale: false,
         }

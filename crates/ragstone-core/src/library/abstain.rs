@@ -7,10 +7,10 @@ use std::sync::PoisonError;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Evidence, Library, LibraryError, SearchRequest};
+use super::{ConfidenceScores, Library, LibraryError, SearchRequest};
 use crate::access::Scope;
 use crate::id::TenantId;
-use crate::metric::refusal::{CurvePoint, curve};
+use crate::metric::refusal::{CurvePoint, refusal_curve};
 use crate::seam::EmbedError;
 
 /// Below this many chunks chance cannot be told, and a fixed threshold holds.
@@ -25,13 +25,13 @@ const ABOVE_CHANCE: f64 = 0.48;
 /// The same without vectors, where S reaches 1 instead of 2.6: in that proportion, not measured.
 const ABOVE_CHANCE_LEXICAL: f64 = 0.18;
 /// No threshold is higher: a library about everything answers some of the off-topic questions.
-const HIGHEST: f64 = 1.4;
+const MAX_THRESHOLD: f64 = 1.4;
 /// Questions of many fields that few libraries answer, one a line.
 const OFF_TOPIC: &str = include_str!("off_topic.txt");
 
 /// A threshold and the library it was found on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Calibration {
+pub(super) struct ThresholdCalibration {
     threshold: f64,
     chunks: u64,
     dense: bool,
@@ -42,7 +42,7 @@ pub(super) struct Calibration {
 
 /// The threshold that was chosen, and what the others would have done.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Calibrated {
+pub struct CalibrationReport {
     /// Below it nothing is answered, until the library has doubled.
     pub threshold: f64,
     /// Published chunks it was found on.
@@ -58,13 +58,13 @@ pub struct Calibrated {
 }
 
 /// S reaches 2.6 with vectors and 1 without, so that each has its own constants.
-struct Scale {
+struct ThresholdScale {
     cautious: f64,
     above_chance: f64,
 }
 
-impl Scale {
-    fn of(dense: bool) -> Self {
+impl ThresholdScale {
+    fn for_vectors(dense: bool) -> Self {
         match dense {
             true => Self {
                 cautious: CAUTIOUS,
@@ -78,7 +78,7 @@ impl Scale {
     }
 }
 
-impl Evidence {
+impl ConfidenceScores {
     /// How strong the evidence is: S of the best passage, by its parts.
     pub fn strength(&self) -> f64 {
         self.fused + self.gate * self.maxsim.unwrap_or(0.0)
@@ -88,24 +88,24 @@ impl Evidence {
 impl Library {
     /// Whether a question that reached this much should be answered at all. Where its vector could not be had, the
     /// threshold that was found with vectors says nothing.
-    pub(super) fn is_thin(&self, tenant: &TenantId, evidence: &Evidence) -> bool {
+    pub(super) fn has_insufficient_evidence(&self, tenant: &TenantId, evidence: &ConfidenceScores) -> bool {
         let thresholds = self.thresholds.read().unwrap_or_else(PoisonError::into_inner);
         let found = thresholds.get(tenant).filter(|found| found.dense == evidence.dense);
-        let cautious = || Scale::of(evidence.dense).cautious;
+        let cautious = || ThresholdScale::for_vectors(evidence.dense).cautious;
         evidence.strength() < found.map_or_else(cautious, |found| found.threshold)
     }
 
     /// Finds the threshold of the scope's tenant, if its library has doubled since it was found last, became dense, or has
     /// another embedder.
     /// The scope must see the whole library. Says whether anything was done.
-    pub async fn calibrate(&self, scope: &Scope) -> Result<bool, LibraryError> {
+    pub async fn calibrate_threshold(&self, scope: &Scope) -> Result<bool, LibraryError> {
         let tenant = scope.tenant();
-        let known = self.catalogue.setting(&key(tenant)).await?;
-        let known: Option<Calibration> = known.and_then(|json| serde_json::from_str(&json).ok());
+        let known = self.catalogue.get_setting(&calibration_key(tenant)).await?;
+        let known: Option<ThresholdCalibration> = known.and_then(|json| serde_json::from_str(&json).ok());
         let chunks = self.catalogue.term_statistics(tenant, &[]).await?.documents;
-        let embedder = self.digest();
+        let embedder = self.embedder_digest();
         let dense = embedder.is_some();
-        let fits = |known: &Calibration| {
+        let fits = |known: &ThresholdCalibration| {
             let by_it = known.embedder.is_none() || known.embedder == embedder;
             by_it && known.dense == dense && (known.chunks..known.chunks.max(1) * 2).contains(&chunks)
         };
@@ -113,10 +113,10 @@ impl Library {
             self.set_threshold(tenant, known);
             return Ok(false);
         }
-        let threshold = self.automatic(scope, chunks, dense).await?;
-        self.keep(
+        let threshold = self.automatic_threshold(scope, chunks, dense).await?;
+        self.save_calibration(
             tenant,
-            Calibration {
+            ThresholdCalibration {
                 threshold,
                 chunks,
                 dense,
@@ -130,32 +130,34 @@ impl Library {
     /// Finds the threshold of the scope's tenant by questions that its library answers and that it does not, the
     /// built-in off-topic ones among the latter: the one that is right about most of both, each counted alike. Without
     /// answerable ones it lies as far above chance as an automatic one. Holds until the library has doubled.
-    pub async fn calibrate_by(
+    pub async fn calibrate_with_questions(
         &self,
         scope: &Scope,
         answerable: &[String],
         unanswerable: &[String],
-    ) -> Result<Calibrated, LibraryError> {
+    ) -> Result<CalibrationReport, LibraryError> {
         let tenant = scope.tenant();
         let chunks = self.catalogue.term_statistics(tenant, &[]).await?.documents;
-        let embedder = self.digest();
+        let embedder = self.embedder_digest();
         let dense = embedder.is_some();
         let mut without_answer: Vec<&str> = unanswerable.iter().map(String::as_str).collect();
-        for question in off_topic() {
+        for question in off_topic_questions() {
             without_answer.push(question);
         }
         let reached = self
-            .strengths(scope, answerable.iter().map(String::as_str), dense)
+            .evidence_strengths(scope, answerable.iter().map(String::as_str), dense)
             .await?;
-        let chance = self.strengths(scope, without_answer.into_iter(), dense).await?;
-        let curve = curve(&reached, &chance);
+        let chance = self
+            .evidence_strengths(scope, without_answer.into_iter(), dense)
+            .await?;
+        let curve = refusal_curve(&reached, &chance);
         let threshold = match reached.is_empty() {
-            true => self.automatic(scope, chunks, dense).await?,
-            false => most_right(&curve),
+            true => self.automatic_threshold(scope, chunks, dense).await?,
+            false => best_threshold(&curve),
         };
-        self.keep(
+        self.save_calibration(
             tenant,
-            Calibration {
+            ThresholdCalibration {
                 threshold,
                 chunks,
                 dense,
@@ -163,7 +165,7 @@ impl Library {
             },
         )
         .await?;
-        Ok(Calibrated {
+        Ok(CalibrationReport {
             threshold,
             chunks,
             dense,
@@ -174,39 +176,40 @@ impl Library {
     }
 
     /// The threshold that was found for a tenant; none while the cautious one holds.
-    pub fn threshold(&self, tenant: &TenantId) -> Option<f64> {
+    pub fn current_threshold(&self, tenant: &TenantId) -> Option<f64> {
         let thresholds = self.thresholds.read().unwrap_or_else(PoisonError::into_inner);
         thresholds.get(tenant).map(|found| found.threshold)
     }
 
     /// Names the embedder in use.
-    fn digest(&self) -> Option<String> {
-        self.in_use().map(|in_use| in_use.embedder.fingerprint().digest())
+    fn embedder_digest(&self) -> Option<String> {
+        self.active_embedder()
+            .map(|in_use| in_use.embedder.fingerprint().digest())
     }
 
-    async fn automatic(&self, scope: &Scope, chunks: u64, dense: bool) -> Result<f64, LibraryError> {
-        let scale = Scale::of(dense);
+    async fn automatic_threshold(&self, scope: &Scope, chunks: u64, dense: bool) -> Result<f64, LibraryError> {
+        let scale = ThresholdScale::for_vectors(dense);
         Ok(match chunks < FEWEST_CHUNKS {
             true => scale.cautious,
-            false => (self.chance(scope, dense).await? + scale.above_chance).min(HIGHEST),
+            false => (self.chance_strength(scope, dense).await? + scale.above_chance).min(MAX_THRESHOLD),
         })
     }
 
-    async fn keep(&self, tenant: &TenantId, found: Calibration) -> Result<(), LibraryError> {
+    async fn save_calibration(&self, tenant: &TenantId, found: ThresholdCalibration) -> Result<(), LibraryError> {
         let json = serde_json::to_string(&found).expect("a struct of numbers serialises");
-        self.catalogue.set_setting(&key(tenant), &json).await?;
+        self.catalogue.set_setting(&calibration_key(tenant), &json).await?;
         self.set_threshold(tenant, found);
         Ok(())
     }
 
     /// The strength of the middle one of the off-topic questions; an error where one of them gets no vector and should.
-    async fn chance(&self, scope: &Scope, dense: bool) -> Result<f64, LibraryError> {
-        let reached = self.strengths(scope, off_topic(), dense).await?;
+    async fn chance_strength(&self, scope: &Scope, dense: bool) -> Result<f64, LibraryError> {
+        let reached = self.evidence_strengths(scope, off_topic_questions(), dense).await?;
         Ok(reached[reached.len() / 2])
     }
 
     /// How strong the evidence for each question is, ascending; an error where one gets no vector and should.
-    async fn strengths(
+    async fn evidence_strengths(
         &self,
         scope: &Scope,
         questions: impl Iterator<Item = &str> + Send,
@@ -225,7 +228,7 @@ impl Library {
         Ok(reached)
     }
 
-    fn set_threshold(&self, tenant: &TenantId, found: Calibration) {
+    fn set_threshold(&self, tenant: &TenantId, found: ThresholdCalibration) {
         self.thresholds
             .write()
             .unwrap_or_else(PoisonError::into_inner)
@@ -233,17 +236,17 @@ impl Library {
     }
 }
 
-fn off_topic() -> impl Iterator<Item = &'static str> {
+fn off_topic_questions() -> impl Iterator<Item = &'static str> {
     OFF_TOPIC.lines().filter(|line| !line.trim().is_empty())
 }
 
-fn key(tenant: &TenantId) -> String {
+fn calibration_key(tenant: &TenantId) -> String {
     format!("calibration:{tenant}")
 }
 
 /// The threshold that is right about most of both kinds; the middle one of several, the
 /// lower of two.
-fn most_right(curve: &[CurvePoint]) -> f64 {
+fn best_threshold(curve: &[CurvePoint]) -> f64 {
     let right = |point: &CurvePoint| point.answered.unwrap_or(0.0) + point.refused.unwrap_or(0.0);
     let most = curve.iter().map(right).fold(0.0, f64::max);
     let best: Vec<f64> = curve
@@ -261,8 +264,8 @@ mod tests {
     #[test]
     fn the_threshold_lies_where_most_are_right() {
         let check = |reached: &[f64], chance: &[f64], answered: f64, refused: f64| {
-            let curve = curve(reached, chance);
-            let threshold = most_right(&curve);
+            let curve = refusal_curve(reached, chance);
+            let threshold = best_threshold(&curve);
             let point = curve.iter().find(|point| point.threshold == threshold).unwrap();
             assert_eq!(
                 (point.answered, point.refused),

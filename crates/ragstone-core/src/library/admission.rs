@@ -6,16 +6,16 @@ use super::{Library, LibraryError};
 use crate::access::Scope;
 use crate::id::DocumentId;
 use crate::seam::catalogue::DocumentAccess;
-use crate::seam::index::{DocumentGeneration, Hit};
+use crate::seam::index::{DocumentGeneration, IndexHit};
 
 /// Hits that passed, and the generations of hits that were out of date.
-pub(super) struct Admission {
-    pub hits: Vec<Hit>,
+pub(super) struct AdmittedHits {
+    pub hits: Vec<IndexHit>,
     pub stale: Vec<DocumentGeneration>,
 }
 
 /// How a hit stands.
-enum Verdict {
+enum HitVerdict {
     Admitted,
     /// Of a replaced or deleted generation, or filtered by an older ACL.
     Stale,
@@ -24,36 +24,40 @@ enum Verdict {
 }
 
 /// What the catalogue says of the documents of some hits, by id, and whether the scope admits each.
-struct Known(Vec<(DocumentAccess, bool)>);
+struct AccessVerdicts(Vec<(DocumentAccess, bool)>);
 
 impl Library {
     /// Checks all hits with one question to the catalogue: published generation, tombstone, ACL.
-    pub(super) async fn admit(&self, scope: &Scope, mut hits: Vec<Hit>) -> Result<Admission, LibraryError> {
+    pub(super) async fn admit_hits(
+        &self,
+        scope: &Scope,
+        mut hits: Vec<IndexHit>,
+    ) -> Result<AdmittedHits, LibraryError> {
         let mut ids: Vec<DocumentId> = hits.iter().map(|hit| hit.document).collect();
         ids.sort_unstable();
         ids.dedup();
-        let known = Known::new(scope, self.catalogue.access(&ids).await?);
+        let known = AccessVerdicts::new(scope, self.catalogue.get_document_access(&ids).await?);
         let (mut stale, mut leaks) = (Vec::new(), 0);
-        hits.retain(|hit| match known.judge(hit) {
-            Verdict::Admitted => true,
-            Verdict::Stale => {
+        hits.retain(|hit| match known.judge_hit(hit) {
+            HitVerdict::Admitted => true,
+            HitVerdict::Stale => {
                 stale.push((hit.document, hit.generation));
                 false
             }
-            Verdict::Leaked => {
+            HitVerdict::Leaked => {
                 leaks += 1;
                 false
             }
         });
-        self.alarms.note_leaks(leaks);
+        self.alarms.record_leaks(leaks);
         self.alarms.stale.fetch_add(stale.len() as u64, Ordering::Relaxed);
         stale.sort_unstable();
         stale.dedup();
-        Ok(Admission { hits, stale })
+        Ok(AdmittedHits { hits, stale })
     }
 }
 
-impl Known {
+impl AccessVerdicts {
     fn new(scope: &Scope, mut documents: Vec<DocumentAccess>) -> Self {
         documents.sort_unstable_by_key(|document| document.id);
         let judged = |document: DocumentAccess| {
@@ -63,17 +67,17 @@ impl Known {
         Self(documents.into_iter().map(judged).collect())
     }
 
-    fn judge(&self, hit: &Hit) -> Verdict {
+    fn judge_hit(&self, hit: &IndexHit) -> HitVerdict {
         let place = self.0.binary_search_by_key(&hit.document, |(document, _)| document.id);
         let Ok(place) = place else {
-            return Verdict::Stale;
+            return HitVerdict::Stale;
         };
         let (document, admits) = &self.0[place];
         match (admits, document.acl_revision == hit.acl_revision) {
-            _ if document.published != Some(hit.generation) => Verdict::Stale,
-            (true, _) => Verdict::Admitted,
-            (false, true) => Verdict::Leaked,
-            (false, false) => Verdict::Stale,
+            _ if document.published != Some(hit.generation) => HitVerdict::Stale,
+            (true, _) => HitVerdict::Admitted,
+            (false, true) => HitVerdict::Leaked,
+            (false, false) => HitVerdict::Stale,
         }
     }
 }

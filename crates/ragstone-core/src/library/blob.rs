@@ -47,7 +47,7 @@ impl<'a> BlobWriter<'a> {
 
     /// Makes the blob readable, or leaves nothing.
     pub async fn finish(mut self) -> Result<()> {
-        let finished = self.end().await;
+        let finished = self.complete_upload().await;
         if finished.is_err() {
             self.abort().await;
         }
@@ -63,7 +63,7 @@ impl<'a> BlobWriter<'a> {
         }
     }
 
-    async fn end(&mut self) -> Result<()> {
+    async fn complete_upload(&mut self) -> Result<()> {
         if self.parts.is_none() {
             let whole = PutPayload::from(std::mem::take(&mut self.part));
             return self.blobs.put(&self.key, whole).await.map(|_| ());

@@ -9,7 +9,7 @@ use super::*;
 use crate::access::Principal;
 use crate::ask::{self, AnswerEvent, AskOptions, AskRequest};
 use crate::id::TraceId;
-use crate::prompt::Template;
+use crate::prompt::PromptTemplate;
 use crate::seam::fake::faults::Faults;
 use crate::seam::fake::{House, writer};
 use crate::seam::fake_chat::FakeChat;
@@ -36,7 +36,7 @@ async fn house() -> (House, Principal) {
 
 fn options() -> AskOptions {
     AskOptions {
-        template: Template::default(),
+        template: PromptTemplate::default(),
         prompt_tokens: 8_000,
         models: Vec::new(),
         trace_id: TraceId(Uuid::nil()),
@@ -46,9 +46,9 @@ fn options() -> AskOptions {
 
 /// One question to each store, whatever is found.
 const SEARCH: [(&str, usize); 6] = [
-    ("access", 1),
-    ("chunks", 1),
-    ("labels", 1),
+    ("get_chunks", 1),
+    ("get_document_access", 1),
+    ("get_document_labels", 1),
     ("piece_frequencies", 1),
     ("search", 1),
     ("term_statistics", 1),
@@ -85,7 +85,7 @@ async fn an_answer_opens_each_cited_text_once_however_often_it_is_cited() {
         limit: 3,
         ..AskRequest::default()
     };
-    let events: Vec<AnswerEvent> = ask::answer(library, Arc::new(model), owner.scope(), request, options())
+    let events: Vec<AnswerEvent> = ask::answer_question(library, Arc::new(model), owner.scope(), request, options())
         .collect()
         .await;
     let Some(AnswerEvent::Done(answer)) = events.last() else {
@@ -101,7 +101,7 @@ async fn an_answer_opens_each_cited_text_once_however_often_it_is_cited() {
     );
     // Beside the search: admission of each cited sentence, of the text that is opened, and of all at the end.
     let mut expected: Vec<_> = SEARCH.to_vec();
-    expected[0].1 += 3 + 1 + 1;
-    expected.insert(2, ("get", 1));
+    expected[1].1 += 3 + 1 + 1;
+    expected.insert(0, ("get", 1));
     assert_eq!(faults.counts(), expected);
 }

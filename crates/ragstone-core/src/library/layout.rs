@@ -21,14 +21,14 @@ use uuid::Uuid;
 
 use super::text::OWNER_KEY;
 use crate::id::{DocumentId, Generation, TenantId};
-use crate::seam::manifest::Stamp;
+use crate::seam::manifest::RevisionStamp;
 
 /// Where accepted bytes wait for their job.
-pub const INCOMING: &str = "incoming";
+pub const INCOMING_PREFIX: &str = "incoming";
 /// The key of the blob that holds the highest generation that was marked.
 pub const GENERATION_KEY: &str = "ragstone-generation";
 /// Where blobs that no row explains are kept for a while: `quarantine/<seconds since 1970>/<the key it had>`.
-pub const QUARANTINE: &str = "quarantine";
+pub const QUARANTINE_PREFIX: &str = "quarantine";
 /// The fourth part of the keys of records.
 const RECOVER: &str = "recover";
 /// The third part of a note that a document is closed.
@@ -44,7 +44,7 @@ pub enum BlobKey {
     /// The original or the text of a generation.
     Generation(DocumentId, Generation),
     /// The manifest of a generation.
-    Manifest(DocumentId, Generation, Stamp),
+    Manifest(DocumentId, Generation, RevisionStamp),
     /// The note that everything of the document below this generation is deleted.
     Deleted(DocumentId, Generation),
     /// The note that readers of the document are being taken away.
@@ -59,26 +59,26 @@ pub enum BlobKey {
 
 impl BlobKey {
     /// What `key` names.
-    pub fn read(key: &Path) -> Self {
+    pub fn from_path(key: &Path) -> Self {
         let parts: Vec<_> = key.parts().collect();
         let parts: Vec<&str> = parts.iter().map(AsRef::as_ref).collect();
         match parts[..] {
-            [INCOMING, _] => Self::Incoming,
+            [INCOMING_PREFIX, _] => Self::Incoming,
             [OWNER_KEY | GENERATION_KEY] => Self::Mark,
             // A tenant of that name has a document's id in the second place, which is no number.
-            [QUARANTINE, since, _, ..] if since.parse::<i64>().is_ok() => {
+            [QUARANTINE_PREFIX, since, _, ..] if since.parse::<i64>().is_ok() => {
                 since.parse().map_or(Self::Foreign, Self::Quarantined)
             }
             [_, document, generation, _] => match (document.parse(), generation.parse()) {
                 (Ok(document), Ok(generation)) => Self::Generation(document, Generation(generation)),
                 _ => Self::Foreign,
             },
-            [_, document, third, RECOVER, name] => Self::record(document, third, name).unwrap_or(Self::Foreign),
+            [_, document, third, RECOVER, name] => Self::parse_record(document, third, name).unwrap_or(Self::Foreign),
             _ => Self::Foreign,
         }
     }
 
-    fn record(document: &str, third: &str, name: &str) -> Option<Self> {
+    fn parse_record(document: &str, third: &str, name: &str) -> Option<Self> {
         let document = document.parse().ok()?;
         if third == CLOSING {
             return Some(Self::Closing(document));
@@ -92,7 +92,7 @@ impl BlobKey {
 }
 
 /// Where the manifest of a generation lies.
-pub fn manifest_key(tenant: &TenantId, document: DocumentId, generation: Generation, stamp: Stamp) -> Path {
+pub fn manifest_key(tenant: &TenantId, document: DocumentId, generation: Generation, stamp: RevisionStamp) -> Path {
     record_key(tenant, document, &generation.to_string(), &stamp.to_string())
 }
 
@@ -113,7 +113,7 @@ fn record_key(tenant: &TenantId, document: DocumentId, third: &str, name: &str) 
 /// Where the blob at `key` is kept in quarantine from `since` on.
 pub fn quarantine_key(key: &Path, since: i64) -> Path {
     let since = since.to_string();
-    let place = [QUARANTINE, since.as_str()].map(object_store::path::PathPart::from);
+    let place = [QUARANTINE_PREFIX, since.as_str()].map(object_store::path::PathPart::from);
     Path::from_iter(place.into_iter().chain(key.parts()))
 }
 
@@ -126,19 +126,19 @@ mod tests {
     #[test]
     fn keys_are_read_as_they_are_given() {
         let document = DocumentId(uuid::Uuid::from_u128(7));
-        let read = |key: &str| BlobKey::read(&Path::from(key));
+        let read = |key: &str| BlobKey::from_path(&Path::from(key));
         for tenant in ["default", "incoming", "quarantine", "Straße"] {
             let tenant: TenantId = tenant.parse().unwrap();
             let original = original_key(&tenant, document, Generation(3));
             let text = text_key(&tenant, document, Generation(3));
             for key in [&original, &text] {
-                assert_eq!(BlobKey::read(key), BlobKey::Generation(document, Generation(3)));
+                assert_eq!(BlobKey::from_path(key), BlobKey::Generation(document, Generation(3)));
                 let kept = quarantine_key(key, 1_700_000_000);
-                assert_eq!(BlobKey::read(&kept), BlobKey::Quarantined(1_700_000_000), "{kept}");
+                assert_eq!(BlobKey::from_path(&kept), BlobKey::Quarantined(1_700_000_000), "{kept}");
                 assert!(kept.as_ref().ends_with(key.as_ref()), "{kept}");
             }
         }
-        let stamp = Stamp {
+        let stamp = RevisionStamp {
             revision: 2,
             updated: 1_700_000_000_000_000_000,
         };
@@ -158,7 +158,7 @@ mod tests {
             ),
         ];
         for (key, named) in records {
-            assert_eq!(BlobKey::read(&key), named, "{key}");
+            assert_eq!(BlobKey::from_path(&key), named, "{key}");
             assert_eq!(
                 key.parts().count(),
                 5,
@@ -166,8 +166,11 @@ mod tests {
             );
         }
         let incoming = Path::from("incoming/1");
-        assert_eq!(BlobKey::read(&incoming), BlobKey::Incoming);
-        assert_eq!(BlobKey::read(&quarantine_key(&incoming, 5)), BlobKey::Quarantined(5));
+        assert_eq!(BlobKey::from_path(&incoming), BlobKey::Incoming);
+        assert_eq!(
+            BlobKey::from_path(&quarantine_key(&incoming, 5)),
+            BlobKey::Quarantined(5)
+        );
         assert_eq!((read(OWNER_KEY), read(GENERATION_KEY)), (BlobKey::Mark, BlobKey::Mark));
         for key in ["note.txt", "quarantine/x", "quarantine/5", "a/b/c/d", "a/b"] {
             assert_eq!(read(key), BlobKey::Foreign, "{key}");

@@ -20,27 +20,27 @@ use crate::id::Generation;
 use crate::seam::{Catalogue, CatalogueError};
 
 /// The setting of the catalogue that holds the library's id.
-pub const LIBRARY: &str = "library";
-/// The setting of the catalogue that holds how far its recovery is, if it was made again: [`ROWS`], then [`POINTS`], then
+pub const LIBRARY_SETTING: &str = "library";
+/// The setting of the catalogue that holds how far its recovery is, if it was made again: [`RECOVERING_ROWS`], then [`RECOVERING_POINTS`], then
 /// nothing.
-pub const RECOVERY: &str = "recovery";
+pub const RECOVERY_SETTING: &str = "recovery";
 /// Its rows are being made.
-pub const ROWS: &str = "rows";
+pub const RECOVERING_ROWS: &str = "rows";
 /// Its rows are there, and their points are not.
-pub const POINTS: &str = "points";
+pub const RECOVERING_POINTS: &str = "points";
 /// Most blobs that are compared with the rows when a store without a mark is taken over: enough to tell a library's own
 /// catalogue from another one, and quick in any store.
 const MAX_COMPARED: usize = 20_000;
 /// Blobs compared with the rows at a time.
 const BATCH: usize = 500;
 /// Documents that may lack their row in a store that is taken over, whatever their share: leftovers of interrupted work.
-const FEW: usize = 10;
+const TOLERATED_MISSING: usize = 10;
 /// One in so many documents may.
-const SHARE: usize = 20;
+const MISSING_DIVISOR: usize = 20;
 
 /// Why catalogue and blobs do not belong together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Mismatch {
+pub enum StoreMismatch {
     /// The catalogue holds nothing, the blobs hold originals.
     #[error("the database holds no documents, and the blobs hold originals")]
     Empty,
@@ -75,7 +75,7 @@ pub enum Mismatch {
 pub enum MarkError {
     /// They do not.
     #[error(transparent)]
-    Mismatch(#[from] Mismatch),
+    Mismatch(#[from] StoreMismatch),
     /// The catalogue failed.
     #[error(transparent)]
     Catalogue(#[from] CatalogueError),
@@ -89,7 +89,7 @@ pub enum MarkError {
 
 /// Who else may have the stores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Owners {
+pub enum StoreOwners {
     /// This process has them alone.
     One,
     /// Any number of processes, and perhaps another library that was given the same place by mistake.
@@ -98,47 +98,50 @@ pub enum Owners {
 
 /// Makes sure that blobs and catalogue are of one library, and marks blobs that bear no mark; gives the library's id.
 /// `drawn` becomes that if it has none.
-pub async fn claim(
+pub async fn claim_stores(
     catalogue: &dyn Catalogue,
     blobs: &dyn ObjectStore,
     drawn: &str,
-    owners: Owners,
+    owners: StoreOwners,
 ) -> Result<String, MarkError> {
-    if catalogue.setting(RECOVERY).await?.as_deref() == Some(ROWS) {
-        return Err(Mismatch::Unfinished.into());
+    if catalogue.get_setting(RECOVERY_SETTING).await?.as_deref() == Some(RECOVERING_ROWS) {
+        return Err(StoreMismatch::Unfinished.into());
     }
-    let (marked, ours) = (read(blobs, OWNER_KEY).await?, catalogue.setting(LIBRARY).await?);
-    let is_empty = catalogue.named_after(None, 1).await?.is_empty();
+    let (marked, ours) = (
+        read_mark(blobs, OWNER_KEY).await?,
+        catalogue.get_setting(LIBRARY_SETTING).await?,
+    );
+    let is_empty = catalogue.list_document_refs(None, 1).await?.is_empty();
     match (marked, ours) {
         (Some(marked), Some(ours)) if marked == ours => {
-            is_newest(catalogue, blobs).await?;
+            check_catalogue_age(catalogue, blobs).await?;
             Ok(marked)
         }
-        (Some(_), _) if is_empty && holds_originals(blobs).await? => Err(Mismatch::Empty.into()),
+        (Some(_), _) if is_empty && has_originals(blobs).await? => Err(StoreMismatch::Empty.into()),
         // What bears a mark and holds nothing may be what another library was just given.
-        (Some(_), Some(_)) => Err(Mismatch::Foreign.into()),
-        (Some(_), None) if is_empty && owners == Owners::Many => Err(Mismatch::Foreign.into()),
+        (Some(_), Some(_)) => Err(StoreMismatch::Foreign.into()),
+        (Some(_), None) if is_empty && owners == StoreOwners::Many => Err(StoreMismatch::Foreign.into()),
         (Some(marked), None) => {
-            is_newest(catalogue, blobs).await?;
-            explains(catalogue, blobs).await?;
-            catalogue.set_setting(LIBRARY, &marked).await?;
+            check_catalogue_age(catalogue, blobs).await?;
+            check_documents_known(catalogue, blobs).await?;
+            catalogue.set_setting(LIBRARY_SETTING, &marked).await?;
             Ok(marked)
         }
-        (None, _) if is_empty && holds_originals(blobs).await? => Err(Mismatch::Empty.into()),
+        (None, _) if is_empty && has_originals(blobs).await? => Err(StoreMismatch::Empty.into()),
         (None, ours) => {
-            explains(catalogue, blobs).await?;
+            check_documents_known(catalogue, blobs).await?;
             let is_drawn = ours.is_none();
             let library = ours.unwrap_or_else(|| drawn.to_owned());
             if is_drawn {
                 // Before the mark: a store that is marked for nobody would be nobody's.
-                catalogue.set_setting(LIBRARY, &library).await?;
+                catalogue.set_setting(LIBRARY_SETTING, &library).await?;
             }
-            let marked = mark(blobs, &library).await?;
+            let marked = write_library_mark(blobs, &library).await?;
             if is_drawn && marked != library {
                 // Another process of a new library drew as well, and was faster.
-                catalogue.set_setting(LIBRARY, &marked).await?;
+                catalogue.set_setting(LIBRARY_SETTING, &marked).await?;
             } else if marked != library {
-                return Err(Mismatch::Foreign.into());
+                return Err(StoreMismatch::Foreign.into());
             }
             Ok(marked)
         }
@@ -146,13 +149,13 @@ pub async fn claim(
 }
 
 /// Writes the library's id, unless another process was faster; gives the one that stands there.
-async fn mark(blobs: &dyn ObjectStore, library: &str) -> Result<String, MarkError> {
+async fn write_library_mark(blobs: &dyn ObjectStore, library: &str) -> Result<String, MarkError> {
     let payload = PutPayload::from(library.to_owned());
     let key = Path::from(OWNER_KEY);
     match blobs.put_opts(&key, payload, PutMode::Create.into()).await {
         Ok(_) => Ok(library.to_owned()),
         Err(object_store::Error::AlreadyExists { .. }) => {
-            let found = read(blobs, OWNER_KEY).await?;
+            let found = read_mark(blobs, OWNER_KEY).await?;
             found.ok_or(MarkError::Damaged(OWNER_KEY))
         }
         Err(error) => Err(error.into()),
@@ -160,23 +163,23 @@ async fn mark(blobs: &dyn ObjectStore, library: &str) -> Result<String, MarkErro
 }
 
 /// The catalogue has come at least as far as the blobs are marked.
-async fn is_newest(catalogue: &dyn Catalogue, blobs: &dyn ObjectStore) -> Result<(), MarkError> {
+async fn check_catalogue_age(catalogue: &dyn Catalogue, blobs: &dyn ObjectStore) -> Result<(), MarkError> {
     // The mark first: what is drawn meanwhile makes the catalogue's number greater.
     let Some(blobs) = marked_generation(blobs).await? else {
         return Ok(());
     };
     let catalogue = catalogue.highest_generation().await?;
     match blobs > catalogue {
-        true => Err(Mismatch::Older { catalogue, blobs }.into()),
+        true => Err(StoreMismatch::Older { catalogue, blobs }.into()),
         false => Ok(()),
     }
 }
 
 /// Whether the blobs hold anything of a document.
-async fn holds_originals(blobs: &dyn ObjectStore) -> Result<bool, MarkError> {
+async fn has_originals(blobs: &dyn ObjectStore) -> Result<bool, MarkError> {
     let mut listed = blobs.list(None);
     while let Some(blob) = listed.next().await {
-        if let BlobKey::Generation(..) = BlobKey::read(&blob?.location) {
+        if let BlobKey::Generation(..) = BlobKey::from_path(&blob?.location) {
             return Ok(true);
         }
     }
@@ -184,13 +187,13 @@ async fn holds_originals(blobs: &dyn ObjectStore) -> Result<bool, MarkError> {
 }
 
 /// The catalogue has a row for nearly all documents that are looked at, and none of them is newer than it.
-async fn explains(catalogue: &dyn Catalogue, blobs: &dyn ObjectStore) -> Result<(), MarkError> {
+async fn check_documents_known(catalogue: &dyn Catalogue, blobs: &dyn ObjectStore) -> Result<(), MarkError> {
     let (mut known, mut seen, mut highest) = (0, 0, Generation(0));
     let mut batches = blobs.list(None).take(MAX_COMPARED).chunks(BATCH);
     while let Some(batch) = batches.next().await {
         let mut documents = Vec::with_capacity(BATCH);
         for blob in batch {
-            if let BlobKey::Generation(document, generation) = BlobKey::read(&blob?.location) {
+            if let BlobKey::Generation(document, generation) = BlobKey::from_path(&blob?.location) {
                 documents.push(document);
                 highest = highest.max(generation);
             }
@@ -198,30 +201,30 @@ async fn explains(catalogue: &dyn Catalogue, blobs: &dyn ObjectStore) -> Result<
         documents.sort_unstable();
         documents.dedup();
         seen += documents.len();
-        known += catalogue.named(&documents).await?.len();
+        known += catalogue.get_document_refs(&documents).await?.len();
     }
     let drawn = catalogue.highest_generation().await?;
     if highest > drawn {
-        return Err(Mismatch::Older {
+        return Err(StoreMismatch::Older {
             catalogue: drawn,
             blobs: highest,
         }
         .into());
     }
-    match seen - known > FEW.max(seen / SHARE) {
-        true => Err(Mismatch::Unexplained { known, seen }.into()),
+    match seen - known > TOLERATED_MISSING.max(seen / MISSING_DIVISOR) {
+        true => Err(StoreMismatch::Unexplained { known, seen }.into()),
         false => Ok(()),
     }
 }
 
 /// The library's id as the blobs are marked with it, if they are.
 pub async fn marked_library(blobs: &dyn ObjectStore) -> Result<Option<String>, MarkError> {
-    read(blobs, OWNER_KEY).await
+    read_mark(blobs, OWNER_KEY).await
 }
 
 /// The highest generation that was marked, if any was.
 pub async fn marked_generation(blobs: &dyn ObjectStore) -> Result<Option<Generation>, MarkError> {
-    let text = read(blobs, GENERATION_KEY).await?;
+    let text = read_mark(blobs, GENERATION_KEY).await?;
     let number = text.map(|text| text.trim().parse());
     let number = number.transpose().map_err(|_| MarkError::Damaged(GENERATION_KEY))?;
     Ok(number.map(Generation))
@@ -229,7 +232,7 @@ pub async fn marked_generation(blobs: &dyn ObjectStore) -> Result<Option<Generat
 
 /// Marks that the library has come to `generation`, which is committed; a higher mark stays. Two processes that mark at
 /// once may leave the lower of two marks: it may lag.
-pub async fn advance(blobs: &dyn ObjectStore, generation: Generation) -> Result<(), MarkError> {
+pub async fn advance_mark(blobs: &dyn ObjectStore, generation: Generation) -> Result<(), MarkError> {
     if marked_generation(blobs)
         .await?
         .is_some_and(|marked| marked >= generation)
@@ -241,7 +244,7 @@ pub async fn advance(blobs: &dyn ObjectStore, generation: Generation) -> Result<
     Ok(())
 }
 
-async fn read(blobs: &dyn ObjectStore, key: &'static str) -> Result<Option<String>, MarkError> {
+async fn read_mark(blobs: &dyn ObjectStore, key: &'static str) -> Result<Option<String>, MarkError> {
     match blobs.get(&Path::from(key)).await {
         Err(object_store::Error::NotFound { .. }) => Ok(None),
         Err(error) => Err(error.into()),

@@ -22,11 +22,11 @@ use std::sync::{Arc, RwLock};
 
 use object_store::ObjectStore;
 
-pub(crate) use question::spelled;
+pub(crate) use question::spelling_statistics;
 
-pub use abstain::Calibrated;
-pub use passage::{Passage, Ranks, Sentence};
-pub use search::{Evidence, Notice, SearchRequest, SearchResult};
+pub use abstain::CalibrationReport;
+pub use passage::{Passage, PassageRanks, PassageSentence};
+pub use search::{ConfidenceScores, Notice, SearchRequest, SearchResult};
 
 use crate::id::TenantId;
 use crate::seam::{Catalogue, CatalogueError, EmbedError, Embedder, IndexError, VectorIndex};
@@ -72,20 +72,20 @@ impl From<object_store::Error> for LibraryError {
 
 /// What was found that should not have been; the first must stay 0.
 #[derive(Debug, Default)]
-pub struct Alarms {
+pub struct AccessAlarms {
     leaks: AtomicU64,
     stale: AtomicU64,
 }
 
-impl Alarms {
+impl AccessAlarms {
     /// Hits that an index returned although the ACL it knew refuses the caller, and chunks of other documents than the
     /// one asked for.
-    pub fn leaks(&self) -> u64 {
+    pub fn leaked_hits(&self) -> u64 {
         self.leaks.load(Ordering::Relaxed)
     }
 
     /// Counts what an index returned of documents that were not the caller's to see, and raises the alarm.
-    fn note_leaks(&self, leaks: usize) {
+    fn record_leaks(&self, leaks: usize) {
         if leaks > 0 {
             self.leaks.fetch_add(leaks as u64, Ordering::Relaxed);
             tracing::error!(
@@ -96,14 +96,14 @@ impl Alarms {
     }
 
     /// Hits of replaced or deleted generations, or of an older ACL: expected now and then.
-    pub fn stale(&self) -> u64 {
+    pub fn stale_hits(&self) -> u64 {
         self.stale.load(Ordering::Relaxed)
     }
 }
 
 /// An embedder with the index that holds its vectors: a question takes both at once, so it never meets another model's.
 #[derive(Clone)]
-pub struct InUse {
+pub struct ActiveEmbedder {
     /// Embeds questions.
     pub embedder: Arc<dyn Embedder>,
     /// Holds the passages' vectors by the same embedder.
@@ -111,7 +111,7 @@ pub struct InUse {
 }
 
 /// The embedder that is in use, if any: it may arrive while the process runs, and another one may take its place.
-pub type EmbedderSlot = Arc<RwLock<Option<InUse>>>;
+pub type EmbedderSlot = Arc<RwLock<Option<ActiveEmbedder>>>;
 
 /// The road to stored text.
 pub struct Library {
@@ -119,8 +119,8 @@ pub struct Library {
     index: Arc<dyn VectorIndex>,
     blobs: Arc<dyn ObjectStore>,
     embedder: EmbedderSlot,
-    alarms: Arc<Alarms>,
-    thresholds: RwLock<HashMap<TenantId, abstain::Calibration>>,
+    alarms: Arc<AccessAlarms>,
+    thresholds: RwLock<HashMap<TenantId, abstain::ThresholdCalibration>>,
 }
 
 impl Library {
@@ -142,11 +142,11 @@ impl Library {
     }
 
     /// What was found that should not have been.
-    pub fn alarms(&self) -> &Alarms {
+    pub fn access_alarms(&self) -> &AccessAlarms {
         &self.alarms
     }
 
-    fn in_use(&self) -> Option<InUse> {
+    fn active_embedder(&self) -> Option<ActiveEmbedder> {
         self.embedder
             .read()
             .unwrap_or_else(std::sync::PoisonError::into_inner)

@@ -7,7 +7,7 @@ use crate::id::{CollectionName, Generation, PointId};
 
 /// Where each leg put a passage, from 1; none where it is not among the leg's candidates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Ranks {
+pub struct PassageRanks {
     /// By cosine.
     pub dense: Option<u32>,
     /// By words.
@@ -16,7 +16,7 @@ pub struct Ranks {
 
 /// A sentence of a passage with its score against the question.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Sentence {
+pub struct PassageSentence {
     /// Where in the passage's text, in bytes.
     pub range: TextRange,
     /// Higher fits better; comparable within one search only.
@@ -43,7 +43,7 @@ pub struct Passage {
     /// The final score; comparable within one search only.
     pub score: f64,
     /// Where each leg put it.
-    pub ranks: Ranks,
+    pub ranks: PassageRanks,
     /// Its sentences, best first; empty unless the search asked for them.
-    pub sentences: Vec<Sentence>,
+    pub sentences: Vec<PassageSentence>,
 }

@@ -5,17 +5,17 @@ use std::sync::Arc;
 
 use crate::access::Scope;
 use crate::rank::bm25::{LexicalQuery, TermStatistics, question_terms};
-use crate::rank::gate::{WordStatistics, gate_query, latin_share};
+use crate::rank::gate::{WordStatistics, latin_share, query_gate};
 use crate::rank::late::piece_weights;
 use crate::rank::token_bits::BitQuery;
 use crate::seam::embedder::{Embedding, TextKind};
 use crate::seam::index::SearchMode;
 use crate::seam::{EmbedError, Embedder, VectorIndex};
 
-use super::{InUse, Library, LibraryError, Notice};
+use super::{ActiveEmbedder, Library, LibraryError, Notice};
 
 /// A question made ready.
-pub(super) struct Question {
+pub(super) struct PreparedQuestion {
     pub lexical: LexicalQuery,
     pub gate: f64,
     pub dense: Option<Vec<f32>>,
@@ -29,14 +29,21 @@ pub(super) struct Question {
 
 impl Library {
     /// Embeds the question while its terms are looked up.
-    pub(super) async fn question(&self, scope: &Scope, text: &str, mode: SearchMode) -> Result<Question, LibraryError> {
-        let in_use = self.in_use().filter(|_| mode != SearchMode::Lexical);
+    pub(super) async fn prepare_question(
+        &self,
+        scope: &Scope,
+        text: &str,
+        mode: SearchMode,
+    ) -> Result<PreparedQuestion, LibraryError> {
+        let in_use = self.active_embedder().filter(|_| mode != SearchMode::Lexical);
         let (embedder, index) = match in_use {
-            Some(InUse { embedder, index }) => (Some(embedder), index),
+            Some(ActiveEmbedder { embedder, index }) => (Some(embedder), index),
             None => (None, self.index.clone()),
         };
-        let (statistics, embedding) =
-            futures::join!(self.term_statistics(scope, text), embed(embedder.as_deref(), text));
+        let (statistics, embedding) = futures::join!(
+            self.load_term_statistics(scope, text),
+            embed_question(embedder.as_deref(), text)
+        );
         let (statistics, mut notices) = (statistics?, Vec::new());
         let embedding = match embedding {
             Ok(embedding) => embedding,
@@ -57,10 +64,10 @@ impl Library {
                 "there is no embedding model; `ragstone doctor` says what to do",
             ));
         }
-        let gate = gate_query(
+        let gate = query_gate(
             embedder
-                .and_then(|embedder| embedder.reads(text))
-                .unwrap_or_else(|| spelled(text)),
+                .and_then(|embedder| embedder.word_statistics(text))
+                .unwrap_or_else(|| spelling_statistics(text)),
         );
         let late = match &embedding {
             Some(Embedding {
@@ -75,7 +82,7 @@ impl Library {
             }
             _ => None,
         };
-        Ok(Question {
+        Ok(PreparedQuestion {
             lexical: LexicalQuery::new(text, &statistics),
             gate,
             dense: embedding.map(|embedding| embedding.vector),
@@ -86,7 +93,7 @@ impl Library {
         })
     }
 
-    async fn term_statistics(&self, scope: &Scope, text: &str) -> Result<TermStatistics, LibraryError> {
+    async fn load_term_statistics(&self, scope: &Scope, text: &str) -> Result<TermStatistics, LibraryError> {
         let mut terms = question_terms(text);
         terms.sort_unstable();
         terms.dedup();
@@ -94,15 +101,15 @@ impl Library {
     }
 }
 
-async fn embed(embedder: Option<&dyn Embedder>, text: &str) -> Result<Option<Embedding>, EmbedError> {
+async fn embed_question(embedder: Option<&dyn Embedder>, text: &str) -> Result<Option<Embedding>, EmbedError> {
     match embedder {
-        Some(embedder) => Ok(embedder.embed(&[text.to_owned()], TextKind::Query).await?.pop()),
+        Some(embedder) => Ok(embedder.embed_texts(&[text.to_owned()], TextKind::Query).await?.pop()),
         None => Ok(None),
     }
 }
 
 /// What spelling alone says of a text, where no tokenizer is at hand.
-pub(crate) fn spelled(text: &str) -> WordStatistics {
+pub(crate) fn spelling_statistics(text: &str) -> WordStatistics {
     WordStatistics {
         fertility: 1.0,
         unknown_share: 0.0,

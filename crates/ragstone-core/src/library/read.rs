@@ -9,7 +9,7 @@ use super::{Library, LibraryError};
 use crate::access::{Admitted, Scope};
 use crate::document::{Chunk, Document, TextRange};
 use crate::id::{DocumentId, Generation};
-use crate::seam::catalogue::{DocumentAccess, DocumentFilter, Page, PageRequest};
+use crate::seam::catalogue::{DocumentAccess, DocumentFilter, ListPage, PageRequest};
 use crate::seam::{CatalogueError, index::StoredChunk};
 
 /// A document's original bytes, and how many they are.
@@ -24,30 +24,30 @@ pub struct OriginalBytes {
 
 impl Library {
     /// Documents that `scope` admits.
-    pub async fn documents(
+    pub async fn list_documents(
         &self,
         scope: &Scope,
         filter: &DocumentFilter,
         page: &PageRequest,
-    ) -> Result<Page<Document>, LibraryError> {
-        Ok(self.catalogue.documents(scope, filter, page).await?)
+    ) -> Result<ListPage<Document>, LibraryError> {
+        Ok(self.catalogue.list_documents(scope, filter, page).await?)
     }
 
     /// A document that `scope` admits.
-    pub async fn document(&self, scope: &Scope, id: DocumentId) -> Result<Option<Document>, LibraryError> {
-        let document = self.catalogue.document(scope, id).await?;
+    pub async fn get_document(&self, scope: &Scope, id: DocumentId) -> Result<Option<Document>, LibraryError> {
+        let document = self.catalogue.get_document(scope, id).await?;
         Ok(document.filter(|document| scope.admits(&document.acl)))
     }
 
     /// The chunks of a document's published version, in their order; none if `scope` does not admit the document.
-    pub async fn chunks(
+    pub async fn list_chunks(
         &self,
         scope: &Scope,
         id: DocumentId,
         page: &PageRequest,
-    ) -> Result<Option<Page<Admitted<Chunk>>>, LibraryError> {
-        let Some((_, generation)) = self.published(scope, id).await? else {
-            return Ok(self.document(scope, id).await?.map(|_| Page {
+    ) -> Result<Option<ListPage<Admitted<Chunk>>>, LibraryError> {
+        let Some((_, generation)) = self.find_published(scope, id).await? else {
+            return Ok(self.get_document(scope, id).await?.map(|_| ListPage {
                 items: vec![],
                 next_cursor: None,
             }));
@@ -56,10 +56,13 @@ impl Library {
             Some(cursor) => cursor.parse().map_err(|_| CatalogueError::BadCursor)?,
             None => 0,
         };
-        let mut stored = self.index.scroll(scope, id, generation, from, page.limit + 1).await?;
+        let mut stored = self
+            .index
+            .list_chunks(scope, id, generation, from, page.limit + 1)
+            .await?;
         let found = stored.len();
         stored.retain(|chunk| chunk.chunk.document_id == id && chunk.generation == generation);
-        self.alarms.note_leaks(found - stored.len());
+        self.alarms.record_leaks(found - stored.len());
         let more = stored.len() > page.limit;
         let admit = |chunk: StoredChunk| Admitted::new(chunk.chunk);
         let items: Vec<_> = stored.into_iter().take(page.limit).map(admit).collect();
@@ -67,73 +70,75 @@ impl Library {
             .last()
             .filter(|_| more)
             .map(|chunk| (chunk.ordinal + 1).to_string());
-        Ok(Some(Page { items, next_cursor }))
+        Ok(Some(ListPage { items, next_cursor }))
     }
 
     /// The text of a page (from 1) of a document's published version.
-    pub async fn page(
+    pub async fn read_page(
         &self,
         scope: &Scope,
         id: DocumentId,
         page: u32,
     ) -> Result<Option<Admitted<String>>, LibraryError> {
-        let Some((document, generation)) = self.published(scope, id).await? else {
+        let Some((document, generation)) = self.find_published(scope, id).await? else {
             return Ok(None);
         };
         let key = text_key(&document.acl.tenant, id, generation);
-        let stored = StoredText::open(self.blobs.as_ref(), key).await?;
+        let stored = StoredText::open_text(self.blobs.as_ref(), key).await?;
         let span = stored.pages().iter().find(|span| span.page == Some(page)).cloned();
         Ok(match span {
-            Some(span) => stored.read(&span.range).await?.map(Admitted::new),
+            Some(span) => stored.read_range(&span.range).await?.map(Admitted::new),
             None => None,
         })
     }
 
     /// The stored text of `range`, read from the blobs and not from the index: what a quote is compared with. None if
     /// `generation` is not the published one any more, or `scope` does not admit the document.
-    pub async fn quote(
+    pub async fn read_quote(
         &self,
         scope: &Scope,
         id: DocumentId,
         generation: Generation,
         range: &TextRange,
     ) -> Result<Option<Admitted<String>>, LibraryError> {
-        let texts = self.quotes(scope, id, generation, std::slice::from_ref(range)).await?;
+        let texts = self
+            .read_quotes(scope, id, generation, std::slice::from_ref(range))
+            .await?;
         let text = texts.and_then(|texts| texts.into_inner().pop().flatten());
         Ok(text.map(Admitted::new))
     }
 
-    /// [`Self::quote`] for several ranges of one version, which is opened once; none for what is no range of it.
-    pub(super) async fn quotes(
+    /// [`Self::read_quote`] for several ranges of one version, which is opened once; none for what is no range of it.
+    pub(super) async fn read_quotes(
         &self,
         scope: &Scope,
         id: DocumentId,
         generation: Generation,
         ranges: &[TextRange],
     ) -> Result<Option<Admitted<Vec<Option<String>>>>, LibraryError> {
-        let access = self.catalogue.access(&[id]).await?.pop();
+        let access = self.catalogue.get_document_access(&[id]).await?.pop();
         let is_shown = |access: &DocumentAccess| access.published == Some(generation) && scope.admits(&access.acl);
         let Some(access) = access.filter(is_shown) else {
             return Ok(None);
         };
         let key = text_key(&access.acl.tenant, id, generation);
-        let stored = StoredText::open(self.blobs.as_ref(), key).await?;
-        let mut reader = stored.reader();
+        let stored = StoredText::open_text(self.blobs.as_ref(), key).await?;
+        let mut reader = stored.range_reader();
         let mut texts = Vec::with_capacity(ranges.len());
         for range in ranges {
-            texts.push(reader.read(range).await?);
+            texts.push(reader.read_range(range).await?);
         }
         Ok(Some(Admitted::new(texts)))
     }
 
     /// The original bytes of a document's published version, all of them or a range.
-    pub async fn original(
+    pub async fn open_original(
         &self,
         scope: &Scope,
         id: DocumentId,
         range: Option<std::ops::Range<u64>>,
     ) -> Result<Option<OriginalBytes>, LibraryError> {
-        let Some((document, generation)) = self.published(scope, id).await? else {
+        let Some((document, generation)) = self.find_published(scope, id).await? else {
             return Ok(None);
         };
         let key = original_key(&document.acl.tenant, id, generation);
@@ -147,8 +152,12 @@ impl Library {
         Ok(Some(OriginalBytes { document, size, bytes }))
     }
 
-    async fn published(&self, scope: &Scope, id: DocumentId) -> Result<Option<(Document, Generation)>, LibraryError> {
-        let document = self.document(scope, id).await?;
+    async fn find_published(
+        &self,
+        scope: &Scope,
+        id: DocumentId,
+    ) -> Result<Option<(Document, Generation)>, LibraryError> {
+        let document = self.get_document(scope, id).await?;
         Ok(document.and_then(|document| document.published.map(|generation| (document, generation))))
     }
 }

@@ -5,38 +5,38 @@
 
 use std::collections::HashMap;
 
-use super::question::Question;
-use super::search::{Evidence, SearchRequest, head};
-use super::{Library, LibraryError, Passage, Ranks, Sentence};
+use super::question::PreparedQuestion;
+use super::search::{ConfidenceScores, SearchRequest, max_candidates_read};
+use super::{Library, LibraryError, Passage, PassageRanks, PassageSentence};
 use crate::access::{Admitted, Scope};
 use crate::id::{ChunkId, DocumentId};
-use crate::rank::fusion::Ranked;
+use crate::rank::fusion::RankedHit;
 use crate::rank::late::late_interaction;
-use crate::rank::near_duplicate::WithoutCopies;
+use crate::rank::near_duplicate::DuplicateFilter;
 use crate::rank::sentence::{best_sentences, best_sentences_by_words};
 use crate::rank::token_bits::TokenBits;
 use crate::seam::catalogue::DocumentLabel;
-use crate::seam::index::{Hit, SearchMode, StoredChunk};
+use crate::seam::index::{IndexHit, SearchMode, StoredChunk};
 
 /// What was read of the candidates of one search.
-pub(super) struct Reader<'a> {
+pub(super) struct PassageReader<'a> {
     library: &'a Library,
     scope: &'a Scope,
     request: &'a SearchRequest,
-    question: &'a Question,
-    hits: HashMap<ChunkId, &'a Hit>,
+    question: &'a PreparedQuestion,
+    hits: HashMap<ChunkId, &'a IndexHit>,
     stored: HashMap<ChunkId, StoredChunk>,
     tokens: HashMap<ChunkId, TokenBits>,
     labels: HashMap<DocumentId, DocumentLabel>,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> PassageReader<'a> {
     pub fn new(
         library: &'a Library,
         scope: &'a Scope,
         request: &'a SearchRequest,
-        question: &'a Question,
-        hits: &'a [Hit],
+        question: &'a PreparedQuestion,
+        hits: &'a [IndexHit],
     ) -> Self {
         Self {
             library,
@@ -53,12 +53,12 @@ impl<'a> Reader<'a> {
     /// Reads the best with their token vectors, and orders them by late interaction where both legs were asked for.
     pub async fn read_and_order(
         &mut self,
-        fused: Vec<Ranked<ChunkId>>,
+        fused: Vec<RankedHit<ChunkId>>,
         gate: f64,
-        evidence: &mut Evidence,
-    ) -> Result<Vec<Ranked<ChunkId>>, LibraryError> {
-        let best = &fused[..fused.len().min(head(self.request))];
-        self.stored = self.read(best).await?;
+        evidence: &mut ConfidenceScores,
+    ) -> Result<Vec<RankedHit<ChunkId>>, LibraryError> {
+        let best = &fused[..fused.len().min(max_candidates_read(self.request))];
+        self.stored = self.read_chunks(best).await?;
         let bits =
             |(id, chunk): (&ChunkId, &StoredChunk)| Some((*id, TokenBits::from_bytes(chunk.tokens.as_ref()?).ok()?));
         self.tokens = self.stored.iter().filter_map(bits).collect();
@@ -81,30 +81,30 @@ impl<'a> Reader<'a> {
 
     /// The passages that are shown of the ranked, best first: as many as are wanted, without near copies of better ones
     /// where those are left out. What takes their place is read at once.
-    pub async fn passages(
+    pub async fn select_passages(
         &mut self,
-        ranked: &[Ranked<ChunkId>],
-        ranks: impl Fn(&ChunkId) -> Ranks,
+        ranked: &[RankedHit<ChunkId>],
+        ranks: impl Fn(&ChunkId) -> PassageRanks,
     ) -> Result<Vec<Admitted<Passage>>, LibraryError> {
         let limit = self.request.limit;
         let (first, more) = ranked.split_at(ranked.len().min(limit));
-        let more = &more[..more.len().min(head(self.request).saturating_sub(limit))];
+        let more = &more[..more.len().min(max_candidates_read(self.request).saturating_sub(limit))];
         let mut passages = Vec::with_capacity(first.len());
-        let mut without = WithoutCopies::default();
+        let mut without = DuplicateFilter::default();
         for step in [first, more] {
             if passages.len() == limit || step.is_empty() {
                 break;
             }
-            self.read_step(step).await?;
-            for Ranked { id, score } in step {
+            self.read_candidates(step).await?;
+            for RankedHit { id, score } in step {
                 let Some(stored) = self.stored.remove(id).filter(|_| passages.len() < limit) else {
                     continue;
                 };
                 let Some(label) = self.labels.get(&stored.chunk.document_id) else {
                     continue;
                 };
-                if !self.request.collapse || without.stays(&stored.chunk.text) {
-                    passages.push(self.passage(*score, ranks(id), stored, label));
+                if !self.request.collapse || without.keep_if_new(&stored.chunk.text) {
+                    passages.push(self.build_passage(*score, ranks(id), stored, label));
                 }
             }
         }
@@ -112,7 +112,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads the names of some candidates' documents and, unless that was done, their chunks.
-    async fn read_step(&mut self, ranked: &[Ranked<ChunkId>]) -> Result<(), LibraryError> {
+    async fn read_candidates(&mut self, ranked: &[RankedHit<ChunkId>]) -> Result<(), LibraryError> {
         let mut documents: Vec<DocumentId> = ranked
             .iter()
             .map(|ranked| self.hits[&ranked.id].document)
@@ -123,21 +123,21 @@ impl<'a> Reader<'a> {
         let chunks = async {
             match self.question.late.is_some() {
                 true => Ok(HashMap::new()),
-                false => self.read(ranked).await,
+                false => self.read_chunks(ranked).await,
             }
         };
-        let labels = self.library.catalogue.labels(self.scope, &documents);
+        let labels = self.library.catalogue.get_document_labels(self.scope, &documents);
         let (chunks, labels) = futures::join!(chunks, labels);
         self.stored.extend(chunks?);
         self.labels.extend(labels?.into_iter().map(|label| (label.id, label)));
         Ok(())
     }
 
-    async fn read(&self, ranked: &[Ranked<ChunkId>]) -> Result<HashMap<ChunkId, StoredChunk>, LibraryError> {
+    async fn read_chunks(&self, ranked: &[RankedHit<ChunkId>]) -> Result<HashMap<ChunkId, StoredChunk>, LibraryError> {
         let points: Vec<_> = ranked.iter().map(|ranked| self.hits[&ranked.id].point).collect();
         let with_tokens = self.question.late.is_some();
         let index = &self.question.index;
-        let mut stored = index.chunks(self.scope, &points, with_tokens).await?;
+        let mut stored = index.get_chunks(self.scope, &points, with_tokens).await?;
         stored.retain(|chunk| {
             let hit = self.hits.get(&chunk.chunk.id);
             hit.is_some_and(|hit| hit.generation == chunk.generation && hit.document == chunk.chunk.document_id)
@@ -145,9 +145,15 @@ impl<'a> Reader<'a> {
         Ok(stored.into_iter().map(|chunk| (chunk.chunk.id, chunk)).collect())
     }
 
-    fn passage(&self, score: f64, ranks: Ranks, stored: StoredChunk, label: &DocumentLabel) -> Admitted<Passage> {
+    fn build_passage(
+        &self,
+        score: f64,
+        ranks: PassageRanks,
+        stored: StoredChunk,
+        label: &DocumentLabel,
+    ) -> Admitted<Passage> {
         let sentences = match self.request.sentences {
-            true => self.sentences(&stored, score),
+            true => self.score_sentences(&stored, score),
             false => Vec::new(),
         };
         Admitted::new(Passage {
@@ -164,7 +170,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn sentences(&self, stored: &StoredChunk, score: f64) -> Vec<Sentence> {
+    fn score_sentences(&self, stored: &StoredChunk, score: f64) -> Vec<PassageSentence> {
         let text = &stored.chunk.text;
         let late = self.question.late.as_ref().zip(self.tokens.get(&stored.chunk.id));
         let scored = match late {
@@ -175,7 +181,7 @@ impl<'a> Reader<'a> {
         };
         scored
             .into_iter()
-            .map(|sentence| Sentence {
+            .map(|sentence| PassageSentence {
                 range: sentence.range,
                 score: sentence.score,
             })

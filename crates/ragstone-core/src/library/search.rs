@@ -4,15 +4,17 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::question::Question;
-use super::reader::Reader;
-use super::{Library, LibraryError, MAX_PASSAGES, MAX_QUESTION_BYTES, MAX_STALE_REPEATS, Passage, Ranks};
+use super::question::PreparedQuestion;
+use super::reader::PassageReader;
+use super::{Library, LibraryError, MAX_PASSAGES, MAX_QUESTION_BYTES, MAX_STALE_REPEATS, Passage, PassageRanks};
 use crate::access::{Admitted, Scope, ScopedQuery};
-use crate::filter::Filter;
+use crate::filter::MetadataFilter;
 use crate::id::{ChunkId, CollectionName};
-use crate::rank::fusion::{Candidate, DEPTH, Ranked, by_cosine, by_lexical, fuse_lists};
+use crate::rank::fusion::{
+    CANDIDATE_DEPTH, FusionCandidate, RankedHit, fuse_ranked_lists, rank_by_cosine, rank_by_lexical,
+};
 use crate::rank::late::TOP_LATE;
-use crate::seam::index::{DocumentGeneration, Hit, IndexQuery, SearchMode};
+use crate::seam::index::{DocumentGeneration, IndexHit, IndexQuery, SearchMode};
 
 /// What a caller looks for.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,7 +26,7 @@ pub struct SearchRequest {
     /// Only of this collection.
     pub collection: Option<CollectionName>,
     /// The caller's filter, which only narrows.
-    pub filter: Option<Filter>,
+    pub filter: Option<MetadataFilter>,
     /// Which legs it stands on.
     pub mode: SearchMode,
     /// Whether passages carry their sentences, scored against the question.
@@ -73,7 +75,7 @@ impl Notice {
 
 /// How well the best passages fit the question; what abstaining is decided by.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
-pub struct Evidence {
+pub struct ConfidenceScores {
     /// Best cosine among the candidates; 0 without a dense leg.
     pub cosine: f64,
     /// Best B'/U: the share of the question's idf that one passage holds.
@@ -97,7 +99,7 @@ pub struct SearchResult {
     /// Best first.
     pub passages: Vec<Admitted<Passage>>,
     /// How well they fit.
-    pub evidence: Evidence,
+    pub evidence: ConfidenceScores,
     /// What the reader should know.
     pub notices: Vec<Notice>,
 }
@@ -105,26 +107,26 @@ pub struct SearchResult {
 impl Library {
     /// The passages that `scope` admits and that fit `request` best.
     pub async fn search(&self, scope: &Scope, request: &SearchRequest) -> Result<SearchResult, LibraryError> {
-        check(request)?;
-        let question = self.question(scope, &request.query, request.mode).await?;
+        check_request(request)?;
+        let question = self.prepare_question(scope, &request.query, request.mode).await?;
         let (gate, hits) = self.admitted_hits(scope, request, &question).await?;
-        let Order {
+        let RankedCandidates {
             fused,
             dense,
             lexical,
             mut evidence,
-        } = Order::new(request.mode, &question, gate, &hits);
-        let mut reader = Reader::new(self, scope, request, &question, &hits);
+        } = RankedCandidates::new(request.mode, &question, gate, &hits);
+        let mut reader = PassageReader::new(self, scope, request, &question, &hits);
         let ranked = match question.late.is_some() {
             true => reader.read_and_order(fused, gate, &mut evidence).await?,
             false => fused,
         };
-        let ranks = |id: &ChunkId| Ranks {
+        let ranks = |id: &ChunkId| PassageRanks {
             dense: dense.get(id).copied(),
             lexical: lexical.get(id).copied(),
         };
         Ok(SearchResult {
-            passages: reader.passages(&ranked, ranks).await?,
+            passages: reader.select_passages(&ranked, ranks).await?,
             evidence,
             notices: question.notices,
         })
@@ -135,14 +137,14 @@ impl Library {
         &self,
         scope: &Scope,
         request: &SearchRequest,
-        question: &Question,
-    ) -> Result<(f64, Vec<Hit>), LibraryError> {
+        question: &PreparedQuestion,
+    ) -> Result<(f64, Vec<IndexHit>), LibraryError> {
         let mut without = Vec::new();
         for repeat in 0.. {
             let query = index_query(request, question, without.clone());
             let query = ScopedQuery::new(scope, request.collection.clone(), request.filter.clone(), query);
             let found = question.index.search(&query).await?;
-            let admission = self.admit(scope, found.hits).await?;
+            let admission = self.admit_hits(scope, found.hits).await?;
             let enough = admission.hits.len() >= request.limit || admission.stale.is_empty();
             if enough || repeat == MAX_STALE_REPEATS {
                 return Ok((found.gate, admission.hits));
@@ -153,7 +155,7 @@ impl Library {
     }
 }
 
-fn check(request: &SearchRequest) -> Result<(), LibraryError> {
+fn check_request(request: &SearchRequest) -> Result<(), LibraryError> {
     let wrong = |what: String| Err(LibraryError::BadQuestion(what));
     match &request.query {
         query if query.trim().is_empty() => wrong("the question is empty".into()),
@@ -169,11 +171,11 @@ fn check(request: &SearchRequest) -> Result<(), LibraryError> {
 }
 
 /// How many of the best may be read: what may be shown, and what late interaction looks at.
-pub(super) fn head(request: &SearchRequest) -> usize {
+pub(super) fn max_candidates_read(request: &SearchRequest) -> usize {
     request.limit.max(TOP_LATE)
 }
 
-fn index_query(request: &SearchRequest, question: &Question, without: Vec<DocumentGeneration>) -> IndexQuery {
+fn index_query(request: &SearchRequest, question: &PreparedQuestion, without: Vec<DocumentGeneration>) -> IndexQuery {
     IndexQuery {
         mode: if question.dense.is_none() {
             SearchMode::Lexical
@@ -183,25 +185,25 @@ fn index_query(request: &SearchRequest, question: &Question, without: Vec<Docume
         dense: question.dense.clone(),
         lexical: question.lexical.clone(),
         query_gate: question.gate,
-        depth: DEPTH,
-        exact: head(request),
-        without,
+        depth: CANDIDATE_DEPTH,
+        exact_count: max_candidates_read(request),
+        excluded: without,
     }
 }
 
 /// The candidates in the order of their scores, and where each leg put them.
-struct Order {
-    fused: Vec<Ranked<ChunkId>>,
+struct RankedCandidates {
+    fused: Vec<RankedHit<ChunkId>>,
     dense: HashMap<ChunkId, u32>,
     lexical: HashMap<ChunkId, u32>,
-    evidence: Evidence,
+    evidence: ConfidenceScores,
 }
 
-impl Order {
-    fn new(mode: SearchMode, question: &Question, gate: f64, hits: &[Hit]) -> Self {
-        let candidates: Vec<Candidate<ChunkId>> = hits
+impl RankedCandidates {
+    fn new(mode: SearchMode, question: &PreparedQuestion, gate: f64, hits: &[IndexHit]) -> Self {
+        let candidates: Vec<FusionCandidate<ChunkId>> = hits
             .iter()
-            .map(|hit| Candidate {
+            .map(|hit| FusionCandidate {
                 id: hit.chunk,
                 unigram: hit.unigrams,
                 bigram: hit.bigrams,
@@ -209,33 +211,33 @@ impl Order {
             })
             .collect();
         let upper = question.lexical.upper_bound;
-        let lexical = by_lexical(&candidates, gate);
+        let lexical = rank_by_lexical(&candidates, gate);
         let dense = if question.dense.is_some() {
-            by_cosine(&candidates)
+            rank_by_cosine(&candidates)
         } else {
             Vec::new()
         };
-        let evidence = Evidence {
+        let evidence = ConfidenceScores {
             cosine: dense.first().map_or(0.0, |best| best.score),
             coverage: lexical.first().map_or(0.0, |best| best.score / upper),
             gate,
             dense: question.dense.is_some(),
             chunks: question.chunks,
-            ..Evidence::default()
+            ..ConfidenceScores::default()
         };
-        let (dense_ranks, lexical_ranks) = (ranks(&dense), ranks(&lexical));
+        let (dense_ranks, lexical_ranks) = (rank_positions(&dense), rank_positions(&lexical));
         let fused = match (mode, question.dense.is_some()) {
             (SearchMode::Dense, _) => dense,
-            (SearchMode::Hybrid, true) => fuse_lists(&candidates, &lexical, &dense, upper, gate),
+            (SearchMode::Hybrid, true) => fuse_ranked_lists(&candidates, &lexical, &dense, upper, gate),
             _ => lexical
                 .into_iter()
-                .map(|hit| Ranked {
+                .map(|hit| RankedHit {
                     score: hit.score / upper,
                     ..hit
                 })
                 .collect(),
         };
-        let evidence = Evidence {
+        let evidence = ConfidenceScores {
             fused: fused.first().map_or(0.0, |best| best.score),
             ..evidence
         };
@@ -249,10 +251,10 @@ impl Order {
 }
 
 /// Ranks from 1 of the candidates a leg would have listed.
-fn ranks(order: &[Ranked<ChunkId>]) -> HashMap<ChunkId, u32> {
+fn rank_positions(order: &[RankedHit<ChunkId>]) -> HashMap<ChunkId, u32> {
     order
         .iter()
-        .take(DEPTH)
+        .take(CANDIDATE_DEPTH)
         .zip(1..)
         .map(|(ranked, rank)| (ranked.id, rank))
         .collect()

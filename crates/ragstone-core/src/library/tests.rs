@@ -6,13 +6,13 @@ use async_trait::async_trait;
 
 use super::*;
 use crate::access::{Acl, Principal, Scope, ScopedQuery};
-use crate::ask::Evidence as _;
-use crate::document::Metadata;
-use crate::filter::Filter;
+use crate::ask::Retriever as _;
+use crate::document::DocumentMetadata;
+use crate::filter::MetadataFilter;
 use crate::id::{DocumentId, Generation, PointId};
 use crate::seam::catalogue::{DocumentPatch, PageRequest};
 use crate::seam::fake::{House, MemoryIndex, writer};
-use crate::seam::index::{DocumentGeneration, Hits, IndexQuery, IndexSpec, Point, SearchMode, StoredChunk};
+use crate::seam::index::{DocumentGeneration, IndexHits, IndexPoint, IndexQuery, IndexSpec, SearchMode, StoredChunk};
 
 const SECRET: &str = "The vault opens with the number 4711. Nobody else knows it.";
 
@@ -25,17 +25,17 @@ fn operator() -> Scope {
 
 #[async_trait]
 impl VectorIndex for LeakyIndex {
-    async fn ensure(&self, spec: &IndexSpec) -> Result<(), IndexError> {
-        self.0.ensure(spec).await
+    async fn prepare_index(&self, spec: &IndexSpec) -> Result<(), IndexError> {
+        self.0.prepare_index(spec).await
     }
-    async fn upsert(&self, points: Vec<Point>) -> Result<(), IndexError> {
-        self.0.upsert(points).await
+    async fn upsert_points(&self, points: Vec<IndexPoint>) -> Result<(), IndexError> {
+        self.0.upsert_points(points).await
     }
-    async fn publish(&self, document: DocumentId, generation: Generation) -> Result<(), IndexError> {
-        self.0.publish(document, generation).await
+    async fn publish_generation(&self, document: DocumentId, generation: Generation) -> Result<(), IndexError> {
+        self.0.publish_generation(document, generation).await
     }
-    async fn delete(&self, document: DocumentId, generation: Generation) -> Result<(), IndexError> {
-        self.0.delete(document, generation).await
+    async fn delete_generation(&self, document: DocumentId, generation: Generation) -> Result<(), IndexError> {
+        self.0.delete_generation(document, generation).await
     }
     async fn set_access(
         &self,
@@ -43,18 +43,18 @@ impl VectorIndex for LeakyIndex {
         generation: Generation,
         acl: &Acl,
         acl_revision: u64,
-        fields: &Metadata,
+        fields: &DocumentMetadata,
     ) -> Result<(), IndexError> {
         self.0.set_access(document, generation, acl, acl_revision, fields).await
     }
-    async fn search(&self, query: &ScopedQuery<IndexQuery>) -> Result<Hits, IndexError> {
+    async fn search(&self, query: &ScopedQuery<IndexQuery>) -> Result<IndexHits, IndexError> {
         let everything = ScopedQuery::new(&operator(), None, None, query.query().clone());
         self.0.search(&everything).await
     }
-    async fn chunks(&self, _: &Scope, points: &[PointId], tokens: bool) -> Result<Vec<StoredChunk>, IndexError> {
-        self.0.chunks(&operator(), points, tokens).await
+    async fn get_chunks(&self, _: &Scope, points: &[PointId], tokens: bool) -> Result<Vec<StoredChunk>, IndexError> {
+        self.0.get_chunks(&operator(), points, tokens).await
     }
-    async fn scroll(
+    async fn list_chunks(
         &self,
         _: &Scope,
         document: DocumentId,
@@ -62,13 +62,16 @@ impl VectorIndex for LeakyIndex {
         from: u32,
         limit: usize,
     ) -> Result<Vec<StoredChunk>, IndexError> {
-        self.0.scroll(&operator(), document, generation, from, limit).await
+        self.0.list_chunks(&operator(), document, generation, from, limit).await
     }
-    async fn count(&self) -> Result<u64, IndexError> {
-        self.0.count().await
+    async fn count_points(&self) -> Result<u64, IndexError> {
+        self.0.count_points().await
     }
-    async fn generations(&self, document: Option<DocumentId>) -> Result<Vec<(DocumentGeneration, u64)>, IndexError> {
-        self.0.generations(document).await
+    async fn list_generations(
+        &self,
+        document: Option<DocumentId>,
+    ) -> Result<Vec<(DocumentGeneration, u64)>, IndexError> {
+        self.0.list_generations(document).await
     }
 }
 
@@ -96,7 +99,7 @@ async fn every_road_is_open_to_a_reader_and_shut_to_the_others() {
     let id = house.ingest(&owner, "x.txt", &["group:g"], SECRET).await;
     let generation = house
         .library
-        .document(&owner.scope(), id)
+        .get_document(&owner.scope(), id)
         .await
         .unwrap()
         .unwrap()
@@ -106,22 +109,26 @@ async fn every_road_is_open_to_a_reader_and_shut_to_the_others() {
         let (scope, library) = (caller.scope(), &house.library);
         assert_eq!(found(&house, &caller, "vault").await > 0, admitted, "search");
         assert_eq!(
-            library.document(&scope, id).await.unwrap().is_some(),
+            library.get_document(&scope, id).await.unwrap().is_some(),
             admitted,
             "document"
         );
         assert_eq!(
-            library.chunks(&scope, id, &page()).await.unwrap().is_some(),
+            library.list_chunks(&scope, id, &page()).await.unwrap().is_some(),
             admitted,
             "chunks"
         );
-        assert_eq!(library.page(&scope, id, 1).await.unwrap().is_some(), admitted, "page");
         assert_eq!(
-            library.original(&scope, id, None).await.unwrap().is_some(),
+            library.read_page(&scope, id, 1).await.unwrap().is_some(),
+            admitted,
+            "page"
+        );
+        assert_eq!(
+            library.open_original(&scope, id, None).await.unwrap().is_some(),
             admitted,
             "original"
         );
-        let quote = library.quote(&scope, id, generation, &(0..9)).await.unwrap();
+        let quote = library.read_quote(&scope, id, generation, &(0..9)).await.unwrap();
         assert_eq!(
             quote.map(|quote| quote.into_inner()),
             admitted.then(|| "The vault".to_owned()),
@@ -133,7 +140,7 @@ async fn every_road_is_open_to_a_reader_and_shut_to_the_others() {
             "admission"
         );
         let listed = library
-            .documents(&scope, &Default::default(), &page())
+            .list_documents(&scope, &Default::default(), &page())
             .await
             .unwrap()
             .items;
@@ -151,11 +158,11 @@ async fn what_a_leaky_index_returns_is_counted_and_never_shown() {
     let owner = writer("default", &["group:g"]);
     house.ingest(&owner, "x.txt", &["group:g"], SECRET).await;
     assert_eq!(found(&house, &owner, "vault").await, 1);
-    assert_eq!(house.library.alarms().leaks(), 0);
+    assert_eq!(house.library.access_alarms().leaked_hits(), 0);
     for stranger in [writer("default", &["group:h"]), writer("b", &["group:g"])] {
         assert_eq!(found(&house, &stranger, "vault").await, 0);
     }
-    assert_eq!(house.library.alarms().leaks(), 2);
+    assert_eq!(house.library.access_alarms().leaked_hits(), 2);
 }
 
 #[tokio::test]
@@ -171,13 +178,17 @@ async fn a_revocation_holds_before_the_index_knows() {
     let now = time::OffsetDateTime::UNIX_EPOCH;
     house
         .catalogue
-        .patch(&caller.scope(), id, patch, now)
+        .patch_document(&caller.scope(), id, patch, now)
         .await
         .unwrap()
         .unwrap();
     assert_eq!(found(&house, &writer("default", &["group:g"]), "vault").await, 0);
-    let alarms = house.library.alarms();
-    assert_eq!((alarms.leaks(), alarms.stale() > 0), (0, true), "late, but no leak");
+    let alarms = house.library.access_alarms();
+    assert_eq!(
+        (alarms.leaked_hits(), alarms.stale_hits() > 0),
+        (0, true),
+        "late, but no leak"
+    );
 }
 
 #[tokio::test]
@@ -186,7 +197,7 @@ async fn a_filter_only_narrows() {
     let owner = writer("default", &["group:g"]);
     house.ingest(&owner, "x.txt", &["group:g"], SECRET).await;
     let check = async |caller: &Principal, filter: &str, expected: usize| {
-        let filter = Filter::parse(&serde_json::from_str(filter).unwrap()).unwrap();
+        let filter = MetadataFilter::from_json(&serde_json::from_str(filter).unwrap()).unwrap();
         let request = SearchRequest {
             filter: Some(filter),
             ..SearchRequest::new("vault", 5)
@@ -290,16 +301,16 @@ async fn a_library_learns_what_chance_reaches_and_keeps_it_until_it_has_doubled(
     let operator = Principal::local_operator();
     let (scope, library) = (operator.scope(), &house.library);
     assert!(
-        library.calibrate(&scope).await.unwrap(),
+        library.calibrate_threshold(&scope).await.unwrap(),
         "an empty library gets the cautious default"
     );
     let text = "The wind gauge turns in the wind. The rain gauge fills in the rain. ".repeat(60);
     house.ingest(&operator, "x.txt", &["everyone"], &text).await;
-    assert!(library.calibrate(&scope).await.unwrap(), "it has doubled");
-    assert!(!library.calibrate(&scope).await.unwrap(), "and not again");
+    assert!(library.calibrate_threshold(&scope).await.unwrap(), "it has doubled");
+    assert!(!library.calibrate_threshold(&scope).await.unwrap(), "and not again");
     let ask = async |question: &str| {
         let found = library.search(&scope, &SearchRequest::new(question, 1)).await.unwrap();
-        library.is_thin(scope.tenant(), &found.evidence)
+        library.has_insufficient_evidence(scope.tenant(), &found.evidence)
     };
     assert!(!ask("what fills the rain gauge").await);
     assert!(ask("which chess opening did the champion play").await);
@@ -311,12 +322,12 @@ async fn a_question_without_its_vector_is_judged_by_words() {
     let operator = Principal::local_operator();
     let (scope, library) = (operator.scope(), &house.library);
     let thin = |fused: f64, dense: bool| {
-        let evidence = Evidence {
+        let evidence = ConfidenceScores {
             fused,
             dense,
-            ..Evidence::default()
+            ..ConfidenceScores::default()
         };
-        library.is_thin(scope.tenant(), &evidence)
+        library.has_insufficient_evidence(scope.tenant(), &evidence)
     };
     assert!(!thin(0.5, false) && thin(0.5, true));
     let text = "The wind gauge turns in the wind. The rain gauge fills in the rain. ".repeat(60);
@@ -325,9 +336,9 @@ async fn a_question_without_its_vector_is_judged_by_words() {
         .embedder
         .fail_with(vec![EmbedError::Broken { detail: "gone".into() }]);
     assert!(
-        library.calibrate(&scope).await.is_err(),
+        library.calibrate_threshold(&scope).await.is_err(),
         "chance is not found without vectors"
     );
-    assert!(library.calibrate(&scope).await.unwrap());
+    assert!(library.calibrate_threshold(&scope).await.unwrap());
     assert!(!thin(0.5, false), "and is not the measure of words");
 }

@@ -9,7 +9,7 @@ const ARTICLES: [&str; 3] = ["a", "an", "the"];
 
 /// F1 of the words of `answer` and `reference`; 1 if both have none, 0 if only one has none.
 pub fn token_f1(answer: &str, reference: &str) -> f64 {
-    let (answer, reference) = (words(answer), words(reference));
+    let (answer, reference) = (normalized_words(answer), normalized_words(reference));
     if answer.is_empty() || reference.is_empty() {
         return f64::from(u8::from(answer.is_empty() && reference.is_empty()));
     }
@@ -28,12 +28,12 @@ pub fn token_f1(answer: &str, reference: &str) -> f64 {
 }
 
 /// Whether the words of `reference` stand in `answer`, one behind the other.
-pub fn contains(answer: &str, reference: &str) -> bool {
-    let (answer, reference) = (words(answer), words(reference));
+pub fn contains_reference(answer: &str, reference: &str) -> bool {
+    let (answer, reference) = (normalized_words(answer), normalized_words(reference));
     reference.is_empty() || answer.windows(reference.len()).any(|window| window == reference)
 }
 
-fn words(text: &str) -> Vec<String> {
+fn normalized_words(text: &str) -> Vec<String> {
     let kept: String = text
         .to_lowercase()
         .chars()
@@ -54,7 +54,7 @@ mod tests {
                 (token_f1(answer, reference) - f1).abs() < 1e-12,
                 "{answer:?} {reference:?}"
             );
-            assert_eq!(contains(answer, reference), holds, "{answer:?} {reference:?}");
+            assert_eq!(contains_reference(answer, reference), holds, "{answer:?} {reference:?}");
         };
         check("The cat sat.", "cat sat", 1.0, true);
         check("cat cat", "cat dog", 0.5, false);

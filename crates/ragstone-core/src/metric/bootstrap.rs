@@ -7,7 +7,7 @@ pub const CONFIDENCE: f64 = 0.95;
 
 /// A mean with the ends of its confidence interval.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Interval {
+pub struct ConfidenceInterval {
     /// Mean of the sample.
     pub mean: f64,
     /// Lower end.
@@ -16,7 +16,7 @@ pub struct Interval {
     pub high: f64,
 }
 
-impl Interval {
+impl ConfidenceInterval {
     /// Whether zero lies outside: for a difference, that chance alone does not explain it.
     pub fn excludes_zero(&self) -> bool {
         self.low > 0.0 || self.high < 0.0
@@ -25,7 +25,7 @@ impl Interval {
 
 /// Percentile bootstrap interval of a mean at [`CONFIDENCE`]. NaN values (not scored) are left out; `None` if nothing is
 /// left. Equal values and seed give equal ends.
-pub fn mean_interval(values: &[f64], seed: u64) -> Option<Interval> {
+pub fn mean_interval(values: &[f64], seed: u64) -> Option<ConfidenceInterval> {
     let values: Vec<f64> = values.iter().copied().filter(|value| !value.is_nan()).collect();
     if values.is_empty() {
         return None;
@@ -34,14 +34,14 @@ pub fn mean_interval(values: &[f64], seed: u64) -> Option<Interval> {
     let count = values.len() as f64;
     let mut resample = || {
         (0..values.len())
-            .map(|_| values[random.below(values.len())])
+            .map(|_| values[random.next_below(values.len())])
             .sum::<f64>()
             / count
     };
     let mut means: Vec<f64> = (0..RESAMPLES).map(|_| resample()).collect();
     means.sort_unstable_by(f64::total_cmp);
     let outside = ((1.0 - CONFIDENCE) / 2.0 * RESAMPLES as f64).round() as usize;
-    Some(Interval {
+    Some(ConfidenceInterval {
         mean: values.iter().sum::<f64>() / count,
         low: means[outside],
         high: means[RESAMPLES - 1 - outside],
@@ -49,7 +49,7 @@ pub fn mean_interval(values: &[f64], seed: u64) -> Option<Interval> {
 }
 
 /// Interval of the mean of `new − old` over pairs of scores of the same query. Pairs with a NaN are left out.
-pub fn paired_difference(pairs: impl IntoIterator<Item = (f64, f64)>, seed: u64) -> Option<Interval> {
+pub fn paired_difference(pairs: impl IntoIterator<Item = (f64, f64)>, seed: u64) -> Option<ConfidenceInterval> {
     let differences: Vec<f64> = pairs.into_iter().map(|(old, new)| new - old).collect();
     mean_interval(&differences, seed)
 }
@@ -70,7 +70,7 @@ impl SplitMix {
     }
 
     /// A number below `bound`; the bias of the multiplication is below bound/2⁶⁴.
-    pub(super) fn below(&mut self, bound: usize) -> usize {
+    pub(super) fn next_below(&mut self, bound: usize) -> usize {
         ((u128::from(self.next()) * bound as u128) >> 64) as usize
     }
 }
@@ -114,7 +114,7 @@ mod tests {
     fn unscored_values_do_not_count() {
         assert_eq!(
             mean_interval(&[f64::NAN, 2.0], 7).unwrap(),
-            Interval {
+            ConfidenceInterval {
                 mean: 2.0,
                 low: 2.0,
                 high: 2.0

@@ -4,43 +4,43 @@
 use super::bootstrap::SplitMix;
 
 /// Up to this many differing pairs every assignment of signs is tried.
-const EXACT: usize = 14;
+const MAX_EXACT_PAIRS: usize = 14;
 /// Assignments that are drawn where there are more.
-const DRAWN: u32 = 10_000;
+const SAMPLED_ASSIGNMENTS: u32 = 10_000;
 /// A sum this near to the observed one counts as equal to it.
 const ROUNDING: f64 = 1e-9;
 
 /// One-sided p: how likely signs by chance would give a sum of `differences` as low as it is. Pairs that do not differ
 /// say nothing, NaN neither; 1 where none is left. Equal input and seed give equal figures.
-pub fn as_low_by_chance(differences: &[f64], seed: u64) -> f64 {
+pub fn one_sided_p_value(differences: &[f64], seed: u64) -> f64 {
     let says_something = |difference: &f64| *difference != 0.0 && !difference.is_nan();
     let kept: Vec<f64> = differences.iter().copied().filter(says_something).collect();
     let observed = kept.iter().sum::<f64>() + ROUNDING;
     if kept.is_empty() {
         return 1.0;
     }
-    if kept.len() <= EXACT {
+    if kept.len() <= MAX_EXACT_PAIRS {
         let assignments = 1_u64 << kept.len();
         let low = (0..assignments)
-            .filter(|signs| flipped(&kept, |at| signs >> at & 1 == 1) <= observed)
+            .filter(|signs| sum_with_flips(&kept, |at| signs >> at & 1 == 1) <= observed)
             .count();
         return low as f64 / assignments as f64;
     }
     let mut random = SplitMix::new(seed);
-    let low = (0..DRAWN)
-        .filter(|_| flipped(&kept, |_| random.below(2) == 1) <= observed)
+    let low = (0..SAMPLED_ASSIGNMENTS)
+        .filter(|_| sum_with_flips(&kept, |_| random.next_below(2) == 1) <= observed)
         .count();
-    (low as f64 + 1.0) / (f64::from(DRAWN) + 1.0)
+    (low as f64 + 1.0) / (f64::from(SAMPLED_ASSIGNMENTS) + 1.0)
 }
 
-fn flipped(differences: &[f64], mut flip: impl FnMut(usize) -> bool) -> f64 {
+fn sum_with_flips(differences: &[f64], mut flip: impl FnMut(usize) -> bool) -> f64 {
     let sign = |(at, difference): (usize, &f64)| if flip(at) { -difference } else { *difference };
     differences.iter().enumerate().map(sign).sum()
 }
 
 /// Which of several p values stand, so that of those that do a share of at most `rate` is false (Benjamini and Hochberg
 /// 1995, procedure 1).
-pub fn discoveries(p_values: &[f64], rate: f64) -> Vec<bool> {
+pub fn benjamini_hochberg(p_values: &[f64], rate: f64) -> Vec<bool> {
     let mut sorted = p_values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let bound = |rank: usize| rate * (rank + 1) as f64 / sorted.len() as f64;
@@ -59,7 +59,7 @@ mod tests {
     #[test]
     fn few_pairs_are_counted_out() {
         let check = |differences: &[f64], expected: f64| {
-            assert_eq!(as_low_by_chance(differences, 7), expected, "{differences:?}");
+            assert_eq!(one_sided_p_value(differences, 7), expected, "{differences:?}");
         };
         check(&[], 1.0);
         check(&[0.0, 0.0, f64::NAN], 1.0);
@@ -73,16 +73,16 @@ mod tests {
     fn many_pairs_are_drawn_the_same_each_time() {
         let worse: Vec<f64> = (0..100).map(|n| if n % 4 == 0 { 0.5 } else { -0.5 }).collect();
         let same: Vec<f64> = (0..100).map(|n| if n % 2 == 0 { 0.5 } else { -0.5 }).collect();
-        assert!(as_low_by_chance(&worse, 7) < 0.001);
-        assert!((as_low_by_chance(&same, 7) - 0.5).abs() < 0.1);
-        assert_eq!(as_low_by_chance(&worse, 7), as_low_by_chance(&worse, 7));
+        assert!(one_sided_p_value(&worse, 7) < 0.001);
+        assert!((one_sided_p_value(&same, 7) - 0.5).abs() < 0.1);
+        assert_eq!(one_sided_p_value(&worse, 7), one_sided_p_value(&worse, 7));
     }
 
     #[test]
     fn one_of_many_low_values_is_no_discovery() {
-        assert_eq!(discoveries(&[0.04, 0.5, 0.9], 0.05), [false; 3]);
-        assert_eq!(discoveries(&[0.04, 0.03, 0.9], 0.1), [true, true, false]);
-        assert_eq!(discoveries(&[0.03; 4], 0.05), [true; 4]);
-        assert!(discoveries(&[], 0.05).is_empty());
+        assert_eq!(benjamini_hochberg(&[0.04, 0.5, 0.9], 0.05), [false; 3]);
+        assert_eq!(benjamini_hochberg(&[0.04, 0.03, 0.9], 0.1), [true, true, false]);
+        assert_eq!(benjamini_hochberg(&[0.03; 4], 0.05), [true; 4]);
+        assert!(benjamini_hochberg(&[], 0.05).is_empty());
     }
 }

@@ -7,13 +7,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
 /// Gains of the judged documents of one query.
-pub type Judgments = HashMap<String, i64>;
+pub type RelevanceJudgments = HashMap<String, i64>;
 /// Documents found for one query, with their scores, in any order.
-pub type Found = Vec<(String, f64)>;
+pub type ScoredDocuments = Vec<(String, f64)>;
 
 /// What to compute from a ranked list. Cuts are at least 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Measure {
+pub enum RankingMeasure {
     /// Discounted gain of the first k over the best that k documents could have.
     Ndcg(usize),
     /// Share of the relevant documents among the first k.
@@ -31,36 +31,36 @@ pub enum Measure {
 }
 
 /// The measures that reports show.
-pub const REPORTED: [Measure; 9] = [
-    Measure::Ndcg(1),
-    Measure::Ndcg(5),
-    Measure::Ndcg(10),
-    Measure::Recall(10),
-    Measure::Recall(100),
-    Measure::Precision(10),
-    Measure::Mrr(10),
-    Measure::AveragePrecision,
-    Measure::Hit(5),
+pub const REPORTED_MEASURES: [RankingMeasure; 9] = [
+    RankingMeasure::Ndcg(1),
+    RankingMeasure::Ndcg(5),
+    RankingMeasure::Ndcg(10),
+    RankingMeasure::Recall(10),
+    RankingMeasure::Recall(100),
+    RankingMeasure::Precision(10),
+    RankingMeasure::Mrr(10),
+    RankingMeasure::AveragePrecision,
+    RankingMeasure::Hit(5),
 ];
 
 /// `ndcg_10`, `map` and so on: the keys of reports.
-impl fmt::Display for Measure {
+impl fmt::Display for RankingMeasure {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Measure::Ndcg(k) => write!(formatter, "ndcg_{k}"),
-            Measure::Recall(k) => write!(formatter, "recall_{k}"),
-            Measure::Precision(k) => write!(formatter, "precision_{k}"),
-            Measure::Mrr(k) => write!(formatter, "mrr_{k}"),
-            Measure::ReciprocalRank => formatter.write_str("mrr"),
-            Measure::AveragePrecision => formatter.write_str("map"),
-            Measure::Hit(k) => write!(formatter, "hit_{k}"),
+            RankingMeasure::Ndcg(k) => write!(formatter, "ndcg_{k}"),
+            RankingMeasure::Recall(k) => write!(formatter, "recall_{k}"),
+            RankingMeasure::Precision(k) => write!(formatter, "precision_{k}"),
+            RankingMeasure::Mrr(k) => write!(formatter, "mrr_{k}"),
+            RankingMeasure::ReciprocalRank => formatter.write_str("mrr"),
+            RankingMeasure::AveragePrecision => formatter.write_str("map"),
+            RankingMeasure::Hit(k) => write!(formatter, "hit_{k}"),
         }
     }
 }
 
 /// Values of each measure for each query, and their means.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Evaluation {
+pub struct RankingEvaluation {
     /// Values in the order of the measures asked for.
     pub per_query: BTreeMap<String, Vec<f64>>,
     /// Means over the judged queries, empty if there are none.
@@ -68,15 +68,18 @@ pub struct Evaluation {
 }
 
 /// Evaluates every query that has judgments; one without results scores 0, one without judgments is left out.
-pub fn evaluate(
-    run: &HashMap<String, Found>,
-    judgments: &HashMap<String, Judgments>,
-    measures: &[Measure],
-) -> Evaluation {
-    let mut evaluation = Evaluation::default();
+pub fn evaluate_run(
+    run: &HashMap<String, ScoredDocuments>,
+    judgments: &HashMap<String, RelevanceJudgments>,
+    measures: &[RankingMeasure],
+) -> RankingEvaluation {
+    let mut evaluation = RankingEvaluation::default();
     for (query, judged) in judgments {
-        let ranking = Ranking::new(run.get(query).map_or(&[][..], Vec::as_slice), judged);
-        let values = measures.iter().map(|&measure| ranking.measure(measure)).collect();
+        let ranking = RankedGains::new(run.get(query).map_or(&[][..], Vec::as_slice), judged);
+        let values = measures
+            .iter()
+            .map(|&measure| ranking.compute_measure(measure))
+            .collect();
         evaluation.per_query.insert(query.clone(), values);
     }
     let queries = evaluation.per_query.len();
@@ -89,49 +92,49 @@ pub fn evaluate(
 
 /// The gains of one query's results, best first, and those of an ideal list.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ranking {
+pub struct RankedGains {
     gains: Vec<i64>,
     ideal: Vec<i64>,
 }
 
-impl Ranking {
+impl RankedGains {
     /// Orders the results by score as trec_eval does: in single precision, ties by id descending.
-    pub fn new(found: &[(String, f64)], judgments: &Judgments) -> Ranking {
+    pub fn new(found: &[(String, f64)], judgments: &RelevanceJudgments) -> RankedGains {
         let mut order: Vec<(&str, f32)> = found.iter().map(|(id, score)| (id.as_str(), *score as f32)).collect();
         order.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| b.0.cmp(a.0)));
         let gains = order
             .iter()
             .map(|(id, _)| judgments.get(*id).copied().unwrap_or(0).max(0))
             .collect();
-        Ranking::of_gains(gains, judgments)
+        RankedGains::from_gains(gains, judgments)
     }
 
     /// Takes results that are in order already, such as the passages of an answer.
-    pub fn of_order<'a>(ids: impl IntoIterator<Item = &'a str>, judgments: &Judgments) -> Ranking {
+    pub fn from_ordered_ids<'a>(ids: impl IntoIterator<Item = &'a str>, judgments: &RelevanceJudgments) -> RankedGains {
         let gains = ids
             .into_iter()
             .map(|id| judgments.get(id).copied().unwrap_or(0).max(0))
             .collect();
-        Ranking::of_gains(gains, judgments)
+        RankedGains::from_gains(gains, judgments)
     }
 
-    fn of_gains(gains: Vec<i64>, judgments: &Judgments) -> Ranking {
+    fn from_gains(gains: Vec<i64>, judgments: &RelevanceJudgments) -> RankedGains {
         let mut ideal: Vec<i64> = judgments.values().copied().filter(|gain| *gain > 0).collect();
         ideal.sort_unstable_by(|a, b| b.cmp(a));
-        Ranking { gains, ideal }
+        RankedGains { gains, ideal }
     }
 
     /// The value of a measure, in [0, 1]; 0 for a query without a relevant document.
-    pub fn measure(&self, measure: Measure) -> f64 {
+    pub fn compute_measure(&self, measure: RankingMeasure) -> f64 {
         let relevant = self.ideal.len();
         match measure {
-            Measure::Ndcg(k) => ratio(discounted(&self.gains, k), discounted(&self.ideal, k)),
-            Measure::Recall(k) => ratio(self.relevant_among(k) as f64, relevant as f64),
-            Measure::Precision(k) => ratio(self.relevant_among(k) as f64, k as f64),
-            Measure::Mrr(k) => self.reciprocal_rank(k),
-            Measure::ReciprocalRank => self.reciprocal_rank(usize::MAX),
-            Measure::AveragePrecision => ratio(self.precision_sum(), relevant as f64),
-            Measure::Hit(k) => f64::from(u8::from(self.relevant_among(k) > 0)),
+            RankingMeasure::Ndcg(k) => ratio_or_zero(discounted_gain(&self.gains, k), discounted_gain(&self.ideal, k)),
+            RankingMeasure::Recall(k) => ratio_or_zero(self.relevant_among(k) as f64, relevant as f64),
+            RankingMeasure::Precision(k) => ratio_or_zero(self.relevant_among(k) as f64, k as f64),
+            RankingMeasure::Mrr(k) => self.reciprocal_rank(k),
+            RankingMeasure::ReciprocalRank => self.reciprocal_rank(usize::MAX),
+            RankingMeasure::AveragePrecision => ratio_or_zero(self.precision_sum(), relevant as f64),
+            RankingMeasure::Hit(k) => f64::from(u8::from(self.relevant_among(k) > 0)),
         }
     }
 
@@ -158,7 +161,7 @@ impl Ranking {
     }
 }
 
-fn discounted(gains: &[i64], k: usize) -> f64 {
+fn discounted_gain(gains: &[i64], k: usize) -> f64 {
     let discount = |rank: usize| ((rank + 2) as f64).log2();
     gains
         .iter()
@@ -168,7 +171,7 @@ fn discounted(gains: &[i64], k: usize) -> f64 {
         .sum()
 }
 
-fn ratio(part: f64, whole: f64) -> f64 {
+fn ratio_or_zero(part: f64, whole: f64) -> f64 {
     // A sum of nothing is -0.0, which would be shown with its sign.
     if whole > 0.0 { part / whole + 0.0 } else { 0.0 }
 }
@@ -177,16 +180,16 @@ fn ratio(part: f64, whole: f64) -> f64 {
 mod tests {
     use super::*;
 
-    fn judgments(pairs: &[(&str, i64)]) -> Judgments {
+    fn judgments(pairs: &[(&str, i64)]) -> RelevanceJudgments {
         pairs.iter().map(|(id, gain)| ((*id).to_owned(), *gain)).collect()
     }
 
-    fn check(order: &[&str], measure: Measure, expected: f64) {
-        let ranking = Ranking::of_order(
+    fn check(order: &[&str], measure: RankingMeasure, expected: f64) {
+        let ranking = RankedGains::from_ordered_ids(
             order.iter().copied(),
             &judgments(&[("a", 2), ("b", 1), ("c", 0), ("d", -1)]),
         );
-        let value = ranking.measure(measure);
+        let value = ranking.compute_measure(measure);
         assert!(
             (value - expected).abs() < 1e-12,
             "{measure} of {order:?}: {value}, expected {expected}"
@@ -196,27 +199,35 @@ mod tests {
     #[test]
     fn values_follow_the_definitions() {
         let ideal = 2.0 + 1.0 / 3_f64.log2();
-        check(&["a", "b"], Measure::Ndcg(10), 1.0);
+        check(&["a", "b"], RankingMeasure::Ndcg(10), 1.0);
         check(
             &["x", "b", "d", "a"],
-            Measure::Ndcg(10),
+            RankingMeasure::Ndcg(10),
             (1.0 / 3_f64.log2() + 2.0 / 5_f64.log2()) / ideal,
         );
-        check(&["x", "b", "d", "a"], Measure::Ndcg(3), 1.0 / 3_f64.log2() / ideal);
-        check(&["x", "b", "d", "a"], Measure::Recall(3), 0.5);
-        check(&["b"], Measure::Precision(4), 0.25);
-        check(&["x", "c", "a"], Measure::ReciprocalRank, 1.0 / 3.0);
-        check(&["x", "c", "a"], Measure::Mrr(2), 0.0);
-        check(&["b", "x", "a"], Measure::AveragePrecision, (1.0 + 2.0 / 3.0) / 2.0);
-        check(&["x", "a"], Measure::Hit(1), 0.0);
-        check(&["x", "a"], Measure::Hit(2), 1.0);
-        check(&[], Measure::Ndcg(10), 0.0);
+        check(
+            &["x", "b", "d", "a"],
+            RankingMeasure::Ndcg(3),
+            1.0 / 3_f64.log2() / ideal,
+        );
+        check(&["x", "b", "d", "a"], RankingMeasure::Recall(3), 0.5);
+        check(&["b"], RankingMeasure::Precision(4), 0.25);
+        check(&["x", "c", "a"], RankingMeasure::ReciprocalRank, 1.0 / 3.0);
+        check(&["x", "c", "a"], RankingMeasure::Mrr(2), 0.0);
+        check(
+            &["b", "x", "a"],
+            RankingMeasure::AveragePrecision,
+            (1.0 + 2.0 / 3.0) / 2.0,
+        );
+        check(&["x", "a"], RankingMeasure::Hit(1), 0.0);
+        check(&["x", "a"], RankingMeasure::Hit(2), 1.0);
+        check(&[], RankingMeasure::Ndcg(10), 0.0);
     }
 
     #[test]
     fn ties_go_by_id_descending() {
         let found = [("a", 1.0), ("b", 1.0 + 1e-12), ("c", 2.0)].map(|(id, score)| (id.to_owned(), score));
-        let ranking = Ranking::new(&found, &judgments(&[("a", 1), ("b", 2), ("c", 3)]));
+        let ranking = RankedGains::new(&found, &judgments(&[("a", 1), ("b", 2), ("c", 3)]));
         assert_eq!(ranking.gains, [3, 2, 1]);
     }
 
@@ -228,11 +239,14 @@ mod tests {
         ]);
         let judged = judgments(&[("a", 1)]);
         let all = HashMap::from([("1".to_owned(), judged.clone()), ("2".to_owned(), judged)]);
-        let evaluation = evaluate(&run, &all, &[Measure::Hit(1)]);
+        let evaluation = evaluate_run(&run, &all, &[RankingMeasure::Hit(1)]);
         assert_eq!(evaluation.mean, [0.5]);
         assert_eq!(evaluation.per_query["2"], [0.0]);
         assert_eq!(evaluation.per_query.len(), 2);
-        assert_eq!(super::evaluate(&run, &HashMap::new(), &REPORTED), Evaluation::default());
+        assert_eq!(
+            super::evaluate_run(&run, &HashMap::new(), &REPORTED_MEASURES),
+            RankingEvaluation::default()
+        );
     }
 
     #[test]
@@ -244,13 +258,13 @@ mod tests {
         };
         let file: serde_json::Value = serde_json::from_str(&text).unwrap();
         for case in file["cases"].as_array().unwrap() {
-            let judged: Judgments = serde_json::from_value(case["qrels"].clone()).unwrap();
+            let judged: RelevanceJudgments = serde_json::from_value(case["qrels"].clone()).unwrap();
             let found: HashMap<String, f64> = serde_json::from_value(case["run"].clone()).unwrap();
-            let ranking = Ranking::new(&found.into_iter().collect::<Vec<_>>(), &judged);
+            let ranking = RankedGains::new(&found.into_iter().collect::<Vec<_>>(), &judged);
             let mut compared = 0;
             for (name, expected) in case["expected"].as_object().unwrap() {
                 let Some(measure) = named(name) else { continue };
-                let (value, expected) = (ranking.measure(measure), expected.as_f64().unwrap());
+                let (value, expected) = (ranking.compute_measure(measure), expected.as_f64().unwrap());
                 assert!(
                     (value - expected).abs() < 1e-6,
                     "{} {name}: {value}, expected {expected}",
@@ -263,15 +277,15 @@ mod tests {
     }
 
     /// trec_eval's name of a measure.
-    fn named(name: &str) -> Option<Measure> {
+    fn named(name: &str) -> Option<RankingMeasure> {
         let (stem, cut) = name.rsplit_once('_').unwrap_or((name, ""));
         match (stem, cut.parse()) {
-            ("ndcg_cut", Ok(k)) => Some(Measure::Ndcg(k)),
-            ("recall", Ok(k)) => Some(Measure::Recall(k)),
-            ("P", Ok(k)) => Some(Measure::Precision(k)),
-            ("mrr", Ok(k)) => Some(Measure::Mrr(k)),
-            _ if name == "map" => Some(Measure::AveragePrecision),
-            _ if name == "recip_rank" => Some(Measure::ReciprocalRank),
+            ("ndcg_cut", Ok(k)) => Some(RankingMeasure::Ndcg(k)),
+            ("recall", Ok(k)) => Some(RankingMeasure::Recall(k)),
+            ("P", Ok(k)) => Some(RankingMeasure::Precision(k)),
+            ("mrr", Ok(k)) => Some(RankingMeasure::Mrr(k)),
+            _ if name == "map" => Some(RankingMeasure::AveragePrecision),
+            _ if name == "recip_rank" => Some(RankingMeasure::ReciprocalRank),
             _ => None,
         }
     }

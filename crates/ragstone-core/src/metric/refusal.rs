@@ -15,9 +15,9 @@ pub struct CurvePoint {
 
 /// What thresholds between any two strengths would do, and one above all: `reached` are those of questions with an answer,
 /// `chance` those of questions without. Ascending; empty where there are neither.
-pub fn curve(reached: &[f64], chance: &[f64]) -> Vec<CurvePoint> {
-    let (reached, chance) = (sorted(reached), sorted(chance));
-    let mut strengths = sorted(&[&reached[..], &chance[..]].concat());
+pub fn refusal_curve(reached: &[f64], chance: &[f64]) -> Vec<CurvePoint> {
+    let (reached, chance) = (sort_ascending(reached), sort_ascending(chance));
+    let mut strengths = sort_ascending(&[&reached[..], &chance[..]].concat());
     strengths.dedup();
     let below = |sorted: &[f64], threshold: f64| sorted.partition_point(|strength| *strength < threshold) as f64;
     let point = |threshold: f64| CurvePoint {
@@ -32,7 +32,7 @@ pub fn curve(reached: &[f64], chance: &[f64]) -> Vec<CurvePoint> {
     thresholds.into_iter().map(point).collect()
 }
 
-fn sorted(strengths: &[f64]) -> Vec<f64> {
+fn sort_ascending(strengths: &[f64]) -> Vec<f64> {
     let mut sorted = strengths.to_vec();
     sorted.sort_by(f64::total_cmp);
     sorted
@@ -44,7 +44,7 @@ mod tests {
 
     #[test]
     fn a_curve_goes_from_answering_all_to_refusing_all() {
-        let curve = curve(&[], &[0.2, 0.1]);
+        let curve = refusal_curve(&[], &[0.2, 0.1]);
         let ends = [curve[0], curve[curve.len() - 1]];
         assert_eq!((ends[0].refused, ends[1].refused), (Some(0.0), Some(1.0)));
         assert_eq!(ends[0].answered, None);

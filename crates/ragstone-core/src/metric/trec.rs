@@ -10,7 +10,7 @@ use std::ops::RangeInclusive;
 
 use thiserror::Error;
 
-use super::ranking::{Found, Judgments};
+use super::ranking::{RelevanceJudgments, ScoredDocuments};
 
 /// Why a file is not a run or not judgments; lines count from 1.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -54,9 +54,9 @@ const JUDGMENT_COLUMNS: RangeInclusive<usize> = 3..=4;
 ///
 /// # Errors
 /// [`TrecError`] names the first line that is wrong.
-pub fn parse_run(text: &str) -> Result<HashMap<String, Found>, TrecError> {
+pub fn parse_run(text: &str) -> Result<HashMap<String, ScoredDocuments>, TrecError> {
     let mut scores: HashMap<String, HashMap<String, f64>> = HashMap::new();
-    for (line, columns) in lines(text, RUN_COLUMNS) {
+    for (line, columns) in parse_lines(text, RUN_COLUMNS) {
         let ([query, _, document, _, score] | [query, _, document, _, score, _]) = columns[..] else {
             return Err(TrecError::Columns {
                 line,
@@ -69,7 +69,7 @@ pub fn parse_run(text: &str) -> Result<HashMap<String, Found>, TrecError> {
             line,
             value: score.to_owned(),
         })?;
-        insert(&mut scores, line, (query, document), value)?;
+        insert_unique(&mut scores, line, (query, document), value)?;
     }
     Ok(scores
         .into_iter()
@@ -81,9 +81,9 @@ pub fn parse_run(text: &str) -> Result<HashMap<String, Found>, TrecError> {
 ///
 /// # Errors
 /// [`TrecError`] names the first line that is wrong.
-pub fn parse_qrels(text: &str) -> Result<HashMap<String, Judgments>, TrecError> {
+pub fn parse_qrels(text: &str) -> Result<HashMap<String, RelevanceJudgments>, TrecError> {
     let mut judgments = HashMap::new();
-    for (line, columns) in lines(text, JUDGMENT_COLUMNS) {
+    for (line, columns) in parse_lines(text, JUDGMENT_COLUMNS) {
         let ([query, _, document, gain] | [query, document, gain]) = columns[..] else {
             return Err(TrecError::Columns {
                 line,
@@ -98,17 +98,17 @@ pub fn parse_qrels(text: &str) -> Result<HashMap<String, Judgments>, TrecError> 
             line,
             value: gain.to_owned(),
         })?;
-        insert(&mut judgments, line, (query, document), gain)?;
+        insert_unique(&mut judgments, line, (query, document), gain)?;
     }
     Ok(judgments)
 }
 
-fn lines(text: &str, expected: RangeInclusive<usize>) -> impl Iterator<Item = (usize, Vec<&str>)> {
-    let columns = text.lines().map(move |line| columns(line, &expected));
+fn parse_lines(text: &str, expected: RangeInclusive<usize>) -> impl Iterator<Item = (usize, Vec<&str>)> {
+    let columns = text.lines().map(move |line| split_columns(line, &expected));
     (1..).zip(columns).filter(|(_, columns)| !columns.is_empty())
 }
 
-fn columns<'a>(line: &'a str, expected: &RangeInclusive<usize>) -> Vec<&'a str> {
+fn split_columns<'a>(line: &'a str, expected: &RangeInclusive<usize>) -> Vec<&'a str> {
     let by_tabs = line.split('\t').map(str::trim).filter(|column| !column.is_empty());
     let by_tabs: Vec<&str> = by_tabs.collect();
     // Some files align their columns with tabs and spaces together.
@@ -118,7 +118,7 @@ fn columns<'a>(line: &'a str, expected: &RangeInclusive<usize>) -> Vec<&'a str> 
     }
 }
 
-fn insert<T>(
+fn insert_unique<T>(
     table: &mut HashMap<String, HashMap<String, T>>,
     line: usize,
     (query, document): (&str, &str),

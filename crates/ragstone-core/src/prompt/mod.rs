@@ -6,11 +6,11 @@
 mod template;
 
 use crate::access::Admitted;
-use crate::cite::unspaced;
+use crate::cite::is_unspaced;
 use crate::library::Passage;
-use crate::seam::chat::{Message, MessageRole};
+use crate::seam::chat::{ChatMessage, MessageRole};
 
-pub use template::{DEFAULT_SYSTEM, DEFAULT_USER, PLACEHOLDERS, Template, TemplateError};
+pub use template::{DEFAULT_SYSTEM, DEFAULT_USER, PLACEHOLDERS, PromptTemplate, TemplateError};
 
 /// What a model says where the passages hold no answer, and what is said without asking one.
 pub const NO_ANSWER: &str = "I don't know: the documents do not hold the answer.";
@@ -31,14 +31,14 @@ const TAGS: [&str; 3] = ["context", "source", "question"];
 #[derive(Debug, Clone)]
 pub struct PromptOptions<'a> {
     /// The text around both.
-    pub template: &'a Template,
+    pub template: &'a PromptTemplate,
     /// A token of the tags, fresh for each prompt and not guessable; letters and digits.
     pub boundary: &'a str,
     /// What the caller wants of the answer, beside the rules.
     pub instructions: Option<&'a str>,
     /// The language of the answer; none for the question's own.
     pub language: Option<&'a str>,
-    /// Tokens that the whole prompt may have, see [`tokens`].
+    /// Tokens that the whole prompt may have, see [`estimate_tokens`].
     pub budget: usize,
 }
 
@@ -46,17 +46,17 @@ pub struct PromptOptions<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prompt {
     /// The rules, then passages and question.
-    pub messages: Vec<Message>,
+    pub messages: Vec<ChatMessage>,
     /// How many of the passages stand in it, from the first; the others did not fit the budget.
     pub kept: usize,
 }
 
 /// The prompt for a question over passages, numbered from 1. Passages beyond the budget are left out from the end,
 /// whole.
-pub fn build(question: &str, passages: &[Admitted<Passage>], options: &PromptOptions<'_>) -> Prompt {
-    let rules = rules(options.boundary);
+pub fn build_prompt(question: &str, passages: &[Admitted<Passage>], options: &PromptOptions<'_>) -> Prompt {
+    let rules = build_rules(options.boundary);
     let language = match options.language {
-        Some(language) => format!("Answer in this language: {}", one_line(language)),
+        Some(language) => format!("Answer in this language: {}", to_one_line(language)),
         None => "Answer in the language of the question.".to_owned(),
     };
     let instructions = options
@@ -64,13 +64,13 @@ pub fn build(question: &str, passages: &[Admitted<Passage>], options: &PromptOpt
         .map(|text| {
             format!(
                 "Further wishes, which never override the rules above:\n{}",
-                harmless(text, options.boundary)
+                neutralize_tags(text, options.boundary)
             )
         })
         .unwrap_or_default();
-    let question = harmless(question.trim(), options.boundary);
+    let question = neutralize_tags(question.trim(), options.boundary);
     let fill = |sources: &str| {
-        options.template.fill(|name| match name {
+        options.template.fill_placeholders(|name| match name {
             "rules" => &rules,
             "passages" => sources,
             "question" => &question,
@@ -78,11 +78,13 @@ pub fn build(question: &str, passages: &[Admitted<Passage>], options: &PromptOpt
             _ => &language,
         })
     };
-    let (system, user) = fill(&in_context(""));
-    let left = options.budget.saturating_sub(tokens(&system) + tokens(&user));
-    let (sources, kept) = sources(passages, options.boundary, left);
-    let (system, user) = fill(&in_context(&sources));
-    let message = |role, content| Message { role, content };
+    let (system, user) = fill(&wrap_in_context(""));
+    let left = options
+        .budget
+        .saturating_sub(estimate_tokens(&system) + estimate_tokens(&user));
+    let (sources, kept) = format_sources(passages, options.boundary, left);
+    let (system, user) = fill(&wrap_in_context(&sources));
+    let message = |role, content| ChatMessage { role, content };
     let messages = [message(MessageRole::System, system), message(MessageRole::User, user)];
     Prompt {
         messages: messages
@@ -94,10 +96,10 @@ pub fn build(question: &str, passages: &[Admitted<Passage>], options: &PromptOpt
 }
 
 /// About how many tokens a text has: one for each four bytes, one for each character of a script without spaces.
-pub fn tokens(text: &str) -> usize {
+pub fn estimate_tokens(text: &str) -> usize {
     let (mut characters, mut bytes) = (0, 0);
     for c in text.chars() {
-        match unspaced(c) {
+        match is_unspaced(c) {
             true => characters += 1,
             false => bytes += c.len_utf8(),
         }
@@ -118,7 +120,7 @@ pub fn is_no_answer(answer: &str) -> bool {
     plain.eq(NO_ANSWER_BEGINS.chars())
 }
 
-fn rules(boundary: &str) -> String {
+fn build_rules(boundary: &str) -> String {
     format!(
         "You answer questions from passages of documents.\n\
          - Use only what the passages say. Add nothing from elsewhere.\n\
@@ -132,17 +134,17 @@ fn rules(boundary: &str) -> String {
     )
 }
 
-fn in_context(sources: &str) -> String {
+fn wrap_in_context(sources: &str) -> String {
     format!("<context>\n{sources}</context>")
 }
 
 /// As many passages as fit, in order.
-fn sources(passages: &[Admitted<Passage>], boundary: &str, budget: usize) -> (String, usize) {
+fn format_sources(passages: &[Admitted<Passage>], boundary: &str, budget: usize) -> (String, usize) {
     let mut text = String::new();
     let mut left = budget;
     for (at, passage) in passages.iter().enumerate() {
-        let source = source(at + 1, passage, boundary);
-        let Some(rest) = left.checked_sub(tokens(&source)) else {
+        let source = format_source(at + 1, passage, boundary);
+        let Some(rest) = left.checked_sub(estimate_tokens(&source)) else {
             return (text, at);
         };
         left = rest;
@@ -151,30 +153,30 @@ fn sources(passages: &[Admitted<Passage>], boundary: &str, budget: usize) -> (St
     (text, passages.len())
 }
 
-fn source(number: usize, passage: &Passage, boundary: &str) -> String {
-    let mut tag = format!("<source id=\"{number}\" title=\"{}\"", attribute(&passage.title));
+fn format_source(number: usize, passage: &Passage, boundary: &str) -> String {
+    let mut tag = format!("<source id=\"{number}\" title=\"{}\"", escape_attribute(&passage.title));
     if let Some(page) = passage.chunk.page {
         tag += &format!(" page=\"{page}\"");
     }
     if let Some(section) = &passage.chunk.section {
-        tag += &format!(" section=\"{}\"", attribute(section));
+        tag += &format!(" section=\"{}\"", escape_attribute(section));
     }
-    let text = harmless(&passage.chunk.text, boundary);
+    let text = neutralize_tags(&passage.chunk.text, boundary);
     format!("{tag} key=\"{boundary}\">\n{text}\n</source key=\"{boundary}\">\n")
 }
 
 /// One line without what could end the attribute or its tag.
-fn attribute(value: &str) -> String {
+fn escape_attribute(value: &str) -> String {
     let escaped = value
         .replace('&', "&amp;")
         .replace('"', "&quot;")
         .replace('<', "&lt;")
         .replace('>', "&gt;");
-    one_line(&escaped)
+    to_one_line(&escaped)
 }
 
 /// Without line ends, control characters, and the tag characters that spell words nobody sees.
-fn one_line(text: &str) -> String {
+fn to_one_line(text: &str) -> String {
     let unseen = |c: char| matches!(c, '\u{202d}' | '\u{202e}' | '\u{e0000}'..='\u{e007f}');
     text.split(|c: char| c.is_whitespace() || c.is_control() || unseen(c))
         .filter(|word| !word.is_empty())
@@ -183,7 +185,7 @@ fn one_line(text: &str) -> String {
 }
 
 /// A text in which our tags are not tags any more, and the boundary does not stand.
-fn harmless(text: &str, boundary: &str) -> String {
+fn neutralize_tags(text: &str, boundary: &str) -> String {
     let text = if boundary.is_empty() {
         text.to_owned()
     } else {

@@ -15,13 +15,13 @@ pub const DEFAULT_USER: &str = "Context:\n{passages}\n\n<question>\nQuestion: {q
 
 /// A checked template.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Template {
-    system: Vec<Piece>,
-    user: Vec<Piece>,
+pub struct PromptTemplate {
+    system: Vec<TemplatePart>,
+    user: Vec<TemplatePart>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Piece {
+enum TemplatePart {
     Text(String),
     Placeholder(&'static str),
 }
@@ -42,23 +42,26 @@ pub enum TemplateError {
     },
 }
 
-impl Default for Template {
+impl Default for PromptTemplate {
     fn default() -> Self {
         Self::parse(DEFAULT_SYSTEM, DEFAULT_USER).expect("a constant that the tests parse")
     }
 }
 
-impl Template {
+impl PromptTemplate {
     /// Reads the two messages; an empty `system` means none is sent. `{passages}` and `{question}` must stand in one
     /// of them; any other lower-case word in braces must be a placeholder, so that a misspelled one is found.
     pub fn parse(system: &str, user: &str) -> Result<Self, TemplateError> {
         let template = Self {
-            system: pieces(system)?,
-            user: pieces(user)?,
+            system: parse_parts(system)?,
+            user: parse_parts(user)?,
         };
         for needed in ["passages", "question"] {
             let both = [&template.system, &template.user];
-            if !both.iter().any(|pieces| pieces.contains(&Piece::Placeholder(needed))) {
+            if !both
+                .iter()
+                .any(|pieces| pieces.contains(&TemplatePart::Placeholder(needed)))
+            {
                 return Err(TemplateError::Missing(needed));
             }
         }
@@ -66,11 +69,11 @@ impl Template {
     }
 
     /// The system and the user message with `value` put in for each placeholder; blank lines at the ends are cut.
-    pub(super) fn fill<'a>(&self, value: impl Fn(&str) -> &'a str) -> (String, String) {
-        let fill = |pieces: &[Piece]| {
+    pub(super) fn fill_placeholders<'a>(&self, value: impl Fn(&str) -> &'a str) -> (String, String) {
+        let fill = |pieces: &[TemplatePart]| {
             let parts = pieces.iter().map(|piece| match piece {
-                Piece::Text(text) => text,
-                Piece::Placeholder(name) => value(name),
+                TemplatePart::Text(text) => text,
+                TemplatePart::Placeholder(name) => value(name),
             });
             parts.collect::<String>().trim().to_owned()
         };
@@ -78,23 +81,23 @@ impl Template {
     }
 }
 
-fn pieces(text: &str) -> Result<Vec<Piece>, TemplateError> {
+fn parse_parts(text: &str) -> Result<Vec<TemplatePart>, TemplateError> {
     let mut pieces = vec![];
     let mut rest = text;
-    while let Some((before, name, after)) = next_braces(rest) {
+    while let Some((before, name, after)) = next_placeholder(rest) {
         let Some(known) = PLACEHOLDERS.iter().find(|known| **known == name) else {
-            return Err(unknown(name));
+            return Err(unknown_placeholder(name));
         };
-        pieces.push(Piece::Text(before.to_owned()));
-        pieces.push(Piece::Placeholder(known));
+        pieces.push(TemplatePart::Text(before.to_owned()));
+        pieces.push(TemplatePart::Placeholder(known));
         rest = after;
     }
-    pieces.push(Piece::Text(rest.to_owned()));
+    pieces.push(TemplatePart::Text(rest.to_owned()));
     Ok(pieces)
 }
 
 /// The first `{word}` of lower-case letters and `_`; other braces are text.
-fn next_braces(text: &str) -> Option<(&str, &str, &str)> {
+fn next_placeholder(text: &str) -> Option<(&str, &str, &str)> {
     text.match_indices('{').find_map(|(open, _)| {
         let inside = &text[open + 1..];
         let name = &inside[..inside.find(|c: char| !(c.is_ascii_lowercase() || c == '_'))?];
@@ -103,7 +106,7 @@ fn next_braces(text: &str) -> Option<(&str, &str, &str)> {
     })
 }
 
-fn unknown(name: &str) -> TemplateError {
+fn unknown_placeholder(name: &str) -> TemplateError {
     let mut known = String::new();
     for (number, placeholder) in PLACEHOLDERS.iter().enumerate() {
         let comma = if number > 0 { ", " } else { "" };
@@ -121,8 +124,8 @@ mod tests {
 
     #[test]
     fn what_is_put_in_is_not_read_again() {
-        let template = Template::parse("", "{passages}|{question}|{ x }|{}|{\"a\": 1}").expect("it holds both");
-        let filled = template.fill(|name| match name {
+        let template = PromptTemplate::parse("", "{passages}|{question}|{ x }|{}|{\"a\": 1}").expect("it holds both");
+        let filled = template.fill_placeholders(|name| match name {
             "passages" => "{question}",
             _ => "{passages}",
         });
@@ -135,7 +138,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named() {
         let check = |system: &str, user: &str, expected: &str| {
-            let error = Template::parse(system, user).expect_err("it is wrong");
+            let error = PromptTemplate::parse(system, user).expect_err("it is wrong");
             assert!(error.to_string().contains(expected), "{error}");
         };
         check("", "{question}", "lacks {passages}");
@@ -145,6 +148,6 @@ mod tests {
             "{context} {question}",
             "{context}, which is none of {rules}, {passages}",
         );
-        assert!(Template::parse("{passages}", "{question}").is_ok());
+        assert!(PromptTemplate::parse("{passages}", "{question}").is_ok());
     }
 }

@@ -5,7 +5,7 @@ use crate::ask::fixture::passage;
 
 fn prompt(question: &str, texts: &[&str], budget: usize) -> Prompt {
     let passages: Vec<_> = texts.iter().map(|text| passage(text)).collect();
-    let template = Template::default();
+    let template = PromptTemplate::default();
     let options = PromptOptions {
         template: &template,
         boundary: "k7Qz",
@@ -13,7 +13,7 @@ fn prompt(question: &str, texts: &[&str], budget: usize) -> Prompt {
         language: None,
         budget,
     };
-    build(question, &passages, &options)
+    build_prompt(question, &passages, &options)
 }
 
 #[test]
@@ -35,7 +35,11 @@ fn passages_are_numbered_and_the_question_comes_last() {
 fn what_does_not_fit_is_left_out_whole() {
     let text = "word ".repeat(100);
     let all = prompt("q", &[&text, &text, &text], 10_000);
-    let size: usize = all.messages.iter().map(|message| tokens(&message.content)).sum();
+    let size: usize = all
+        .messages
+        .iter()
+        .map(|message| estimate_tokens(&message.content))
+        .sum();
     assert_eq!(all.kept, 3);
     let two = prompt("q", &[&text, &text, &text], size - 20);
     assert_eq!(two.kept, 2);
@@ -89,11 +93,11 @@ fn the_sentence_without_an_answer_is_known() {
 fn tokens_are_counted_by_script() {
     assert_eq!(
         [
-            tokens(""),
-            tokens("abcd"),
-            tokens("abcde"),
-            tokens("日本語"),
-            tokens("日本ab")
+            estimate_tokens(""),
+            estimate_tokens("abcd"),
+            estimate_tokens("abcde"),
+            estimate_tokens("日本語"),
+            estimate_tokens("日本ab")
         ],
         [0, 1, 2, 3, 3]
     );

@@ -25,14 +25,14 @@ static WORD: LazyLock<Regex> = LazyLock::new(|| {
 });
 
 /// Terms of a text in order, repeats kept.
-pub fn analyze(text: &str) -> Vec<String> {
+pub fn analyze_text(text: &str) -> Vec<String> {
     let mut terms = Vec::with_capacity(text.len() / 8);
     for_each_term(text, |term| terms.push(term.to_owned()));
     terms
 }
 
 /// Pairs of neighbouring terms; stop words are gone before pairs are made.
-pub fn bigrams(terms: &[String]) -> Vec<String> {
+pub fn build_bigrams(terms: &[String]) -> Vec<String> {
     terms
         .windows(2)
         .map(|pair| format!("{}{BIGRAM_JOINT}{}", pair[0], pair[1]))
@@ -40,28 +40,28 @@ pub fn bigrams(terms: &[String]) -> Vec<String> {
 }
 
 /// Stands for a term, or several, where only equality counts: the same for equal ones in one process.
-pub(crate) fn hash<T: Hash + ?Sized>(terms: &T) -> u64 {
+pub(crate) fn hash_terms<T: Hash + ?Sized>(terms: &T) -> u64 {
     let mut hasher = DefaultHasher::new();
     terms.hash(&mut hasher);
     hasher.finish()
 }
 
-/// Like [`analyze`] without an allocation for each term.
+/// Like [`analyze_text`] without an allocation for each term.
 pub fn for_each_term(text: &str, mut emit: impl FnMut(&str)) {
     let mut word = Vec::new();
     let mut position = 0;
     while let Some(foreign) = text.as_bytes()[position..].iter().position(|byte| !byte.is_ascii()) {
-        let (start, end) = foreign_range(text.as_bytes(), position, position + foreign);
-        ascii_terms(&text.as_bytes()[position..start], &mut word, &mut emit);
-        unicode_terms(&text[start..end], &mut word, &mut emit);
+        let (start, end) = non_ascii_range(text.as_bytes(), position, position + foreign);
+        emit_ascii_terms(&text.as_bytes()[position..start], &mut word, &mut emit);
+        emit_unicode_terms(&text[start..end], &mut word, &mut emit);
         position = end;
     }
-    ascii_terms(&text.as_bytes()[position..], &mut word, &mut emit);
+    emit_ascii_terms(&text.as_bytes()[position..], &mut word, &mut emit);
 }
 
 /// The run of space-separated words around a non-ASCII byte that needs Unicode's rules. An ASCII space composes with
 /// nothing, belongs to no word and ends the context of a final sigma, so cutting there changes no term.
-fn foreign_range(bytes: &[u8], position: usize, foreign: usize) -> (usize, usize) {
+fn non_ascii_range(bytes: &[u8], position: usize, foreign: usize) -> (usize, usize) {
     let start = bytes[position..foreign]
         .iter()
         .rposition(is_space)
@@ -89,7 +89,7 @@ fn is_space(byte: &u8) -> bool {
 }
 
 /// What [`WORD`] and normalisation come to where every byte is ASCII.
-fn ascii_terms(mut bytes: &[u8], word: &mut Vec<u8>, emit: &mut impl FnMut(&str)) {
+fn emit_ascii_terms(mut bytes: &[u8], word: &mut Vec<u8>, emit: &mut impl FnMut(&str)) {
     while let Some(start) = bytes.iter().position(u8::is_ascii_alphanumeric) {
         bytes = &bytes[start..];
         let stem_end = alphanumeric_end(bytes, 0);
@@ -111,24 +111,24 @@ fn alphanumeric_end(bytes: &[u8], from: usize) -> usize {
         .map_or(bytes.len(), |end| from + end)
 }
 
-fn unicode_terms(text: &str, word: &mut Vec<u8>, emit: &mut impl FnMut(&str)) {
-    let normal = normalize(text);
+fn emit_unicode_terms(text: &str, word: &mut Vec<u8>, emit: &mut impl FnMut(&str)) {
+    let normal = normalize_text(text);
     for matched in WORD.find_iter(&normal) {
         let mut rest = matched.as_str();
         while let Some(start) = rest.find(is_unspaced) {
             let run = &rest[start..];
             let end = run.find(|character| !is_unspaced(character)).unwrap_or(run.len());
-            plain_term(&rest[..start], word, emit);
-            overlapping_pairs(&run[..end], emit);
+            emit_plain_term(&rest[..start], word, emit);
+            emit_overlapping_pairs(&run[..end], emit);
             rest = &run[end..];
         }
-        plain_term(rest, word, emit);
+        emit_plain_term(rest, word, emit);
     }
 }
 
 /// NFKC, soft hyphens out, U+2019 to an apostrophe, lower case of the whole string (a final sigma depends on its
 /// neighbours), U+0300..U+036F dropped from the NFD form, NFC.
-fn normalize(text: &str) -> String {
+fn normalize_text(text: &str) -> String {
     let compatible: String = text
         .nfkc()
         .filter(|&character| character != '\u{ad}')
@@ -151,7 +151,7 @@ fn is_unspaced(character: char) -> bool {
 }
 
 /// A run of one code point is a term of its own.
-fn overlapping_pairs(run: &str, emit: &mut impl FnMut(&str)) {
+fn emit_overlapping_pairs(run: &str, emit: &mut impl FnMut(&str)) {
     let starts: Vec<usize> = run.char_indices().map(|(start, _)| start).chain([run.len()]).collect();
     if starts.len() == 2 {
         emit(run);
@@ -161,7 +161,7 @@ fn overlapping_pairs(run: &str, emit: &mut impl FnMut(&str)) {
     }
 }
 
-fn plain_term(part: &str, word: &mut Vec<u8>, emit: &mut impl FnMut(&str)) {
+fn emit_plain_term(part: &str, word: &mut Vec<u8>, emit: &mut impl FnMut(&str)) {
     if part.is_ascii() {
         word.clear();
         word.extend_from_slice(part.as_bytes());
@@ -184,16 +184,16 @@ fn emit_ascii(word: &mut Vec<u8>, emit: &mut impl FnMut(&str)) {
     if word.is_empty() || is_stop_word(word) {
         return;
     }
-    porter::stem(word);
+    porter::stem_word(word);
     emit(str::from_utf8(word).expect("only ASCII was put in"));
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{analyze, bigrams};
+    use super::{analyze_text, build_bigrams};
 
     fn check(text: &str, expected: &[&str]) {
-        assert_eq!(analyze(text), expected, "{text}");
+        assert_eq!(analyze_text(text), expected, "{text}");
     }
 
     #[test]
@@ -231,14 +231,17 @@ mod tests {
         let words = [
             "The", "café", "Σας", "jumps", "ΣΑΣ", "北京", "e\u{301}", "\u{301}x", "dogs",
         ];
-        let apart: Vec<String> = words.iter().flat_map(|word| analyze(word)).collect();
-        assert_eq!(analyze(&words.join(" ")), apart);
-        assert_eq!(analyze(&words.join("\n")), apart);
+        let apart: Vec<String> = words.iter().flat_map(|word| analyze_text(word)).collect();
+        assert_eq!(analyze_text(&words.join(" ")), apart);
+        assert_eq!(analyze_text(&words.join("\n")), apart);
     }
 
     #[test]
     fn bigrams_join_neighbours() {
-        assert_eq!(bigrams(&analyze("quick brown foxes")), ["quick_brown", "brown_fox"]);
-        assert!(bigrams(&analyze("fox")).is_empty());
+        assert_eq!(
+            build_bigrams(&analyze_text("quick brown foxes")),
+            ["quick_brown", "brown_fox"]
+        );
+        assert!(build_bigrams(&analyze_text("fox")).is_empty());
     }
 }

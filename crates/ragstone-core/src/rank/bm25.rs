@@ -8,8 +8,8 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use super::analyzer::{analyze, bigrams};
-use super::identifier::identifiers;
+use super::analyzer::{analyze_text, build_bigrams};
+use super::identifier::identifier_terms;
 
 /// Saturation of term frequencies.
 pub const K1: f64 = 1.2;
@@ -35,7 +35,7 @@ pub struct TermId(pub u32);
 
 impl TermId {
     /// The id of an analyzed term or of a bigram.
-    pub fn of(term: &str) -> TermId {
+    pub fn from_term(term: &str) -> TermId {
         let hash = blake3::hash(term.as_bytes());
         let [a, b, c, d, ..] = *hash.as_bytes();
         TermId(u32::from_be_bytes([a, b, c, d]))
@@ -77,16 +77,18 @@ pub struct LexicalQuery {
 impl LexicalQuery {
     /// Analyzes a question and weighs its terms.
     pub fn new(question: &str, statistics: &TermStatistics) -> LexicalQuery {
-        LexicalQuery::of_terms(analyze(question), identifiers(question), statistics, |_| BIGRAM_DF)
+        LexicalQuery::from_terms(analyze_text(question), identifier_terms(question), statistics, |_| {
+            BIGRAM_DF
+        })
     }
 
-    pub(super) fn of_terms(
+    pub(super) fn from_terms(
         mut terms: Vec<String>,
         identifiers: Vec<String>,
         statistics: &TermStatistics,
         bigram_df: impl Fn(TermId) -> u64,
     ) -> LexicalQuery {
-        let bigrams = query_weights(&bigrams(&terms), statistics.documents, bigram_df);
+        let bigrams = query_weights(&build_bigrams(&terms), statistics.documents, bigram_df);
         terms.extend(identifiers);
         let unigram_df = |term| statistics.df.get(&term).copied().unwrap_or(0);
         let unigrams = query_weights(&terms, statistics.documents, unigram_df);
@@ -117,12 +119,12 @@ impl LexicalQuery {
 
 /// The ids of all terms a question asks for, repeats kept: what [`LexicalQuery::new`] needs the df of.
 pub fn question_terms(text: &str) -> Vec<TermId> {
-    let terms = analyze(text).into_iter().chain(identifiers(text));
-    terms.map(|term| TermId::of(&term)).collect()
+    let terms = analyze_text(text).into_iter().chain(identifier_terms(text));
+    terms.map(|term| TermId::from_term(&term)).collect()
 }
 
 /// B of a document's unigrams, B2 of its bigrams: Σ over the query's terms of idf times document weight.
-pub fn score(query: &[(TermId, f64)], document: &[(TermId, f32)]) -> f64 {
+pub fn lexical_score(query: &[(TermId, f64)], document: &[(TermId, f32)]) -> f64 {
     let weight = |term: &TermId| match document.binary_search_by_key(term, |entry| entry.0) {
         Ok(position) => f64::from(document[position].1),
         Err(_) => 0.0,
@@ -148,14 +150,14 @@ pub fn tf_weight(tf: f64, length: f64, average: f64) -> f64 {
 /// # Panics
 /// If `range` is not on character boundaries inside the page.
 pub fn sparse_vector(name: &str, page_text: &str, range: Range<usize>) -> SparseVector {
-    let named = named(name, &page_text[range.clone()]);
-    let chunk = analyze(&named);
-    let pairs = bigrams(&chunk);
-    let around = widen(page_text, range.clone(), WINDOW_MARGIN);
-    let mut tokens = windowed(chunk, page_text, range, WINDOW_MARGIN);
+    let named = prepend_name(name, &page_text[range.clone()]);
+    let chunk = analyze_text(&named);
+    let pairs = build_bigrams(&chunk);
+    let around = widen_range(page_text, range.clone(), WINDOW_MARGIN);
+    let mut tokens = window_tokens(chunk, page_text, range, WINDOW_MARGIN);
     let length = tokens.len() as f64;
-    let own = identifiers(&named);
-    tokens.extend([own.clone(), own, identifiers(&page_text[around])].concat());
+    let own = identifier_terms(&named);
+    tokens.extend([own.clone(), own, identifier_terms(&page_text[around])].concat());
     SparseVector {
         unigrams: weights_at(&tokens, length, AVERAGE_WINDOWED),
         bigrams: document_weights(&pairs, AVERAGE_BIGRAMS),
@@ -165,11 +167,11 @@ pub fn sparse_vector(name: &str, page_text: &str, range: Range<usize>) -> Sparse
 /// The sparse vector of a text that is no part of a longer one: the title counts twice, in pairs once. Its weights are not
 /// on the scale of [`sparse_vector`], so one index holds one of the two forms.
 pub fn plain_vector(title: &str, text: &str) -> SparseVector {
-    let passage = analyze(&named(title, text));
-    let pairs = bigrams(&passage);
-    let mut tokens = [analyze(title), passage].concat();
+    let passage = analyze_text(&prepend_name(title, text));
+    let pairs = build_bigrams(&passage);
+    let mut tokens = [analyze_text(title), passage].concat();
     let length = tokens.len() as f64;
-    tokens.extend([identifiers(title), identifiers(title), identifiers(text)].concat());
+    tokens.extend([identifier_terms(title), identifier_terms(title), identifier_terms(text)].concat());
     SparseVector {
         unigrams: weights_at(&tokens, length, AVERAGE_PLAIN),
         bigrams: document_weights(&pairs, AVERAGE_BIGRAMS),
@@ -182,8 +184,8 @@ pub fn plain_vector(title: &str, text: &str) -> SparseVector {
 /// # Panics
 /// If `range` is not on character boundaries inside the page.
 pub fn chunk_tokens(name: &str, page_text: &str, range: Range<usize>, margin: usize) -> Vec<String> {
-    windowed(
-        analyze(&named(name, &page_text[range.clone()])),
+    window_tokens(
+        analyze_text(&prepend_name(name, &page_text[range.clone()])),
         page_text,
         range,
         margin,
@@ -198,25 +200,25 @@ pub fn document_weights(tokens: &[String], average: f64) -> TermWeights {
 /// The same for a text of another `length`: identifiers repeat what its words say, and do not make it longer.
 fn weights_at(tokens: &[String], length: f64, average: f64) -> TermWeights {
     let weigh = |repeats: u32| tf_weight(f64::from(repeats), length, average);
-    let weights = by_id(tokens, |_, repeats| weigh(repeats));
+    let weights = weights_by_id(tokens, |_, repeats| weigh(repeats));
     weights
         .into_iter()
         .map(|(term, weight)| (term, weight as f32))
         .collect()
 }
 
-fn named(name: &str, chunk: &str) -> String {
+fn prepend_name(name: &str, chunk: &str) -> String {
     format!("{name} {chunk}")
 }
 
-fn windowed(mut tokens: Vec<String>, page_text: &str, range: Range<usize>, margin: usize) -> Vec<String> {
+fn window_tokens(mut tokens: Vec<String>, page_text: &str, range: Range<usize>, margin: usize) -> Vec<String> {
     tokens.extend_from_within(..);
-    tokens.extend(analyze(&page_text[widen(page_text, range, margin)]));
+    tokens.extend(analyze_text(&page_text[widen_range(page_text, range, margin)]));
     tokens
 }
 
 /// The byte range `margin` characters longer on both sides, as far as the text goes.
-fn widen(text: &str, range: Range<usize>, margin: usize) -> Range<usize> {
+fn widen_range(text: &str, range: Range<usize>, margin: usize) -> Range<usize> {
     let before = text[..range.start].char_indices().rev().take(margin).last();
     let after = text[range.end..].char_indices().nth(margin);
     before.map_or(range.start, |(start, _)| start)..after.map_or(text.len(), |(length, _)| range.end + length)
@@ -224,19 +226,19 @@ fn widen(text: &str, range: Range<usize>, margin: usize) -> Range<usize> {
 
 /// idf times repeats. A df above N (statistics are folded with a delay) counts as N.
 fn query_weights(terms: &[String], documents: u64, df: impl Fn(TermId) -> u64) -> Vec<(TermId, f64)> {
-    by_id(terms, |term, repeats| {
+    weights_by_id(terms, |term, repeats| {
         f64::from(repeats) * idf(df(term).min(documents), documents)
     })
 }
 
 /// Weighs each distinct term by its repeats; in order of id, equal ids summed.
-fn by_id(terms: &[String], weigh: impl Fn(TermId, u32) -> f64) -> Vec<(TermId, f64)> {
+fn weights_by_id(terms: &[String], weigh: impl Fn(TermId, u32) -> f64) -> Vec<(TermId, f64)> {
     let mut sorted: Vec<&str> = terms.iter().map(String::as_str).collect();
     sorted.sort_unstable();
     let mut weights: Vec<(TermId, f64)> = sorted
         .chunk_by(|a, b| a == b)
         .map(|equal| {
-            let id = TermId::of(equal[0]);
+            let id = TermId::from_term(equal[0]);
             (id, weigh(id, u32::try_from(equal.len()).unwrap_or(u32::MAX)))
         })
         .collect();
@@ -257,14 +259,14 @@ mod tests {
     fn statistics(documents: u64, df: &[(&str, u64)]) -> TermStatistics {
         TermStatistics {
             documents,
-            df: df.iter().map(|(term, df)| (TermId::of(term), *df)).collect(),
+            df: df.iter().map(|(term, df)| (TermId::from_term(term), *df)).collect(),
         }
     }
 
     #[test]
     fn term_ids_are_the_first_bytes_of_blake3() {
         let hash = blake3::hash(b"norman");
-        assert_eq!(TermId::of("norman").0.to_be_bytes(), hash.as_bytes()[..4]);
+        assert_eq!(TermId::from_term("norman").0.to_be_bytes(), hash.as_bytes()[..4]);
     }
 
     #[test]
@@ -272,9 +274,9 @@ mod tests {
         let page = "äöü chunk ßéè";
         let start = page.find("chunk").unwrap();
         let range = start..start + "chunk".len();
-        assert_eq!(&page[widen(page, range.clone(), 2)], "ü chunk ß");
-        assert_eq!(&page[widen(page, range.clone(), 0)], "chunk");
-        assert_eq!(&page[widen(page, range, 99)], page);
+        assert_eq!(&page[widen_range(page, range.clone(), 2)], "ü chunk ß");
+        assert_eq!(&page[widen_range(page, range.clone(), 0)], "chunk");
+        assert_eq!(&page[widen_range(page, range, 99)], page);
     }
 
     #[test]
@@ -296,19 +298,22 @@ mod tests {
         assert_eq!(query.unigrams.len(), 1);
         assert!((query.upper_bound - 2.0 * idf(2, 10)).abs() < 1e-12);
         let expected = 2.0 * idf(2, 10) * tf_weight(6.0, 9.0, AVERAGE_WINDOWED);
-        assert!((score(&query.unigrams, &vector.unigrams) - expected).abs() < 1e-6);
-        assert_eq!(score(&query.bigrams, &vector.bigrams), 0.0);
+        assert!((lexical_score(&query.unigrams, &vector.unigrams) - expected).abs() < 1e-6);
+        assert_eq!(lexical_score(&query.bigrams, &vector.bigrams), 0.0);
     }
 
     #[test]
     fn a_title_counts_twice_in_terms_and_once_in_pairs() {
         let vector = plain_vector("fox", "den");
-        let weight = |term: &str| score(&[(TermId::of(term), 1.0)], &vector.unigrams);
+        let weight = |term: &str| lexical_score(&[(TermId::from_term(term), 1.0)], &vector.unigrams);
         assert!((weight("fox") - tf_weight(2.0, 3.0, AVERAGE_PLAIN)).abs() < 1e-6);
         assert!((weight("den") - tf_weight(1.0, 3.0, AVERAGE_PLAIN)).abs() < 1e-6);
         assert_eq!(
             vector.bigrams,
-            [(TermId::of("fox_den"), tf_weight(1.0, 1.0, AVERAGE_BIGRAMS) as f32)]
+            [(
+                TermId::from_term("fox_den"),
+                tf_weight(1.0, 1.0, AVERAGE_BIGRAMS) as f32
+            )]
         );
     }
 
@@ -323,7 +328,7 @@ mod tests {
     #[test]
     fn equal_ids_are_summed() {
         let terms = ["a", "b", "a"].map(String::from);
-        let total: f64 = by_id(&terms, |_, repeats| f64::from(repeats))
+        let total: f64 = weights_by_id(&terms, |_, repeats| f64::from(repeats))
             .iter()
             .map(|(_, weight)| weight)
             .sum();

@@ -10,13 +10,13 @@ pub const BIGRAM_WEIGHT: f64 = 0.1;
 /// Weight of the cosine in F.
 pub const DENSE_WEIGHT: f64 = 0.6;
 /// Length of each leg's list of candidates.
-pub const DEPTH: usize = 200;
+pub const CANDIDATE_DEPTH: usize = 200;
 /// Scores that agree to this many parts of one are equal, and the id decides.
 const TIE_RESOLUTION: f64 = 1e6;
 
 /// A document with both of its scores.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Candidate<Id> {
+pub struct FusionCandidate<Id> {
     /// Whose scores these are; decides ties.
     pub id: Id,
     /// B, at least 0.
@@ -27,21 +27,21 @@ pub struct Candidate<Id> {
     pub cosine: f64,
 }
 
-impl<Id> Candidate<Id> {
+impl<Id> FusionCandidate<Id> {
     /// B' = B + 0.1 g B2.
-    pub fn lexical(&self, gate: f64) -> f64 {
+    pub fn lexical_score(&self, gate: f64) -> f64 {
         self.unigram + BIGRAM_WEIGHT * gate * self.bigram
     }
 
     /// F = B'/U + 0.6 g cos.
-    pub fn fused(&self, upper_bound: f64, gate: f64) -> f64 {
-        self.lexical(gate) / upper_bound + DENSE_WEIGHT * gate * self.cosine
+    pub fn fused_score(&self, upper_bound: f64, gate: f64) -> f64 {
+        self.lexical_score(gate) / upper_bound + DENSE_WEIGHT * gate * self.cosine
     }
 }
 
 /// A document in an order, with the score that placed it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Ranked<Id> {
+pub struct RankedHit<Id> {
     /// Whose score this is.
     pub id: Id,
     /// F, S, B' or a cosine, depending on who made the list.
@@ -49,47 +49,56 @@ pub struct Ranked<Id> {
 }
 
 /// The order by F of the 200 best by B' (those above 0) and, if the gate is open at all, the 200 best by cosine.
-pub fn fuse<Id: Ord + Clone>(documents: &[Candidate<Id>], upper_bound: f64, gate: f64) -> Vec<Ranked<Id>> {
-    let lexical = by_lexical(documents, gate);
-    let dense = match gate > 0.0 {
-        true => by_cosine(documents),
-        false => Vec::new(),
-    };
-    fuse_lists(documents, &lexical, &dense, upper_bound, gate)
-}
-
-/// [`fuse`] where the orders of both legs are at hand.
-pub fn fuse_lists<Id: Ord + Clone>(
-    documents: &[Candidate<Id>],
-    lexical: &[Ranked<Id>],
-    dense: &[Ranked<Id>],
+pub fn fuse_scores<Id: Ord + Clone>(
+    documents: &[FusionCandidate<Id>],
     upper_bound: f64,
     gate: f64,
-) -> Vec<Ranked<Id>> {
-    let dense = dense.iter().take(if gate > 0.0 { DEPTH } else { 0 });
-    let mut found: Vec<&Id> = lexical.iter().take(DEPTH).chain(dense).map(|hit| &hit.id).collect();
+) -> Vec<RankedHit<Id>> {
+    let lexical = rank_by_lexical(documents, gate);
+    let dense = match gate > 0.0 {
+        true => rank_by_cosine(documents),
+        false => Vec::new(),
+    };
+    fuse_ranked_lists(documents, &lexical, &dense, upper_bound, gate)
+}
+
+/// [`fuse_scores`] where the orders of both legs are at hand.
+pub fn fuse_ranked_lists<Id: Ord + Clone>(
+    documents: &[FusionCandidate<Id>],
+    lexical: &[RankedHit<Id>],
+    dense: &[RankedHit<Id>],
+    upper_bound: f64,
+    gate: f64,
+) -> Vec<RankedHit<Id>> {
+    let dense = dense.iter().take(if gate > 0.0 { CANDIDATE_DEPTH } else { 0 });
+    let mut found: Vec<&Id> = lexical
+        .iter()
+        .take(CANDIDATE_DEPTH)
+        .chain(dense)
+        .map(|hit| &hit.id)
+        .collect();
     found.sort_unstable();
-    rank(
+    rank_by_score(
         documents
             .iter()
             .filter(|document| found.binary_search(&&document.id).is_ok()),
-        |document| document.fused(upper_bound, gate),
+        |document| document.fused_score(upper_bound, gate),
     )
 }
 
 /// The order by B' of the documents that share a term with the query.
-pub fn by_lexical<Id: Ord + Clone>(documents: &[Candidate<Id>], gate: f64) -> Vec<Ranked<Id>> {
-    let matching = documents.iter().filter(|document| document.lexical(gate) > 0.0);
-    rank(matching, |document| document.lexical(gate))
+pub fn rank_by_lexical<Id: Ord + Clone>(documents: &[FusionCandidate<Id>], gate: f64) -> Vec<RankedHit<Id>> {
+    let matching = documents.iter().filter(|document| document.lexical_score(gate) > 0.0);
+    rank_by_score(matching, |document| document.lexical_score(gate))
 }
 
 /// The order by cosine.
-pub fn by_cosine<Id: Ord + Clone>(documents: &[Candidate<Id>]) -> Vec<Ranked<Id>> {
-    rank(documents.iter(), |document| document.cosine)
+pub fn rank_by_cosine<Id: Ord + Clone>(documents: &[FusionCandidate<Id>]) -> Vec<RankedHit<Id>> {
+    rank_by_score(documents.iter(), |document| document.cosine)
 }
 
 /// Best first; scores that are equal when rounded to 1e-6 go by id. The same rule holds for every index.
-pub fn compare<Id: Ord>(a: &Ranked<Id>, b: &Ranked<Id>) -> Ordering {
+pub fn compare_hits<Id: Ord>(a: &RankedHit<Id>, b: &RankedHit<Id>) -> Ordering {
     // Adding zero turns -0 into 0, which `total_cmp` tells apart.
     let rounded = |score: f64| (score * TIE_RESOLUTION).round() + 0.0;
     rounded(b.score)
@@ -97,17 +106,17 @@ pub fn compare<Id: Ord>(a: &Ranked<Id>, b: &Ranked<Id>) -> Ordering {
         .then_with(|| a.id.cmp(&b.id))
 }
 
-fn rank<'a, Id: Ord + Clone + 'a>(
-    documents: impl Iterator<Item = &'a Candidate<Id>>,
-    score: impl Fn(&Candidate<Id>) -> f64,
-) -> Vec<Ranked<Id>> {
+fn rank_by_score<'a, Id: Ord + Clone + 'a>(
+    documents: impl Iterator<Item = &'a FusionCandidate<Id>>,
+    score: impl Fn(&FusionCandidate<Id>) -> f64,
+) -> Vec<RankedHit<Id>> {
     let mut ranked: Vec<_> = documents
-        .map(|document| Ranked {
+        .map(|document| RankedHit {
             id: document.id.clone(),
             score: score(document),
         })
         .collect();
-    ranked.sort_unstable_by(compare);
+    ranked.sort_unstable_by(compare_hits);
     ranked
 }
 
@@ -115,8 +124,8 @@ fn rank<'a, Id: Ord + Clone + 'a>(
 mod tests {
     use super::*;
 
-    fn candidate(id: u32, unigram: f64, bigram: f64, cosine: f64) -> Candidate<u32> {
-        Candidate {
+    fn candidate(id: u32, unigram: f64, bigram: f64, cosine: f64) -> FusionCandidate<u32> {
+        FusionCandidate {
             id,
             unigram,
             bigram,
@@ -124,7 +133,7 @@ mod tests {
         }
     }
 
-    fn ids(ranked: &[Ranked<u32>]) -> Vec<u32> {
+    fn ids(ranked: &[RankedHit<u32>]) -> Vec<u32> {
         ranked.iter().map(|hit| hit.id).collect()
     }
 
@@ -135,7 +144,7 @@ mod tests {
             candidate(2, 0.0, 0.0, 0.9),
             candidate(3, 1.0, 2.0, 0.9),
         ];
-        let fused = fuse(&documents, 4.0, 1.0);
+        let fused = fuse_scores(&documents, 4.0, 1.0);
         assert_eq!(ids(&fused), [3, 1, 2]);
         assert!((fused[0].score - (1.2 / 4.0 + 0.54)).abs() < 1e-12);
     }
@@ -147,7 +156,7 @@ mod tests {
             candidate(2, 0.0, 0.0, 0.9),
             candidate(3, 2.0, 0.0, -1.0),
         ];
-        assert_eq!(ids(&fuse(&documents, 4.0, 0.0)), [3, 1]);
+        assert_eq!(ids(&fuse_scores(&documents, 4.0, 0.0)), [3, 1]);
     }
 
     #[test]
@@ -157,22 +166,22 @@ mod tests {
             candidate(4, 1.000_000_1, 0.0, 0.0),
             candidate(7, 1.0, 0.0, 0.0),
         ];
-        assert_eq!(ids(&by_lexical(&documents, 1.0)), [4, 7, 9]);
-        assert_eq!(ids(&by_cosine(&documents)), [4, 7, 9]);
+        assert_eq!(ids(&rank_by_lexical(&documents, 1.0)), [4, 7, 9]);
+        assert_eq!(ids(&rank_by_cosine(&documents)), [4, 7, 9]);
         assert_eq!(
-            compare(&Ranked { id: 1, score: -1e-9 }, &Ranked { id: 2, score: 0.0 }),
+            compare_hits(&RankedHit { id: 1, score: -1e-9 }, &RankedHit { id: 2, score: 0.0 }),
             Ordering::Less
         );
     }
 
     #[test]
     fn each_leg_brings_its_depth() {
-        let depth = DEPTH as u32;
+        let depth = CANDIDATE_DEPTH as u32;
         let lexical = (0..depth + 50).map(|id| candidate(id, 1.0 + f64::from(id), 0.0, 0.0));
         let dense = (1000..1000 + depth + 50).map(|id| candidate(id, 0.0, 0.0, 0.5));
         let documents: Vec<_> = lexical.chain(dense).collect();
-        let found = ids(&fuse(&documents, 1.0, 1.0));
-        assert_eq!(found.len(), 2 * DEPTH);
+        let found = ids(&fuse_scores(&documents, 1.0, 1.0));
+        assert_eq!(found.len(), 2 * CANDIDATE_DEPTH);
         assert!(!found.contains(&49) && found.contains(&50) && found.contains(&1000) && !found.contains(&1200));
     }
 }

@@ -14,20 +14,20 @@ const FERTILITY_SHUT: f64 = 3.2;
 /// The gate falls from 1 to 0 over this many pieces per word.
 const FERTILITY_RANGE: f64 = 1.6;
 
-static WORD: LazyLock<Regex> = LazyLock::new(|| constant(r"[\p{L}\p{M}]+"));
-static LETTER: LazyLock<Regex> = LazyLock::new(|| constant(r"\p{L}"));
-static LATIN: LazyLock<Regex> = LazyLock::new(|| constant(r"\p{Script=Latin}"));
+static WORD: LazyLock<Regex> = LazyLock::new(|| compile_pattern(r"[\p{L}\p{M}]+"));
+static LETTER: LazyLock<Regex> = LazyLock::new(|| compile_pattern(r"\p{L}"));
+static LATIN: LazyLock<Regex> = LazyLock::new(|| compile_pattern(r"\p{Script=Latin}"));
 
-fn constant(pattern: &str) -> Regex {
+fn compile_pattern(pattern: &str) -> Regex {
     Regex::new(pattern).expect("a constant that the tests compile")
 }
 
 /// The encoder's tokenizer, asked for one word at a time and without special tokens.
 pub trait WordPieces {
     /// Ids of the word's pieces.
-    fn pieces(&self, word: &str) -> Vec<u32>;
+    fn word_pieces(&self, word: &str) -> Vec<u32>;
     /// Id of the piece that stands for what the vocabulary lacks.
-    fn unknown(&self) -> u32;
+    fn unknown_piece(&self) -> u32;
 }
 
 /// What the tokenizer makes of a text's words.
@@ -45,10 +45,10 @@ pub struct WordStatistics {
 pub fn word_statistics(text: &str, tokenizer: &impl WordPieces) -> WordStatistics {
     let (mut words, mut pieces, mut unknown) = (0_u32, 0, 0_u32);
     for word in WORD.find_iter(text) {
-        let ids = tokenizer.pieces(word.as_str());
+        let ids = tokenizer.word_pieces(word.as_str());
         words += 1;
         pieces += ids.len();
-        unknown += u32::from(ids.contains(&tokenizer.unknown()));
+        unknown += u32::from(ids.contains(&tokenizer.unknown_piece()));
     }
     if words == 0 {
         return WordStatistics {
@@ -70,27 +70,27 @@ pub fn gate_of_document(text: &str, tokenizer: &impl WordPieces) -> f64 {
         .char_indices()
         .nth(GATE_CHARACTERS)
         .map_or(text.len(), |(end, _)| end);
-    gate_document(word_statistics(&text[..end], tokenizer))
+    document_gate(word_statistics(&text[..end], tokenizer))
 }
 
 /// Gate of a question, in [0, 1].
 pub fn gate_of_query(question: &str, tokenizer: &impl WordPieces) -> f64 {
-    gate_query(word_statistics(question, tokenizer))
+    query_gate(word_statistics(question, tokenizer))
 }
 
 /// 1 up to 1.6 pieces per word, 0 from 3.2 on, times the shares of known words and of Latin letters.
-pub fn gate_document(statistics: WordStatistics) -> f64 {
-    ((FERTILITY_SHUT - statistics.fertility) / FERTILITY_RANGE).clamp(0.0, 1.0) * gate_query(statistics)
+pub fn document_gate(statistics: WordStatistics) -> f64 {
+    ((FERTILITY_SHUT - statistics.fertility) / FERTILITY_RANGE).clamp(0.0, 1.0) * query_gate(statistics)
 }
 
 /// Questions are short and full of names, so fertility does not count.
-pub fn gate_query(statistics: WordStatistics) -> f64 {
+pub fn query_gate(statistics: WordStatistics) -> f64 {
     (1.0 - statistics.unknown_share) * statistics.latin_share
 }
 
 /// g of a query: its own gate times the mean gate of its [`GATE_DOCUMENTS`] best documents by B (those with B > 0, or
 /// where there is none, of its best by cosine). 0 without documents.
-pub fn gate(query_gate: f64, document_gates: &[f64]) -> f64 {
+pub fn combine_gates(query_gate: f64, document_gates: &[f64]) -> f64 {
     if document_gates.is_empty() {
         return 0.0;
     }
@@ -117,14 +117,14 @@ mod tests {
     struct Fours;
 
     impl WordPieces for Fours {
-        fn pieces(&self, word: &str) -> Vec<u32> {
+        fn word_pieces(&self, word: &str) -> Vec<u32> {
             if word.is_ascii() {
                 vec![7; word.len().div_ceil(4)]
             } else {
-                vec![self.unknown()]
+                vec![self.unknown_piece()]
             }
         }
-        fn unknown(&self) -> u32 {
+        fn unknown_piece(&self) -> u32 {
             100
         }
     }
@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn g_is_the_mean_of_the_documents_times_the_query() {
-        assert_eq!(gate(0.5, &[1.0, 0.5]), 0.375);
-        assert_eq!(gate(1.0, &[]), 0.0);
+        assert_eq!(combine_gates(0.5, &[1.0, 0.5]), 0.375);
+        assert_eq!(combine_gates(1.0, &[]), 0.0);
     }
 }

@@ -19,7 +19,7 @@ static JOINED: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"[0-9A-Za-z]+(?:[.\-/_][0-9A-Za-z]+)+").expect("a constant that the tests compile"));
 
 /// The terms of a text's identifiers, in order, repeats kept: those that hold a digit, in small letters.
-pub fn identifiers(text: &str) -> Vec<String> {
+pub fn identifier_terms(text: &str) -> Vec<String> {
     JOINED
         .find_iter(text)
         .map(|found| found.as_str())
@@ -42,7 +42,7 @@ mod tests {
             ("well-known e.g. 5 ... a--1 .5", vec![]),
             (&"1.".repeat(60), vec![]),
         ] {
-            assert_eq!(identifiers(text), expected, "{text}");
+            assert_eq!(identifier_terms(text), expected, "{text}");
         }
     }
 }

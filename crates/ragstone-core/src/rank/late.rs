@@ -2,7 +2,7 @@
 //! the head of a fused list is put in order of S = F + g MS.
 
 use super::bm25::idf;
-use super::fusion::{Ranked, compare};
+use super::fusion::{RankedHit, compare_hits};
 use super::stop_words::is_stop_word;
 
 /// Weight of g MS in S.
@@ -77,7 +77,7 @@ pub fn maxsim(
     }
     let best = |piece: &[f32]| {
         rows.clone()
-            .map(|row| dot(piece, document.row(row)))
+            .map(|row| dot_product(piece, document.row(row)))
             .fold(f32::MIN, f32::max)
     };
     query
@@ -87,7 +87,7 @@ pub fn maxsim(
         .sum()
 }
 
-fn dot(a: &[f32], b: &[f32]) -> f32 {
+fn dot_product(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
@@ -121,16 +121,16 @@ pub fn keep_piece(piece: &str) -> bool {
 /// Puts the first [`TOP_LATE`] of a list fused by F in order of S; the rest keeps its place and its F, which is not on
 /// the same scale. `maxsim_of` gives MS (0 for a text without stored vectors) and is not called when the gate is shut.
 pub fn late_interaction<Id: Ord>(
-    mut fused: Vec<Ranked<Id>>,
+    mut fused: Vec<RankedHit<Id>>,
     gate: f64,
     mut maxsim_of: impl FnMut(&Id) -> f64,
-) -> Vec<Ranked<Id>> {
+) -> Vec<RankedHit<Id>> {
     if gate > 0.0 {
         let head = fused.len().min(TOP_LATE);
         for hit in &mut fused[..head] {
             hit.score += LATE_WEIGHT * gate * maxsim_of(&hit.id);
         }
-        fused[..head].sort_by(compare);
+        fused[..head].sort_by(compare_hits);
     }
     fused
 }
@@ -175,7 +175,7 @@ mod tests {
     #[test]
     fn only_the_head_is_reordered() {
         let fused: Vec<_> = (0..40_u32)
-            .map(|id| Ranked {
+            .map(|id| RankedHit {
                 id,
                 score: 1.0 - f64::from(id) / 100.0,
             })

@@ -19,4 +19,4 @@ pub mod token_bits;
 mod oracle;
 
 pub use bm25::{LexicalQuery, SparseVector, TermId, TermStatistics};
-pub use fusion::{BIGRAM_WEIGHT, DEPTH};
+pub use fusion::{BIGRAM_WEIGHT, CANDIDATE_DEPTH};

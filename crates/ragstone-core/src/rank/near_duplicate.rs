@@ -3,7 +3,7 @@
 //! Neighbouring chunks overlap by a fifth and must both stay, so only texts that agree nearly everywhere are copies. Texts
 //! whose numbers differ are none, however alike the words: last year's table is not this year's.
 
-use super::analyzer::{for_each_term, hash};
+use super::analyzer::{for_each_term, hash_terms};
 
 /// Least share of common to all term triples (Jaccard) that makes two texts copies.
 pub const COPY_SIMILARITY: f64 = 0.9;
@@ -12,13 +12,13 @@ const SHINGLE: usize = 3;
 
 /// The texts that stay of those shown to it, the best first.
 #[derive(Default)]
-pub struct WithoutCopies(Vec<Fingerprint>);
+pub struct DuplicateFilter(Vec<ShingleFingerprint>);
 
-impl WithoutCopies {
+impl DuplicateFilter {
     /// Whether `text` is no near copy of one that stays, and so stays itself.
-    pub fn stays(&mut self, text: &str) -> bool {
-        let fingerprint = Fingerprint::of(text);
-        let stays = !self.0.iter().any(|earlier| earlier.is_copy(&fingerprint));
+    pub fn keep_if_new(&mut self, text: &str) -> bool {
+        let fingerprint = ShingleFingerprint::from_text(text);
+        let stays = !self.0.iter().any(|earlier| earlier.is_near_copy(&fingerprint));
         if stays {
             self.0.push(fingerprint);
         }
@@ -26,45 +26,45 @@ impl WithoutCopies {
     }
 }
 
-struct Fingerprint {
+struct ShingleFingerprint {
     /// Hashes of the term triples, sorted, each once. They live as long as one search.
     shingles: Vec<u64>,
     /// Terms with a digit, sorted, repeats kept.
     numbers: Vec<String>,
 }
 
-impl Fingerprint {
-    fn of(text: &str) -> Fingerprint {
+impl ShingleFingerprint {
+    fn from_text(text: &str) -> ShingleFingerprint {
         let (mut terms, mut numbers) = (Vec::with_capacity(text.len() / 6), Vec::new());
         for_each_term(text, |term| {
-            terms.push(hash(term));
+            terms.push(hash_terms(term));
             if term.contains(char::is_numeric) {
                 numbers.push(term.to_owned());
             }
         });
         let mut shingles: Vec<u64> = match terms.len() {
-            0 => vec![hash(text.trim())],
-            1..SHINGLE => vec![hash(&terms)],
-            _ => terms.windows(SHINGLE).map(hash).collect(),
+            0 => vec![hash_terms(text.trim())],
+            1..SHINGLE => vec![hash_terms(&terms)],
+            _ => terms.windows(SHINGLE).map(hash_terms).collect(),
         };
         shingles.sort_unstable();
         shingles.dedup();
         numbers.sort_unstable();
-        Fingerprint { shingles, numbers }
+        ShingleFingerprint { shingles, numbers }
     }
 
-    fn is_copy(&self, other: &Fingerprint) -> bool {
+    fn is_near_copy(&self, other: &ShingleFingerprint) -> bool {
         let (few, many) = (self.shingles.len(), other.shingles.len());
         let (few, many) = (few.min(many), few.max(many));
         // No more can be in common than the shorter one has.
         if (few as f64) < COPY_SIMILARITY * many as f64 || self.numbers != other.numbers {
             return false;
         }
-        let common = self.common(other);
+        let common = self.common_shingles(other);
         common as f64 >= COPY_SIMILARITY * (few + many - common) as f64
     }
 
-    fn common(&self, other: &Fingerprint) -> usize {
+    fn common_shingles(&self, other: &ShingleFingerprint) -> usize {
         let mut others = other.shingles.iter().peekable();
         let is_common = |shingle: &&u64| {
             while others.next_if(|other| other < shingle).is_some() {}
@@ -76,11 +76,11 @@ impl Fingerprint {
 
 #[cfg(test)]
 mod tests {
-    use super::WithoutCopies;
+    use super::DuplicateFilter;
 
     fn check(texts: &[&str], expected: &[usize]) {
-        let mut without = WithoutCopies::default();
-        let stay: Vec<usize> = (0..texts.len()).filter(|n| without.stays(texts[*n])).collect();
+        let mut without = DuplicateFilter::default();
+        let stay: Vec<usize> = (0..texts.len()).filter(|n| without.keep_if_new(texts[*n])).collect();
         assert_eq!(stay, expected, "{texts:?}");
     }
 

@@ -4,10 +4,10 @@ use std::ops::Range;
 
 use serde_json::Value;
 
-use super::analyzer::{analyze, bigrams};
+use super::analyzer::{analyze_text, build_bigrams};
 use super::bm25::{self, LexicalQuery, TermId, TermStatistics, TermWeights, document_weights};
-use super::fusion::{Candidate, Ranked, fuse};
-use super::gate::{WordStatistics, gate, gate_document, gate_query};
+use super::fusion::{FusionCandidate, RankedHit, fuse_scores};
+use super::gate::{WordStatistics, combine_gates, document_gate, query_gate};
 use super::late::{self, TokenVectors, maxsim, token_weights};
 use super::sentence::{best_sentences, split_sentences};
 use super::token_bits::{BitQuery, TokenBits};
@@ -91,10 +91,10 @@ fn close(actual: f64, expected: f64, tolerance: f64) {
 #[test]
 fn analyzer() {
     for case in list("analyzer") {
-        let terms = analyze(string(&case["text"]));
+        let terms = analyze_text(string(&case["text"]));
         assert_eq!(terms, strings(&case["tokens"]), "{}", case["text"]);
         if case["bigrams"].is_array() {
-            assert_eq!(bigrams(&terms), strings(&case["bigrams"]), "{}", case["text"]);
+            assert_eq!(build_bigrams(&terms), strings(&case["bigrams"]), "{}", case["text"]);
         }
     }
 }
@@ -108,11 +108,11 @@ fn gates_of_statistics() {
             unknown_share: number(&case["unk_share"]),
             latin_share: number(&case["latin_share"]),
         };
-        close(gate_document(statistics), number(&case["g_document"]), 1e-6);
-        close(gate_query(statistics), number(&case["g_query"]), 1e-6);
+        close(document_gate(statistics), number(&case["g_document"]), 1e-6);
+        close(query_gate(statistics), number(&case["g_query"]), 1e-6);
     }
     for case in list("gate_of_query") {
-        let g = gate(number(&case["query_gate"]), &numbers(&case["document_gates"]));
+        let g = combine_gates(number(&case["query_gate"]), &numbers(&case["document_gates"]));
         close(g, number(&case["g"]), 1e-6);
     }
 }
@@ -122,10 +122,10 @@ fn gates_of_statistics() {
 fn latin_share() {
     struct Whole;
     impl super::gate::WordPieces for Whole {
-        fn pieces(&self, _: &str) -> Vec<u32> {
+        fn word_pieces(&self, _: &str) -> Vec<u32> {
             vec![0]
         }
-        fn unknown(&self) -> u32 {
+        fn unknown_piece(&self) -> u32 {
             1
         }
     }
@@ -164,12 +164,18 @@ fn chunk_tokens() {
 fn toy_fields(toy: &Value) -> (Vec<Vec<String>>, Vec<Vec<String>>) {
     let documents = toy["documents"].as_array().unwrap();
     let passage = |document: &Value| format!("{} {}", string(&document["title"]), string(&document["text"]));
-    let titled = |document: &Value| [analyze(string(&document["title"])), analyze(&passage(document))].concat();
+    let titled = |document: &Value| {
+        [
+            analyze_text(string(&document["title"])),
+            analyze_text(&passage(document)),
+        ]
+        .concat()
+    };
     (
         documents.iter().map(titled).collect(),
         documents
             .iter()
-            .map(|document| bigrams(&analyze(&passage(document))))
+            .map(|document| build_bigrams(&analyze_text(&passage(document))))
             .collect(),
     )
 }
@@ -194,7 +200,7 @@ fn check_terms(query: &[(TermId, f64)], expected: &Value, statistics: &TermStati
     let total: f64 = terms.iter().map(|term| number(&term["idf"])).sum();
     close(query.iter().map(|(_, weight)| weight).sum(), total, 1e-6);
     for term in terms {
-        let id = TermId::of(string(&term["term"]));
+        let id = TermId::from_term(string(&term["term"]));
         assert_eq!(
             statistics.df.get(&id).copied().unwrap_or(0),
             term["df"].as_u64().unwrap(),
@@ -221,7 +227,7 @@ fn toy() {
     let fixed = (toy_weights(&unigrams, 80.0), toy_weights(&pairs, 80.0));
     for case in toy["queries"].as_array().unwrap() {
         let pair_df = |term| pair_statistics.df.get(&term).copied().unwrap_or(0);
-        let query = LexicalQuery::of_terms(analyze(string(&case["query"])), Vec::new(), &statistics, pair_df);
+        let query = LexicalQuery::from_terms(analyze_text(string(&case["query"])), Vec::new(), &statistics, pair_df);
         check_terms(&query.unigrams, &case["terms"], &statistics);
         check_terms(&query.bigrams, &case["bigrams"], &pair_statistics);
         close(query.upper_bound, number(&case["U"]), 1e-6);
@@ -229,7 +235,7 @@ fn toy() {
         for candidate in &candidates {
             close(candidate.unigram, number(&case["B"][candidate.id]), 1e-6);
             close(candidate.bigram, number(&case["B2"][candidate.id]), 1e-6);
-            let fused = candidate.fused(query.upper_bound, number(&case["g"]));
+            let fused = candidate.fused_score(query.upper_bound, number(&case["g"]));
             close(fused, number(&case["F"][candidate.id]), 1e-6);
         }
         if case["B_average_80"].is_array() {
@@ -238,7 +244,7 @@ fn toy() {
                 close(candidate.bigram, number(&case["B2_average_80"][candidate.id]), 1e-6);
             }
         }
-        let fused = fuse(&candidates, query.upper_bound, number(&case["g"]));
+        let fused = fuse_scores(&candidates, query.upper_bound, number(&case["g"]));
         let top: Vec<usize> = fused.iter().take(10).map(|hit| hit.id).collect();
         assert_eq!(top, counts(&case["top10"]), "{}", case["query"]);
     }
@@ -248,11 +254,11 @@ fn toy_candidates(
     query: &LexicalQuery,
     (unigrams, pairs): &(Vec<TermWeights>, Vec<TermWeights>),
     cosines: &[f64],
-) -> Vec<Candidate<usize>> {
-    let candidate = |id: usize| Candidate {
+) -> Vec<FusionCandidate<usize>> {
+    let candidate = |id: usize| FusionCandidate {
         id,
-        unigram: bm25::score(&query.unigrams, &unigrams[id]),
-        bigram: bm25::score(&query.bigrams, &pairs[id]),
+        unigram: bm25::lexical_score(&query.unigrams, &unigrams[id]),
+        bigram: bm25::lexical_score(&query.bigrams, &pairs[id]),
         cosine: cosines[id],
     };
     (0..cosines.len()).map(candidate).collect()
@@ -315,7 +321,7 @@ fn late_interaction() {
     for case in list("late_interaction") {
         let (scores, maxsims) = (numbers(&case["F"]), numbers(&case["ms"]));
         let order = counts(&case["candidates_in_order_of_F"]);
-        let fused: Vec<_> = order.iter().map(|&id| Ranked { id, score: scores[id] }).collect();
+        let fused: Vec<_> = order.iter().map(|&id| RankedHit { id, score: scores[id] }).collect();
         let reordered = late::late_interaction(fused, number(&case["g"]), |&id| maxsims[id]);
         assert_eq!(
             reordered.iter().map(|hit| hit.id).collect::<Vec<_>>(),

@@ -5,12 +5,12 @@
 //! unless the input is, and is at most one byte longer than the input ("e" may be added, two bytes less were there).
 
 /// Replaces `word` by its stem. Bytes other than `a..=z` and `0..=9` are taken for consonants.
-pub fn stem(word: &mut Vec<u8>) {
+pub fn stem_word(word: &mut Vec<u8>) {
     let has_y = mark_consonant_y(word);
-    let (region1, region2) = regions(word);
-    let mut stemmer = Stemmer { word, region1, region2 };
-    stemmer.plurals();
-    stemmer.past_and_gerund();
+    let (region1, region2) = find_regions(word);
+    let mut stemmer = PorterStemmer { word, region1, region2 };
+    stemmer.strip_plurals();
+    stemmer.strip_past_and_gerund();
     stemmer.final_y();
     stemmer.double_suffixes();
     stemmer.adjective_suffixes();
@@ -38,7 +38,7 @@ fn mark_consonant_y(word: &mut [u8]) -> bool {
 
 /// Starts of R1 and R2: behind the first and the second consonant that follows a vowel. "m > 0" of the paper is
 /// "the suffix lies in R1", "m > 1" is "in R2".
-fn regions(word: &[u8]) -> (usize, usize) {
+fn find_regions(word: &[u8]) -> (usize, usize) {
     let first = behind_vowel_consonant(word, 0);
     (first, behind_vowel_consonant(word, first))
 }
@@ -62,10 +62,10 @@ const fn is_vowel(byte: u8) -> bool {
 }
 
 /// Suffix and what stands in its place. A table names every suffix before those that it ends with.
-type Rule = (&'static [u8], &'static [u8]);
+type SuffixRule = (&'static [u8], &'static [u8]);
 
 /// Step 2.
-const DOUBLE: &[Rule] = &[
+const DOUBLE: &[SuffixRule] = &[
     (b"ational", b"ate"),
     (b"tional", b"tion"),
     (b"enci", b"ence"),
@@ -89,7 +89,7 @@ const DOUBLE: &[Rule] = &[
 ];
 
 /// Step 3.
-const ADJECTIVE: &[Rule] = &[
+const ADJECTIVE: &[SuffixRule] = &[
     (b"alize", b"al"),
     (b"icate", b"ic"),
     (b"iciti", b"ic"),
@@ -105,15 +105,15 @@ const BARE: &[&[u8]] = &[
     b"iti", b"ous", b"ive", b"ize", b"ion",
 ];
 
-struct Stemmer<'a> {
+struct PorterStemmer<'a> {
     word: &'a mut Vec<u8>,
     region1: usize,
     region2: usize,
 }
 
-impl Stemmer<'_> {
+impl PorterStemmer<'_> {
     /// Step 1a.
-    fn plurals(&mut self) {
+    fn strip_plurals(&mut self) {
         if !self.word.ends_with(b"s") || self.word.ends_with(b"ss") {
             return;
         }
@@ -122,14 +122,14 @@ impl Stemmer<'_> {
         } else {
             1
         };
-        self.cut(cut);
+        self.cut_bytes(cut);
     }
 
     /// Step 1b.
-    fn past_and_gerund(&mut self) {
+    fn strip_past_and_gerund(&mut self) {
         if self.word.ends_with(b"eed") {
             if self.word.len() - 3 >= self.region1 {
-                self.cut(1);
+                self.cut_bytes(1);
             }
             return;
         }
@@ -150,7 +150,7 @@ impl Stemmer<'_> {
     fn mend_ending(&mut self) {
         match self.word.as_slice() {
             [.., b'a', b't'] | [.., b'b', b'l'] | [.., b'i', b'z'] => self.word.push(b'e'),
-            [.., first, second] if first == second && b"bdfgmnprt".contains(second) => self.cut(1),
+            [.., first, second] if first == second && b"bdfgmnprt".contains(second) => self.cut_bytes(1),
             word if word.len() == self.region1 && ends_short(word) => self.word.push(b'e'),
             _ => {}
         }
@@ -168,19 +168,19 @@ impl Stemmer<'_> {
     /// Step 2.
     fn double_suffixes(&mut self) {
         if let Some((_, b'i' | b'l' | b'm' | b'n' | b'r' | b's')) = self.last_two() {
-            self.apply(DOUBLE);
+            self.apply_rules(DOUBLE);
         }
     }
 
     /// Step 3.
     fn adjective_suffixes(&mut self) {
         if let Some((_, b'e' | b'i' | b'l' | b's')) = self.last_two() {
-            self.apply(ADJECTIVE);
+            self.apply_rules(ADJECTIVE);
         }
     }
 
     /// The first rule whose suffix fits decides, whether or not the suffix lies in R1.
-    fn apply(&mut self, rules: &[Rule]) {
+    fn apply_rules(&mut self, rules: &[SuffixRule]) {
         let Some((suffix, replacement)) = rules.iter().find(|(suffix, _)| self.word.ends_with(suffix)) else {
             return;
         };
@@ -211,7 +211,7 @@ impl Stemmer<'_> {
         if let Some((b'e', rest)) = self.word.split_last() {
             let position = rest.len();
             if position >= self.region2 || (position >= self.region1 && !ends_short(rest)) {
-                self.cut(1);
+                self.cut_bytes(1);
             }
         }
     }
@@ -219,7 +219,7 @@ impl Stemmer<'_> {
     /// Step 5b.
     fn final_double_l(&mut self) {
         if self.word.ends_with(b"ll") && self.word.len() > self.region2 {
-            self.cut(1);
+            self.cut_bytes(1);
         }
     }
 
@@ -230,7 +230,7 @@ impl Stemmer<'_> {
         }
     }
 
-    fn cut(&mut self, bytes: usize) {
+    fn cut_bytes(&mut self, bytes: usize) {
         self.word.truncate(self.word.len() - bytes);
     }
 }
@@ -243,11 +243,11 @@ fn ends_short(word: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::stem;
+    use super::stem_word;
 
     fn check(word: &str, expected: &str) {
         let mut bytes = word.as_bytes().to_vec();
-        stem(&mut bytes);
+        stem_word(&mut bytes);
         assert_eq!(String::from_utf8(bytes).unwrap(), expected, "{word}");
     }
 

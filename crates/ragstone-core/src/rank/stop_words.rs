@@ -14,7 +14,7 @@ const LONGEST: usize = 7;
 static PACKED: LazyLock<Vec<u64>> = LazyLock::new(|| {
     let mut packed: Vec<u64> = STOP_WORDS
         .split_ascii_whitespace()
-        .map(|word| pack(word.as_bytes()))
+        .map(|word| pack_word(word.as_bytes()))
         .collect();
     packed.sort_unstable();
     packed
@@ -22,10 +22,10 @@ static PACKED: LazyLock<Vec<u64>> = LazyLock::new(|| {
 
 /// Whether a lower-case word is on the stop list.
 pub fn is_stop_word(word: &[u8]) -> bool {
-    word.len() <= LONGEST && PACKED.binary_search(&pack(word)).is_ok()
+    word.len() <= LONGEST && PACKED.binary_search(&pack_word(word)).is_ok()
 }
 
-fn pack(word: &[u8]) -> u64 {
+fn pack_word(word: &[u8]) -> u64 {
     let mut bytes = [0; 8];
     bytes[..word.len()].copy_from_slice(word);
     u64::from_le_bytes(bytes)

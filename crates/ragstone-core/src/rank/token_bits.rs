@@ -108,7 +108,7 @@ impl TokenBits {
             end = i64::from(span.end);
             spans.push(span);
         }
-        if Some(rest.len()) != count.checked_mul(stride(dimensions)) {
+        if Some(rest.len()) != count.checked_mul(row_stride(dimensions)) {
             return Err(TokenBitsError::Damaged("the length of the bits"));
         }
         Ok(TokenBits {
@@ -119,7 +119,7 @@ impl TokenBits {
     }
 
     fn row(&self, index: usize) -> &[u8] {
-        let stride = stride(self.dimensions);
+        let stride = row_stride(self.dimensions);
         &self.bits[index * stride..(index + 1) * stride]
     }
 }
@@ -143,7 +143,7 @@ impl BitQuery {
         let rows: Vec<&[f32]> = query.rows().collect();
         let tables = rows
             .chunks(LANES)
-            .map(|pieces| table(pieces, query.dimensions()))
+            .map(|pieces| build_table(pieces, query.dimensions()))
             .collect();
         BitQuery {
             dimensions: query.dimensions(),
@@ -195,7 +195,7 @@ fn best_sums(table: &[[f32; LANES]], document: &TokenBits, rows: impl Iterator<I
     best
 }
 
-fn table(pieces: &[&[f32]], dimensions: usize) -> Vec<[f32; LANES]> {
+fn build_table(pieces: &[&[f32]], dimensions: usize) -> Vec<[f32; LANES]> {
     let mut table = vec![[0.0; LANES]; 256 * dimensions.div_ceil(8)];
     for (position, entries) in table.chunks_exact_mut(256).enumerate() {
         let mut values = [[0.0; LANES]; 8];
@@ -204,13 +204,13 @@ fn table(pieces: &[&[f32]], dimensions: usize) -> Vec<[f32; LANES]> {
                 values[bit][lane] = *value;
             }
         }
-        fill(entries, &values);
+        fill_table(entries, &values);
     }
     table
 }
 
 /// Entry 0 has every sign negative; each other entry differs in its lowest set bit from one that is already there.
-fn fill(entries: &mut [[f32; LANES]], values: &[[f32; LANES]; 8]) {
+fn fill_table(entries: &mut [[f32; LANES]], values: &[[f32; LANES]; 8]) {
     for lane in 0..LANES {
         entries[0][lane] = -values.iter().map(|value| value[lane]).sum::<f32>();
     }
@@ -232,7 +232,7 @@ fn sign_byte(values: &[f32]) -> u8 {
         .sum()
 }
 
-fn stride(dimensions: u16) -> usize {
+fn row_stride(dimensions: u16) -> usize {
     usize::from(dimensions).div_ceil(8)
 }
 

@@ -6,13 +6,13 @@
 use async_trait::async_trait;
 use time::OffsetDateTime;
 
-use super::catalogue::{Begun, CatalogueResult, Lease, NewVersion};
+use super::catalogue::{BeginOutcome, CatalogueResult, JobLease, NewVersion};
 use crate::document::{Document, Job};
 use crate::id::{ContentHash, DocumentId, Generation, JobId};
 
 /// A file in a mail whose bytes were received.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Attachment {
+pub struct NewAttachment {
     /// Its document's name within the mail's source.
     pub uri: String,
     /// The file name, which with the bytes decides the type.
@@ -29,9 +29,9 @@ pub struct Attachment {
     pub pipeline: String,
 }
 
-impl Attachment {
+impl NewAttachment {
     /// The version that it begins: everything beside its bytes is the mail's. `batch` is the one of the mail's job.
-    pub fn version(self, mail: &Document, batch: Option<JobId>) -> NewVersion {
+    pub fn into_new_version(self, mail: &Document, batch: Option<JobId>) -> NewVersion {
         NewVersion {
             collection: mail.collection.clone(),
             source: mail.source.clone(),
@@ -56,34 +56,34 @@ impl Attachment {
 
 /// A document that is attached to another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Attached {
+pub struct AttachedDocument {
     /// The document.
     pub document: DocumentId,
     /// The generation of its mail that brought it last.
-    pub by: Generation,
+    pub mail_generation: Generation,
 }
 
 /// Keeps what is attached to what.
 #[async_trait]
-pub trait Attachments: Send + Sync {
+pub trait AttachmentStore: Send + Sync {
     /// Begins a version of a file in the lease's document, as `begin` does, and notes that it is attached to it. A document
     /// that has the URI without being attached, and other readers than the mail, is `UriTaken`.
-    async fn attach(
+    async fn begin_attachment(
         &self,
-        lease: &Lease,
-        attachment: Attachment,
+        lease: &JobLease,
+        attachment: NewAttachment,
         job: JobId,
         now: OffsetDateTime,
-    ) -> CatalogueResult<Begun>;
+    ) -> CatalogueResult<BeginOutcome>;
 
     /// What is attached to a document, living or not, by id; what is attached to that is not among it.
-    async fn attached(&self, document: DocumentId) -> CatalogueResult<Vec<Attached>>;
+    async fn list_attachments(&self, document: DocumentId) -> CatalogueResult<Vec<AttachedDocument>>;
 
     /// Tombstones what an earlier generation than the lease's brought into its document, and queues its purge. None if
     /// there is no such attachment.
-    async fn detach(
+    async fn remove_attachment(
         &self,
-        lease: &Lease,
+        lease: &JobLease,
         document: DocumentId,
         job: JobId,
         now: OffsetDateTime,

@@ -7,13 +7,13 @@ use async_trait::async_trait;
 use time::OffsetDateTime;
 
 use super::catalogue::CatalogueResult;
-use super::manifest::Stamp;
+use super::manifest::RevisionStamp;
 use crate::document::{DocumentStatus, Job, JobKind};
 use crate::id::{DocumentId, Generation, JobId, TenantId};
 
 /// What the rows of one document name, tombstoned or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Named {
+pub struct DocumentRefs {
     /// The document.
     pub document: DocumentId,
     /// Its tenant.
@@ -33,7 +33,7 @@ pub struct Named {
     /// The title that the caller of the newest begin gave.
     pub given_title: Option<String>,
     /// How new the document's state is.
-    pub stamp: Stamp,
+    pub stamp: RevisionStamp,
     /// Its jobs that are not final.
     pub jobs: Vec<LiveJob>,
 }
@@ -49,58 +49,58 @@ pub struct LiveJob {
 
 /// How a stored thing stands to the rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Explained {
+pub enum Reference {
     /// A row names it.
-    Named,
+    Live,
     /// A live job writes it, or will purge it.
     Pending,
     /// Nothing does.
     Orphan,
 }
 
-impl Named {
+impl DocumentRefs {
     /// Whether its document is to be found.
-    pub fn lives(&self) -> bool {
+    pub fn is_live(&self) -> bool {
         self.status != DocumentStatus::Deleting
     }
 
     /// Whether a live job makes a version of it.
-    pub fn is_being_made(&self) -> bool {
+    pub fn is_being_ingested(&self) -> bool {
         self.jobs.iter().any(|job| job.kind == JobKind::Ingest)
     }
 
     /// Whether a later generation than this one is published.
     pub fn has_replaced(&self, generation: Generation) -> bool {
-        self.lives() && self.published > Some(generation)
+        self.is_live() && self.published > Some(generation)
     }
 
     /// Where the bytes of the newest begin wait, if they do.
-    pub fn waiting(&self) -> Option<&str> {
+    pub fn incoming_key(&self) -> Option<&str> {
         (self.stored.is_none() && !self.incoming.is_empty()).then_some(&self.incoming)
     }
 
     /// How points of `generation` stand to the rows.
-    pub fn explains_points(&self, generation: Generation) -> Explained {
-        match self.lives() && self.published == Some(generation) {
-            true => Explained::Named,
-            false => self.covered(generation),
+    pub fn classify_points(&self, generation: Generation) -> Reference {
+        match self.is_live() && self.published == Some(generation) {
+            true => Reference::Live,
+            false => self.classify_by_jobs(generation),
         }
     }
 
     /// How blobs of `generation` stand to the rows.
-    pub fn explains_blobs(&self, generation: Generation) -> Explained {
-        match self.lives() && (self.published == Some(generation) || self.stored == Some(generation)) {
-            true => Explained::Named,
-            false => self.covered(generation),
+    pub fn classify_blobs(&self, generation: Generation) -> Reference {
+        match self.is_live() && (self.published == Some(generation) || self.stored == Some(generation)) {
+            true => Reference::Live,
+            false => self.classify_by_jobs(generation),
         }
     }
 
     /// An ingestion purges everything before its own generation when it publishes.
-    fn covered(&self, generation: Generation) -> Explained {
+    fn classify_by_jobs(&self, generation: Generation) -> Reference {
         let covers = |job: &LiveJob| job.kind == JobKind::Ingest || generation < job.generation;
         match self.jobs.iter().any(covers) {
-            true => Explained::Pending,
-            false => Explained::Orphan,
+            true => Reference::Pending,
+            false => Reference::Orphan,
         }
     }
 }
@@ -108,16 +108,16 @@ impl Named {
 /// What `fsck` and the sweep ask of a catalogue. Whatever the tenant: it is for whoever keeps the installation, and no
 /// caller's answer is made of it.
 #[async_trait]
-pub trait Audit: Send + Sync {
+pub trait ConsistencyScan: Send + Sync {
     /// What the rows of the documents after `after` name, in order of id, at most `limit`.
-    async fn named_after(&self, after: Option<DocumentId>, limit: usize) -> CatalogueResult<Vec<Named>>;
+    async fn list_document_refs(&self, after: Option<DocumentId>, limit: usize) -> CatalogueResult<Vec<DocumentRefs>>;
 
     /// What the rows of these documents name; documents without a row are left out.
-    async fn named(&self, documents: &[DocumentId]) -> CatalogueResult<Vec<Named>>;
+    async fn get_document_refs(&self, documents: &[DocumentId]) -> CatalogueResult<Vec<DocumentRefs>>;
 
     /// Queues what a document lacks: a purge if it is tombstoned, else a version of its published bytes by `pipeline`.
     /// None if there is neither, or a job of it is live.
-    async fn queue_again(
+    async fn queue_repair(
         &self,
         document: DocumentId,
         pipeline: &str,
@@ -126,10 +126,10 @@ pub trait Audit: Send + Sync {
     ) -> CatalogueResult<Option<Job>>;
 
     /// The tenants whose term statistics are not the sum of what their published generations add.
-    async fn miscounted(&self) -> CatalogueResult<Vec<TenantId>>;
+    async fn find_miscounted_tenants(&self) -> CatalogueResult<Vec<TenantId>>;
 
     /// Counts the term statistics of every tenant again.
-    async fn recount(&self) -> CatalogueResult<()>;
+    async fn recount_term_statistics(&self) -> CatalogueResult<()>;
 
     /// The highest generation that was ever drawn, for any document; zero before the first. Read after a blob of a
     /// generation was seen, it is at least that one, unless the rows are older than the blobs.
@@ -140,8 +140,8 @@ pub trait Audit: Send + Sync {
 mod tests {
     use super::*;
 
-    fn named(status: DocumentStatus, jobs: &[(JobKind, u64)]) -> Named {
-        Named {
+    fn named(status: DocumentStatus, jobs: &[(JobKind, u64)]) -> DocumentRefs {
+        DocumentRefs {
             document: DocumentId(uuid::Uuid::nil()),
             tenant: TenantId::default(),
             status,
@@ -151,7 +151,7 @@ mod tests {
             stored: Some(Generation(7)),
             incoming: "incoming/x".into(),
             given_title: None,
-            stamp: Stamp {
+            stamp: RevisionStamp {
                 revision: 1,
                 updated: 0,
             },
@@ -168,11 +168,11 @@ mod tests {
     #[test]
     fn rows_name_and_jobs_cover() {
         use DocumentStatus::{Deleting, Published};
-        use Explained::{Named, Orphan, Pending};
-        let check = |row: super::Named, points: [Explained; 4], blobs: [Explained; 4]| {
+        use Reference::{Live, Orphan, Pending};
+        let check = |row: super::DocumentRefs, points: [Reference; 4], blobs: [Reference; 4]| {
             for (at, generation) in [4, 5, 7, 9].into_iter().map(Generation).enumerate() {
                 assert_eq!(
-                    (row.explains_points(generation), row.explains_blobs(generation)),
+                    (row.classify_points(generation), row.classify_blobs(generation)),
                     (points[at], blobs[at]),
                     "{generation} of {row:?}"
                 );
@@ -180,18 +180,18 @@ mod tests {
         };
         check(
             named(Published, &[]),
-            [Orphan, Named, Orphan, Orphan],
-            [Orphan, Named, Named, Orphan],
+            [Orphan, Live, Orphan, Orphan],
+            [Orphan, Live, Live, Orphan],
         );
         check(
             named(Published, &[(JobKind::Ingest, 7)]),
-            [Pending, Named, Pending, Pending],
-            [Pending, Named, Named, Pending],
+            [Pending, Live, Pending, Pending],
+            [Pending, Live, Live, Pending],
         );
         check(
             named(Published, &[(JobKind::Purge, 5)]),
-            [Pending, Named, Orphan, Orphan],
-            [Pending, Named, Named, Orphan],
+            [Pending, Live, Orphan, Orphan],
+            [Pending, Live, Live, Orphan],
         );
         check(
             named(Deleting, &[(JobKind::Purge, 8)]),

@@ -16,17 +16,18 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 pub use admission::{DocumentAccess, DocumentLabel};
-pub use course::Course;
+pub use course::AttemptState;
 pub use error::{CatalogueError, CatalogueResult};
 pub use ledger::{
-    Claim, Company, JobFilter, Lease, MAX_DEATHS, Moment, Original, Progress, Redriven, SUSPECT_TURNS, Wait, summed,
-    suspect_wait,
+    ClaimedJob, ClockReading, ConcurrentJobs, JobFilter, JobLease, JobProgress, MAX_DEATHS, OriginalLocation,
+    RequeueOutcome, RetryDelay, SUSPECT_TURNS, aggregate_batch, suspect_wait,
 };
 pub use writers::check_writer;
 
 use crate::access::{Acl, Scope};
 use crate::document::{
-    BoundedMetadata, Document, DocumentStatus, Job, JobCounts, JobError, Metadata, ParseWarning, SourceUrl, Worker,
+    BoundedMetadata, Document, DocumentMetadata, DocumentStatus, Job, JobCounts, JobError, ParseWarning, SourceUrl,
+    WorkerId,
 };
 use crate::id::{CollectionName, ContentHash, DocumentId, Generation, JobId, SourceName, TenantId};
 use crate::rank::bm25::{TermId, TermStatistics};
@@ -55,7 +56,7 @@ pub struct NewVersion {
     /// The department it was given to, if any.
     pub department_id: Option<String>,
     /// The caller's key-value pairs.
-    pub metadata: Metadata,
+    pub metadata: DocumentMetadata,
     /// Where a person can open it.
     pub source_url: Option<SourceUrl>,
     /// BLAKE3 of the bytes.
@@ -73,11 +74,11 @@ pub struct NewVersion {
 impl NewVersion {
     /// The document this is a version of.
     pub fn document_id(&self) -> DocumentId {
-        DocumentId::of(&self.acl.tenant, &self.collection, &self.source, &self.uri)
+        DocumentId::from_uri(&self.acl.tenant, &self.collection, &self.source, &self.uri)
     }
 
     /// The document as its first version begins it; its title is the catalogue's to say.
-    pub fn document(&self, now: OffsetDateTime) -> Document {
+    pub fn to_document(&self, now: OffsetDateTime) -> Document {
         Document {
             id: self.document_id(),
             collection: self.collection.clone(),
@@ -106,7 +107,7 @@ impl NewVersion {
     }
 
     /// Makes a living document's next version pending; the published one goes on answering.
-    pub fn renew(&self, document: &mut Document, now: OffsetDateTime) {
+    pub fn begin_next_version(&self, document: &mut Document, now: OffsetDateTime) {
         document.version += 1;
         document.content_hash = self.content_hash;
         document.bytes = self.bytes;
@@ -122,7 +123,7 @@ impl NewVersion {
 /// What `begin` did.
 #[derive(Debug, Clone, PartialEq)]
 #[expect(clippy::large_enum_variant, reason = "one for each request; nobody keeps many")]
-pub enum Begun {
+pub enum BeginOutcome {
     /// Everything is equal to the newest `begin`, which is pending or published: nothing was done.
     Unchanged(Document),
     /// Same bytes, other title, metadata, source URL or readers: they hold from now on, nothing is embedded.
@@ -163,7 +164,12 @@ pub struct PublishedVersion {
 
 impl PublishedVersion {
     /// Makes `generation` the document's published one; gives the one that was.
-    pub fn publish(&self, document: &mut Document, generation: Generation, now: OffsetDateTime) -> Option<Generation> {
+    pub fn mark_published(
+        &self,
+        document: &mut Document,
+        generation: Generation,
+        now: OffsetDateTime,
+    ) -> Option<Generation> {
         let replaced = document.published.replace(generation);
         document.status = DocumentStatus::Published;
         document.media_type.clone_from(&self.media_type);
@@ -178,7 +184,7 @@ impl PublishedVersion {
 
 /// What publishing did.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Flipped {
+pub struct PublishOutcome {
     /// The generation that was published before and is to be purged.
     pub replaced: Option<Generation>,
     /// The ACL revision at the flip; newer than the points' one means their payload is updated again.
@@ -219,7 +225,7 @@ pub struct DocumentFilter {
 
 /// One page of a list.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Page<T> {
+pub struct ListPage<T> {
     /// The items.
     pub items: Vec<T>,
     /// Where the next page starts; none at the end.
@@ -245,23 +251,23 @@ pub struct PageRequest {
 }
 
 /// The truth about documents and jobs. Times are given by the caller; a store with a clock of its own that all its
-/// processes share may use that in place of [`Moment::steady`].
+/// processes share may use that in place of [`ClockReading::steady`].
 #[async_trait]
-pub trait Catalogue: super::Audit + super::Attachments + super::Manifests {
+pub trait Catalogue: super::ConsistencyScan + super::AttachmentStore + super::ManifestStore {
     /// Writes a version and its job in one transaction, and cancels the document's older jobs. `scope` is the
     /// writer's: a URI of a document that it may not write is taken, and so is the name of one with other bytes, unless the
     /// version may replace them.
-    async fn begin(
+    async fn begin_version(
         &self,
         scope: &Scope,
         version: NewVersion,
         job: JobId,
         now: OffsetDateTime,
-    ) -> CatalogueResult<Begun>;
+    ) -> CatalogueResult<BeginOutcome>;
 
     /// Queues a new version of the published bytes for another pipeline: the worker copies the original from the published
     /// generation, and hash, size and name are that one's again if a newer version failed. None if `scope` does not admit the document, it has no published version, or a job of it is live.
-    async fn reingest(
+    async fn queue_reingest(
         &self,
         scope: &Scope,
         document: DocumentId,
@@ -272,7 +278,7 @@ pub trait Catalogue: super::Audit + super::Attachments + super::Manifests {
 
     /// Changes what touches no bytes; none if `scope` does not admit the document. A caller who may read and not write it
     /// is refused, and so is one who gives or takes away a reader that it may not grant.
-    async fn patch(
+    async fn patch_document(
         &self,
         scope: &Scope,
         document: DocumentId,
@@ -282,7 +288,7 @@ pub trait Catalogue: super::Audit + super::Attachments + super::Manifests {
 
     /// Tombstones a document and queues its purge, in one transaction; none if `scope` does not admit it. A caller who
     /// may read and not write it is refused.
-    async fn tombstone(
+    async fn tombstone_document(
         &self,
         scope: &Scope,
         document: DocumentId,
@@ -296,62 +302,83 @@ pub trait Catalogue: super::Audit + super::Attachments + super::Manifests {
     ///
     /// A job whose process died (a suspect) is taken once no other is ready, or has let [`SUSPECT_TURNS`] of them go
     /// first, and only while its process works on nothing else; until it ended or got further than it was at the death,
-    /// that process takes nothing beside it. After [`MAX_DEATHS`] the claim says that it is [`Claim::poisoned`].
-    async fn claim(&self, worker: Worker, lease: Duration, now: Moment) -> CatalogueResult<Option<Claim>>;
+    /// that process takes nothing beside it. After [`MAX_DEATHS`] the claim says that it is [`ClaimedJob::poisoned`].
+    async fn claim_job(
+        &self,
+        worker: WorkerId,
+        lease: Duration,
+        now: ClockReading,
+    ) -> CatalogueResult<Option<ClaimedJob>>;
 
     /// Extends a lease to `extend` from now; says how long ago its job last noted progress.
-    async fn heartbeat(&self, lease: &Lease, extend: Duration, now: Moment) -> CatalogueResult<Duration>;
+    async fn extend_lease(&self, lease: &JobLease, extend: Duration, now: ClockReading) -> CatalogueResult<Duration>;
 
     /// Called once as a process starts, before its first claim: what ran when the last process ended is queued again as
     /// suspect, and waits are counted from this process's start, none longer than it was. Says how many jobs ran.
-    async fn take_back(&self, now: Moment) -> CatalogueResult<u64>;
+    async fn requeue_interrupted_jobs(&self, now: ClockReading) -> CatalogueResult<u64>;
 
     /// Puts a job whose worker is told to stop back in its old place; nothing is spent.
-    async fn hand_back(&self, lease: &Lease, now: OffsetDateTime) -> CatalogueResult<()>;
+    async fn release_job(&self, lease: &JobLease, now: OffsetDateTime) -> CatalogueResult<()>;
 
     /// Notes that the version's bytes are at the final key of the lease's generation.
-    async fn stored(&self, lease: &Lease) -> CatalogueResult<()>;
+    async fn mark_original_stored(&self, lease: &JobLease) -> CatalogueResult<()>;
 
     /// Where the bytes of the newest begin lie; none if the document is gone or tombstoned.
-    async fn original(&self, document: DocumentId) -> CatalogueResult<Option<Original>>;
+    async fn locate_original(&self, document: DocumentId) -> CatalogueResult<Option<OriginalLocation>>;
 
     /// Notes how far a job is. Within an attempt neither stage nor count goes back.
-    async fn progress(&self, lease: &Lease, progress: Progress, now: Moment) -> CatalogueResult<()>;
+    async fn record_progress(&self, lease: &JobLease, progress: JobProgress, now: ClockReading) -> CatalogueResult<()>;
 
     /// Flips the published generation in one row, applies the statistics and ends the job.
-    async fn publish(&self, lease: &Lease, version: PublishedVersion, now: OffsetDateTime) -> CatalogueResult<Flipped>;
+    async fn publish_version(
+        &self,
+        lease: &JobLease,
+        version: PublishedVersion,
+        now: OffsetDateTime,
+    ) -> CatalogueResult<PublishOutcome>;
 
     /// Ends a job for good. A document that has a published version stays published, with `last_error`.
-    async fn fail(&self, lease: &Lease, error: JobError, now: OffsetDateTime) -> CatalogueResult<()>;
+    async fn fail_job(&self, lease: &JobLease, error: JobError, now: OffsetDateTime) -> CatalogueResult<()>;
 
     /// Puts a job back into the queue after an error, not to be claimed before `wait` has passed.
-    async fn retry(&self, lease: &Lease, error: JobError, wait: Wait, now: Moment) -> CatalogueResult<()>;
+    async fn schedule_retry(
+        &self,
+        lease: &JobLease,
+        error: JobError,
+        wait: RetryDelay,
+        now: ClockReading,
+    ) -> CatalogueResult<()>;
 
     /// Ends a purge: the document's row and statistics are gone.
-    async fn purged(&self, lease: &Lease, now: OffsetDateTime) -> CatalogueResult<()>;
+    async fn finish_purge(&self, lease: &JobLease, now: OffsetDateTime) -> CatalogueResult<()>;
 
     /// Queues a job that failed or was cancelled again, its attempts counted anew, if its document was not begun again
     /// meanwhile; of a batch, every such child. None if `scope` does not admit its document.
-    async fn redrive(&self, scope: &Scope, job: JobId, now: OffsetDateTime) -> CatalogueResult<Option<Redriven>>;
+    async fn requeue_job(
+        &self,
+        scope: &Scope,
+        job: JobId,
+        now: OffsetDateTime,
+    ) -> CatalogueResult<Option<RequeueOutcome>>;
 
     /// Cancels a job that is not final, and of a batch every child that `scope` admits; none if `scope` does not admit
     /// its document.
-    async fn cancel(&self, scope: &Scope, job: JobId, now: OffsetDateTime) -> CatalogueResult<Option<Job>>;
+    async fn cancel_job(&self, scope: &Scope, job: JobId, now: OffsetDateTime) -> CatalogueResult<Option<Job>>;
 
     /// A document that `scope` admits and that is not tombstoned.
-    async fn document(&self, scope: &Scope, document: DocumentId) -> CatalogueResult<Option<Document>>;
+    async fn get_document(&self, scope: &Scope, document: DocumentId) -> CatalogueResult<Option<Document>>;
 
     /// Documents that `scope` admits, oldest first, tombstoned ones left out.
-    async fn documents(
+    async fn list_documents(
         &self,
         scope: &Scope,
         filter: &DocumentFilter,
         page: &PageRequest,
-    ) -> CatalogueResult<Page<Document>>;
+    ) -> CatalogueResult<ListPage<Document>>;
 
     /// The documents of a source whose newest version could not be published, whoever may read them: for those who
     /// manage the source, and for nothing else. `limit` of them are named, oldest first.
-    async fn failed_documents(
+    async fn list_failed_documents(
         &self,
         tenant: &TenantId,
         source: &SourceName,
@@ -359,27 +386,28 @@ pub trait Catalogue: super::Audit + super::Attachments + super::Manifests {
     ) -> CatalogueResult<FailedDocuments>;
 
     /// Every tenant that has documents, in order: for the upkeep of the whole library, and for nothing else.
-    async fn tenants(&self) -> CatalogueResult<Vec<TenantId>>;
+    async fn list_tenants(&self) -> CatalogueResult<Vec<TenantId>>;
 
     /// These documents, whatever their tenant and ACL, tombstoned ones left out: for workers, and for nothing that is shown
     /// to a caller.
-    async fn standing(&self, documents: &[DocumentId]) -> CatalogueResult<Vec<Document>>;
+    async fn documents_unchecked(&self, documents: &[DocumentId]) -> CatalogueResult<Vec<Document>>;
 
     /// Who may read these documents, whatever their tenant and ACL, tombstoned ones left out, in no promised order: what
     /// `library` checks every hit against, from memory or in one query. For nothing else.
-    async fn access(&self, documents: &[DocumentId]) -> CatalogueResult<Vec<DocumentAccess>>;
+    async fn get_document_access(&self, documents: &[DocumentId]) -> CatalogueResult<Vec<DocumentAccess>>;
 
     /// How those of these documents are named that `scope` admits, tombstoned ones left out, in no promised order.
-    async fn labels(&self, scope: &Scope, documents: &[DocumentId]) -> CatalogueResult<Vec<DocumentLabel>>;
+    async fn get_document_labels(&self, scope: &Scope, documents: &[DocumentId])
+    -> CatalogueResult<Vec<DocumentLabel>>;
 
     /// A job whose document `scope` admits.
-    async fn job(&self, scope: &Scope, job: JobId) -> CatalogueResult<Option<Job>>;
+    async fn get_job(&self, scope: &Scope, job: JobId) -> CatalogueResult<Option<Job>>;
 
     /// Jobs whose documents `scope` admits, newest first.
-    async fn jobs(&self, scope: &Scope, filter: &JobFilter, page: &PageRequest) -> CatalogueResult<Page<Job>>;
+    async fn list_jobs(&self, scope: &Scope, filter: &JobFilter, page: &PageRequest) -> CatalogueResult<ListPage<Job>>;
 
     /// How many jobs of the tenant are in each state, batches left out.
-    async fn job_counts(&self, tenant: &TenantId) -> CatalogueResult<JobCounts>;
+    async fn count_jobs(&self, tenant: &TenantId) -> CatalogueResult<JobCounts>;
 
     /// Removes jobs that ended before `before`, at most `most` of them and as many batches, and says how many went. A batch
     /// goes with its children, once all of them may. What failed or was cancelled last of a document that is there stays:
@@ -393,7 +421,7 @@ pub trait Catalogue: super::Audit + super::Attachments + super::Manifests {
     async fn piece_frequencies(&self, tenant: &TenantId, pieces: &[u32]) -> CatalogueResult<Vec<u64>>;
 
     /// A small value of the installation (the active index spec, a calibration).
-    async fn setting(&self, key: &str) -> CatalogueResult<Option<String>>;
+    async fn get_setting(&self, key: &str) -> CatalogueResult<Option<String>>;
 
     /// Stores a small value.
     async fn set_setting(&self, key: &str, value: &str) -> CatalogueResult<()>;

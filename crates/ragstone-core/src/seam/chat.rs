@@ -24,7 +24,7 @@ pub enum MessageRole {
 
 /// One message of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Message {
+pub struct ChatMessage {
     /// Who says it.
     pub role: MessageRole,
     /// What is said.
@@ -35,7 +35,7 @@ pub struct Message {
 #[derive(Debug, Clone, PartialEq)]
 pub struct ChatRequest {
     /// The prompt, made by `prompt`.
-    pub messages: Vec<Message>,
+    pub messages: Vec<ChatMessage>,
     /// The question alone, for a model that reads no prompt.
     pub question: String,
     /// The passages that the prompt numbers from 1, in that order.
@@ -64,7 +64,7 @@ pub enum ChatEvent {
         range: std::ops::Range<usize>,
     },
     /// What was spent; at most once.
-    Usage(Usage),
+    Usage(TokenUsage),
     /// The end; nothing follows.
     End(FinishReason),
 }
@@ -87,7 +87,7 @@ pub enum FinishReason {
 
 /// Tokens spent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Usage {
+pub struct TokenUsage {
     /// Tokens read.
     pub prompt_tokens: u64,
     /// Tokens written.
@@ -136,9 +136,11 @@ pub enum ChatError {
 #[async_trait]
 pub trait ChatModel: Send + Sync {
     /// What it is and where text goes.
-    fn describe(&self) -> ChatDescription;
+    fn model_description(&self) -> ChatDescription;
 
     /// Starts an answer. Retries happen only before the first event; dropping the stream ends the upstream call.
-    async fn stream(&self, request: ChatRequest)
-    -> Result<BoxStream<'static, Result<ChatEvent, ChatError>>, ChatError>;
+    async fn stream_reply(
+        &self,
+        request: ChatRequest,
+    ) -> Result<BoxStream<'static, Result<ChatEvent, ChatError>>, ChatError>;
 }

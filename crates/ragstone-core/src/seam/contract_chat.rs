@@ -10,7 +10,7 @@ use super::chat::{ChatEvent, ChatModel, ChatRequest, FinishReason};
 /// Where the model breaks the contract.
 pub async fn answers(model: &dyn ChatModel, request: ChatRequest) -> String {
     let passages = request.passages.clone();
-    let mut events = model.stream(request).await.expect("the request is a good one");
+    let mut events = model.stream_reply(request).await.expect("the request is a good one");
     let (mut text, mut usages, mut ended) = (String::new(), 0, None);
     while let Some(event) = events.next().await {
         assert!(ended.is_none(), "nothing follows the end: {event:?}");
@@ -42,7 +42,10 @@ pub async fn answers(model: &dyn ChatModel, request: ChatRequest) -> String {
 /// # Panics
 /// Where the model breaks the contract.
 pub async fn answers_side_by_side(model: &dyn ChatModel, request: ChatRequest) {
-    let dropped = model.stream(request.clone()).await.expect("the request is a good one");
+    let dropped = model
+        .stream_reply(request.clone())
+        .await
+        .expect("the request is a good one");
     let (one, two) = futures::join!(answers(model, request.clone()), async {
         drop(dropped);
         answers(model, request).await
@@ -58,7 +61,7 @@ pub async fn answers_side_by_side(model: &dyn ChatModel, request: ChatRequest) {
 /// # Panics
 /// Where the model breaks the contract.
 pub fn describes_itself(model: &dyn ChatModel) {
-    let description = model.describe();
+    let description = model.model_description();
     assert!(!description.model.is_empty(), "a model has a name");
     assert!(description.context_tokens > 0, "a model can read something");
     let secret = description.endpoint.iter().any(|endpoint| endpoint.contains('@'));

@@ -23,7 +23,7 @@ pub async fn holds(embedder: &dyn Embedder) {
 
 async fn none_for_none(embedder: &dyn Embedder) {
     for kind in [TextKind::Query, TextKind::Passage] {
-        let none = embedder.embed(&[], kind).await.expect("no text is no work");
+        let none = embedder.embed_texts(&[], kind).await.expect("no text is no work");
         assert!(none.is_empty());
     }
 }
@@ -37,12 +37,15 @@ async fn keeps_order(embedder: &dyn Embedder) {
         "espresso machine",
     ];
     let texts: Vec<String> = (0..40).map(|at| format!("{} number {at}", subjects[at % 5])).collect();
-    let together = embedder.embed(&texts, TextKind::Passage).await.expect("plain texts");
+    let together = embedder
+        .embed_texts(&texts, TextKind::Passage)
+        .await
+        .expect("plain texts");
     assert_eq!(together.len(), texts.len());
     for (text, embedding) in texts.iter().zip(&together).step_by(7) {
         check(embedder, embedding);
         let alone = embedder
-            .embed(std::slice::from_ref(text), TextKind::Passage)
+            .embed_texts(std::slice::from_ref(text), TextKind::Passage)
             .await
             .expect("a plain text");
         let cosine: f32 = alone[0].vector.iter().zip(&embedding.vector).map(|(a, b)| a * b).sum();
@@ -53,7 +56,7 @@ async fn keeps_order(embedder: &dyn Embedder) {
 async fn odd_texts_are_embedded_or_refused(embedder: &dyn Embedder) {
     let very_long = "word ".repeat(VERY_LONG_WORDS);
     for text in ["", " ", "\0", "é日本語🦀", very_long.as_str()] {
-        match embedder.embed(&[text.to_owned()], TextKind::Passage).await {
+        match embedder.embed_texts(&[text.to_owned()], TextKind::Passage).await {
             Ok(embeddings) => embeddings.iter().for_each(|embedding| check(embedder, embedding)),
             Err(EmbedError::Refused { detail }) => assert!(!detail.is_empty(), "a refusal says why"),
             Err(error) => panic!("a text of {} bytes is no reason to fail: {error}", text.len()),

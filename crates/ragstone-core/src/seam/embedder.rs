@@ -57,9 +57,9 @@ pub struct Embedding {
 #[derive(Debug, Clone, PartialEq)]
 pub enum PassageEmbedding {
     /// The embedding of all of it.
-    Whole(Embedding),
+    Full(Embedding),
     /// The embedding of its beginning: the model takes no more of this text.
-    Beginning(Embedding),
+    Truncated(Embedding),
     /// None, and why: the model cannot embed this text, while it embeds others.
     None(String),
 }
@@ -109,20 +109,20 @@ pub trait Embedder: Send + Sync {
     fn fingerprint(&self) -> &EmbedderFingerprint;
 
     /// The embeddings of `texts`, in order. Retries what may pass before it gives up.
-    async fn embed(&self, texts: &[String], kind: TextKind) -> Result<Vec<Embedding>, EmbedError>;
+    async fn embed_texts(&self, texts: &[String], kind: TextKind) -> Result<Vec<Embedding>, EmbedError>;
 
     /// The embeddings of stored `texts`, in order. A text that alone keeps them from being embedded costs no other one its
     /// embedding; an error says that the embedder itself fails.
     async fn embed_passages(&self, texts: &[String]) -> Result<Vec<PassageEmbedding>, EmbedError> {
-        let embeddings = self.embed(texts, TextKind::Passage).await?;
-        Ok(embeddings.into_iter().map(PassageEmbedding::Whole).collect())
+        let embeddings = self.embed_texts(texts, TextKind::Passage).await?;
+        Ok(embeddings.into_iter().map(PassageEmbedding::Full).collect())
     }
 
     /// Whether the model reads all of a chunk, as far as that is known without asking it; the same at all times.
-    fn fits(&self, _text: &str) -> bool {
+    fn fits_input_limit(&self, _text: &str) -> bool {
         true
     }
 
     /// How well the model can read `text`; none if it cannot tell, which counts as fully.
-    fn reads(&self, text: &str) -> Option<WordStatistics>;
+    fn word_statistics(&self, text: &str) -> Option<WordStatistics>;
 }

@@ -19,7 +19,7 @@ pub struct EmbeddingKey(pub [u8; 32]);
 impl EmbeddingKey {
     /// The key of `text` as the embedder gets it; its first `prefix` bytes are not the chunk's, which shifts the spans of
     /// its tokens. Tenants share nothing, so that none can tell by the time it takes what another one has.
-    pub fn of(tenant: &TenantId, prefix: usize, text: &str) -> Self {
+    pub fn for_text(tenant: &TenantId, prefix: usize, text: &str) -> Self {
         let mut hasher = blake3::Hasher::new_derive_key(CONTEXT);
         for part in [LEXICAL_NAME, tenant.as_str()] {
             hasher.update(&(part.len() as u64).to_le_bytes());
@@ -55,7 +55,7 @@ pub struct EmbeddingCacheError {
 pub trait EmbeddingCache: Send + Sync {
     /// What is held under `keys` for the embedder of this fingerprint, in order. `document` uses what was found from here
     /// on.
-    async fn get(
+    async fn get_embeddings(
         &self,
         fingerprint: &str,
         document: DocumentId,
@@ -64,7 +64,7 @@ pub trait EmbeddingCache: Send + Sync {
 
     /// Keeps embeddings that `document` uses. Of two under one key the first stays. What was not used for longest goes where
     /// there is no room.
-    async fn put(
+    async fn put_embeddings(
         &self,
         fingerprint: &str,
         document: DocumentId,
@@ -72,10 +72,10 @@ pub trait EmbeddingCache: Send + Sync {
     ) -> Result<(), EmbeddingCacheError>;
 
     /// Removes everything that `document` ever used; others that used the same embed it once more.
-    async fn forget(&self, document: DocumentId) -> Result<(), EmbeddingCacheError>;
+    async fn remove_document(&self, document: DocumentId) -> Result<(), EmbeddingCacheError>;
 
     /// Every document that uses anything, in order: what `fsck` compares with the catalogue.
-    async fn documents(&self) -> Result<Vec<DocumentId>, EmbeddingCacheError>;
+    async fn list_documents(&self) -> Result<Vec<DocumentId>, EmbeddingCacheError>;
 }
 
 #[cfg(test)]
@@ -85,13 +85,13 @@ mod tests {
     #[test]
     fn a_key_is_of_all_that_decides_what_is_stored() {
         let (a, b): (TenantId, TenantId) = ("a".parse().unwrap(), "b".parse().unwrap());
-        let key = EmbeddingKey::of(&a, 0, "title text");
-        assert_eq!(key, EmbeddingKey::of(&a, 0, "title text"));
+        let key = EmbeddingKey::for_text(&a, 0, "title text");
+        assert_eq!(key, EmbeddingKey::for_text(&a, 0, "title text"));
         for other in [
-            EmbeddingKey::of(&b, 0, "title text"),
-            EmbeddingKey::of(&a, 6, "title text"),
-            EmbeddingKey::of(&a, 0, "title text "),
-            EmbeddingKey::of(&a, 0, ""),
+            EmbeddingKey::for_text(&b, 0, "title text"),
+            EmbeddingKey::for_text(&a, 6, "title text"),
+            EmbeddingKey::for_text(&a, 0, "title text "),
+            EmbeddingKey::for_text(&a, 0, ""),
         ] {
             assert_ne!(key, other);
         }

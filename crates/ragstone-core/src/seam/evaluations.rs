@@ -53,12 +53,8 @@ pub trait EvaluationStore: Send + Sync {
     async fn finish_run(&self, tenant: &TenantId, name: &str) -> CatalogueResult<bool>;
 
     /// A run and its outcomes, by question.
-    async fn evaluation(
-        &self,
-        tenant: &TenantId,
-        name: &str,
-    ) -> CatalogueResult<Option<(RunHead, Vec<RecordedOutcome>)>>;
+    async fn get_run(&self, tenant: &TenantId, name: &str) -> CatalogueResult<Option<(RunHead, Vec<RecordedOutcome>)>>;
 
     /// The runs of a tenant, by name.
-    async fn evaluations(&self, tenant: &TenantId) -> CatalogueResult<Vec<RunHead>>;
+    async fn list_runs(&self, tenant: &TenantId) -> CatalogueResult<Vec<RunHead>>;
 }

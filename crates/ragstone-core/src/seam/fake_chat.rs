@@ -74,7 +74,7 @@ impl Drop for Open {
 
 #[async_trait]
 impl ChatModel for FakeChat {
-    fn describe(&self) -> ChatDescription {
+    fn model_description(&self) -> ChatDescription {
         ChatDescription {
             model: "fake".into(),
             endpoint: None,
@@ -83,7 +83,7 @@ impl ChatModel for FakeChat {
         }
     }
 
-    async fn stream(
+    async fn stream_reply(
         &self,
         request: ChatRequest,
     ) -> Result<BoxStream<'static, Result<ChatEvent, ChatError>>, ChatError> {

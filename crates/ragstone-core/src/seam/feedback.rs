@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use super::catalogue::{CatalogueResult, Page, PageRequest};
+use super::catalogue::{CatalogueResult, ListPage, PageRequest};
 use crate::access::ReaderSet;
 use crate::id::{TenantId, TraceId};
 
@@ -51,7 +51,7 @@ pub struct CitedPlace {
 /// A word about an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Thumb {
+pub enum ThumbVote {
     /// It helped.
     Up,
     /// It did not.
@@ -60,9 +60,9 @@ pub enum Thumb {
 
 /// What an asker said of an answer.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rating {
+pub struct AnswerRating {
     /// Whether it helped.
-    pub thumb: Option<Thumb>,
+    pub thumb: Option<ThumbVote>,
     /// In the asker's words.
     pub comment: Option<String>,
     /// What would have been right.
@@ -71,11 +71,11 @@ pub struct Rating {
 
 /// An answer that was rated.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Feedback {
+pub struct RatedAnswer {
     /// The answer.
     pub answer: AnsweredQuestion,
     /// What its asker said of it last.
-    pub rating: Rating,
+    pub rating: AnswerRating,
     /// When.
     pub rated_at: OffsetDateTime,
 }
@@ -84,26 +84,27 @@ pub struct Feedback {
 #[async_trait]
 pub trait FeedbackStore: Send + Sync {
     /// Keeps an answer of `tenant`. One that is kept already stays.
-    async fn keep_answer(&self, tenant: &TenantId, answer: &AnsweredQuestion) -> CatalogueResult<()>;
+    async fn save_answer(&self, tenant: &TenantId, answer: &AnsweredQuestion) -> CatalogueResult<()>;
 
     /// Notes what `subject` says of its answer, in place of what it said before. False if there is no such answer, or it
     /// is another's.
-    async fn rate(
+    async fn rate_answer(
         &self,
         tenant: &TenantId,
         subject: &str,
         trace_id: TraceId,
-        rating: Rating,
+        rating: AnswerRating,
         now: OffsetDateTime,
     ) -> CatalogueResult<bool>;
 
     /// The rated answers of `tenant`, those that were rated first at first.
-    async fn feedback(&self, tenant: &TenantId, page: &PageRequest) -> CatalogueResult<Page<Feedback>>;
+    async fn list_rated_answers(&self, tenant: &TenantId, page: &PageRequest)
+    -> CatalogueResult<ListPage<RatedAnswer>>;
 
     /// Removes an answer and what was said of it, where it is `subject`'s (or anybody's). False if there is none.
     async fn remove_answer(&self, tenant: &TenantId, subject: Option<&str>, trace_id: TraceId)
     -> CatalogueResult<bool>;
 
     /// Forgets what was asked before `before`, and of each tenant the oldest answers beyond `most`. How many went.
-    async fn forget_answers(&self, before: OffsetDateTime, most: u64) -> CatalogueResult<u64>;
+    async fn remove_old_answers(&self, before: OffsetDateTime, most: u64) -> CatalogueResult<u64>;
 }

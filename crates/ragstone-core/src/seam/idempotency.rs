@@ -11,9 +11,9 @@ use super::catalogue::CatalogueResult;
 use crate::id::TenantId;
 
 /// How long an answer is given again.
-pub const KEPT_FOR: Duration = Duration::from_secs(24 * 60 * 60);
+pub const RESPONSE_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 /// Most answers that are kept for one caller; the oldest go first.
-pub const MAX_KEPT: u64 = 4_096;
+pub const MAX_RESPONSES_PER_CALLER: u64 = 4_096;
 
 /// Names a request of a caller.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,7 +28,7 @@ pub struct RequestKey {
 
 /// What a request was answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answered {
+pub struct StoredResponse {
     /// Of all that the request asked for.
     pub fingerprint: [u8; 32],
     /// The HTTP status.
@@ -40,9 +40,14 @@ pub struct Answered {
 /// The answers by key.
 #[async_trait]
 pub trait IdempotencyStore: Send + Sync {
-    /// What was answered under `key` less than [`KEPT_FOR`] before `now`.
-    async fn answered(&self, key: &RequestKey, now: OffsetDateTime) -> CatalogueResult<Option<Answered>>;
+    /// What was answered under `key` less than [`RESPONSE_LIFETIME`] before `now`.
+    async fn find_response(&self, key: &RequestKey, now: OffsetDateTime) -> CatalogueResult<Option<StoredResponse>>;
 
     /// Keeps an answer, and forgets what is too old and what is too much. One that is kept already stays.
-    async fn keep(&self, key: &RequestKey, answered: Answered, now: OffsetDateTime) -> CatalogueResult<()>;
+    async fn save_response(
+        &self,
+        key: &RequestKey,
+        answered: StoredResponse,
+        now: OffsetDateTime,
+    ) -> CatalogueResult<()>;
 }

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::access::{Acl, Scope, ScopedQuery};
-use crate::document::{Chunk, Metadata};
+use crate::document::{Chunk, DocumentMetadata};
 use crate::id::{ChunkId, CollectionName, DocumentId, Generation, PointId};
 use crate::rank::bm25::{LexicalQuery, SparseVector};
 
@@ -24,7 +24,7 @@ pub struct IndexSpec {
 
 /// A chunk as one generation stores it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Point {
+pub struct IndexPoint {
     /// Derived from chunk and generation.
     pub id: PointId,
     /// The chunk itself.
@@ -38,7 +38,7 @@ pub struct Point {
     /// The revision of the ACL.
     pub acl_revision: u64,
     /// What a caller's filter may compare (`Document::filter_fields`).
-    pub fields: Metadata,
+    pub fields: DocumentMetadata,
     /// Unit length; none in a lexical index.
     pub dense: Option<Vec<f32>>,
     /// Document-side weights of terms and pairs.
@@ -77,9 +77,9 @@ pub struct IndexQuery {
     pub depth: usize,
     /// So many of the best by the mode's order (F, cosine or B'/U) carry scores that are the same to the last digit in
     /// every index, and so does what ties with the last of them; others are true to single precision.
-    pub exact: usize,
+    pub exact_count: usize,
     /// Generations that must not be found: a search repeated after stale hits.
-    pub without: Vec<DocumentGeneration>,
+    pub excluded: Vec<DocumentGeneration>,
 }
 
 /// A document's generation.
@@ -87,7 +87,7 @@ pub type DocumentGeneration = (DocumentId, Generation);
 
 /// What an index found, not yet checked.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Hit {
+pub struct IndexHit {
     /// The point.
     pub point: PointId,
     /// Its chunk.
@@ -108,12 +108,12 @@ pub struct Hit {
 
 /// The union of both candidate lists, each hit with both true scores.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Hits {
+pub struct IndexHits {
     /// The gate of this question over these documents: the question's own times the mean stored gate of the ten
     /// best points by B (of the ten best by cosine where no point has B > 0).
     pub gate: f64,
     /// In no promised order.
-    pub hits: Vec<Hit>,
+    pub hits: Vec<IndexHit>,
 }
 
 /// A point's text and tokens, not yet checked.
@@ -160,16 +160,16 @@ pub trait VectorIndex: Send + Sync {
     /// Makes the index ready for `spec`; refuses if it holds points of another embedder or lexical side. Points without
     /// vectors fit any embedder: an index begun without one takes vectors from here on and keeps what it has, or refuses
     /// (`Mismatch`) where its store cannot; it is then rebuilt.
-    async fn ensure(&self, spec: &IndexSpec) -> Result<(), IndexError>;
+    async fn prepare_index(&self, spec: &IndexSpec) -> Result<(), IndexError>;
 
     /// Stores points, not visible yet. The same point again changes nothing.
-    async fn upsert(&self, points: Vec<Point>) -> Result<(), IndexError>;
+    async fn upsert_points(&self, points: Vec<IndexPoint>) -> Result<(), IndexError>;
 
     /// Makes the points of one generation visible.
-    async fn publish(&self, document: DocumentId, generation: Generation) -> Result<(), IndexError>;
+    async fn publish_generation(&self, document: DocumentId, generation: Generation) -> Result<(), IndexError>;
 
     /// Removes the points of one generation, visible or not.
-    async fn delete(&self, document: DocumentId, generation: Generation) -> Result<(), IndexError>;
+    async fn delete_generation(&self, document: DocumentId, generation: Generation) -> Result<(), IndexError>;
 
     /// Gives the points of one generation another ACL and other filter fields.
     async fn set_access(
@@ -178,15 +178,15 @@ pub trait VectorIndex: Send + Sync {
         generation: Generation,
         acl: &Acl,
         acl_revision: u64,
-        fields: &Metadata,
+        fields: &DocumentMetadata,
     ) -> Result<(), IndexError>;
 
     /// The union of the best `depth` visible points of each leg, each with both true scores (0 only where no term is
     /// shared, or there is no dense leg). Ties go by chunk id after rounding to 1e-6.
-    async fn search(&self, query: &ScopedQuery<IndexQuery>) -> Result<Hits, IndexError>;
+    async fn search(&self, query: &ScopedQuery<IndexQuery>) -> Result<IndexHits, IndexError>;
 
     /// Text (and token vectors if `with_tokens`) of visible points that `scope` admits; others are left out.
-    async fn chunks(
+    async fn get_chunks(
         &self,
         scope: &Scope,
         points: &[PointId],
@@ -194,7 +194,7 @@ pub trait VectorIndex: Send + Sync {
     ) -> Result<Vec<StoredChunk>, IndexError>;
 
     /// The chunks of one generation that `scope` admits, by ordinal from `from` on, at most `limit`.
-    async fn scroll(
+    async fn list_chunks(
         &self,
         scope: &Scope,
         document: DocumentId,
@@ -204,9 +204,12 @@ pub trait VectorIndex: Send + Sync {
     ) -> Result<Vec<StoredChunk>, IndexError>;
 
     /// How many points are stored, visible or not.
-    async fn count(&self) -> Result<u64, IndexError>;
+    async fn count_points(&self) -> Result<u64, IndexError>;
 
     /// Every generation that has points, with their number; of one document or of all. What a purge removes, and what
     /// `fsck` compares with the catalogue.
-    async fn generations(&self, document: Option<DocumentId>) -> Result<Vec<(DocumentGeneration, u64)>, IndexError>;
+    async fn list_generations(
+        &self,
+        document: Option<DocumentId>,
+    ) -> Result<Vec<(DocumentGeneration, u64)>, IndexError>;
 }

@@ -9,18 +9,18 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 
-pub use secret::{Entropy, KeyHash, KeyId, KeyIdError, KeySecret, Pepper};
+pub use secret::{EntropySource, KeyHash, KeyId, KeyIdError, KeySecret, Pepper};
 
-use super::catalogue::{CatalogueResult, Page, PageRequest};
+use super::catalogue::{CatalogueResult, ListPage, PageRequest};
 use crate::access::{ReaderSet, Role};
 use crate::id::TenantId;
 
 /// Within this time a further use of a key is not worth a write.
-pub const USE_NOTED_EACH: Duration = Duration::minutes(1);
+pub const LAST_USED_RESOLUTION: Duration = Duration::minutes(1);
 
 /// What is known of a key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Key {
+pub struct KeyRecord {
     /// Its public name, part of its text.
     pub id: KeyId,
     /// What people call it.
@@ -39,13 +39,13 @@ pub struct Key {
     pub expires_at: Option<OffsetDateTime>,
     /// When it was revoked.
     pub revoked_at: Option<OffsetDateTime>,
-    /// When it was last used, give or take [`USE_NOTED_EACH`].
+    /// When it was last used, give or take [`LAST_USED_RESOLUTION`].
     pub last_used_at: Option<OffsetDateTime>,
     /// The key that took its place.
     pub successor: Option<KeyId>,
 }
 
-impl Key {
+impl KeyRecord {
     /// Whether it opens anything at `now`.
     pub fn is_live(&self, now: OffsetDateTime) -> bool {
         self.revoked_at.is_none() && self.expires_at.is_none_or(|end| now < end)
@@ -58,7 +58,7 @@ impl Key {
 
     /// Gives its place to a key `id`: the same caller with the same rights until the same end. This one ends at `until`,
     /// or before if it would have.
-    pub fn give_place(&mut self, id: KeyId, now: OffsetDateTime, until: OffsetDateTime) -> Self {
+    pub fn create_successor(&mut self, id: KeyId, now: OffsetDateTime, until: OffsetDateTime) -> Self {
         let successor = Self {
             id,
             created_at: now,
@@ -72,8 +72,8 @@ impl Key {
     }
 
     /// Whether a use at `now` is worth a write.
-    pub fn is_use_news(&self, now: OffsetDateTime) -> bool {
-        self.last_used_at.is_none_or(|last| now >= last + USE_NOTED_EACH)
+    pub fn should_record_use(&self, now: OffsetDateTime) -> bool {
+        self.last_used_at.is_none_or(|last| now >= last + LAST_USED_RESOLUTION)
     }
 }
 
@@ -81,16 +81,16 @@ impl Key {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredKey {
     /// The key.
-    pub key: Key,
+    pub key: KeyRecord,
     /// The hash of its secret.
     pub hash: KeyHash,
 }
 
 /// What rotating did.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Rotation {
+pub enum RotationOutcome {
     /// This key took the old one's place.
-    Done(Key),
+    Done(KeyRecord),
     /// It was revoked, has expired, or another key has its place already.
     Ended,
     /// There is no such key, or it is another tenant's.
@@ -101,33 +101,38 @@ pub enum Rotation {
 #[async_trait]
 pub trait KeyStore: Send + Sync {
     /// The library's pepper; `fresh` becomes it where there is none.
-    async fn pepper(&self, fresh: Pepper) -> CatalogueResult<Pepper>;
+    async fn get_or_create_pepper(&self, fresh: Pepper) -> CatalogueResult<Pepper>;
 
     /// Whether there ever was a key, of whatever tenant.
     async fn has_keys(&self) -> CatalogueResult<bool>;
 
     /// Keeps a key; false if its id is taken, and nothing was done.
-    async fn create(&self, key: StoredKey) -> CatalogueResult<bool>;
+    async fn create_key(&self, key: StoredKey) -> CatalogueResult<bool>;
 
     /// The key of this id, of whatever tenant, live or not: for whoever checks a secret, and for nothing else.
-    async fn find(&self, id: KeyId) -> CatalogueResult<Option<StoredKey>>;
+    async fn find_key(&self, id: KeyId) -> CatalogueResult<Option<StoredKey>>;
 
     /// Keys, oldest first, live or not.
-    async fn list(&self, tenant: Option<&TenantId>, page: &PageRequest) -> CatalogueResult<Page<Key>>;
+    async fn list_keys(&self, tenant: Option<&TenantId>, page: &PageRequest) -> CatalogueResult<ListPage<KeyRecord>>;
 
-    /// Gives a key's place to another one ([`Key::give_place`]); the old one ends at `until`, or before if it would have.
-    async fn rotate(
+    /// Gives a key's place to another one ([`KeyRecord::create_successor`]); the old one ends at `until`, or before if it would have.
+    async fn rotate_key(
         &self,
         tenant: Option<&TenantId>,
         id: KeyId,
         successor: (KeyId, KeyHash),
         until: OffsetDateTime,
         now: OffsetDateTime,
-    ) -> CatalogueResult<Rotation>;
+    ) -> CatalogueResult<RotationOutcome>;
 
     /// Ends a key for good; the first time stays. None if there is no such key, or it is another tenant's.
-    async fn revoke(&self, tenant: Option<&TenantId>, id: KeyId, now: OffsetDateTime) -> CatalogueResult<Option<Key>>;
+    async fn revoke_key(
+        &self,
+        tenant: Option<&TenantId>,
+        id: KeyId,
+        now: OffsetDateTime,
+    ) -> CatalogueResult<Option<KeyRecord>>;
 
     /// Notes a use; a later one that is noted already stays.
-    async fn used(&self, id: KeyId, at: OffsetDateTime) -> CatalogueResult<()>;
+    async fn record_key_use(&self, id: KeyId, at: OffsetDateTime) -> CatalogueResult<()>;
 }

@@ -11,21 +11,21 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use super::catalogue::CatalogueResult;
-use super::portable::Packed;
+use super::portable::ExportedVersion;
 use crate::id::{DocumentId, Generation};
 
 /// How new a state of a document is: the revision of its readers, then the time of its last change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Stamp {
+pub struct RevisionStamp {
     /// The revision of its readers.
     pub revision: u64,
     /// When it was changed last, in nanoseconds since 1970.
     pub updated: i128,
 }
 
-impl Stamp {
+impl RevisionStamp {
     /// The stamp of a document in this state.
-    pub fn of(revision: u64, updated: OffsetDateTime) -> Self {
+    pub fn new(revision: u64, updated: OffsetDateTime) -> Self {
         Self {
             revision,
             updated: updated.unix_timestamp_nanos(),
@@ -33,13 +33,13 @@ impl Stamp {
     }
 }
 
-impl fmt::Display for Stamp {
+impl fmt::Display for RevisionStamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.revision, self.updated)
     }
 }
 
-impl FromStr for Stamp {
+impl FromStr for RevisionStamp {
     type Err = std::num::ParseIntError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -53,12 +53,12 @@ impl FromStr for Stamp {
 
 /// A published version with what makes its row again.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Manifest {
+pub struct DocumentManifest {
     /// The library whose document it is.
     #[serde(default)]
     pub library: String,
     /// The version, without what it adds to the statistics: they are counted again.
-    pub document: Packed,
+    pub document: ExportedVersion,
     /// Who brought it, and so may change it whoever reads it.
     #[serde(default)]
     pub brought_by: Option<String>,
@@ -67,22 +67,22 @@ pub struct Manifest {
     pub attached_to: Option<DocumentId>,
 }
 
-impl Manifest {
+impl DocumentManifest {
     /// How new it is.
-    pub fn stamp(&self) -> Stamp {
-        Stamp::of(self.document.acl_revision, self.document.updated_at)
+    pub fn stamp(&self) -> RevisionStamp {
+        RevisionStamp::new(self.document.acl_revision, self.document.updated_at)
     }
 }
 
 /// Says what belongs into manifests, and makes rows of them.
 #[async_trait]
-pub trait Manifests: Send + Sync {
+pub trait ManifestStore: Send + Sync {
     /// The manifest of a document's published version, without the library's name; whatever its tenant: for who writes it
     /// beside the original, and for nothing else. None where there is no such version, or the document is tombstoned.
-    async fn manifest(&self, document: DocumentId) -> CatalogueResult<Option<Manifest>>;
+    async fn get_manifest(&self, document: DocumentId) -> CatalogueResult<Option<DocumentManifest>>;
 
     /// Makes the row of a manifest: a published document without jobs, points and statistics. False if there is a row.
-    async fn recover(&self, manifest: &Manifest) -> CatalogueResult<bool>;
+    async fn recover_document(&self, manifest: &DocumentManifest) -> CatalogueResult<bool>;
 
     /// From now on no generation up to `to` is drawn.
     async fn raise_generation(&self, to: Generation) -> CatalogueResult<()>;

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use object_store::ObjectStore;
 
-use crate::document::{AttachedFile, JobError, Outline};
+use crate::document::{AttachedFile, DocumentOutline, JobError};
 use crate::id::TenantId;
 
 /// A file could not be made into text; says why to the person who sent it.
@@ -42,48 +42,48 @@ pub struct ParseRequest {
 
 /// What is known of a file once all of its text was handed out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Parsed {
+pub struct ParseOutput {
     /// The media type that name and bytes showed.
     pub media_type: String,
     /// Title, sections and warnings.
-    pub outline: Outline,
+    pub outline: DocumentOutline,
 }
 
 /// The receiver takes no more text; it knows why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the text is not taken any further")]
-pub struct NotTaken;
+pub struct ReceiverClosedError;
 
 /// Receives a document's text, one page after the other.
 #[async_trait]
 pub trait PageReceiver: Send {
     /// Takes the whole text of one page (`None` where the format has no pages). The parser waits meanwhile.
-    async fn page(&mut self, page: Option<u32>, text: &str) -> Result<(), NotTaken>;
+    async fn receive_page(&mut self, page: Option<u32>, text: &str) -> Result<(), ReceiverClosedError>;
 
     /// A file that came in the document begins, after all pages; its bytes follow, as many as it says.
-    async fn attachment(&mut self, _file: &AttachedFile) -> Result<(), NotTaken> {
+    async fn receive_attachment(&mut self, _file: &AttachedFile) -> Result<(), ReceiverClosedError> {
         Ok(())
     }
 
     /// The next bytes of the file that began last.
-    async fn attached_bytes(&mut self, _bytes: &[u8]) -> Result<(), NotTaken> {
+    async fn receive_attachment_bytes(&mut self, _bytes: &[u8]) -> Result<(), ReceiverClosedError> {
         Ok(())
     }
 }
 
 /// Bytes to text.
 #[async_trait]
-pub trait Parser: Send + Sync {
+pub trait DocumentParser: Send + Sync {
     /// The parsers' version: part of the pipeline's fingerprint.
     fn fingerprint(&self) -> &str;
 
     /// Hands the text of a stored file to `pages` and holds no more than one page of it. After a failure, one of
     /// `pages` included, what was handed out is void. A file without text is a failure (`no_text`), never an empty
     /// document.
-    async fn parse(
+    async fn parse_document(
         &self,
         blobs: &dyn ObjectStore,
         request: &ParseRequest,
         pages: &mut dyn PageReceiver,
-    ) -> Result<Parsed, ParseFailure>;
+    ) -> Result<ParseOutput, ParseFailure>;
 }

@@ -10,16 +10,18 @@ use futures::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use super::catalogue::{CatalogueResult, Claim, Moment, StatisticsDelta};
-use super::index::{IndexError, Point};
+use super::catalogue::{CatalogueResult, ClaimedJob, ClockReading, StatisticsDelta};
+use super::index::{IndexError, IndexPoint};
 use crate::access::{Acl, Scope};
-use crate::document::{BoundedMetadata, Chunk, MAX_URI_BYTES, Metadata, ParseWarning, SourceUrl, UriError, Worker};
+use crate::document::{
+    BoundedMetadata, Chunk, DocumentMetadata, MAX_URI_BYTES, ParseWarning, SourceUrl, UriError, WorkerId,
+};
 use crate::id::{CollectionName, ContentHash, DocumentId, Generation, JobId, SourceName};
 use crate::rank::bm25::SparseVector;
 
 /// A published version with everything that a catalogue knows of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Packed {
+pub struct ExportedVersion {
     /// Derived from tenant, collection, source and URI.
     pub id: DocumentId,
     /// Its collection.
@@ -53,7 +55,7 @@ pub struct Packed {
     /// The revision of that.
     pub acl_revision: u64,
     /// The caller's key-value pairs.
-    pub metadata: Metadata,
+    pub metadata: DocumentMetadata,
     /// The department it was given to, if any.
     pub department_id: Option<String>,
     /// Where a person can open it; what is no address of the web is left behind.
@@ -73,7 +75,7 @@ pub struct Packed {
     pub updated_at: OffsetDateTime,
 }
 
-impl Packed {
+impl ExportedVersion {
     /// Whether `other` says the same of the same bytes. Which pipeline made it, and when, is each library's own affair.
     pub fn is_same(&self, other: &Self) -> bool {
         let said = |packed: &Self| {
@@ -92,7 +94,7 @@ impl Packed {
     }
 
     /// What is too much of it for a library to take in, if anything.
-    pub fn excess(&self) -> Option<String> {
+    pub fn describe_excess(&self) -> Option<String> {
         let bounded = BoundedMetadata::try_from(self.metadata.clone());
         let fits = self.uri.len() <= MAX_URI_BYTES && !self.uri.chars().any(char::is_control);
         match bounded {
@@ -103,14 +105,14 @@ impl Packed {
     }
 
     /// Whether its id is that of the document it describes.
-    pub fn is_named_right(&self) -> bool {
-        self.id == DocumentId::of(&self.acl.tenant, &self.collection, &self.source, &self.uri)
+    pub fn has_correct_id(&self) -> bool {
+        self.id == DocumentId::from_uri(&self.acl.tenant, &self.collection, &self.source, &self.uri)
     }
 }
 
 /// A chunk with all that an index holds of it, but for what follows from its document.
 #[derive(Debug, Clone, PartialEq)]
-pub struct PackedChunk {
+pub struct ExportedChunk {
     /// The chunk.
     pub chunk: Chunk,
     /// Its vector; none in a lexical library.
@@ -123,8 +125,8 @@ pub struct PackedChunk {
     pub tokens: Option<Vec<u8>>,
 }
 
-impl From<Point> for PackedChunk {
-    fn from(point: Point) -> Self {
+impl From<IndexPoint> for ExportedChunk {
+    fn from(point: IndexPoint) -> Self {
         Self {
             chunk: point.chunk,
             dense: point.dense,
@@ -137,44 +139,44 @@ impl From<Point> for PackedChunk {
 
 /// Who puts a version in, and until when nobody else does.
 #[derive(Debug, Clone, Copy)]
-pub struct Holder {
+pub struct LeaseHolder {
     /// The worker.
-    pub worker: Worker,
+    pub worker: WorkerId,
     /// How long its lease holds without a sign of life.
     pub lease: Duration,
     /// This moment.
-    pub now: Moment,
+    pub now: ClockReading,
 }
 
 /// What came of putting a version in.
 #[derive(Debug, Clone, PartialEq)]
 #[expect(clippy::large_enum_variant, reason = "one for each document; nobody keeps many")]
-pub enum Unpacked {
+pub enum BeginImportOutcome {
     /// The library has the same.
     Unchanged,
     /// The library has another one, which stays.
-    Kept,
+    SkippedExisting,
     /// Its row is written, and its points and blobs are the claim's to write; `publish` ends it.
-    Begun(Claim),
+    Begun(ClaimedJob),
 }
 
 /// Takes published versions out of a catalogue and puts them in.
 #[async_trait]
-pub trait Portable: Send + Sync {
+pub trait ExportStore: Send + Sync {
     /// The published version of a document, whatever its tenant: for who moves the whole library, and for nothing else.
     /// None where there is none, or it is tombstoned.
-    async fn pack(&self, document: DocumentId) -> CatalogueResult<Option<Packed>>;
+    async fn export_version(&self, document: DocumentId) -> CatalogueResult<Option<ExportedVersion>>;
 
     /// Begins to put a version in, with a job that `holder` has. Its original waits at `incoming`. What the library began
     /// of the same bytes and never published is taken over.
-    async fn unpack(
+    async fn begin_import(
         &self,
         scope: &Scope,
-        packed: &Packed,
+        packed: &ExportedVersion,
         incoming: &str,
         job: JobId,
-        holder: Holder,
-    ) -> CatalogueResult<Unpacked>;
+        holder: LeaseHolder,
+    ) -> CatalogueResult<BeginImportOutcome>;
 }
 
 /// Reads points as they were stored.
@@ -182,23 +184,23 @@ pub trait Portable: Send + Sync {
 pub trait PointReader: Send + Sync {
     /// The points of one generation, visible or not, whatever their ACL, by ordinal from `from` on, at most `limit`: for
     /// who moves the whole library, and for nothing else.
-    async fn points(
+    async fn read_points(
         &self,
         document: DocumentId,
         generation: Generation,
         from: u32,
         limit: usize,
-    ) -> Result<Vec<Point>, IndexError>;
+    ) -> Result<Vec<IndexPoint>, IndexError>;
 }
 
 /// Where the parts of a packed version are read.
-pub trait Parcel: Send + Sync {
+pub trait ExportedContent: Send + Sync {
     /// The original bytes.
-    fn original(&self) -> BoxStream<'_, std::io::Result<bytes::Bytes>>;
+    fn read_original(&self) -> BoxStream<'_, std::io::Result<bytes::Bytes>>;
 
     /// The stored text, as an object of the blob store.
-    fn text(&self) -> BoxStream<'_, std::io::Result<bytes::Bytes>>;
+    fn read_text(&self) -> BoxStream<'_, std::io::Result<bytes::Bytes>>;
 
     /// The chunks by ordinal, some at a time.
-    fn chunks(&self) -> BoxStream<'_, std::io::Result<Vec<PackedChunk>>>;
+    fn read_chunks(&self) -> BoxStream<'_, std::io::Result<Vec<ExportedChunk>>>;
 }

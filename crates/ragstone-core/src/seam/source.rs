@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::catalogue::{CatalogueResult, Moment, Page, PageRequest};
+use super::catalogue::{CatalogueResult, ClockReading, ListPage, PageRequest};
 use crate::access::{Reader, ReaderSet};
 use crate::document::JobError;
 use crate::id::{CollectionName, JobId, SourceId, SourceName, TenantId};
@@ -31,7 +31,7 @@ pub const MAX_FAILURE_BYTES: usize = 1_000;
 
 /// One thing that a source holds, as its list names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Item {
+pub struct SourceItem {
     /// Names it within the source: a path, a URL.
     pub key: String,
     /// The URI that its document would have.
@@ -45,26 +45,26 @@ pub struct Item {
     /// Equal as long as it did not change (size and time, an ETag); none if only its bytes can tell.
     pub marker: Option<String>,
     /// Who may read it there.
-    pub access: Access,
+    pub access: ItemAccess,
 }
 
 /// Who may read an item where it stands. It only narrows whom the source's own readers admit.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum Access {
+pub enum ItemAccess {
     /// The place has no say in it.
     #[default]
-    Unsaid,
+    Unspecified,
     /// Whoever holds one of the readers of each set: a space, and each restricted page above and at the item.
     Sets(Vec<ReaderSet>),
     /// It could not be read, so nobody reads the item until it can.
     Unknown(SourceError),
 }
 
-impl Access {
+impl ItemAccess {
     /// The reader sets of a document whose source admits `readers`.
-    pub fn narrowed(&self, readers: &ReaderSet) -> Vec<ReaderSet> {
+    pub fn effective_reader_sets(&self, readers: &ReaderSet) -> Vec<ReaderSet> {
         let sets = match self {
-            Self::Unsaid => &[],
+            Self::Unspecified => &[],
             Self::Sets(sets) => sets.as_slice(),
             Self::Unknown(_) => return vec![ReaderSet::new()],
         };
@@ -83,7 +83,7 @@ impl Access {
 }
 
 /// The bytes of an item as they come.
-pub struct Content {
+pub struct ItemContent {
     /// What the place says they are; a hint.
     pub media_type: Option<String>,
     /// The bytes.
@@ -106,20 +106,20 @@ pub enum SourceError {
 
 /// A place that documents come from.
 #[async_trait]
-pub trait Source: Send + Sync {
+pub trait DocumentSource: Send + Sync {
     /// What the last sync knew: the markers of its items by their keys. Told before the list is asked for, so that a
     /// place which can ask what is new since then does so.
-    fn recall(&self, _markers: BTreeMap<String, Option<String>>) {}
+    fn set_known_markers(&self, _markers: BTreeMap<String, Option<String>>) {}
 
     /// Everything that is there now, each once, and what of it could not be listed. An error means that nothing can be said
     /// about what is there; it ends the list, and nothing follows it.
-    fn items(&self) -> BoxStream<'_, Result<ListEntry, SourceError>>;
+    fn list_items(&self) -> BoxStream<'_, Result<ListEntry, SourceError>>;
 
     /// The bytes of an item.
-    async fn fetch(&self, item: &Item) -> Result<Content, SourceError>;
+    async fn fetch_item(&self, item: &SourceItem) -> Result<ItemContent, SourceError>;
 
     /// Items whose bytes may be asked for at once.
-    fn at_once(&self) -> usize {
+    fn max_concurrent_fetches(&self) -> usize {
         1
     }
 }
@@ -237,17 +237,20 @@ pub struct ItemFailure {
 
 impl ItemFailure {
     /// A failure whose texts are bounded: servers and file names write them.
-    pub fn bounded(uri: &str, error: JobError) -> Self {
+    pub fn with_bounded_texts(uri: &str, error: JobError) -> Self {
         let error = JobError {
-            detail: cut(&error.detail),
+            detail: truncate_text(&error.detail),
             ..error
         };
-        Self { uri: cut(uri), error }
+        Self {
+            uri: truncate_text(uri),
+            error,
+        }
     }
 }
 
 /// The text, or its first [`MAX_FAILURE_BYTES`] bytes with a mark that more was there.
-fn cut(text: &str) -> String {
+fn truncate_text(text: &str) -> String {
     if text.len() <= MAX_FAILURE_BYTES {
         return text.to_owned();
     }
@@ -256,17 +259,17 @@ fn cut(text: &str) -> String {
 
 /// What is remembered of an item between two syncs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Known {
+pub struct ItemState {
     /// The URI of its document, which stays when the item moves.
     pub uri: String,
-    /// [`Item::marker`] when it was taken in.
+    /// [`SourceItem::marker`] when it was taken in.
     pub marker: Option<String>,
     /// Hash of its bytes, in hexadecimal digits.
     pub hash: String,
 }
 
 /// What is remembered of all items, by their keys.
-pub type Memory = BTreeMap<String, Known>;
+pub type ItemStates = BTreeMap<String, ItemState>;
 
 /// Changes to a source; `None` leaves as it is.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -283,7 +286,7 @@ pub struct SourcePatch {
 
 impl SourcePatch {
     /// Makes the changes.
-    pub fn apply(self, source: &mut SourceRecord) {
+    pub fn apply_to_record(self, source: &mut SourceRecord) {
         if let Some(schedule) = self.schedule {
             source.schedule = schedule;
         }
@@ -301,31 +304,31 @@ impl SourcePatch {
 
 /// Who syncs a source, and until when nobody else does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TurnHolder {
+pub struct SyncLease {
     /// The process.
     pub process: Uuid,
     /// How long its turn lasts without a sign of life.
-    pub lasts: Duration,
+    pub duration: Duration,
 }
 
 /// Turns in the memory of the one process that has a store.
 #[derive(Debug, Default)]
-pub struct Turns(Mutex<BTreeMap<SourceId, (Uuid, Duration)>>);
+pub struct SyncLeases(Mutex<BTreeMap<SourceId, (Uuid, Duration)>>);
 
-impl Turns {
-    /// [`SourceStore::take_turn`].
-    pub fn take(&self, id: SourceId, holder: TurnHolder, now: Duration) -> bool {
+impl SyncLeases {
+    /// [`SourceStore::acquire_sync_lease`].
+    pub fn acquire(&self, id: SourceId, holder: SyncLease, now: Duration) -> bool {
         let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let held = turns.get(&id);
         if held.is_some_and(|(process, until)| *process != holder.process && *until > now) {
             return false;
         }
-        turns.insert(id, (holder.process, now + holder.lasts));
+        turns.insert(id, (holder.process, now + holder.duration));
         true
     }
 
-    /// [`SourceStore::end_turn`].
-    pub fn end(&self, id: SourceId, process: Uuid) {
+    /// [`SourceStore::release_sync_lease`].
+    pub fn release(&self, id: SourceId, process: Uuid) {
         let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if turns.get(&id).is_some_and(|(holder, _)| *holder == process) {
             turns.remove(&id);
@@ -343,20 +346,24 @@ pub trait SourceStore: Send + Sync {
     async fn add_source(&self, source: SourceRecord) -> CatalogueResult<bool>;
 
     /// A source of a tenant.
-    async fn source(&self, tenant: &TenantId, id: SourceId) -> CatalogueResult<Option<SourceRecord>>;
+    async fn get_source(&self, tenant: &TenantId, id: SourceId) -> CatalogueResult<Option<SourceRecord>>;
 
     /// Sources by their names: of a tenant, or of all for the clock that starts syncs and for nothing else.
-    async fn sources(&self, tenant: Option<&TenantId>, page: &PageRequest) -> CatalogueResult<Page<SourceRecord>>;
+    async fn list_sources(
+        &self,
+        tenant: Option<&TenantId>,
+        page: &PageRequest,
+    ) -> CatalogueResult<ListPage<SourceRecord>>;
 
     /// The source that a tenant calls `name`.
-    async fn source_named(&self, tenant: &TenantId, name: &SourceName) -> CatalogueResult<Option<SourceRecord>> {
+    async fn find_source_by_name(&self, tenant: &TenantId, name: &SourceName) -> CatalogueResult<Option<SourceRecord>> {
         let mut cursor = None;
         loop {
             let page = PageRequest {
                 cursor,
                 limit: SOURCES_AT_ONCE,
             };
-            let found = self.sources(Some(tenant), &page).await?;
+            let found = self.list_sources(Some(tenant), &page).await?;
             let named = found.items.into_iter().find(|source| source.name == *name);
             match (named, found.next_cursor) {
                 (None, Some(next)) => cursor = Some(next),
@@ -366,7 +373,7 @@ pub trait SourceStore: Send + Sync {
     }
 
     /// Changes a source; none if there is no such one.
-    async fn change_source(
+    async fn patch_source(
         &self,
         tenant: &TenantId,
         id: SourceId,
@@ -374,20 +381,20 @@ pub trait SourceStore: Send + Sync {
     ) -> CatalogueResult<Option<SourceRecord>>;
 
     /// Notes how a sync goes; false if the source is gone meanwhile.
-    async fn note_sync(&self, tenant: &TenantId, id: SourceId, report: SyncReport) -> CatalogueResult<bool>;
+    async fn save_sync_report(&self, tenant: &TenantId, id: SourceId, report: SyncReport) -> CatalogueResult<bool>;
 
     /// What is remembered of its items.
-    async fn memory(&self, tenant: &TenantId, id: SourceId) -> CatalogueResult<Memory>;
+    async fn load_item_states(&self, tenant: &TenantId, id: SourceId) -> CatalogueResult<ItemStates>;
 
     /// Remembers other things of its items; false if the source is gone meanwhile.
-    async fn remember(&self, tenant: &TenantId, id: SourceId, memory: Memory) -> CatalogueResult<bool>;
+    async fn save_item_states(&self, tenant: &TenantId, id: SourceId, memory: ItemStates) -> CatalogueResult<bool>;
 
     /// Takes the turn to sync a source, or prolongs it; false while another process has it. Of a process that died, it ends
     /// when its time has passed.
-    async fn take_turn(&self, id: SourceId, holder: TurnHolder, now: Moment) -> CatalogueResult<bool>;
+    async fn acquire_sync_lease(&self, id: SourceId, holder: SyncLease, now: ClockReading) -> CatalogueResult<bool>;
 
     /// Ends a turn, if this process has it.
-    async fn end_turn(&self, id: SourceId, process: Uuid) -> CatalogueResult<()>;
+    async fn release_sync_lease(&self, id: SourceId, process: Uuid) -> CatalogueResult<()>;
 
     /// Forgets a source and what is remembered of its items; false if there was none.
     async fn remove_source(&self, tenant: &TenantId, id: SourceId) -> CatalogueResult<bool>;

@@ -10,7 +10,7 @@ use crate::id::TenantId;
 
 /// What was spent on a day, in tokens.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Spent {
+pub struct DailyUsage {
     /// By the caller.
     pub caller: u64,
     /// By all callers of its tenant.
@@ -21,8 +21,8 @@ pub struct Spent {
 #[async_trait]
 pub trait UsageStore: Send + Sync {
     /// Adds `tokens` to what `subject` spent on `day`; days before the one before may be forgotten.
-    async fn spend(&self, tenant: &TenantId, subject: &str, day: Date, tokens: u64) -> CatalogueResult<()>;
+    async fn add_daily_usage(&self, tenant: &TenantId, subject: &str, day: Date, tokens: u64) -> CatalogueResult<()>;
 
     /// What was spent on `day`.
-    async fn spent(&self, tenant: &TenantId, subject: &str, day: Date) -> CatalogueResult<Spent>;
+    async fn get_daily_usage(&self, tenant: &TenantId, subject: &str, day: Date) -> CatalogueResult<DailyUsage>;
 }

@@ -5,7 +5,7 @@
 use std::ops::Range;
 
 /// How many code points `range` holds.
-pub(super) fn count(text: &str, range: Range<usize>) -> usize {
+pub(super) fn count_code_points(text: &str, range: Range<usize>) -> usize {
     let part = &text[range];
     if part.is_ascii() {
         part.len()
@@ -15,7 +15,7 @@ pub(super) fn count(text: &str, range: Range<usize>) -> usize {
 }
 
 /// The position `points` code points after `from`, or `end` if it comes first.
-pub(super) fn forward(text: &str, from: usize, points: usize, end: usize) -> usize {
+pub(super) fn step_forward(text: &str, from: usize, points: usize, end: usize) -> usize {
     let near = from.saturating_add(points).min(end);
     if points == 0 || text.as_bytes()[from..near].is_ascii() {
         return near;
@@ -26,7 +26,7 @@ pub(super) fn forward(text: &str, from: usize, points: usize, end: usize) -> usi
 }
 
 /// The position `points` code points before `from`, or `start` if it comes first.
-pub(super) fn back(text: &str, from: usize, points: usize, start: usize) -> usize {
+pub(super) fn step_back(text: &str, from: usize, points: usize, start: usize) -> usize {
     let near = from.saturating_sub(points).max(start);
     if points == 0 || text.as_bytes()[near..from].is_ascii() {
         return near;
@@ -37,7 +37,7 @@ pub(super) fn back(text: &str, from: usize, points: usize, start: usize) -> usiz
 }
 
 /// `range` without the white space at its ends, as `str.strip()` removes it; empty if nothing else is there.
-pub(super) fn strip(text: &str, range: Range<usize>) -> Range<usize> {
+pub(super) fn strip_range(text: &str, range: Range<usize>) -> Range<usize> {
     let without_end = text[range.clone()].trim_end_matches(is_space);
     let stripped = without_end.trim_start_matches(is_space);
     let end = range.start + without_end.len();
@@ -58,12 +58,15 @@ mod tests {
         let text = "aé漢😀b";
         let bounds: Vec<_> = text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
         for (points, &at) in bounds.iter().enumerate() {
-            assert_eq!(forward(text, 0, points, text.len()), at);
-            assert_eq!(count(text, 0..at), points);
-            assert_eq!(back(text, text.len(), points, 0), bounds[bounds.len() - 1 - points]);
+            assert_eq!(step_forward(text, 0, points, text.len()), at);
+            assert_eq!(count_code_points(text, 0..at), points);
+            assert_eq!(
+                step_back(text, text.len(), points, 0),
+                bounds[bounds.len() - 1 - points]
+            );
         }
-        assert_eq!(forward(text, 0, usize::MAX, text.len()), text.len());
-        assert_eq!(back(text, text.len(), usize::MAX, 1), 1);
+        assert_eq!(step_forward(text, 0, usize::MAX, text.len()), text.len());
+        assert_eq!(step_back(text, text.len(), usize::MAX, 1), 1);
     }
 
     #[test]
@@ -81,7 +84,7 @@ mod tests {
     #[test]
     fn stripping() {
         let text = "\u{1f} a b\u{a0}\u{3000}\n";
-        assert_eq!(&text[strip(text, 0..text.len())], "a b");
-        assert!(strip("\u{1c} \n", 0..3).is_empty());
+        assert_eq!(&text[strip_range(text, 0..text.len())], "a b");
+        assert!(strip_range("\u{1c} \n", 0..3).is_empty());
     }
 }

@@ -2,40 +2,46 @@
 //!
 //! Invariant: a chunk that fits as it was cut stays as it was cut; ranges lie in the text that was split.
 
-use super::{Piece, SplitSettings, split_text};
+use super::{SplitSettings, TextPiece, split_text};
 
 /// Fewest characters of a chunk that is cut again.
 const MIN_CHARACTERS: usize = 32;
 
 /// The chunks of `text`, each that does not fit cut again by half the size.
-pub(super) fn split(text: &str, settings: &SplitSettings, fits: &dyn Fn(&str) -> bool) -> Vec<Piece> {
+pub(super) fn split_to_fit(text: &str, settings: &SplitSettings, fits: &dyn Fn(&str) -> bool) -> Vec<TextPiece> {
     let mut fitting = Vec::new();
     for piece in split_text(text, settings) {
         if fits(&piece.text) {
             fitting.push(piece);
         } else {
-            cut(text, piece, settings, fits, &mut fitting);
+            cut_oversized(text, piece, settings, fits, &mut fitting);
         }
     }
     fitting
 }
 
-fn cut(text: &str, piece: Piece, settings: &SplitSettings, fits: &dyn Fn(&str) -> bool, fitting: &mut Vec<Piece>) {
+fn cut_oversized(
+    text: &str,
+    piece: TextPiece,
+    settings: &SplitSettings,
+    fits: &dyn Fn(&str) -> bool,
+    fitting: &mut Vec<TextPiece>,
+) {
     let part = &text[piece.range.clone()];
     let characters = part.chars().count();
     let chunk_size = characters.min(settings.chunk_size).div_ceil(2);
     if chunk_size < MIN_CHARACTERS {
         return fitting.push(piece);
     }
-    let halves = split(part, &smaller(settings, chunk_size), fits);
-    fitting.extend(halves.into_iter().map(|half| Piece {
+    let halves = split_to_fit(part, &smaller_settings(settings, chunk_size), fits);
+    fitting.extend(halves.into_iter().map(|half| TextPiece {
         range: half.range.start + piece.range.start..half.range.end + piece.range.start,
         text: half.text,
     }));
 }
 
 /// The same with a smaller size: as much of a chunk overlaps, and a text without any separator is cut between characters.
-fn smaller(settings: &SplitSettings, chunk_size: usize) -> SplitSettings {
+fn smaller_settings(settings: &SplitSettings, chunk_size: usize) -> SplitSettings {
     let mut smaller = SplitSettings {
         chunk_size,
         chunk_overlap: settings.chunk_overlap * chunk_size / settings.chunk_size.max(1),
@@ -66,7 +72,7 @@ mod tests {
                 strategy,
                 ..SplitSettings::default()
             };
-            assert_eq!(split(&text, &settings, &|_| true), split_text(&text, &settings));
+            assert_eq!(split_to_fit(&text, &settings, &|_| true), split_text(&text, &settings));
         }
     }
 
@@ -87,7 +93,7 @@ mod tests {
                 strategy,
                 ..SplitSettings::default()
             };
-            let pieces = split(text, &settings, &fits);
+            let pieces = split_to_fit(text, &settings, &fits);
             assert!(pieces.iter().all(|piece| fits(&piece.text)), "{strategy:?}");
             let mut end = 0;
             for piece in &pieces {
@@ -101,7 +107,7 @@ mod tests {
 
     #[test]
     fn what_never_fits_ends() {
-        let pieces = split(&"x".repeat(2_000), &SplitSettings::default(), &|_| false);
+        let pieces = split_to_fit(&"x".repeat(2_000), &SplitSettings::default(), &|_| false);
         assert!(
             pieces.iter().all(|piece| piece.text.len() < 2 * MIN_CHARACTERS),
             "{}",

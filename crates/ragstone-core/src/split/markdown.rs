@@ -12,7 +12,7 @@ use std::ops::Range;
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 use text_splitter::{ChunkConfig, MarkdownSplitter};
 
-use super::{Piece, SplitSettings, code_points, recursive};
+use super::{SplitSettings, TextPiece, code_points, recursive};
 use crate::document::SectionSpan;
 
 /// The longest run of prose for `text-splitter`, in bytes: its work grows with the square of the number of elements.
@@ -23,18 +23,18 @@ const PATH_SEPARATOR: &str = " > ";
 
 /// Splits Markdown `text` with `settings`, which must be valid. `separators` and `keep_separator` are not used:
 /// a single block longer than 32 KiB goes to the recursive splitter with its default ones.
-pub fn split(text: &str, settings: &SplitSettings) -> Vec<Piece> {
+pub fn split_markdown(text: &str, settings: &SplitSettings) -> Vec<TextPiece> {
     let mut chunks: Vec<Range<usize>> = Vec::new();
-    for run in runs(text, settings.chunk_size) {
+    for run in collect_runs(text, settings.chunk_size) {
         let mut cut = match run.kind {
-            Kind::Atom => vec![trimmed(text, run.range, settings)],
-            Kind::Prose => split_prose(text, run.range, settings),
-            Kind::Huge => split_huge(text, run.range, settings),
+            RunKind::Atom => vec![trim_range(text, run.range, settings)],
+            RunKind::Prose => split_prose(text, run.range, settings),
+            RunKind::Huge => split_huge(text, run.range, settings),
         };
         cut.retain(|chunk| !chunk.is_empty());
         if let (Some(last), Some(first)) = (chunks.last_mut(), cut.first())
             && !run.begins_section
-            && code_points::count(text, last.start..first.end) <= settings.chunk_size
+            && code_points::count_code_points(text, last.start..first.end) <= settings.chunk_size
         {
             last.end = first.end;
             cut.remove(0);
@@ -44,7 +44,7 @@ pub fn split(text: &str, settings: &SplitSettings) -> Vec<Piece> {
     keep_order(&mut chunks);
     chunks
         .into_iter()
-        .map(|range| Piece {
+        .map(|range| TextPiece {
             text: text[range.clone()].to_owned(),
             range,
         })
@@ -56,7 +56,7 @@ pub fn split(text: &str, settings: &SplitSettings) -> Vec<Piece> {
 pub fn markdown_sections(text: &str) -> Vec<SectionSpan> {
     let mut sections: Vec<SectionSpan> = Vec::new();
     let mut open: Vec<(u8, String)> = Vec::new();
-    for heading in headings(text) {
+    for heading in find_headings(text) {
         if let Some(last) = sections.last_mut() {
             last.range.end = heading.start;
         }
@@ -81,21 +81,21 @@ fn keep_order(chunks: &mut [Range<usize>]) {
     }
 }
 
-struct Heading {
+struct SectionHeading {
     /// From 1, the highest, to 6.
     level: u8,
     title: String,
     start: usize,
 }
 
-fn headings(text: &str) -> Vec<Heading> {
+fn find_headings(text: &str) -> Vec<SectionHeading> {
     let (mut found, mut open, mut quotes) = (Vec::new(), None, 0_usize);
-    for (event, range) in parse(text) {
+    for (event, range) in parse_events(text) {
         match event {
             Event::Start(Tag::BlockQuote(_)) => quotes += 1,
             Event::End(TagEnd::BlockQuote(_)) => quotes -= 1,
             Event::Start(Tag::Heading { level, .. }) if quotes == 0 => {
-                open = Some(Heading {
+                open = Some(SectionHeading {
                     level: level as u8,
                     title: String::new(),
                     start: range.start,
@@ -123,7 +123,7 @@ fn headings(text: &str) -> Vec<Heading> {
 }
 
 /// Events with their bytes. Typographic replacements stay off: a heading keeps its words as written.
-fn parse(text: &str) -> impl Iterator<Item = (Event<'_>, Range<usize>)> {
+fn parse_events(text: &str) -> impl Iterator<Item = (Event<'_>, Range<usize>)> {
     let options = Options::ENABLE_TABLES
         | Options::ENABLE_FOOTNOTES
         | Options::ENABLE_STRIKETHROUGH
@@ -135,7 +135,7 @@ fn parse(text: &str) -> impl Iterator<Item = (Event<'_>, Range<usize>)> {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum RunKind {
     /// Stays whole.
     Atom,
     /// Cut by its structure.
@@ -145,14 +145,14 @@ enum Kind {
 }
 
 /// A stretch of text that is cut on its own. All runs together are the text.
-struct Run {
+struct TextRun {
     range: Range<usize>,
-    kind: Kind,
+    kind: RunKind,
     begins_section: bool,
 }
 
-fn runs(text: &str, chunk_size: usize) -> Vec<Run> {
-    let mut runs = Runs {
+fn collect_runs(text: &str, chunk_size: usize) -> Vec<TextRun> {
+    let mut runs = RunCollector {
         text,
         runs: Vec::new(),
         start: 0,
@@ -160,29 +160,29 @@ fn runs(text: &str, chunk_size: usize) -> Vec<Run> {
         last_block: 0,
     };
     let mut depth = 0_usize;
-    for (event, range) in parse(text) {
+    for (event, range) in parse_events(text) {
         match event {
             Event::Start(tag) => {
                 if depth == 0 {
-                    runs.block(line_start(text, 0, range.start), matches!(tag, Tag::Heading { .. }));
+                    runs.start_block(line_start(text, 0, range.start), matches!(tag, Tag::Heading { .. }));
                 }
                 depth += 1;
                 if matches!(tag, Tag::Table(_) | Tag::CodeBlock(_)) {
-                    runs.table_or_code(line_start(text, 0, range.start)..range.end, chunk_size);
+                    runs.add_table_or_code(line_start(text, 0, range.start)..range.end, chunk_size);
                 }
             }
             Event::End(_) => depth -= 1,
             _ => {}
         }
     }
-    runs.close(text.len());
+    runs.close_run(text.len());
     runs.runs
 }
 
 /// Runs as they are collected, from left to right.
-struct Runs<'a> {
+struct RunCollector<'a> {
     text: &'a str,
-    runs: Vec<Run>,
+    runs: Vec<TextRun>,
     /// Of the open run of prose.
     start: usize,
     begins_section: bool,
@@ -190,17 +190,17 @@ struct Runs<'a> {
     last_block: usize,
 }
 
-impl Runs<'_> {
+impl RunCollector<'_> {
     /// A block that is not inside another one starts here. A run that would become too long ends at its last block.
-    fn block(&mut self, start: usize, is_heading: bool) {
+    fn start_block(&mut self, start: usize, is_heading: bool) {
         if start < self.start {
             return;
         }
         if start - self.start > LONGEST_RUN {
-            self.close(self.last_block);
+            self.close_run(self.last_block);
         }
         if start - self.start > LONGEST_RUN {
-            self.close(start);
+            self.close_run(start);
         }
         if self.text[self.start..start].trim_start().is_empty() {
             self.begins_section = is_heading;
@@ -208,27 +208,27 @@ impl Runs<'_> {
         self.last_block = start;
     }
 
-    fn table_or_code(&mut self, range: Range<usize>, chunk_size: usize) {
-        if range.start >= self.start && code_points::count(self.text, range.clone()) <= chunk_size {
-            self.close(range.start);
+    fn add_table_or_code(&mut self, range: Range<usize>, chunk_size: usize) {
+        if range.start >= self.start && code_points::count_code_points(self.text, range.clone()) <= chunk_size {
+            self.close_run(range.start);
             self.start = range.end;
             self.last_block = range.end;
-            self.runs.push(Run {
+            self.runs.push(TextRun {
                 range,
-                kind: Kind::Atom,
+                kind: RunKind::Atom,
                 begins_section: false,
             });
         }
     }
 
-    fn close(&mut self, end: usize) {
+    fn close_run(&mut self, end: usize) {
         if self.start < end {
             let kind = if end - self.start > LONGEST_RUN {
-                Kind::Huge
+                RunKind::Huge
             } else {
-                Kind::Prose
+                RunKind::Prose
             };
-            self.runs.push(Run {
+            self.runs.push(TextRun {
                 range: self.start..end,
                 kind,
                 begins_section: self.begins_section,
@@ -244,11 +244,11 @@ fn line_start(text: &str, from: usize, position: usize) -> usize {
     text[from..position].rfind('\n').map_or(from, |at| from + at + 1)
 }
 
-fn trimmed(text: &str, range: Range<usize>, settings: &SplitSettings) -> Range<usize> {
+fn trim_range(text: &str, range: Range<usize>, settings: &SplitSettings) -> Range<usize> {
     if !settings.strip {
         return range;
     }
-    let stripped = code_points::strip(text, range.clone());
+    let stripped = code_points::strip_range(text, range.clone());
     // Indentation has a meaning in Markdown: only blank lines are removed in front.
     line_start(text, range.start, stripped.start)..stripped.end
 }
@@ -275,7 +275,7 @@ fn split_huge(text: &str, range: Range<usize>, settings: &SplitSettings) -> Vec<
         strip,
         ..SplitSettings::default()
     };
-    let pieces = recursive::split(&text[range], &usual);
+    let pieces = recursive::split_recursively(&text[range], &usual);
     pieces
         .into_iter()
         .map(|piece| offset + piece.range.start..offset + piece.range.end)

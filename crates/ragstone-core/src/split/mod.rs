@@ -34,7 +34,7 @@ pub fn arrives_as_markdown(media_type: &str) -> bool {
 
 /// A part of a text, as a splitter cut it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Piece {
+pub struct TextPiece {
     /// What will be stored. Equal to the text at `range`, with the one exception that [`recursive`] documents.
     pub text: String,
     /// Bytes in the text that was split.
@@ -43,7 +43,7 @@ pub struct Piece {
 
 /// A chunk of a document: its text and where it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Segment {
+pub struct SplitChunk {
     /// What will be stored.
     pub text: String,
     /// Bytes in the document's text.
@@ -55,7 +55,7 @@ pub struct Segment {
 }
 
 /// Splits a document page by page with valid `settings`.
-pub fn split_document(document: &ParsedDocument, settings: &SplitSettings) -> Vec<Segment> {
+pub fn split_document(document: &ParsedDocument, settings: &SplitSettings) -> Vec<SplitChunk> {
     let whole = [PageSpan {
         page: None,
         range: 0..document.text.len(),
@@ -79,9 +79,9 @@ pub fn split_page<'a>(
     page: &'a PageSpan,
     sections: &'a [SectionSpan],
     settings: &SplitSettings,
-) -> impl Iterator<Item = Segment> + use<'a> {
+) -> impl Iterator<Item = SplitChunk> + use<'a> {
     let pieces = split_text(text, settings);
-    pieces.into_iter().map(move |piece| place(piece, page, sections))
+    pieces.into_iter().map(move |piece| place_piece(piece, page, sections))
 }
 
 /// Splits a page as [`split_page`] does; a chunk that does not `fit` is cut again, into chunks of half the size, until all
@@ -92,23 +92,26 @@ pub fn split_page_to_fit(
     sections: &[SectionSpan],
     settings: &SplitSettings,
     fits: &dyn Fn(&str) -> bool,
-) -> Vec<Segment> {
-    let pieces = fit::split(text, settings, fits);
-    pieces.into_iter().map(|piece| place(piece, page, sections)).collect()
+) -> Vec<SplitChunk> {
+    let pieces = fit::split_to_fit(text, settings, fits);
+    pieces
+        .into_iter()
+        .map(|piece| place_piece(piece, page, sections))
+        .collect()
 }
 
 /// Splits one text with the strategy of `settings`.
-pub fn split_text(text: &str, settings: &SplitSettings) -> Vec<Piece> {
+pub fn split_text(text: &str, settings: &SplitSettings) -> Vec<TextPiece> {
     match settings.strategy {
-        SplitStrategy::Recursive => recursive::split(text, settings),
-        SplitStrategy::Markdown => markdown::split(text, settings),
+        SplitStrategy::Recursive => recursive::split_recursively(text, settings),
+        SplitStrategy::Markdown => markdown::split_markdown(text, settings),
     }
 }
 
-fn place(piece: Piece, page: &PageSpan, sections: &[SectionSpan]) -> Segment {
+fn place_piece(piece: TextPiece, page: &PageSpan, sections: &[SectionSpan]) -> SplitChunk {
     let range = piece.range.start + page.range.start..piece.range.end + page.range.start;
     let section = section_at(range.start, sections).map(|section| section.path.clone());
-    Segment {
+    SplitChunk {
         text: piece.text,
         range,
         page: page.page,

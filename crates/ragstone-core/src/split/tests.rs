@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::{Segment, SplitSettings, SplitStrategy, code_points, split_document};
+use super::{SplitChunk, SplitSettings, SplitStrategy, code_points, split_document};
 use crate::document::{PageSpan, ParsedDocument};
 use crate::split::markdown::markdown_sections;
 
@@ -70,7 +70,7 @@ fn a_document_without_pages_is_one_text() {
     let section = Some(String::from("A"));
     assert_eq!(
         segments,
-        [Segment {
+        [SplitChunk {
             text: String::from("# A\n\nb"),
             range: 0..6,
             page: None,

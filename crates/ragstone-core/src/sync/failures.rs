@@ -8,16 +8,16 @@ use crate::seam::source::{ItemFailure, MAX_FAILURES, SyncReport};
 
 /// Failures, bounded in number and size.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Failures {
+pub(super) struct FailureList {
     first: Vec<ItemFailure>,
     count: u64,
 }
 
-impl Failures {
-    pub fn add(&mut self, uri: &str, error: JobError) {
+impl FailureList {
+    pub fn add_failure(&mut self, uri: &str, error: JobError) {
         self.count += 1;
         if self.first.len() < MAX_FAILURES {
-            self.first.push(ItemFailure::bounded(uri, error));
+            self.first.push(ItemFailure::with_bounded_texts(uri, error));
         }
     }
 
@@ -26,14 +26,14 @@ impl Failures {
     }
 
     /// Writes them into the report of a sync that came to its end.
-    pub fn report(&self, report: &mut SyncReport) {
+    pub fn write_to_report(&self, report: &mut SyncReport) {
         report.counts.failed = self.count;
         report.failures.clone_from(&self.first);
     }
 
     /// Writes them into the report of a sync that has not come to its end, behind those of `last`, the sync before.
-    pub fn report_with(&self, last: Option<&SyncReport>, report: &mut SyncReport) {
-        self.report(report);
+    pub fn merge_into_report(&self, last: Option<&SyncReport>, report: &mut SyncReport) {
+        self.write_to_report(report);
         let Some(last) = last else { return };
         report.held = report.held.max(last.held);
         let seen: BTreeSet<&str> = self.first.iter().map(|failure| failure.uri.as_str()).collect();

@@ -10,7 +10,7 @@ const MIN_REPLACED: u64 = 3;
 
 /// Whether a person has said that whatever is missing may go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Deletions {
+pub enum DeletionPolicy {
     /// An unusual number of deletions is held back.
     #[default]
     Guarded,
@@ -20,7 +20,7 @@ pub enum Deletions {
 
 /// What a complete list left over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Leftover {
+pub(super) struct MissingCounts {
     /// Documents that no listed item has any more.
     pub missing: u64,
     /// Documents that were there before this sync, the missing ones included.
@@ -29,7 +29,7 @@ pub(super) struct Leftover {
     pub is_empty: bool,
 }
 
-impl Leftover {
+impl MissingCounts {
     /// Whether the missing documents are kept until a person has a look.
     pub fn is_held(self, max_deleted_share: f64) -> bool {
         let Self {
@@ -53,7 +53,7 @@ mod tests {
     #[test]
     fn an_unusual_number_is_held() {
         let check = |missing, before, is_empty, expected| {
-            let leftover = Leftover {
+            let leftover = MissingCounts {
                 missing,
                 before,
                 is_empty,
@@ -81,13 +81,13 @@ mod tests {
 
     #[test]
     fn a_share_of_one_holds_an_empty_root_only() {
-        let all_but_one = Leftover {
+        let all_but_one = MissingCounts {
             missing: 99,
             before: 100,
             is_empty: false,
         };
         assert!(!all_but_one.is_held(1.0));
-        let all = Leftover {
+        let all = MissingCounts {
             missing: 100,
             is_empty: true,
             ..all_but_one

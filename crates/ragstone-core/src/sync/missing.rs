@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::guard::{Deletions, Leftover};
-use super::one::Sync;
-use super::{PAGE, trouble};
+use super::guard::{DeletionPolicy, MissingCounts};
+use super::one::SyncRun;
+use super::{PAGE, source_job_error};
 use crate::document::{ATTACHMENT_MARK, Document, JobError};
 use crate::id::DocumentId;
 use crate::seam::CatalogueError;
@@ -21,15 +21,15 @@ const MAX_GAPS: usize = 1_000;
 
 /// The documents of a source, by whether an item of the list has them.
 #[derive(Default)]
-struct Sorted {
+struct SourceDocuments {
     missing: Vec<DocumentId>,
     /// Those that this sync has not begun itself.
     before: u64,
 }
 
-impl Sync<'_> {
+impl SyncRun<'_> {
     /// Keeps what is known of items that may be behind a gap, and tells of the gap.
-    pub(super) fn keep_hidden(&mut self, gaps: &[ListGap], listed: &BTreeSet<&str>) {
+    pub(super) fn retain_hidden_items(&mut self, gaps: &[ListGap], listed: &BTreeSet<&str>) {
         let hiding = || gaps.iter().filter(|gap| gap.hides != HiddenItems::None);
         let is_too_many = hiding().nth(MAX_GAPS).is_some();
         for (key, known) in &self.before {
@@ -39,39 +39,39 @@ impl Sync<'_> {
             }
         }
         for gap in gaps {
-            self.failures.add(&gap.uri, trouble(&gap.error));
+            self.failures.add_failure(&gap.uri, source_job_error(&gap.error));
         }
     }
 
     /// Deletes the documents that the list no longer names, or holds them all if they are unusually many. `is_empty` says
     /// whether the list named nothing.
-    pub(super) async fn settle_missing(&mut self, gaps: &[ListGap], is_empty: bool) -> Result<(), CatalogueError> {
-        let Sorted { missing, before } = self.sorted(gaps).await?;
-        let leftover = Leftover {
+    pub(super) async fn handle_missing(&mut self, gaps: &[ListGap], is_empty: bool) -> Result<(), CatalogueError> {
+        let SourceDocuments { missing, before } = self.sort_documents(gaps).await?;
+        let leftover = MissingCounts {
             missing: missing.len() as u64,
             before,
             is_empty,
         };
         let is_held = leftover.is_held(self.syncer.max_deleted_share);
-        if is_held && self.deletions == Deletions::Guarded {
-            self.hold(leftover, gaps);
+        if is_held && self.deletions == DeletionPolicy::Guarded {
+            self.hold_deletions(leftover, gaps);
             return Ok(());
         }
         if before == 0 && is_empty && self.failures.is_empty() {
-            self.report.error = Some(nothing_listed());
+            self.report.error = Some(empty_listing_error());
         }
         for document in missing {
-            let deleted = self.syncer.ingestor.delete(&self.principal, document).await?;
+            let deleted = self.syncer.ingestor.delete_document(&self.principal, document).await?;
             if deleted.is_some() {
                 self.report.counts.deleted += 1;
-                (self.syncer.doorbell)();
+                (self.syncer.notify_workers)();
             }
         }
         Ok(())
     }
 
     /// Keeps the missing documents, and what is known of their items, so that one which comes back is known again.
-    fn hold(&mut self, leftover: Leftover, gaps: &[ListGap]) {
+    fn hold_deletions(&mut self, leftover: MissingCounts, gaps: &[ListGap]) {
         let renamed: BTreeSet<&str> = self.now.values().map(|known| known.uri.as_str()).collect();
         let missing: Vec<_> = self
             .before
@@ -90,21 +90,21 @@ impl Sync<'_> {
         self.report.error = Some(JobError {
             code: HELD.into(),
             detail: format!("{missing} of {before} documents are missing from the list and were kept: {why}"),
-            hint: format!("if they are to go, {} deletes them", self.allowing()),
+            hint: format!("if they are to go, {} deletes them", self.allow_deletions_command()),
         });
     }
 
     /// Notes that nothing can be said about what is there: every document is kept, whatever was allowed.
-    pub(super) async fn hold_all(&mut self, error: &SourceError) -> Result<(), CatalogueError> {
-        let mut told = trouble(error);
+    pub(super) async fn hold_all_documents(&mut self, error: &SourceError) -> Result<(), CatalogueError> {
+        let mut told = source_job_error(error);
         if !matches!(error, SourceError::Refused(_)) {
-            let all = self.sorted(&[]).await?.before;
+            let all = self.sort_documents(&[]).await?.before;
             self.report.held = all;
             if all > 0 {
                 told.hint = format!(
                     "its {all} documents were kept; it is tried again at the next sync. Once it answers and they are to go, \
                      {} deletes them",
-                    self.allowing()
+                    self.allow_deletions_command()
                 );
             }
         }
@@ -112,28 +112,30 @@ impl Sync<'_> {
         Ok(())
     }
 
-    fn allowing(&self) -> String {
+    fn allow_deletions_command(&self) -> String {
         format!("`ragstone source sync {} --allow-deletions`", self.record.name)
     }
 
     /// Sorts every document of the source. What is attached to a kept one is kept, and what no sync remembers is kept if
     /// there is a gap that may hide it.
-    async fn sorted(&self, gaps: &[ListGap]) -> Result<Sorted, CatalogueError> {
-        let kept: BTreeSet<DocumentId> = self.now.values().map(|known| self.id(&known.uri)).collect();
-        let remembered: BTreeSet<DocumentId> = self.before.values().map(|known| self.id(&known.uri)).collect();
+    async fn sort_documents(&self, gaps: &[ListGap]) -> Result<SourceDocuments, CatalogueError> {
+        let kept: BTreeSet<DocumentId> = self.now.values().map(|known| self.document_id(&known.uri)).collect();
+        let remembered: BTreeSet<DocumentId> = self.before.values().map(|known| self.document_id(&known.uri)).collect();
         let hides_any = gaps.iter().any(|gap| gap.hides != HiddenItems::None);
         let of = |document: &Document| match document.uri.split_once(ATTACHMENT_MARK) {
-            Some((mail, _)) if !kept.contains(&document.id) && !remembered.contains(&document.id) => self.id(mail),
+            Some((mail, _)) if !kept.contains(&document.id) && !remembered.contains(&document.id) => {
+                self.document_id(mail)
+            }
             _ => document.id,
         };
         let filter = DocumentFilter {
             source: Some(self.record.name.clone()),
             ..DocumentFilter::default()
         };
-        let (scope, mut cursor, mut sorted) = (self.principal.scope(), None, Sorted::default());
+        let (scope, mut cursor, mut sorted) = (self.principal.scope(), None, SourceDocuments::default());
         loop {
             let page = PageRequest { cursor, limit: PAGE };
-            let found = self.syncer.catalogue.documents(&scope, &filter, &page).await?;
+            let found = self.syncer.catalogue.list_documents(&scope, &filter, &page).await?;
             for document in &found.items {
                 let id = of(document);
                 sorted.before += u64::from(!self.begun.contains(&id));
@@ -149,7 +151,7 @@ impl Sync<'_> {
     }
 }
 
-fn nothing_listed() -> JobError {
+fn empty_listing_error() -> JobError {
     JobError {
         code: NOTHING_LISTED.into(),
         detail: "the source lists nothing that could be taken in".into(),

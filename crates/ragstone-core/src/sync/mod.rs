@@ -24,21 +24,21 @@ use crate::access::Principal;
 use crate::document::JobError;
 use crate::failure_log::TARGET;
 use crate::id::{SourceId, TenantId};
-use crate::ingest::{Clock, Ingestor, NewId};
+use crate::ingest::{IdGenerator, Ingestor, WallClockFn};
 use crate::seam::catalogue::{DocumentFilter, PageRequest};
-use crate::seam::source::{Source, SourceError, SourceRecord, SourceStore, SyncReport, TurnHolder};
+use crate::seam::source::{DocumentSource, SourceError, SourceRecord, SourceStore, SyncLease, SyncReport};
 use crate::seam::{Catalogue, CatalogueError};
 
-pub use guard::Deletions;
+pub use guard::DeletionPolicy;
 
 /// Documents that are asked for at once.
 const PAGE: usize = 1_000;
 
 /// Makes the place of a record; refuses settings that are wrong.
-pub type OpenSource = Arc<dyn Fn(&SourceRecord) -> Result<Arc<dyn Source>, SourceError> + Send + Sync>;
+pub type SourceOpener = Arc<dyn Fn(&SourceRecord) -> Result<Arc<dyn DocumentSource>, SourceError> + Send + Sync>;
 
 /// Syncs sources.
-pub struct Syncer {
+pub struct SourceSyncer {
     /// Keeps the sources.
     pub sources: Arc<dyn SourceStore>,
     /// Keeps the documents.
@@ -46,29 +46,29 @@ pub struct Syncer {
     /// Takes documents in.
     pub ingestor: Arc<Ingestor>,
     /// Makes a place of what is kept of it.
-    pub open: OpenSource,
+    pub source_opener: SourceOpener,
     /// In whose name a tenant's sources are synced.
     pub operator: fn(TenantId) -> Principal,
     /// Rung when jobs were queued.
-    pub doorbell: Arc<dyn Fn() + Send + Sync>,
+    pub notify_workers: Arc<dyn Fn() + Send + Sync>,
     /// Tells the time.
-    pub clock: Clock,
+    pub clock: WallClockFn,
     /// Gives a fresh random id.
-    pub new_id: NewId,
+    pub new_id: IdGenerator,
     /// The share of a source's documents that a sync deletes without a person's word; more is held, from eleven documents on.
     pub max_deleted_share: f64,
     /// Sources that are at work in this process.
-    pub at_work: Mutex<AtWork>,
+    pub running_syncs: Mutex<RunningSyncs>,
 }
 
 /// How long a process that gives no sign of life keeps its turn.
-const TURN: Duration = Duration::from_secs(60);
+const LEASE_DURATION: Duration = Duration::from_secs(60);
 /// How often it gives one.
-const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
+const LEASE_RENEWAL: Duration = Duration::from_secs(15);
 
 /// What this process syncs.
 #[derive(Debug, Default)]
-pub struct AtWork {
+pub struct RunningSyncs {
     sources: HashSet<SourceId>,
     /// What it calls itself; drawn at its first sync.
     process: Option<Uuid>,
@@ -89,44 +89,47 @@ pub enum SyncError {
 }
 
 /// The right to sync a source, held by one at a time.
-pub struct Turn {
-    syncer: Arc<Syncer>,
+pub struct SyncPermit {
+    syncer: Arc<SourceSyncer>,
     id: SourceId,
 }
 
-impl Drop for Turn {
+impl Drop for SyncPermit {
     fn drop(&mut self) {
-        self.syncer.at_work().sources.remove(&self.id);
+        self.syncer.running_syncs().sources.remove(&self.id);
     }
 }
 
-impl Turn {
+impl SyncPermit {
     /// Syncs the source to its end and says how it went. What the place refuses is in the report. Should another process have
     /// the turn meanwhile, this one stops where it is, and that one makes it good.
-    pub async fn sync(self, tenant: &TenantId) -> Result<SyncReport, SyncError> {
-        self.sync_with(tenant, Deletions::Guarded).await
+    pub async fn run_sync(self, tenant: &TenantId) -> Result<SyncReport, SyncError> {
+        self.run_sync_with(tenant, DeletionPolicy::Guarded).await
     }
 
     /// The same, where a person may have said that whatever is missing from the list is to go.
-    pub async fn sync_with(self, tenant: &TenantId, deletions: Deletions) -> Result<SyncReport, SyncError> {
-        let (work, lost) = (pin!(self.carry_out(tenant, deletions)), pin!(self.lost()));
+    pub async fn run_sync_with(self, tenant: &TenantId, deletions: DeletionPolicy) -> Result<SyncReport, SyncError> {
+        let (work, lost) = (
+            pin!(self.run_with_lease(tenant, deletions)),
+            pin!(self.wait_until_lease_lost()),
+        );
         let done = match select(work, lost).await {
             Either::Left((done, _)) => done,
             Either::Right(((), _)) => return Err(SyncError::Running),
         };
-        let process = self.syncer.process();
-        if let Err(error) = self.syncer.sources.end_turn(self.id, process).await {
+        let process = self.syncer.process_id();
+        if let Err(error) = self.syncer.sources.release_sync_lease(self.id, process).await {
             tracing::warn!(source = %self.id, %error, "a turn ends by itself");
         }
         done
     }
 
     /// Gives signs of life; ends when another process has the turn.
-    async fn lost(&self) {
+    async fn wait_until_lease_lost(&self) {
         let syncer = &self.syncer;
         loop {
-            syncer.ingestor.pause(SIGN_OF_LIFE).await;
-            match syncer.take_turn(self.id).await {
+            syncer.ingestor.sleep_for(LEASE_RENEWAL).await;
+            match syncer.acquire_lease(self.id).await {
                 Ok(true) => {}
                 Ok(false) => return,
                 Err(error) => tracing::warn!(source = %self.id, %error, "no sign of life could be given"),
@@ -134,23 +137,23 @@ impl Turn {
         }
     }
 
-    async fn carry_out(&self, tenant: &TenantId, deletions: Deletions) -> Result<SyncReport, SyncError> {
+    async fn run_with_lease(&self, tenant: &TenantId, deletions: DeletionPolicy) -> Result<SyncReport, SyncError> {
         let syncer = &self.syncer;
         let record = syncer
             .sources
-            .source(tenant, self.id)
+            .get_source(tenant, self.id)
             .await?
             .ok_or(SyncError::Unknown)?;
-        let report = match (syncer.open)(&record) {
+        let report = match (syncer.source_opener)(&record) {
             Ok(source) => {
-                one::Sync::begin(syncer, &record, deletions)
+                one::SyncRun::begin_sync(syncer, &record, deletions)
                     .await?
-                    .run(source.as_ref())
+                    .run_to_end(source.as_ref())
                     .await
             }
-            Err(error) => refused((syncer.clock)(), &error, record.last_sync.as_ref()),
+            Err(error) => refused_report((syncer.clock)(), &error, record.last_sync.as_ref()),
         };
-        match syncer.sources.note_sync(tenant, self.id, report.clone()).await? {
+        match syncer.sources.save_sync_report(tenant, self.id, report.clone()).await? {
             true => {
                 warn_of_failure(self.id, &report);
                 Ok(report)
@@ -164,45 +167,45 @@ impl Turn {
     }
 }
 
-impl Syncer {
+impl SourceSyncer {
     /// Whether a source is at work in this process.
     pub fn is_running(&self, id: SourceId) -> bool {
-        self.at_work().sources.contains(&id)
+        self.running_syncs().sources.contains(&id)
     }
 
     /// The right to sync a source now.
-    pub async fn turn(self: &Arc<Self>, id: SourceId) -> Result<Turn, SyncError> {
-        if !self.at_work().sources.insert(id) {
+    pub async fn acquire_permit(self: &Arc<Self>, id: SourceId) -> Result<SyncPermit, SyncError> {
+        if !self.running_syncs().sources.insert(id) {
             return Err(SyncError::Running);
         }
-        let turn = Turn {
+        let turn = SyncPermit {
             syncer: self.clone(),
             id,
         };
-        match self.take_turn(id).await? {
+        match self.acquire_lease(id).await? {
             true => Ok(turn),
             false => Err(SyncError::Running),
         }
     }
 
-    async fn take_turn(&self, id: SourceId) -> Result<bool, CatalogueError> {
-        let holder = TurnHolder {
-            process: self.process(),
-            lasts: TURN,
+    async fn acquire_lease(&self, id: SourceId) -> Result<bool, CatalogueError> {
+        let holder = SyncLease {
+            process: self.process_id(),
+            duration: LEASE_DURATION,
         };
-        let now = self.ingestor.moment();
-        self.sources.take_turn(id, holder, now).await
+        let now = self.ingestor.current_moment();
+        self.sources.acquire_sync_lease(id, holder, now).await
     }
 
     /// What this process calls itself.
-    fn process(&self) -> Uuid {
-        *self.at_work().process.get_or_insert_with(|| (self.new_id)())
+    fn process_id(&self) -> Uuid {
+        *self.running_syncs().process.get_or_insert_with(|| (self.new_id)())
     }
 
     /// Removes a source with its documents; false if there was none. What a running sync still takes in, it removes
     /// itself.
-    pub async fn remove(&self, tenant: &TenantId, id: SourceId) -> Result<bool, SyncError> {
-        let Some(record) = self.sources.source(tenant, id).await? else {
+    pub async fn remove_source(&self, tenant: &TenantId, id: SourceId) -> Result<bool, SyncError> {
+        let Some(record) = self.sources.get_source(tenant, id).await? else {
             return Ok(false);
         };
         let removed = self.sources.remove_source(tenant, id).await?;
@@ -222,20 +225,23 @@ impl Syncer {
                 cursor: None,
                 limit: PAGE,
             };
-            let page = self.catalogue.documents(&principal.scope(), &filter, &first).await?;
+            let page = self
+                .catalogue
+                .list_documents(&principal.scope(), &filter, &first)
+                .await?;
             if page.items.is_empty() {
                 break;
             }
             for document in page.items {
-                self.ingestor.delete(&principal, document.id).await?;
+                self.ingestor.delete_document(&principal, document.id).await?;
             }
         }
-        (self.doorbell)();
+        (self.notify_workers)();
         Ok(())
     }
 
-    fn at_work(&self) -> std::sync::MutexGuard<'_, AtWork> {
-        self.at_work.lock().unwrap_or_else(PoisonError::into_inner)
+    fn running_syncs(&self) -> std::sync::MutexGuard<'_, RunningSyncs> {
+        self.running_syncs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -251,22 +257,22 @@ fn warn_of_failure(source: SourceId, report: &SyncReport) {
 }
 
 /// The report of a source that cannot be opened: what the last sync reported still holds.
-fn refused(now: time::OffsetDateTime, error: &SourceError, last: Option<&SyncReport>) -> SyncReport {
+fn refused_report(now: time::OffsetDateTime, error: &SourceError, last: Option<&SyncReport>) -> SyncReport {
     let mut report = SyncReport {
         started_at: now,
         ended_at: Some(now),
         job: None,
         counts: Default::default(),
         failures: Vec::new(),
-        error: Some(trouble(error)),
+        error: Some(source_job_error(error)),
         held: 0,
     };
-    failures::Failures::default().report_with(last, &mut report);
+    failures::FailureList::default().merge_into_report(last, &mut report);
     report
 }
 
 /// A source's error as people read it.
-fn trouble(error: &SourceError) -> JobError {
+fn source_job_error(error: &SourceError) -> JobError {
     let (code, hint) = match error {
         SourceError::Refused(_) => ("source_refused", "correct the source's settings"),
         SourceError::Broken(_) => ("source_unavailable", "it is tried again at the next sync"),

@@ -4,82 +4,83 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures::StreamExt;
 
-use super::failures::Failures;
-use super::guard::Deletions;
-use super::plan::{Plan, fetched};
-use super::{Syncer, trouble};
+use super::failures::FailureList;
+use super::guard::DeletionPolicy;
+use super::plan::{ItemPlan, fetch_content};
+use super::{SourceSyncer, source_job_error};
 use crate::access::{Acl, Principal};
 use crate::document::{DocumentUri, JobError, SourceUrl, UriError};
 use crate::id::{DocumentId, JobId};
-use crate::ingest::{AcceptError, Upload};
+use crate::ingest::{AcceptError, UploadMetadata};
 use crate::seam::CatalogueError;
-use crate::seam::catalogue::{Begun, DocumentPatch};
+use crate::seam::catalogue::{BeginOutcome, DocumentPatch};
 use crate::seam::source::{
-    Content, Item, Known, ListEntry, ListGap, Memory, Source, SourceError, SourceRecord, SyncReport,
+    DocumentSource, ItemContent, ItemState, ItemStates, ListEntry, ListGap, SourceError, SourceItem, SourceRecord,
+    SyncReport,
 };
 
 /// Items after which what is remembered is kept, so that a sync that is cut off has not worked for nothing.
-const KEEP_EVERY: u64 = 200;
+const SAVE_EVERY: u64 = 200;
 
 /// A sync on its way.
-pub(super) struct Sync<'a> {
-    pub(super) syncer: &'a Syncer,
+pub(super) struct SyncRun<'a> {
+    pub(super) syncer: &'a SourceSyncer,
     pub(super) record: &'a SourceRecord,
     pub(super) principal: Principal,
     /// What the last syncs left.
-    pub(super) before: Memory,
+    pub(super) before: ItemStates,
     /// What this one has seen.
-    pub(super) now: Memory,
+    pub(super) now: ItemStates,
     /// URIs of documents that some item has, before or now.
     pub(super) taken: BTreeSet<String>,
     /// Documents that were not there before this sync.
     pub(super) begun: BTreeSet<DocumentId>,
     /// The batch of what this sync queues.
     batch: JobId,
-    pub(super) deletions: Deletions,
-    pub(super) failures: Failures,
+    pub(super) deletions: DeletionPolicy,
+    pub(super) failures: FailureList,
     pub(super) report: SyncReport,
     /// Whether it came to its end, so that what the last sync reported no longer holds.
     is_complete: bool,
 }
 
 /// What a source lists.
-struct Listed {
-    items: Vec<Item>,
+struct SourceListing {
+    items: Vec<SourceItem>,
     gaps: Vec<ListGap>,
 }
 
 /// What became of an item.
-enum Fate {
+enum ItemOutcome {
     New,
     Changed,
     Unchanged,
 }
 
 /// Why an item was not taken in; the rest goes on unless the library itself failed.
-enum Trouble {
+enum SyncItemError {
     Item(JobError),
     Library(JobError),
 }
 
-impl<'a> Sync<'a> {
-    pub(super) async fn begin(
-        syncer: &'a Syncer,
+impl<'a> SyncRun<'a> {
+    pub(super) async fn begin_sync(
+        syncer: &'a SourceSyncer,
         record: &'a SourceRecord,
-        deletions: Deletions,
+        deletions: DeletionPolicy,
     ) -> Result<Self, CatalogueError> {
-        let before = syncer.sources.memory(&record.tenant, record.id).await?;
+        let before = syncer.sources.load_item_states(&record.tenant, record.id).await?;
         let sync = Self {
             syncer,
             record,
             principal: (syncer.operator)(record.tenant.clone()),
             taken: before.values().map(|known| known.uri.clone()).collect(),
             before,
-            now: Memory::new(),
+            now: ItemStates::new(),
             begun: BTreeSet::new(),
             batch: JobId((syncer.new_id)()),
             deletions,
-            failures: Failures::default(),
+            failures: FailureList::default(),
             report: SyncReport {
                 started_at: (syncer.clock)(),
                 ended_at: None,
@@ -91,151 +92,164 @@ impl<'a> Sync<'a> {
             },
             is_complete: false,
         };
-        sync.note().await?;
+        sync.save_report().await?;
         Ok(sync)
     }
 
     /// Runs it to its end.
-    pub(super) async fn run(mut self, source: &dyn Source) -> SyncReport {
-        if let Err(error) = self.through(source).await {
+    pub(super) async fn run_to_end(mut self, source: &dyn DocumentSource) -> SyncReport {
+        if let Err(error) = self.sync_items(source).await {
             self.report.error = Some(error);
         }
         self.report.ended_at = Some((self.syncer.clock)());
-        self.told()
+        self.build_report()
     }
 
-    async fn through(&mut self, source: &dyn Source) -> Result<(), JobError> {
-        let Listed { items, gaps } = match self.list(source).await {
+    async fn sync_items(&mut self, source: &dyn DocumentSource) -> Result<(), JobError> {
+        let SourceListing { items, gaps } = match self.list_items(source).await {
             Ok(listed) => listed,
-            Err(error) => return self.hold_all(&error).await.map_err(library),
+            Err(error) => return self.hold_all_documents(&error).await.map_err(catalogue_job_error),
         };
-        let plans = self.tell_access(&items).await.map_err(library)?;
+        let plans = self.apply_access_changes(&items).await.map_err(catalogue_job_error)?;
         let keys: BTreeSet<&str> = items.iter().map(|item| item.key.as_str()).collect();
-        self.keep_hidden(&gaps, &keys);
+        self.retain_hidden_items(&gaps, &keys);
         // What a gap may hide has not moved elsewhere.
-        let mut gone: BTreeMap<String, Known> = self.before.clone();
+        let mut gone: BTreeMap<String, ItemState> = self.before.clone();
         gone.retain(|key, _| !keys.contains(key.as_str()) && !self.now.contains_key(key));
-        let wanted = |n: usize| fetched(source, &items[n], &plans[n]);
+        let wanted = |n: usize| fetch_content(source, &items[n], &plans[n]);
         let contents = futures::stream::iter(0..items.len()).map(wanted);
-        let mut contents = contents.buffered(source.at_once().max(1));
+        let mut contents = contents.buffered(source.max_concurrent_fetches().max(1));
         for ((item, plan), number) in items.iter().zip(&plans).zip(1_u64..) {
             let content = contents.next().await.flatten();
-            match self.take(item, plan, content, &mut gone).await {
-                Ok(Fate::New) => self.report.counts.new += 1,
-                Ok(Fate::Changed) => self.report.counts.changed += 1,
-                Ok(Fate::Unchanged) => self.report.counts.unchanged += 1,
-                Err(Trouble::Item(error)) => self.failed(item, error),
-                Err(Trouble::Library(error)) => return Err(error),
+            match self.sync_item(item, plan, content, &mut gone).await {
+                Ok(ItemOutcome::New) => self.report.counts.new += 1,
+                Ok(ItemOutcome::Changed) => self.report.counts.changed += 1,
+                Ok(ItemOutcome::Unchanged) => self.report.counts.unchanged += 1,
+                Err(SyncItemError::Item(error)) => self.record_failure(item, error),
+                Err(SyncItemError::Library(error)) => return Err(error),
             }
-            if number % KEEP_EVERY == 0 {
-                self.keep_both().await.map_err(library)?;
+            if number % SAVE_EVERY == 0 {
+                self.save_progress().await.map_err(catalogue_job_error)?;
             }
         }
-        self.settle_missing(&gaps, items.is_empty()).await.map_err(library)?;
+        self.handle_missing(&gaps, items.is_empty())
+            .await
+            .map_err(catalogue_job_error)?;
         self.is_complete = true;
-        self.keep(self.now.clone()).await.map_err(library)
+        self.save_state(self.now.clone()).await.map_err(catalogue_job_error)
     }
 
     /// The whole list: renames are told from what is gone, so it comes first; it holds names, no bytes.
-    async fn list(&self, source: &dyn Source) -> Result<Listed, SourceError> {
+    async fn list_items(&self, source: &dyn DocumentSource) -> Result<SourceListing, SourceError> {
         let markers = self
             .before
             .iter()
             .map(|(key, known)| (key.clone(), known.marker.clone()));
-        source.recall(markers.collect());
+        source.set_known_markers(markers.collect());
         let (mut items, mut gaps) = (Vec::new(), Vec::new());
-        let mut entries = source.items();
+        let mut entries = source.list_items();
         while let Some(entry) = entries.next().await {
             match entry? {
                 ListEntry::Item(item) => items.push(item),
                 ListEntry::Gap(gap) => gaps.push(gap),
             }
         }
-        Ok(Listed { items, gaps })
+        Ok(SourceListing { items, gaps })
     }
 
-    async fn take(
+    async fn sync_item(
         &mut self,
-        item: &Item,
-        plan: &Plan,
-        content: Option<Result<Content, SourceError>>,
-        gone: &mut BTreeMap<String, Known>,
-    ) -> Result<Fate, Trouble> {
+        item: &SourceItem,
+        plan: &ItemPlan,
+        content: Option<Result<ItemContent, SourceError>>,
+        gone: &mut BTreeMap<String, ItemState>,
+    ) -> Result<ItemOutcome, SyncItemError> {
         let known = self.before.get(&item.key).cloned();
         let (content, told) = match (plan, &known) {
-            (Plan::Closed(error), _) => return Err(Trouble::Item(error.clone())),
-            (Plan::Keep { moved }, Some(known)) => {
+            (ItemPlan::Closed(error), _) => return Err(SyncItemError::Item(error.clone())),
+            (ItemPlan::Keep { moved }, Some(known)) => {
                 self.now.insert(item.key.clone(), known.clone());
-                return Ok(if *moved { Fate::Changed } else { Fate::Unchanged });
+                return Ok(if *moved {
+                    ItemOutcome::Changed
+                } else {
+                    ItemOutcome::Unchanged
+                });
             }
-            (Plan::Keep { moved } | Plan::Fetch { moved }, _) => (content, *moved),
+            (ItemPlan::Keep { moved } | ItemPlan::Fetch { moved }, _) => (content, *moved),
         };
         let gone_at_once = || Err(SourceError::Gone(item.key.clone()));
         let content = content
             .unwrap_or_else(gone_at_once)
-            .map_err(|error| Trouble::Item(trouble(&error)))?;
+            .map_err(|error| SyncItemError::Item(source_job_error(&error)))?;
         let uri = match &known {
             Some(known) => known.uri.clone(),
-            None => self.free_uri(&item.uri),
+            None => self.choose_free_uri(&item.uri),
         };
-        let name = uri.parse().map_err(|error| Trouble::Item(odd_name(&error)))?;
+        let name = uri
+            .parse()
+            .map_err(|error| SyncItemError::Item(bad_uri_error(&error)))?;
         let ingestor = &self.syncer.ingestor;
-        let received = ingestor.receive(&item.name, content.bytes).await.map_err(accepting)?;
-        let hash = received.content_hash().to_string();
-        if let Some((key, moved)) = moved(&known, &hash, item, gone) {
-            ingestor.discard_received(received).await.map_err(accepting)?;
-            gone.remove(&key);
-            return self.rename(item, moved).await;
-        }
-        let upload = self.upload(item, name, content.media_type);
-        let begun = ingestor
-            .begin(&self.principal, upload, received)
+        let received = ingestor
+            .receive_file(&item.name, content.bytes)
             .await
-            .map_err(accepting)?;
+            .map_err(accept_item_error)?;
+        let hash = received.content_hash().to_string();
+        if let Some((key, moved)) = find_moved_item(&known, &hash, item, gone) {
+            ingestor.discard_received(received).await.map_err(accept_item_error)?;
+            gone.remove(&key);
+            return self.rename_document(item, moved).await;
+        }
+        let upload = self.build_upload(item, name, content.media_type);
+        let begun = ingestor
+            .begin_version(&self.principal, upload, received)
+            .await
+            .map_err(accept_item_error)?;
         let fate = match (&begun, &known) {
-            (Begun::Unchanged(_), _) if !told => Fate::Unchanged,
-            (Begun::Unchanged(_), _) => Fate::Changed,
-            (Begun::Updated(_), _) | (Begun::Started(..), Some(_)) => Fate::Changed,
-            (Begun::Started(document, _), None) if document.version > 1 => Fate::Changed,
-            (Begun::Started(document, _), None) => {
+            (BeginOutcome::Unchanged(_), _) if !told => ItemOutcome::Unchanged,
+            (BeginOutcome::Unchanged(_), _) => ItemOutcome::Changed,
+            (BeginOutcome::Updated(_), _) | (BeginOutcome::Started(..), Some(_)) => ItemOutcome::Changed,
+            (BeginOutcome::Started(document, _), None) if document.version > 1 => ItemOutcome::Changed,
+            (BeginOutcome::Started(document, _), None) => {
                 self.begun.insert(document.id);
-                Fate::New
+                ItemOutcome::New
             }
         };
-        if let Begun::Started(..) = begun {
+        if let BeginOutcome::Started(..) = begun {
             self.report.job = Some(self.batch);
-            (self.syncer.doorbell)();
+            (self.syncer.notify_workers)();
         }
         self.taken.insert(uri.clone());
         let marker = item.marker.clone();
-        self.now.insert(item.key.clone(), Known { uri, marker, hash });
+        self.now.insert(item.key.clone(), ItemState { uri, marker, hash });
         Ok(fate)
     }
 
     /// The same bytes in another place: the document stays, and says where it is now. A title of its own stays too.
-    async fn rename(&mut self, item: &Item, known: Known) -> Result<Fate, Trouble> {
-        let (scope, id) = (self.principal.scope(), self.id(&known.uri));
-        let found = self.syncer.catalogue.document(&scope, id).await;
-        let found = found.map_err(|error| Trouble::Library(library(error)))?;
-        let is_name = |title: &str| title == stem(&known.uri);
+    async fn rename_document(&mut self, item: &SourceItem, known: ItemState) -> Result<ItemOutcome, SyncItemError> {
+        let (scope, id) = (self.principal.scope(), self.document_id(&known.uri));
+        let found = self.syncer.catalogue.get_document(&scope, id).await;
+        let found = found.map_err(|error| SyncItemError::Library(catalogue_job_error(error)))?;
+        let is_name = |title: &str| title == file_stem(&known.uri);
         let patch = DocumentPatch {
             title: item.title.clone().or_else(|| {
                 let named = found.filter(|document| is_name(&document.title));
-                named.map(|_| stem(&item.name).to_owned())
+                named.map(|_| file_stem(&item.name).to_owned())
             }),
-            source_url: Some(SourceUrl::of_text(item.source_url.as_deref())),
-            acl: Some(self.acl(item)),
+            source_url: Some(SourceUrl::from_text(item.source_url.as_deref())),
+            acl: Some(self.item_acl(item)),
             ..DocumentPatch::default()
         };
-        let patched = self.syncer.ingestor.patch(&self.principal, id, patch);
-        patched.await.map_err(|error| Trouble::Library(library(error)))?;
+        let patched = self.syncer.ingestor.patch_document(&self.principal, id, patch);
+        patched
+            .await
+            .map_err(|error| SyncItemError::Library(catalogue_job_error(error)))?;
         let marker = item.marker.clone();
-        self.now.insert(item.key.clone(), Known { marker, ..known });
-        Ok(Fate::Changed)
+        self.now.insert(item.key.clone(), ItemState { marker, ..known });
+        Ok(ItemOutcome::Changed)
     }
 
-    fn upload(&self, item: &Item, uri: DocumentUri, media_type: Option<String>) -> Upload {
-        Upload {
+    fn build_upload(&self, item: &SourceItem, uri: DocumentUri, media_type: Option<String>) -> UploadMetadata {
+        UploadMetadata {
             collection: self.record.collection.clone(),
             source: self.record.name.clone(),
             uri,
@@ -243,28 +257,28 @@ impl<'a> Sync<'a> {
             name: item.name.clone(),
             title: item.title.clone(),
             declared_media_type: media_type,
-            acl: self.acl(item),
+            acl: self.item_acl(item),
             department_id: None,
             metadata: Default::default(),
             // An address that is none costs the document its link, and nothing else.
-            source_url: SourceUrl::of_text(item.source_url.as_deref()),
+            source_url: SourceUrl::from_text(item.source_url.as_deref()),
             batch: Some(self.batch),
         }
     }
 
-    pub(super) fn acl(&self, item: &Item) -> Acl {
+    pub(super) fn item_acl(&self, item: &SourceItem) -> Acl {
         Acl {
             tenant: self.record.tenant.clone(),
-            sets: item.access.narrowed(&self.record.readers),
+            sets: item.access.effective_reader_sets(&self.record.readers),
         }
     }
 
-    pub(super) fn id(&self, uri: &str) -> DocumentId {
-        DocumentId::of(&self.record.tenant, &self.record.collection, &self.record.name, uri)
+    pub(super) fn document_id(&self, uri: &str) -> DocumentId {
+        DocumentId::from_uri(&self.record.tenant, &self.record.collection, &self.record.name, uri)
     }
 
     /// The URI of a new item, or one beside it where a document that moved away has that one still.
-    fn free_uri(&self, wanted: &str) -> String {
+    fn choose_free_uri(&self, wanted: &str) -> String {
         let numbered = (2..).map(|n| format!("{wanted}#{n}"));
         let mut all = std::iter::once(wanted.to_owned()).chain(numbered);
         all.find(|uri| !self.taken.contains(uri))
@@ -272,59 +286,69 @@ impl<'a> Sync<'a> {
     }
 
     /// An item that could not be read now keeps the document that it has.
-    fn failed(&mut self, item: &Item, error: JobError) {
+    fn record_failure(&mut self, item: &SourceItem, error: JobError) {
         if let Some(known) = self.before.get(&item.key) {
-            let known = Known {
+            let known = ItemState {
                 marker: None,
                 ..known.clone()
             };
             self.now.insert(item.key.clone(), known);
         }
-        self.failures.add(&item.uri, error);
+        self.failures.add_failure(&item.uri, error);
     }
 
     /// Keeps what is known in the middle: of this sync, and of the last ones what this one has not come to.
-    async fn keep_both(&self) -> Result<(), CatalogueError> {
+    async fn save_progress(&self) -> Result<(), CatalogueError> {
         let mut memory = self.before.clone();
         memory.extend(self.now.clone());
-        self.keep(memory).await
+        self.save_state(memory).await
     }
 
-    async fn keep(&self, memory: Memory) -> Result<(), CatalogueError> {
+    async fn save_state(&self, memory: ItemStates) -> Result<(), CatalogueError> {
         let record = self.record;
-        self.syncer.sources.remember(&record.tenant, record.id, memory).await?;
-        self.note().await
-    }
-
-    async fn note(&self) -> Result<(), CatalogueError> {
-        let (record, report) = (self.record, self.told());
         self.syncer
             .sources
-            .note_sync(&record.tenant, record.id, report)
+            .save_item_states(&record.tenant, record.id, memory)
+            .await?;
+        self.save_report().await
+    }
+
+    async fn save_report(&self) -> Result<(), CatalogueError> {
+        let (record, report) = (self.record, self.build_report());
+        self.syncer
+            .sources
+            .save_sync_report(&record.tenant, record.id, report)
             .await
             .map(drop)
     }
 
     /// The report as it is kept and shown.
-    fn told(&self) -> SyncReport {
+    fn build_report(&self) -> SyncReport {
         let mut report = self.report.clone();
         match self.is_complete {
-            true => self.failures.report(&mut report),
-            false => self.failures.report_with(self.record.last_sync.as_ref(), &mut report),
+            true => self.failures.write_to_report(&mut report),
+            false => self
+                .failures
+                .merge_into_report(self.record.last_sync.as_ref(), &mut report),
         }
         report
     }
 }
 
 /// The item that is gone and had the same bytes under the same ending, if this one is new.
-fn moved(known: &Option<Known>, hash: &str, item: &Item, gone: &BTreeMap<String, Known>) -> Option<(String, Known)> {
+fn find_moved_item(
+    known: &Option<ItemState>,
+    hash: &str,
+    item: &SourceItem,
+    gone: &BTreeMap<String, ItemState>,
+) -> Option<(String, ItemState)> {
     let ending = |name: &str| name.rsplit_once('.').map(|(_, ending)| ending.to_ascii_lowercase());
-    let same = |(key, old): &(&String, &Known)| old.hash == hash && ending(key) == ending(&item.name);
+    let same = |(key, old): &(&String, &ItemState)| old.hash == hash && ending(key) == ending(&item.name);
     let found = gone.iter().find(same).filter(|_| known.is_none());
     found.map(|(key, known)| (key.clone(), known.clone()))
 }
 
-fn library(error: CatalogueError) -> JobError {
+fn catalogue_job_error(error: CatalogueError) -> JobError {
     JobError {
         code: "catalogue_failed".into(),
         detail: error.to_string(),
@@ -333,7 +357,7 @@ fn library(error: CatalogueError) -> JobError {
 }
 
 /// The place's own name of the item cannot be a document's.
-fn odd_name(error: &UriError) -> JobError {
+fn bad_uri_error(error: &UriError) -> JobError {
     JobError {
         code: "bad_uri".into(),
         detail: error.to_string(),
@@ -341,7 +365,7 @@ fn odd_name(error: &UriError) -> JobError {
     }
 }
 
-fn accepting(error: AcceptError) -> Trouble {
+fn accept_item_error(error: AcceptError) -> SyncItemError {
     let (code, all) = match &error {
         AcceptError::TooLarge { .. } => ("too_large", false),
         AcceptError::Invalid(_) => ("bad_field", false),
@@ -356,13 +380,13 @@ fn accepting(error: AcceptError) -> Trouble {
         hint: "it is tried again at the next sync".into(),
     };
     match all {
-        true => Trouble::Library(trouble),
-        false => Trouble::Item(trouble),
+        true => SyncItemError::Library(trouble),
+        false => SyncItemError::Item(trouble),
     }
 }
 
 /// The last part of a name, without its extension.
-fn stem(name: &str) -> &str {
+fn file_stem(name: &str) -> &str {
     let last = name.rsplit('/').next().unwrap_or(name);
     last.rsplit_once('.').map_or(last, |(stem, _)| stem)
 }

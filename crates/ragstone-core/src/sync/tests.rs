@@ -12,7 +12,9 @@ use uuid::Uuid;
 
 use super::*;
 use crate::seam::fake::{House, MemorySources, WORKER};
-use crate::seam::source::{Access, Content, HiddenItems, Item, ListEntry, ListGap, SyncCounts, SyncState};
+use crate::seam::source::{
+    HiddenItems, ItemAccess, ItemContent, ListEntry, ListGap, SourceItem, SyncCounts, SyncState,
+};
 
 /// What a source holds: a text by each key, and whether its list breaks off.
 #[derive(Default)]
@@ -25,7 +27,7 @@ struct Shelf {
     locked: Mutex<BTreeSet<String>>,
     fetched: AtomicUsize,
     /// Who may read what; whom the source admits where it says nothing.
-    access: Mutex<BTreeMap<String, Access>>,
+    access: Mutex<BTreeMap<String, ItemAccess>>,
     /// What cannot be listed.
     gaps: Mutex<Vec<ListGap>>,
     /// Whether items say if they changed.
@@ -33,8 +35,8 @@ struct Shelf {
 }
 
 #[async_trait::async_trait]
-impl Source for Shelf {
-    fn items(&self) -> BoxStream<'_, Result<ListEntry, SourceError>> {
+impl DocumentSource for Shelf {
+    fn list_items(&self) -> BoxStream<'_, Result<ListEntry, SourceError>> {
         let texts = self.texts.lock().unwrap().clone();
         let gaps = self.gaps.lock().unwrap().clone();
         let mut items: Vec<_> = texts
@@ -49,7 +51,7 @@ impl Source for Shelf {
         futures::stream::iter(items).boxed()
     }
 
-    async fn fetch(&self, item: &Item) -> Result<Content, SourceError> {
+    async fn fetch_item(&self, item: &SourceItem) -> Result<ItemContent, SourceError> {
         self.fetched.fetch_add(1, Ordering::Relaxed);
         if *self.hangs.lock().unwrap() {
             std::future::pending::<()>().await;
@@ -58,7 +60,7 @@ impl Source for Shelf {
             return Err(SourceError::Broken(format!("{} is locked", item.key)));
         }
         let text = self.texts.lock().unwrap()[&item.key].clone();
-        Ok(Content {
+        Ok(ItemContent {
             media_type: None,
             bytes: futures::stream::iter([Ok(Bytes::from(text))]).boxed(),
         })
@@ -66,8 +68,8 @@ impl Source for Shelf {
 }
 
 impl Shelf {
-    fn item(&self, key: &str, text: &str) -> Item {
-        Item {
+    fn item(&self, key: &str, text: &str) -> SourceItem {
+        SourceItem {
             key: key.into(),
             uri: format!("shelf:{key}"),
             name: key.into(),
@@ -90,7 +92,7 @@ impl Shelf {
 struct World {
     house: House,
     shelf: Arc<Shelf>,
-    syncer: Arc<Syncer>,
+    syncer: Arc<SourceSyncer>,
     record: SourceRecord,
 }
 
@@ -103,17 +105,17 @@ impl World {
         });
         let (opened, ids) = (shelf.clone(), AtomicU64::new(1_000_000));
         let now = time::OffsetDateTime::UNIX_EPOCH;
-        let syncer = Arc::new(Syncer {
+        let syncer = Arc::new(SourceSyncer {
             sources: Arc::new(MemorySources::default()),
             catalogue: house.catalogue.clone(),
             ingestor: Arc::new(house.another()),
-            open: Arc::new(move |_| Ok(opened.clone())),
+            source_opener: Arc::new(move |_| Ok(opened.clone())),
             operator: Principal::local_operator_of,
-            doorbell: Arc::new(|| {}),
+            notify_workers: Arc::new(|| {}),
             clock: Arc::new(move || now),
             new_id: Arc::new(move || Uuid::from_u128(u128::from(ids.fetch_add(1, Ordering::Relaxed)))),
             max_deleted_share: 0.2,
-            at_work: Mutex::default(),
+            running_syncs: Mutex::default(),
         });
         let record = SourceRecord {
             id: SourceId(Uuid::from_u128(7)),
@@ -140,13 +142,13 @@ impl World {
 
     /// Syncs, has the jobs done, and checks new, changed, unchanged, deleted, failed.
     async fn sync(&self, expected: [u64; 5]) -> SyncReport {
-        self.sync_with(Deletions::Guarded, expected).await
+        self.sync_with(DeletionPolicy::Guarded, expected).await
     }
 
     /// The same, where a person may have allowed all deletions.
-    async fn sync_with(&self, deletions: Deletions, expected: [u64; 5]) -> SyncReport {
-        let turn = self.syncer.turn(self.record.id).await.unwrap();
-        let report = turn.sync_with(&self.record.tenant, deletions).await.unwrap();
+    async fn sync_with(&self, deletions: DeletionPolicy, expected: [u64; 5]) -> SyncReport {
+        let turn = self.syncer.acquire_permit(self.record.id).await.unwrap();
+        let report = turn.run_sync_with(&self.record.tenant, deletions).await.unwrap();
         while self.house.ingestor.run_next(WORKER).await.unwrap().is_some() {}
         let [new, changed, unchanged, deleted, failed] = expected;
         let expected = SyncCounts {
@@ -170,7 +172,7 @@ impl World {
         let found = self
             .syncer
             .catalogue
-            .documents(&scope, &DocumentFilter::default(), &page)
+            .list_documents(&scope, &DocumentFilter::default(), &page)
             .await
             .unwrap();
         let mut all: Vec<_> = found
@@ -206,7 +208,7 @@ async fn what_is_there_is_taken_in_and_what_is_gone_goes() {
         let kept = world
             .syncer
             .sources
-            .source(&world.record.tenant, world.record.id)
+            .get_source(&world.record.tenant, world.record.id)
             .await
             .unwrap();
         assert_eq!(kept.unwrap().last_sync.unwrap().counts.deleted, 1);
@@ -220,7 +222,7 @@ async fn files_in_a_mail_stay_with_it_and_go_with_it() {
     let report = world.sync([1, 0, 0, 0, 0]).await;
     assert_eq!(world.documents().await.len(), 3);
     let scope = Principal::local_operator_of(world.record.tenant.clone()).scope();
-    let batch = world.syncer.catalogue.job(&scope, report.job.unwrap()).await;
+    let batch = world.syncer.catalogue.get_job(&scope, report.job.unwrap()).await;
     assert_eq!(batch.unwrap().unwrap().total, 3, "the batch counts them");
     world.sync([0, 0, 1, 0, 0]).await;
     assert_eq!(world.documents().await.len(), 3);
@@ -230,7 +232,7 @@ async fn files_in_a_mail_stay_with_it_and_go_with_it() {
     world.shelf.take("m.eml");
     let held = world.sync([0, 0, 0, 0, 0]).await;
     assert_eq!((held.held, world.documents().await.len()), (2, 2));
-    world.sync_with(Deletions::Allowed, [0, 0, 0, 2, 0]).await;
+    world.sync_with(DeletionPolicy::Allowed, [0, 0, 0, 2, 0]).await;
     assert_eq!(world.documents().await.len(), 0);
 }
 
@@ -311,7 +313,7 @@ async fn other_readers_hold_from_the_next_sync_on() {
     world
         .syncer
         .sources
-        .change_source(&world.record.tenant, world.record.id, patch)
+        .patch_source(&world.record.tenant, world.record.id, patch)
         .await
         .unwrap();
     let report = world.sync([0, 1, 0, 0, 0]).await;
@@ -324,7 +326,12 @@ async fn other_readers_hold_from_the_next_sync_on() {
     );
     let id = world.documents().await[0].0;
     assert_eq!(
-        world.syncer.catalogue.document(&outsider.scope(), id).await.unwrap(),
+        world
+            .syncer
+            .catalogue
+            .get_document(&outsider.scope(), id)
+            .await
+            .unwrap(),
         None
     );
 }
@@ -334,16 +341,16 @@ async fn who_may_read_an_item_is_told_without_its_bytes() {
     let world = World::new(true).await;
     world.shelf.put("a.txt", "alpha");
     world.shelf.put("b.txt", "beta");
-    let say = |key: &str, access: Access| world.shelf.access.lock().unwrap().insert(key.into(), access);
+    let say = |key: &str, access: ItemAccess| world.shelf.access.lock().unwrap().insert(key.into(), access);
     let sets = |sets: &[&str]| {
         let set = |reader: &&str| [reader.parse().unwrap()].into_iter().collect();
-        Access::Sets(sets.iter().map(set).collect())
+        ItemAccess::Sets(sets.iter().map(set).collect())
     };
     let seen = async |readers: &[&str]| {
         let scope = crate::seam::fake::writer("a", readers).scope();
         let mut seen = Vec::new();
         for (id, place) in world.documents().await {
-            if world.syncer.catalogue.document(&scope, id).await.unwrap().is_some() {
+            if world.syncer.catalogue.get_document(&scope, id).await.unwrap().is_some() {
                 seen.push(place.trim_start_matches("https://shelf/").to_owned());
             }
         }
@@ -357,14 +364,14 @@ async fn who_may_read_an_item_is_told_without_its_bytes() {
     let report = world.sync([0, 1, 1, 0, 0]).await;
     assert_eq!(seen(&["group:x"]).await, "a.txt b.txt");
     assert_eq!((report.job, world.shelf.fetched.load(Ordering::Relaxed)), (None, 2));
-    say("a.txt", Access::Unknown(SourceError::Broken("no answer".into())));
+    say("a.txt", ItemAccess::Unknown(SourceError::Broken("no answer".into())));
     world.shelf.put("c.txt", "gamma");
-    say("c.txt", Access::Unknown(SourceError::Broken("no answer".into())));
+    say("c.txt", ItemAccess::Unknown(SourceError::Broken("no answer".into())));
     let report = world.sync([0, 0, 1, 0, 2]).await;
     assert_eq!(report.failures[0].error.detail, "no answer");
     assert_eq!(seen(&["group:x", "group:y"]).await, "b.txt");
     assert_eq!(world.places().await.len(), 2, "what is unknown is closed, not deleted");
-    say("a.txt", Access::Unsaid);
+    say("a.txt", ItemAccess::Unspecified);
     say("c.txt", sets(&[]));
     world.sync([1, 1, 1, 0, 0]).await;
     assert_eq!(seen(&[]).await, "a.txt b.txt c.txt");
@@ -378,13 +385,13 @@ async fn a_reader_who_lost_a_document_does_not_keep_it_for_a_failing_sync() {
     world.shelf.put("a.txt", "alpha, and a secret");
     world.shelf.locked.lock().unwrap().insert("a.txt".into());
     let boss = [["user:boss".parse().unwrap()].into_iter().collect()];
-    let access = Access::Sets(boss.into());
+    let access = ItemAccess::Sets(boss.into());
     world.shelf.access.lock().unwrap().insert("a.txt".into(), access);
     world.sync([0, 0, 0, 0, 1]).await;
     let id = world.documents().await[0].0;
     let found = async |reader: &str| {
         let scope = crate::seam::fake::writer("a", &[reader]).scope();
-        world.syncer.catalogue.document(&scope, id).await.unwrap()
+        world.syncer.catalogue.get_document(&scope, id).await.unwrap()
     };
     assert!(found("user:boss").await.is_some());
     assert_eq!(found("user:other").await, None);
@@ -400,24 +407,24 @@ async fn a_removed_source_takes_its_documents_with_it_and_no_others() {
     assert!(
         world
             .syncer
-            .remove(&world.record.tenant, world.record.id)
+            .remove_source(&world.record.tenant, world.record.id)
             .await
             .unwrap()
     );
     assert!(
         !world
             .syncer
-            .remove(&world.record.tenant, world.record.id)
+            .remove_source(&world.record.tenant, world.record.id)
             .await
             .unwrap()
     );
     assert_eq!(world.documents().await.len(), 1);
     let gone = world
         .syncer
-        .turn(world.record.id)
+        .acquire_permit(world.record.id)
         .await
         .unwrap()
-        .sync(&world.record.tenant)
+        .run_sync(&world.record.tenant)
         .await;
     assert!(matches!(gone, Err(SyncError::Unknown)));
 }
@@ -425,9 +432,9 @@ async fn a_removed_source_takes_its_documents_with_it_and_no_others() {
 #[tokio::test]
 async fn one_sync_at_a_time() {
     let world = World::new(true).await;
-    let turn = world.syncer.turn(world.record.id).await.unwrap();
+    let turn = world.syncer.acquire_permit(world.record.id).await.unwrap();
     assert!(matches!(
-        world.syncer.turn(world.record.id).await,
+        world.syncer.acquire_permit(world.record.id).await,
         Err(SyncError::Running)
     ));
     drop(turn);
@@ -437,27 +444,27 @@ async fn one_sync_at_a_time() {
 #[tokio::test]
 async fn one_sync_at_a_time_in_all_processes() {
     let world = World::new(true).await;
-    let other = Arc::new(Syncer {
+    let other = Arc::new(SourceSyncer {
         sources: world.syncer.sources.clone(),
         catalogue: world.syncer.catalogue.clone(),
         ingestor: world.syncer.ingestor.clone(),
-        open: world.syncer.open.clone(),
+        source_opener: world.syncer.source_opener.clone(),
         operator: world.syncer.operator,
-        doorbell: Arc::new(|| {}),
+        notify_workers: Arc::new(|| {}),
         clock: world.syncer.clock.clone(),
         new_id: Arc::new(|| Uuid::from_u128(99)),
         max_deleted_share: 0.2,
-        at_work: Mutex::default(),
+        running_syncs: Mutex::default(),
     });
     let id = world.record.id;
-    let turn = world.syncer.turn(id).await.unwrap();
-    assert!(matches!(other.turn(id).await, Err(SyncError::Running)));
-    turn.sync(&world.record.tenant).await.unwrap();
+    let turn = world.syncer.acquire_permit(id).await.unwrap();
+    assert!(matches!(other.acquire_permit(id).await, Err(SyncError::Running)));
+    turn.run_sync(&world.record.tenant).await.unwrap();
     // The other one dies in its turn, which ends by itself.
-    std::mem::forget(other.turn(id).await.unwrap());
-    assert!(matches!(world.syncer.turn(id).await, Err(SyncError::Running)));
+    std::mem::forget(other.acquire_permit(id).await.unwrap());
+    assert!(matches!(world.syncer.acquire_permit(id).await, Err(SyncError::Running)));
     world.house.wait(61);
-    assert!(world.syncer.turn(id).await.is_ok());
+    assert!(world.syncer.acquire_permit(id).await.is_ok());
 }
 
 #[tokio::test]
@@ -465,23 +472,30 @@ async fn a_sync_whose_turn_was_taken_stops() {
     let world = World::new(true).await;
     world.shelf.put("slow.txt", "never comes");
     *world.shelf.hangs.lock().unwrap() = true;
-    let turn = world.syncer.turn(world.record.id).await.unwrap();
+    let turn = world.syncer.acquire_permit(world.record.id).await.unwrap();
     let tenant = world.record.tenant.clone();
-    let sync = tokio::spawn(async move { turn.sync(&tenant).await });
+    let sync = tokio::spawn(async move { turn.run_sync(&tenant).await });
     let (hands, id) = (world.house.hands.clone(), world.record.id);
     while hands.sleepers() == 0 {
         tokio::task::yield_now().await;
     }
     // This process was held up for longer than its turn lasts, and another one took it.
-    let holder = TurnHolder {
+    let holder = SyncLease {
         process: Uuid::from_u128(99),
-        lasts: TURN,
+        duration: LEASE_DURATION,
     };
-    let later = crate::seam::catalogue::Moment {
+    let later = crate::seam::catalogue::ClockReading {
         wall: time::OffsetDateTime::UNIX_EPOCH,
-        steady: TURN,
+        steady: LEASE_DURATION,
     };
-    assert!(world.syncer.sources.take_turn(id, holder, later).await.unwrap());
+    assert!(
+        world
+            .syncer
+            .sources
+            .acquire_sync_lease(id, holder, later)
+            .await
+            .unwrap()
+    );
     world.house.wait(61);
     assert!(matches!(sync.await.unwrap(), Err(SyncError::Running)));
     assert!(!world.syncer.is_running(id));

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Bf16, Kernel, Simd};
+use super::{Bf16, Simd, SimdKernel};
 
 /// Proof that the CPU has AVX2 and FMA.
 #[derive(Clone, Copy, Debug)]
@@ -15,13 +15,13 @@ impl Avx2 {
     }
 
     /// Runs a kernel compiled for these instructions.
-    pub fn enter(self, kernel: impl Kernel) {
+    pub fn run_kernel(self, kernel: impl SimdKernel) {
         #[target_feature(enable = "avx2,fma")]
-        fn compiled(simd: Avx2, kernel: impl Kernel) {
-            kernel.run(simd);
+        fn run_compiled(simd: Avx2, kernel: impl SimdKernel) {
+            kernel.run_with(simd);
         }
         // SAFETY: `self` proves that the CPU has AVX2 and FMA.
-        unsafe { compiled(self, kernel) }
+        unsafe { run_compiled(self, kernel) }
     }
 }
 
@@ -33,8 +33,8 @@ impl Avx2 {
 impl Simd for Avx2 {
     const LANES: usize = 8;
     const TILE_ROWS: usize = 6;
-    type Floats = __m256;
-    type Pairs = __m256i;
+    type FloatVector = __m256;
+    type PairVector = __m256i;
 
     #[inline(always)]
     fn splat(self, value: f32) -> __m256 {
@@ -77,7 +77,7 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn scale(self, a: __m256, n: __m256) -> __m256 {
+    fn scale_by_exponent(self, a: __m256, n: __m256) -> __m256 {
         unsafe {
             let exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
             _mm256_mul_ps(a, _mm256_castsi256_ps(_mm256_slli_epi32::<23>(exponent)))
@@ -85,28 +85,28 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn sum(self, a: __m256) -> f32 {
-        lanes(a).iter().sum()
+    fn sum_lanes(self, a: __m256) -> f32 {
+        to_lanes(a).iter().sum()
     }
 
     #[inline(always)]
-    fn greatest(self, a: __m256) -> f32 {
-        lanes(a).into_iter().fold(f32::NEG_INFINITY, f32::max)
+    fn max_lane(self, a: __m256) -> f32 {
+        to_lanes(a).into_iter().fold(f32::NEG_INFINITY, f32::max)
     }
 
     #[inline(always)]
-    unsafe fn load(self, from: *const f32) -> __m256 {
+    unsafe fn load_floats(self, from: *const f32) -> __m256 {
         unsafe { _mm256_loadu_ps(from) }
     }
 
     #[inline(always)]
-    unsafe fn store(self, to: *mut f32, a: __m256) {
+    unsafe fn store_floats(self, to: *mut f32, a: __m256) {
         unsafe { _mm256_storeu_ps(to, a) }
     }
 
     #[inline(always)]
     unsafe fn store_bf16(self, to: *mut Bf16, a: __m256) {
-        unsafe { to.cast::<[Bf16; 8]>().write_unaligned(lanes(a).map(Bf16::nearest)) }
+        unsafe { to.cast::<[Bf16; 8]>().write_unaligned(to_lanes(a).map(Bf16::round_f32)) }
     }
 
     #[inline(always)]
@@ -129,7 +129,7 @@ impl Simd for Avx2 {
 }
 
 #[inline(always)]
-fn lanes(a: __m256) -> [f32; 8] {
+fn to_lanes(a: __m256) -> [f32; 8] {
     // SAFETY: both are 32 bytes in which every bit pattern is a value.
     unsafe { std::mem::transmute(a) }
 }

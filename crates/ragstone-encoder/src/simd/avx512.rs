@@ -3,7 +3,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Bf16, Half, Kernel, Simd};
+use super::{Bf16, HalfFloat, Simd, SimdKernel};
 
 /// AVX-512 F alone.
 pub(in super::super) const PLAIN: u8 = 0;
@@ -31,25 +31,25 @@ impl<const EXTENSION: u8> Avx512<EXTENSION> {
     }
 
     /// Runs a kernel compiled for these instructions.
-    pub fn enter(self, kernel: impl Kernel) {
+    pub fn run_kernel(self, kernel: impl SimdKernel) {
         #[target_feature(enable = "avx512f,avx2,fma")]
-        fn plain<const EXTENSION: u8>(simd: Avx512<EXTENSION>, kernel: impl Kernel) {
-            kernel.run(simd);
+        fn run_plain<const EXTENSION: u8>(simd: Avx512<EXTENSION>, kernel: impl SimdKernel) {
+            kernel.run_with(simd);
         }
         #[target_feature(enable = "avx512f,avx512bf16,avx2,fma")]
-        fn brain<const EXTENSION: u8>(simd: Avx512<EXTENSION>, kernel: impl Kernel) {
-            kernel.run(simd);
+        fn run_bf16<const EXTENSION: u8>(simd: Avx512<EXTENSION>, kernel: impl SimdKernel) {
+            kernel.run_with(simd);
         }
         #[target_feature(enable = "avx512f,avx512fp16,avx2,fma")]
-        fn half<const EXTENSION: u8>(simd: Avx512<EXTENSION>, kernel: impl Kernel) {
-            kernel.run(simd);
+        fn run_fp16<const EXTENSION: u8>(simd: Avx512<EXTENSION>, kernel: impl SimdKernel) {
+            kernel.run_with(simd);
         }
         // SAFETY: `self` proves that the CPU has the features of the function that is entered.
         unsafe {
             match EXTENSION {
-                BF16 => brain(self, kernel),
-                FP16 => half(self, kernel),
-                _ => plain(self, kernel),
+                BF16 => run_bf16(self, kernel),
+                FP16 => run_fp16(self, kernel),
+                _ => run_plain(self, kernel),
             }
         }
     }
@@ -63,8 +63,8 @@ impl<const EXTENSION: u8> Avx512<EXTENSION> {
 impl<const EXTENSION: u8> Simd for Avx512<EXTENSION> {
     const LANES: usize = 16;
     const TILE_ROWS: usize = 12;
-    type Floats = __m512;
-    type Pairs = __m512i;
+    type FloatVector = __m512;
+    type PairVector = __m512i;
 
     #[inline(always)]
     fn splat(self, value: f32) -> __m512 {
@@ -107,27 +107,27 @@ impl<const EXTENSION: u8> Simd for Avx512<EXTENSION> {
     }
 
     #[inline(always)]
-    fn scale(self, a: __m512, n: __m512) -> __m512 {
+    fn scale_by_exponent(self, a: __m512, n: __m512) -> __m512 {
         unsafe { _mm512_scalef_ps(a, n) }
     }
 
     #[inline(always)]
-    fn sum(self, a: __m512) -> f32 {
+    fn sum_lanes(self, a: __m512) -> f32 {
         unsafe { _mm512_reduce_add_ps(a) }
     }
 
     #[inline(always)]
-    fn greatest(self, a: __m512) -> f32 {
+    fn max_lane(self, a: __m512) -> f32 {
         unsafe { _mm512_reduce_max_ps(a) }
     }
 
     #[inline(always)]
-    unsafe fn load(self, from: *const f32) -> __m512 {
+    unsafe fn load_floats(self, from: *const f32) -> __m512 {
         unsafe { _mm512_loadu_ps(from) }
     }
 
     #[inline(always)]
-    unsafe fn store(self, to: *mut f32, a: __m512) {
+    unsafe fn store_floats(self, to: *mut f32, a: __m512) {
         unsafe { _mm512_storeu_ps(to, a) }
     }
 
@@ -143,7 +143,7 @@ impl<const EXTENSION: u8> Simd for Avx512<EXTENSION> {
     }
 
     #[inline(always)]
-    unsafe fn store_half(self, to: *mut Half, a: __m512) {
+    unsafe fn store_half(self, to: *mut HalfFloat, a: __m512) {
         unsafe {
             let largest = _mm512_set1_ps(65504.0);
             let bounded = _mm512_max_ps(_mm512_min_ps(a, largest), _mm512_sub_ps(_mm512_setzero_ps(), largest));
@@ -155,8 +155,8 @@ impl<const EXTENSION: u8> Simd for Avx512<EXTENSION> {
     #[inline(always)]
     unsafe fn add_half_products<const R: usize>(
         self,
-        (a, stride): (*const Half, usize),
-        panel: *const Half,
+        (a, stride): (*const HalfFloat, usize),
+        panel: *const HalfFloat,
         steps: usize,
         sums: &mut [[__m512; 2]; R],
     ) {
@@ -227,8 +227,8 @@ unsafe fn widen_pairs(pairs: __m512i) -> (__m512, __m512) {
 /// As [`Simd::add_half_products`], and the CPU has AVX-512 F.
 #[inline(always)]
 unsafe fn widened_products<const R: usize>(
-    (a, stride): (*const Half, usize),
-    panel: *const Half,
+    (a, stride): (*const HalfFloat, usize),
+    panel: *const HalfFloat,
     steps: usize,
     sums: &mut [[__m512; 2]; R],
 ) {
@@ -239,8 +239,8 @@ unsafe fn widened_products<const R: usize>(
                 let (even, odd) = widen_pairs(_mm512_loadu_si512(panel.add(step * 64 + side * 32).cast()));
                 for (row, sum) in sums.iter_mut().enumerate() {
                     let pair = a.add(row * stride + 2 * step);
-                    sum[side] = _mm512_fmadd_ps(_mm512_set1_ps((*pair).widen()), even, sum[side]);
-                    sum[side] = _mm512_fmadd_ps(_mm512_set1_ps((*pair.add(1)).widen()), odd, sum[side]);
+                    sum[side] = _mm512_fmadd_ps(_mm512_set1_ps((*pair).to_f32()), even, sum[side]);
+                    sum[side] = _mm512_fmadd_ps(_mm512_set1_ps((*pair.add(1)).to_f32()), odd, sum[side]);
                 }
             }
         }

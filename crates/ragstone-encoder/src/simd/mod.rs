@@ -1,6 +1,6 @@
 //! The vector instructions the forward pass is written in: one trait, four implementations, chosen at run time.
 //!
-//! Kernels are generic over [`Simd`] and are run by [`Level::run`], which enters a function compiled for the
+//! Kernels are generic over [`Simd`] and are run by [`SimdLevel::run`], which enters a function compiled for the
 //! instruction set. Everything between that function and the instructions is `inline(always)`: a call that is not
 //! inlined would be compiled for the baseline CPU.
 //!
@@ -18,7 +18,7 @@ use {
     avx512::{Avx512, BF16, FP16, PLAIN},
 };
 
-use portable::Portable;
+use portable::PortableSimd;
 
 /// Floats in the widest pair of vectors of any implementation; rows of all buffers are padded to a multiple of it.
 pub(super) const PADDING: usize = 32;
@@ -33,7 +33,7 @@ pub(super) struct Bf16(pub u16);
 
 impl Bf16 {
     /// The nearest brain float, ties to even. Not for NaN.
-    pub fn nearest(value: f32) -> Self {
+    pub fn round_f32(value: f32) -> Self {
         let bits = value.to_bits();
         Self((bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16) as u16)
     }
@@ -42,11 +42,11 @@ impl Bf16 {
 /// An IEEE half-precision float.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[repr(transparent)]
-pub(super) struct Half(pub u16);
+pub(super) struct HalfFloat(pub u16);
 
-impl Half {
+impl HalfFloat {
     /// The nearest half float, ties to even; what is too large becomes the largest one. Not for NaN.
-    pub fn nearest(value: f32) -> Self {
+    pub fn round_f32(value: f32) -> Self {
         const LARGEST: f32 = 65504.0;
         let magnitude = value.abs().min(LARGEST);
         // Adding this power of two leaves the mantissa of a half in the lowest bits, rounded by the addition itself.
@@ -58,7 +58,7 @@ impl Half {
     }
 
     /// The same number in single precision.
-    pub fn widen(self) -> f32 {
+    pub fn to_f32(self) -> f32 {
         let magnitude = u32::from(self.0 & 0x7fff);
         let widened = match magnitude {
             // Infinity and NaN keep their mantissa.
@@ -77,60 +77,60 @@ pub(super) trait Simd: Copy {
     /// Rows of the register tile, which is two vectors wide.
     const TILE_ROWS: usize;
     /// A vector of `LANES` floats.
-    type Floats: Copy;
+    type FloatVector: Copy;
     /// A vector of `LANES` pairs of brain floats.
-    type Pairs: Copy;
+    type PairVector: Copy;
 
     /// The same value in every lane.
-    fn splat(self, value: f32) -> Self::Floats;
+    fn splat(self, value: f32) -> Self::FloatVector;
     /// Lane-wise sum.
-    fn add(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
+    fn add(self, a: Self::FloatVector, b: Self::FloatVector) -> Self::FloatVector;
     /// Lane-wise difference.
-    fn sub(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
+    fn sub(self, a: Self::FloatVector, b: Self::FloatVector) -> Self::FloatVector;
     /// Lane-wise product.
-    fn mul(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
+    fn mul(self, a: Self::FloatVector, b: Self::FloatVector) -> Self::FloatVector;
     /// `a * b + c`, with one rounding where the CPU has it.
-    fn mul_add(self, a: Self::Floats, b: Self::Floats, c: Self::Floats) -> Self::Floats;
+    fn mul_add(self, a: Self::FloatVector, b: Self::FloatVector, c: Self::FloatVector) -> Self::FloatVector;
     /// Lane-wise maximum.
-    fn max(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
+    fn max(self, a: Self::FloatVector, b: Self::FloatVector) -> Self::FloatVector;
     /// Lane-wise minimum.
-    fn min(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
+    fn min(self, a: Self::FloatVector, b: Self::FloatVector) -> Self::FloatVector;
     /// The nearest integer; magnitudes below 2^22 only.
-    fn round(self, a: Self::Floats) -> Self::Floats;
+    fn round(self, a: Self::FloatVector) -> Self::FloatVector;
     /// `a * 2^n` for integers `n` in -126..=127.
-    fn scale(self, a: Self::Floats, n: Self::Floats) -> Self::Floats;
+    fn scale_by_exponent(self, a: Self::FloatVector, n: Self::FloatVector) -> Self::FloatVector;
     /// Sum of all lanes.
-    fn sum(self, a: Self::Floats) -> f32;
+    fn sum_lanes(self, a: Self::FloatVector) -> f32;
     /// Greatest lane.
-    fn greatest(self, a: Self::Floats) -> f32;
+    fn max_lane(self, a: Self::FloatVector) -> f32;
 
     /// Reads a vector.
     ///
     /// # Safety
     /// `from` is readable for `LANES` floats.
-    unsafe fn load(self, from: *const f32) -> Self::Floats;
+    unsafe fn load_floats(self, from: *const f32) -> Self::FloatVector;
     /// Writes a vector.
     ///
     /// # Safety
     /// `to` is writable for `LANES` floats.
-    unsafe fn store(self, to: *mut f32, a: Self::Floats);
+    unsafe fn store_floats(self, to: *mut f32, a: Self::FloatVector);
     /// Writes a vector rounded to brain floats.
     ///
     /// # Safety
     /// `to` is writable for `LANES` brain floats.
-    unsafe fn store_bf16(self, to: *mut Bf16, a: Self::Floats);
+    unsafe fn store_bf16(self, to: *mut Bf16, a: Self::FloatVector);
     /// Writes a vector rounded to half floats; what is too large becomes the largest one.
     ///
     /// # Safety
     /// `to` is writable for `LANES` half floats.
     #[inline(always)]
-    unsafe fn store_half(self, to: *mut Half, a: Self::Floats) {
+    unsafe fn store_half(self, to: *mut HalfFloat, a: Self::FloatVector) {
         let mut values = [0.0; PADDING];
         // SAFETY: a vector is shorter than `PADDING`; the caller promises the rest.
         unsafe {
-            self.store(values.as_mut_ptr(), a);
+            self.store_floats(values.as_mut_ptr(), a);
             for (lane, value) in values[..Self::LANES].iter().enumerate() {
-                to.add(lane).write(Half::nearest(*value));
+                to.add(lane).write(HalfFloat::round_f32(*value));
             }
         }
     }
@@ -141,10 +141,10 @@ pub(super) trait Simd: Copy {
     #[inline(always)]
     unsafe fn add_half_products<const R: usize>(
         self,
-        (a, stride): (*const Half, usize),
-        panel: *const Half,
+        (a, stride): (*const HalfFloat, usize),
+        panel: *const HalfFloat,
         steps: usize,
-        sums: &mut [[Self::Floats; 2]; R],
+        sums: &mut [[Self::FloatVector; 2]; R],
     ) {
         let mut column = [0.0; PADDING];
         for input in 0..2 * steps {
@@ -153,11 +153,11 @@ pub(super) trait Simd: Copy {
                 unsafe {
                     let group = panel.add(input / 2 * 4 * Self::LANES + half * 2 * Self::LANES + input % 2);
                     for (lane, value) in column[..Self::LANES].iter_mut().enumerate() {
-                        *value = (*group.add(2 * lane)).widen();
+                        *value = (*group.add(2 * lane)).to_f32();
                     }
-                    let column = self.load(column.as_ptr());
+                    let column = self.load_floats(column.as_ptr());
                     for (row, sum) in sums.iter_mut().enumerate() {
-                        let value = self.splat((*a.add(row * stride + input)).widen());
+                        let value = self.splat((*a.add(row * stride + input)).to_f32());
                         sum[half] = self.mul_add(value, column, sum[half]);
                     }
                 }
@@ -168,27 +168,27 @@ pub(super) trait Simd: Copy {
     ///
     /// # Safety
     /// `from` is readable for `2 * LANES` brain floats.
-    unsafe fn load_pairs(self, from: *const Bf16) -> Self::Pairs;
+    unsafe fn load_pairs(self, from: *const Bf16) -> Self::PairVector;
     /// One pair in every lane.
     ///
     /// # Safety
     /// `from` is readable for two brain floats.
-    unsafe fn splat_pair(self, from: *const Bf16) -> Self::Pairs;
+    unsafe fn splat_pair(self, from: *const Bf16) -> Self::PairVector;
     /// `acc + a.0 * b.0 + a.1 * b.1`, lane by lane.
-    fn dot_pairs(self, a: Self::Pairs, b: Self::Pairs, acc: Self::Floats) -> Self::Floats;
+    fn dot_pairs(self, a: Self::PairVector, b: Self::PairVector, acc: Self::FloatVector) -> Self::FloatVector;
 }
 
 /// A piece of work written once for all instruction sets.
-pub(super) trait Kernel {
+pub(super) trait SimdKernel {
     /// Does the work. Implementations are `#[inline(always)]`.
-    fn run<S: Simd>(self, simd: S);
+    fn run_with<S: Simd>(self, simd: S);
 }
 
 /// An instruction set that this CPU has.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Level {
+pub(super) enum SimdLevel {
     /// What every CPU has.
-    Portable(Portable),
+    Portable(PortableSimd),
     /// AVX2 and FMA.
     #[cfg(target_arch = "x86_64")]
     Avx2(Avx2),
@@ -203,10 +203,10 @@ pub(super) enum Level {
     Avx512Fp16(Avx512<FP16>),
 }
 
-impl Level {
+impl SimdLevel {
     /// Every level this CPU has, slowest first.
-    pub fn available() -> Vec<Self> {
-        let mut levels = vec![Self::Portable(Portable)];
+    pub fn available_levels() -> Vec<Self> {
+        let mut levels = vec![Self::Portable(PortableSimd)];
         #[cfg(target_arch = "x86_64")]
         {
             levels.extend(Avx2::detect().map(Self::Avx2));
@@ -218,8 +218,8 @@ impl Level {
     }
 
     /// The last level this CPU has of which something is true, else the fastest one.
-    pub fn best(wanted: impl Fn(Self) -> bool) -> Self {
-        let levels = Self::available();
+    pub fn best_level(wanted: impl Fn(Self) -> bool) -> Self {
+        let levels = Self::available_levels();
         let best = levels.iter().rfind(|level| wanted(**level)).or(levels.last());
         *best.expect("portable is always there")
     }
@@ -243,7 +243,7 @@ impl Level {
     /// Columns of a packed panel: two vectors.
     pub fn panel_columns(self) -> usize {
         2 * match self {
-            Self::Portable(_) => Portable::LANES,
+            Self::Portable(_) => PortableSimd::LANES,
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(_) => Avx2::LANES,
             #[cfg(target_arch = "x86_64")]
@@ -252,17 +252,17 @@ impl Level {
     }
 
     /// Runs a kernel with this level's instructions.
-    pub fn run(self, kernel: impl Kernel) {
+    pub fn run_kernel(self, kernel: impl SimdKernel) {
         match self {
-            Self::Portable(simd) => kernel.run(simd),
+            Self::Portable(simd) => kernel.run_with(simd),
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2(simd) => simd.enter(kernel),
+            Self::Avx2(simd) => simd.run_kernel(kernel),
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512(simd) => simd.enter(kernel),
+            Self::Avx512(simd) => simd.run_kernel(kernel),
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512Bf16(simd) => simd.enter(kernel),
+            Self::Avx512Bf16(simd) => simd.run_kernel(kernel),
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512Fp16(simd) => simd.enter(kernel),
+            Self::Avx512Fp16(simd) => simd.run_kernel(kernel),
         }
     }
 }
@@ -283,33 +283,33 @@ mod tests {
             (0x3555, 0.333_251_95),
             (0x7c00, f32::INFINITY),
         ] {
-            assert_eq!(Half(bits).widen(), expected, "{bits:#x}");
+            assert_eq!(HalfFloat(bits).to_f32(), expected, "{bits:#x}");
         }
-        assert!(Half(0x7e00).widen().is_nan());
+        assert!(HalfFloat(0x7e00).to_f32().is_nan());
     }
 
     #[test]
     fn every_finite_half_is_nearest_to_itself_and_ties_go_to_even() {
         for bits in (0..0x7c00).chain(0x8000..0xfc00) {
-            assert_eq!(Half::nearest(Half(bits).widen()), Half(bits));
+            assert_eq!(HalfFloat::round_f32(HalfFloat(bits).to_f32()), HalfFloat(bits));
         }
-        assert_eq!(Half::nearest(1.0 + 1.0 / 2048.0), Half(0x3c00));
-        assert_eq!(Half::nearest(1.0 + 3.0 / 2048.0), Half(0x3c02));
-        assert_eq!(Half::nearest(-1e9), Half(0xfbff));
-        assert_eq!(Bf16::nearest(1.0 + 1.0 / 256.0), Bf16(0x3f80));
-        assert_eq!(Bf16::nearest(1.0 + 3.0 / 256.0), Bf16(0x3f82));
+        assert_eq!(HalfFloat::round_f32(1.0 + 1.0 / 2048.0), HalfFloat(0x3c00));
+        assert_eq!(HalfFloat::round_f32(1.0 + 3.0 / 2048.0), HalfFloat(0x3c02));
+        assert_eq!(HalfFloat::round_f32(-1e9), HalfFloat(0xfbff));
+        assert_eq!(Bf16::round_f32(1.0 + 1.0 / 256.0), Bf16(0x3f80));
+        assert_eq!(Bf16::round_f32(1.0 + 3.0 / 256.0), Bf16(0x3f82));
     }
 
     #[test]
     fn every_level_rounds_as_the_scalar_code_does() {
-        struct Round<'a>(&'a [f32], &'a mut [Bf16], &'a mut [Half]);
-        impl Kernel for Round<'_> {
+        struct Round<'a>(&'a [f32], &'a mut [Bf16], &'a mut [HalfFloat]);
+        impl SimdKernel for Round<'_> {
             #[inline(always)]
-            fn run<S: Simd>(self, simd: S) {
+            fn run_with<S: Simd>(self, simd: S) {
                 for at in (0..self.0.len()).step_by(S::LANES) {
                     // SAFETY: all three have the same length, a multiple of every level's lanes.
                     unsafe {
-                        let values = simd.load(self.0.as_ptr().add(at));
+                        let values = simd.load_floats(self.0.as_ptr().add(at));
                         simd.store_bf16(self.1.as_mut_ptr().add(at), values);
                         simd.store_half(self.2.as_mut_ptr().add(at), values);
                     }
@@ -319,17 +319,20 @@ mod tests {
         let values: Vec<f32> = (0..3200)
             .map(|n| (n as f32 - 1600.0).powi(3) / 31_000.0 + 0.000_1)
             .collect();
-        for level in Level::available() {
-            let (mut brains, mut halves) = (vec![Bf16(0); 3200], vec![Half(0); 3200]);
-            level.run(Round(&values, &mut brains, &mut halves));
+        for level in SimdLevel::available_levels() {
+            let (mut brains, mut halves) = (vec![Bf16(0); 3200], vec![HalfFloat(0); 3200]);
+            level.run_kernel(Round(&values, &mut brains, &mut halves));
             assert_eq!(
                 brains,
-                values.iter().map(|value| Bf16::nearest(*value)).collect::<Vec<_>>(),
+                values.iter().map(|value| Bf16::round_f32(*value)).collect::<Vec<_>>(),
                 "{level:?}"
             );
             assert_eq!(
                 halves,
-                values.iter().map(|value| Half::nearest(*value)).collect::<Vec<_>>(),
+                values
+                    .iter()
+                    .map(|value| HalfFloat::round_f32(*value))
+                    .collect::<Vec<_>>(),
                 "{level:?}"
             );
         }

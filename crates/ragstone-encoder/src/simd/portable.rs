@@ -4,43 +4,43 @@ use super::{Bf16, Simd};
 
 /// What every CPU has.
 #[derive(Clone, Copy, Debug)]
-pub(in super::super) struct Portable;
+pub(in super::super) struct PortableSimd;
 
-type Four = [f32; 4];
+type FourLanes = [f32; 4];
 
 #[inline(always)]
-fn zip(a: Four, b: Four, op: impl Fn(f32, f32) -> f32) -> Four {
+fn zip_lanes(a: FourLanes, b: FourLanes, op: impl Fn(f32, f32) -> f32) -> FourLanes {
     std::array::from_fn(|lane| op(a[lane], b[lane]))
 }
 
-impl Simd for Portable {
+impl Simd for PortableSimd {
     const LANES: usize = 4;
     const TILE_ROWS: usize = 6;
-    type Floats = Four;
-    type Pairs = [u32; 4];
+    type FloatVector = FourLanes;
+    type PairVector = [u32; 4];
 
     #[inline(always)]
-    fn splat(self, value: f32) -> Four {
+    fn splat(self, value: f32) -> FourLanes {
         [value; 4]
     }
 
     #[inline(always)]
-    fn add(self, a: Four, b: Four) -> Four {
-        zip(a, b, |a, b| a + b)
+    fn add(self, a: FourLanes, b: FourLanes) -> FourLanes {
+        zip_lanes(a, b, |a, b| a + b)
     }
 
     #[inline(always)]
-    fn sub(self, a: Four, b: Four) -> Four {
-        zip(a, b, |a, b| a - b)
+    fn sub(self, a: FourLanes, b: FourLanes) -> FourLanes {
+        zip_lanes(a, b, |a, b| a - b)
     }
 
     #[inline(always)]
-    fn mul(self, a: Four, b: Four) -> Four {
-        zip(a, b, |a, b| a * b)
+    fn mul(self, a: FourLanes, b: FourLanes) -> FourLanes {
+        zip_lanes(a, b, |a, b| a * b)
     }
 
     #[inline(always)]
-    fn mul_add(self, a: Four, b: Four, c: Four) -> Four {
+    fn mul_add(self, a: FourLanes, b: FourLanes, c: FourLanes) -> FourLanes {
         // `f32::mul_add` is a library call where the target has no such instruction.
         if cfg!(any(target_feature = "fma", target_arch = "aarch64")) {
             std::array::from_fn(|lane| a[lane].mul_add(b[lane], c[lane]))
@@ -50,53 +50,53 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    fn max(self, a: Four, b: Four) -> Four {
-        zip(a, b, |a, b| if a > b { a } else { b })
+    fn max(self, a: FourLanes, b: FourLanes) -> FourLanes {
+        zip_lanes(a, b, |a, b| if a > b { a } else { b })
     }
 
     #[inline(always)]
-    fn min(self, a: Four, b: Four) -> Four {
-        zip(a, b, |a, b| if a < b { a } else { b })
+    fn min(self, a: FourLanes, b: FourLanes) -> FourLanes {
+        zip_lanes(a, b, |a, b| if a < b { a } else { b })
     }
 
     #[inline(always)]
-    fn round(self, a: Four) -> Four {
+    fn round(self, a: FourLanes) -> FourLanes {
         // Adding 1.5 * 2^23 pushes the fraction out of the mantissa.
         const MAGIC: f32 = 12_582_912.0;
         a.map(|value| (value + MAGIC) - MAGIC)
     }
 
     #[inline(always)]
-    fn scale(self, a: Four, n: Four) -> Four {
-        zip(a, n, |a, n| a * f32::from_bits(((n as i32 + 127) as u32) << 23))
+    fn scale_by_exponent(self, a: FourLanes, n: FourLanes) -> FourLanes {
+        zip_lanes(a, n, |a, n| a * f32::from_bits(((n as i32 + 127) as u32) << 23))
     }
 
     #[inline(always)]
-    fn sum(self, a: Four) -> f32 {
+    fn sum_lanes(self, a: FourLanes) -> f32 {
         (a[0] + a[1]) + (a[2] + a[3])
     }
 
     #[inline(always)]
-    fn greatest(self, a: Four) -> f32 {
+    fn max_lane(self, a: FourLanes) -> f32 {
         a[0].max(a[1]).max(a[2].max(a[3]))
     }
 
     #[inline(always)]
-    unsafe fn load(self, from: *const f32) -> Four {
+    unsafe fn load_floats(self, from: *const f32) -> FourLanes {
         // SAFETY: the caller promises four readable floats; arrays of floats are read unaligned.
-        unsafe { from.cast::<Four>().read_unaligned() }
+        unsafe { from.cast::<FourLanes>().read_unaligned() }
     }
 
     #[inline(always)]
-    unsafe fn store(self, to: *mut f32, a: Four) {
+    unsafe fn store_floats(self, to: *mut f32, a: FourLanes) {
         // SAFETY: the caller promises four writable floats.
-        unsafe { to.cast::<Four>().write_unaligned(a) }
+        unsafe { to.cast::<FourLanes>().write_unaligned(a) }
     }
 
     #[inline(always)]
-    unsafe fn store_bf16(self, to: *mut Bf16, a: Four) {
+    unsafe fn store_bf16(self, to: *mut Bf16, a: FourLanes) {
         // SAFETY: the caller promises four writable brain floats.
-        unsafe { to.cast::<[Bf16; 4]>().write_unaligned(a.map(Bf16::nearest)) }
+        unsafe { to.cast::<[Bf16; 4]>().write_unaligned(a.map(Bf16::round_f32)) }
     }
 
     #[inline(always)]
@@ -112,7 +112,7 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    fn dot_pairs(self, a: [u32; 4], b: [u32; 4], acc: Four) -> Four {
+    fn dot_pairs(self, a: [u32; 4], b: [u32; 4], acc: FourLanes) -> FourLanes {
         // Which half comes first in memory does not matter as long as both sides agree.
         let low = |pairs: [u32; 4]| pairs.map(|pair| f32::from_bits(pair << 16));
         let high = |pairs: [u32; 4]| pairs.map(|pair| f32::from_bits(pair & 0xffff_0000));

@@ -5,20 +5,20 @@ use clap::Args;
 use futures::{Stream, StreamExt, pin_mut};
 use serde_json::{Value, json};
 
-use super::client::Door;
-use super::output::{Output, say};
-use super::progress::asking;
-use super::search::Narrowing;
-use super::sse::Event;
-use super::{Context, Usage};
+use super::client::ApiClient;
+use super::output::{CommandOutput, print_message};
+use super::progress::fetch_before_question;
+use super::search::SearchArguments;
+use super::sse::ReceivedEvent;
+use super::{CommandContext, UsageError};
 
 /// Answers a question from the documents
 #[derive(Debug, Args)]
-pub struct Ask {
+pub struct AskCommand {
     /// The question
     question: String,
     #[command(flatten)]
-    narrowing: Narrowing,
+    narrowing: SearchArguments,
     /// Wishes for the answer, beside the rules
     #[arg(long, value_name = "TEXT")]
     instructions: Option<String>,
@@ -33,12 +33,12 @@ pub struct Ask {
     temperature: Option<f32>,
 }
 
-impl Ask {
-    pub(super) async fn run(self, context: Context) -> anyhow::Result<()> {
+impl AskCommand {
+    pub(super) async fn run(self, context: CommandContext) -> anyhow::Result<()> {
         if self.question.trim().is_empty() {
-            return Err(Usage("the question is empty".into()).into());
+            return Err(UsageError("the question is empty".into()).into());
         }
-        let mut body = self.narrowing.body()?;
+        let mut body = self.narrowing.request_body()?;
         body["question"] = json!(self.question);
         for (key, value) in [
             ("instructions", json!(self.instructions)),
@@ -50,39 +50,44 @@ impl Ask {
                 body[key] = value;
             }
         }
-        let door = Door::open(&context.settings, asking()).await?;
-        let done = answer(&door, body, context.output).await;
+        let door = ApiClient::connect(&context.settings, fetch_before_question()).await?;
+        let done = ask_and_show(&door, body, context.output).await;
         door.close().await;
         done
     }
 }
 
 /// Asks and writes the answer as it comes, or the API's object.
-pub async fn answer(door: &Door, mut body: Value, output: Output) -> anyhow::Result<()> {
+pub async fn ask_and_show(door: &ApiClient, mut body: Value, output: CommandOutput) -> anyhow::Result<()> {
     if output.json {
         body["stream"] = json!(false);
-        let answer = door.json(axum::http::Method::POST, "/api/v1/ask", Some(&body)).await?;
-        return output.object(&answer);
+        let answer = door
+            .request_json(axum::http::Method::POST, "/api/v1/ask", Some(&body))
+            .await?;
+        return output.write_json_line(&answer);
     }
     body["stream"] = json!(true);
-    show(door.events("/api/v1/ask", &body).await?, output).await
+    show_answer_events(door.post_for_events("/api/v1/ask", &body).await?, output).await
 }
 
 /// Writes an answer's events for a person.
-async fn show(events: impl Stream<Item = anyhow::Result<Event>>, output: Output) -> anyhow::Result<()> {
+async fn show_answer_events(
+    events: impl Stream<Item = anyhow::Result<ReceivedEvent>>,
+    output: CommandOutput,
+) -> anyhow::Result<()> {
     pin_mut!(events);
     let mut citations: Vec<Value> = Vec::new();
     while let Some(event) = events.next().await {
-        let Event { name, data } = event?;
+        let ReceivedEvent { name, data } = event?;
         match name.as_str() {
-            "delta" => output.text(data["text"].as_str().unwrap_or_default())?,
+            "delta" => output.write_text(data["text"].as_str().unwrap_or_default())?,
             "citation" if !citations.iter().any(|known| known["n"] == data["n"]) => citations.push(data),
             "failed" => {
-                output.line("")?;
+                output.write_line("")?;
                 bail!("{}", data["detail"].as_str().unwrap_or("the answer failed"));
             }
             "done" => {
-                output.line("")?;
+                output.write_line("")?;
                 show_citations(&citations, output)?;
                 show_notices(&data);
                 return Ok(());
@@ -93,15 +98,15 @@ async fn show(events: impl Stream<Item = anyhow::Result<Event>>, output: Output)
     bail!("the answer broke off before its end")
 }
 
-fn show_citations(citations: &[Value], output: Output) -> anyhow::Result<()> {
+fn show_citations(citations: &[Value], output: CommandOutput) -> anyhow::Result<()> {
     if !citations.is_empty() {
-        output.line("")?;
+        output.write_line("")?;
     }
     for citation in citations {
-        let place = place(citation);
+        let place = describe_place(citation);
         let quote = citation["quote"].as_str().unwrap_or_default();
         let quote = quote.split_whitespace().collect::<Vec<_>>().join(" ");
-        output.line(&format!("  [{}] {place}: “{quote}”", citation["n"]))?;
+        output.write_line(&format!("  [{}] {place}: “{quote}”", citation["n"]))?;
     }
     Ok(())
 }
@@ -109,12 +114,12 @@ fn show_citations(citations: &[Value], output: Output) -> anyhow::Result<()> {
 /// What a search or an answer wants its reader to know.
 pub fn show_notices(answer: &Value) {
     for notice in answer["notices"].as_array().into_iter().flatten() {
-        say(&format!("note: {}", notice["detail"].as_str().unwrap_or_default()));
+        print_message(&format!("note: {}", notice["detail"].as_str().unwrap_or_default()));
     }
 }
 
 /// Title, page and section of a passage or citation.
-pub fn place(of: &Value) -> String {
+pub fn describe_place(of: &Value) -> String {
     let mut place = of["title"]
         .as_str()
         .or(of["uri"].as_str())

@@ -18,13 +18,13 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tower::ServiceExt;
 
-use super::Interrupted;
-use super::output::say;
-use super::serve::told_to_stop;
-use super::sse::{self, Event};
+use super::InterruptedError;
+use super::output::print_message;
+use super::serve::shutdown_signal;
+use super::sse::{self, ReceivedEvent};
 use crate::config::Settings;
 use crate::http::ACT_AS;
-use crate::wiring::{self, App, ModelFetch, Opened};
+use crate::wiring::{self, ModelFetch, OpenOutcome, RunningApp};
 
 /// Largest answer that is held in memory.
 const MAX_ANSWER_BYTES: usize = 256 << 20;
@@ -33,19 +33,19 @@ const OPEN_TRIES: u32 = 50;
 const OPEN_WAIT: Duration = Duration::from_millis(100);
 
 /// The way to a library.
-pub enum Door {
+pub enum ApiClient {
     /// This process has the data directory.
-    Here(Box<App>),
+    InProcess(Box<RunningApp>),
     /// Another one has it and listens here.
     Socket(PathBuf),
     /// A server.
-    Address(SocketAddr),
+    Remote(SocketAddr),
 }
 
 /// An answer that is a refusal: problem+json, in words.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{detail}{}", if hint.is_empty() { String::new() } else { format!("; hint: {hint}") })]
-pub struct Refusal {
+pub struct ApiClientError {
     /// The HTTP status.
     pub status: StatusCode,
     /// A stable word.
@@ -56,23 +56,23 @@ pub struct Refusal {
     pub hint: String,
 }
 
-impl Door {
+impl ApiClient {
     /// Opens the data directory, or the socket of the process that has it.
-    pub async fn open(settings: &Settings, fetch: ModelFetch) -> anyhow::Result<Self> {
-        let socket = wiring::socket(settings);
+    pub async fn connect(settings: &Settings, fetch: ModelFetch) -> anyhow::Result<Self> {
+        let socket = wiring::socket_path(settings);
         for _ in 0..OPEN_TRIES {
-            match wiring::open(settings, &fetch).await? {
-                Opened::Here(app) => {
+            match wiring::open_app(settings, &fetch).await? {
+                OpenOutcome::Opened(app) => {
                     // A log that shows it says it already.
-                    if let Some(upgraded) = app.upgraded()
+                    if let Some(upgraded) = app.upgrade_notice()
                         && !tracing::enabled!(tracing::Level::INFO)
                     {
-                        say(upgraded);
+                        print_message(upgraded);
                     }
-                    return Ok(Self::Here(app));
+                    return Ok(Self::InProcess(app));
                 }
-                Opened::Elsewhere { .. } if listens(&socket).await => return Ok(Self::Socket(socket)),
-                Opened::Elsewhere { .. } => tokio::time::sleep(OPEN_WAIT).await,
+                OpenOutcome::InUse { .. } if is_listening(&socket).await => return Ok(Self::Socket(socket)),
+                OpenOutcome::InUse { .. } => tokio::time::sleep(OPEN_WAIT).await,
             }
         }
         bail!(
@@ -84,94 +84,94 @@ impl Door {
 
     /// Ends what this process runs for the door: jobs at work are finished or handed back.
     pub async fn close(self) {
-        if let Self::Here(app) = self {
+        if let Self::InProcess(app) = self {
             app.close().await;
         }
     }
 
     /// The same after work that may have been interrupted, or is while this waits: then jobs are handed back at once, and
     /// wait as if nobody had begun them.
-    pub async fn close_after<T>(self, done: anyhow::Result<T>) -> anyhow::Result<T> {
-        let interrupted = done.as_ref().is_err_and(|error| error.is::<Interrupted>());
+    pub async fn close_after_work<T>(self, done: anyhow::Result<T>) -> anyhow::Result<T> {
+        let interrupted = done.as_ref().is_err_and(|error| error.is::<InterruptedError>());
         match self {
-            Self::Here(app) if interrupted => app.close_within(std::future::ready(())).await,
-            Self::Here(app) => {
+            Self::InProcess(app) if interrupted => app.close_within(std::future::ready(())).await,
+            Self::InProcess(app) => {
                 let bound = app.shutdown_bound();
                 let patience = async {
                     // Told or late, it is time.
-                    let _ = tokio::time::timeout(bound, told_to_stop()).await;
+                    let _ = tokio::time::timeout(bound, shutdown_signal()).await;
                 };
                 app.close_within(patience).await;
             }
-            Self::Socket(_) | Self::Address(_) => {}
+            Self::Socket(_) | Self::Remote(_) => {}
         }
         done
     }
 
     /// Sends a request and gives the answer, whatever its status.
-    pub async fn send(&self, request: Request<Body>) -> anyhow::Result<Response<Body>> {
+    pub async fn send_request(&self, request: Request<Body>) -> anyhow::Result<Response<Body>> {
         match self {
-            Self::Here(app) => oneshot(app.operator_router(), request).await,
+            Self::InProcess(app) => call_router(app.operator_router(), request).await,
             Self::Socket(path) => {
                 let stream = UnixStream::connect(path)
                     .await
                     .with_context(|| format!("cannot reach {}", path.display()))?;
-                over(stream, request).await
+                send_over(stream, request).await
             }
-            Self::Address(address) => {
+            Self::Remote(address) => {
                 let stream = TcpStream::connect(address)
                     .await
                     .with_context(|| format!("cannot reach {address}"))?;
-                over(stream, request).await
+                send_over(stream, request).await
             }
         }
     }
 
     /// GET, as JSON.
-    pub async fn get(&self, path: &str) -> anyhow::Result<Value> {
-        self.json(Method::GET, path, None).await
+    pub async fn get_json(&self, path: &str) -> anyhow::Result<Value> {
+        self.request_json(Method::GET, path, None).await
     }
 
-    /// A request with a JSON body, if any, answered by JSON; anything but 2xx is a [`Refusal`].
-    pub async fn json(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
-        let response = self.accepted(request(method, path, body)?).await?;
+    /// A request with a JSON body, if any, answered by JSON; anything but 2xx is a [`ApiClientError`].
+    pub async fn request_json(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
+        let response = self.send_checked(build_request(method, path, body)?).await?;
         read_json(response).await
     }
 
     /// A POST for another caller, which only the operator's door takes; for the operator itself if nobody is named.
-    pub async fn post_as(&self, caller: Option<&Value>, path: &str, body: &Value) -> anyhow::Result<Value> {
-        let request = acting(caller, request(Method::POST, path, Some(body))?)?;
-        read_json(self.accepted(request).await?).await
+    pub async fn post_json_as(&self, caller: Option<&Value>, path: &str, body: &Value) -> anyhow::Result<Value> {
+        let request = with_caller(caller, build_request(Method::POST, path, Some(body))?)?;
+        read_json(self.send_checked(request).await?).await
     }
 
     /// A POST answered by events.
-    pub async fn events(
+    pub async fn post_for_events(
         &self,
         path: &str,
         body: &Value,
-    ) -> anyhow::Result<impl Stream<Item = anyhow::Result<Event>> + use<>> {
-        self.events_as(None, path, body).await
+    ) -> anyhow::Result<impl Stream<Item = anyhow::Result<ReceivedEvent>> + use<>> {
+        self.post_for_events_as(None, path, body).await
     }
 
     /// The same for another caller.
-    pub async fn events_as(
+    pub async fn post_for_events_as(
         &self,
         caller: Option<&Value>,
         path: &str,
         body: &Value,
-    ) -> anyhow::Result<impl Stream<Item = anyhow::Result<Event>> + use<>> {
-        let mut request = acting(caller, request(Method::POST, path, Some(body))?)?;
+    ) -> anyhow::Result<impl Stream<Item = anyhow::Result<ReceivedEvent>> + use<>> {
+        let mut request = with_caller(caller, build_request(Method::POST, path, Some(body))?)?;
         let accept = header::HeaderValue::from_static("text/event-stream");
         request.headers_mut().insert(header::ACCEPT, accept);
-        Ok(sse::events(self.accepted(request).await?.into_body()))
+        Ok(sse::read_events(self.send_checked(request).await?.into_body()))
     }
 
-    /// Sends a request; anything but 2xx is a [`Refusal`].
-    pub async fn accepted(&self, request: Request<Body>) -> anyhow::Result<Response<Body>> {
-        let response = self.send(request).await?;
+    /// Sends a request; anything but 2xx is a [`ApiClientError`].
+    pub async fn send_checked(&self, request: Request<Body>) -> anyhow::Result<Response<Body>> {
+        let response = self.send_request(request).await?;
         match response.status().is_success() {
             true => Ok(response),
-            false => Err(refusal(response).await.into()),
+            false => Err(read_error(response).await.into()),
         }
     }
 }
@@ -185,7 +185,7 @@ pub async fn read_json(response: Response<Body>) -> anyhow::Result<Value> {
     }
 }
 
-fn request(method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Request<Body>> {
+fn build_request(method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Request<Body>> {
     let builder = Request::builder()
         .method(method)
         .uri(path)
@@ -198,7 +198,7 @@ fn request(method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<R
     })
 }
 
-fn acting(caller: Option<&Value>, mut request: Request<Body>) -> anyhow::Result<Request<Body>> {
+fn with_caller(caller: Option<&Value>, mut request: Request<Body>) -> anyhow::Result<Request<Body>> {
     if let Some(caller) = caller {
         let named = header::HeaderValue::from_bytes(caller.to_string().as_bytes());
         let named = named.context("the caller's name cannot be sent")?;
@@ -207,7 +207,7 @@ fn acting(caller: Option<&Value>, mut request: Request<Body>) -> anyhow::Result<
     Ok(request)
 }
 
-async fn refusal(response: Response<Body>) -> Refusal {
+async fn read_error(response: Response<Body>) -> ApiClientError {
     let status = response.status();
     let problem = read_json(response).await.unwrap_or_default();
     let text = |key: &str| problem[key].as_str().unwrap_or_default().to_owned();
@@ -215,7 +215,7 @@ async fn refusal(response: Response<Body>) -> Refusal {
         detail if detail.is_empty() => format!("the server answered {status}"),
         detail => detail,
     };
-    Refusal {
+    ApiClientError {
         status,
         code: text("code"),
         detail,
@@ -223,7 +223,7 @@ async fn refusal(response: Response<Body>) -> Refusal {
     }
 }
 
-async fn oneshot(router: Router, request: Request<Body>) -> anyhow::Result<Response<Body>> {
+async fn call_router(router: Router, request: Request<Body>) -> anyhow::Result<Response<Body>> {
     match router.oneshot(request).await {
         Ok(response) => Ok(response),
         Err(never) => match never {},
@@ -231,7 +231,7 @@ async fn oneshot(router: Router, request: Request<Body>) -> anyhow::Result<Respo
 }
 
 /// One request over a connection of its own, which ends with the answer's body.
-async fn over<S>(stream: S, request: Request<Body>) -> anyhow::Result<Response<Body>>
+async fn send_over<S>(stream: S, request: Request<Body>) -> anyhow::Result<Response<Body>>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -246,16 +246,16 @@ where
 }
 
 /// Work that ends when its process is told to stop.
-pub async fn interruptible<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+pub async fn run_until_shutdown<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     tokio::select! {
         done = work => done,
-        told = told_to_stop() => {
+        told = shutdown_signal() => {
             told?;
-            Err(Interrupted.into())
+            Err(InterruptedError.into())
         }
     }
 }
 
-async fn listens(socket: &Path) -> bool {
+async fn is_listening(socket: &Path) -> bool {
     UnixStream::connect(socket).await.is_ok()
 }

@@ -5,9 +5,9 @@ use clap::Subcommand;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
-use super::Context;
-use super::client::{Door, interruptible};
-use super::output::{Output, say};
+use super::CommandContext;
+use super::client::{ApiClient, run_until_shutdown};
+use super::output::{CommandOutput, print_message};
 use super::progress::wait_for_job;
 use crate::wiring::ModelFetch;
 
@@ -16,7 +16,7 @@ const PAGE: usize = 200;
 
 /// What to do with documents
 #[derive(Debug, Subcommand)]
-pub enum Document {
+pub enum DocumentCommand {
     /// List documents
     List {
         /// Only with this status: pending, published, failed
@@ -47,18 +47,18 @@ pub enum Document {
     },
 }
 
-impl Document {
-    pub(super) async fn run(self, context: Context) -> anyhow::Result<()> {
+impl DocumentCommand {
+    pub(super) async fn run(self, context: CommandContext) -> anyhow::Result<()> {
         let fetch = match self {
             Self::Delete { .. } => ModelFetch::Present,
             _ => ModelFetch::Never,
         };
-        let door = interruptible(Door::open(&context.settings, fetch)).await?;
-        let done = interruptible(self.through(&door, context.output)).await;
-        door.close_after(done).await
+        let door = run_until_shutdown(ApiClient::connect(&context.settings, fetch)).await?;
+        let done = run_until_shutdown(self.run_with_client(&door, context.output)).await;
+        door.close_after_work(done).await
     }
 
-    async fn through(self, door: &Door, output: Output) -> anyhow::Result<()> {
+    async fn run_with_client(self, door: &ApiClient, output: CommandOutput) -> anyhow::Result<()> {
         match self {
             Self::List {
                 status,
@@ -72,19 +72,19 @@ impl Document {
                     ("collection", collection),
                     ("uri", uri),
                 ];
-                let query = query(&filter);
-                each(door, "/api/v1/documents", &query, "documents", |document| {
-                    list_line(document, output)
+                let query = build_query(&filter);
+                for_each_item(door, "/api/v1/documents", &query, "documents", |document| {
+                    show_document(document, output)
                 })
                 .await
             }
             Self::Get { id } => {
-                let document = door.get(&format!("/api/v1/documents/{id}")).await?;
-                output.document(&document)
+                let document = door.get_json(&format!("/api/v1/documents/{id}")).await?;
+                output.write_json_document(&document)
             }
             Self::Delete { id, no_wait } => {
                 let path = format!("/api/v1/documents/{id}");
-                let mut answer = door.json(Method::DELETE, &path, None).await?;
+                let mut answer = door.request_json(Method::DELETE, &path, None).await?;
                 if !no_wait && let Some(job) = answer["job"]["id"].as_str() {
                     // A purged document takes its job's row with it.
                     if let Some(job) = wait_for_job(door, job, |_| {}).await? {
@@ -92,9 +92,9 @@ impl Document {
                     }
                 }
                 match output.json {
-                    true => output.object(&answer),
+                    true => output.write_json_line(&answer),
                     false => {
-                        say(&format!("deleted {id}"));
+                        print_message(&format!("deleted {id}"));
                         Ok(())
                     }
                 }
@@ -103,12 +103,12 @@ impl Document {
     }
 }
 
-fn list_line(document: &Value, output: Output) -> anyhow::Result<()> {
+fn show_document(document: &Value, output: CommandOutput) -> anyhow::Result<()> {
     if output.json {
-        return output.object(document);
+        return output.write_json_line(document);
     }
     let text = |key: &str| document[key].as_str().unwrap_or_default();
-    output.line(&format!(
+    output.write_line(&format!(
         "{}  {:<9}  {:>5} chunks  {}",
         text("id"),
         text("status"),
@@ -118,7 +118,7 @@ fn list_line(document: &Value, output: Output) -> anyhow::Result<()> {
 }
 
 /// The given pairs as a query string that starts with `&`, or nothing.
-pub fn query(pairs: &[(&str, Option<String>)]) -> String {
+pub fn build_query(pairs: &[(&str, Option<String>)]) -> String {
     let given = pairs.iter().filter_map(|(key, value)| Some((key, value.as_ref()?)));
     given
         .map(|(key, value)| format!("&{key}={}", utf8_percent_encode(value, NON_ALPHANUMERIC)))
@@ -126,8 +126,8 @@ pub fn query(pairs: &[(&str, Option<String>)]) -> String {
 }
 
 /// Every item of a list, page by page.
-pub async fn each(
-    door: &Door,
+pub async fn for_each_item(
+    door: &ApiClient,
     path: &str,
     query: &str,
     items: &str,
@@ -135,7 +135,7 @@ pub async fn each(
 ) -> anyhow::Result<()> {
     let mut cursor = String::new();
     loop {
-        let page = door.get(&format!("{path}?limit={PAGE}{query}{cursor}")).await?;
+        let page = door.get_json(&format!("{path}?limit={PAGE}{query}{cursor}")).await?;
         for item in page[items].as_array().into_iter().flatten() {
             with(item)?;
         }

@@ -4,16 +4,16 @@ use axum::http::Method;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::Context;
-use super::client::Door;
-use super::output::Output;
+use super::CommandContext;
+use super::client::ApiClient;
+use super::output::CommandOutput;
 use crate::wiring::ModelFetch;
 
 /// Tell which grant lets a caller read a document, or which set of readers refuses it
 ///
 /// Nothing is read with the rights of that caller, and nobody is let in: it is worked out from the document's readers.
 #[derive(Debug, Args)]
-pub struct ExplainAccess {
+pub struct ExplainAccessCommand {
     /// The document's id or URI
     #[arg(long, value_name = "ID_OR_URI")]
     document: String,
@@ -34,27 +34,29 @@ pub struct ExplainAccess {
     key: Option<String>,
 }
 
-impl ExplainAccess {
-    pub(super) async fn run(self, context: Context) -> anyhow::Result<()> {
-        let door = Door::open(&context.settings, ModelFetch::Never).await?;
-        let done = self.through(&door, context.output).await;
+impl ExplainAccessCommand {
+    pub(super) async fn run(self, context: CommandContext) -> anyhow::Result<()> {
+        let door = ApiClient::connect(&context.settings, ModelFetch::Never).await?;
+        let done = self.run_with_client(&door, context.output).await;
         door.close().await;
         done
     }
 
-    async fn through(self, door: &Door, output: Output) -> anyhow::Result<()> {
-        let body = self.body();
-        let told = door.json(Method::POST, "/api/v1/explain-access", Some(&body)).await?;
+    async fn run_with_client(self, door: &ApiClient, output: CommandOutput) -> anyhow::Result<()> {
+        let body = self.request_body();
+        let told = door
+            .request_json(Method::POST, "/api/v1/explain-access", Some(&body))
+            .await?;
         for document in told["documents"].as_array().into_iter().flatten() {
             match output.json {
-                true => output.object(document)?,
-                false => show(document, output)?,
+                true => output.write_json_line(document)?,
+                false => show_explanation(document, output)?,
             }
         }
         Ok(())
     }
 
-    fn body(&self) -> Value {
+    fn request_body(&self) -> Value {
         let mut body = json!({
             "document": self.document, "departments": self.departments, "groups": self.groups,
         });
@@ -67,46 +69,46 @@ impl ExplainAccess {
     }
 }
 
-fn text(value: &Value) -> &str {
+fn text_of(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
-fn words(list: &Value) -> String {
+fn join_words(list: &Value) -> String {
     let words = list.as_array().into_iter().flatten().filter_map(Value::as_str);
     words.collect::<Vec<_>>().join(" ")
 }
 
-fn show(told: &Value, output: Output) -> anyhow::Result<()> {
+fn show_explanation(told: &Value, output: CommandOutput) -> anyhow::Result<()> {
     let (document, caller) = (&told["document"], &told["caller"]);
-    output.line(&format!(
+    output.write_line(&format!(
         "document  {}  {}  tenant {}, {}",
-        text(&document["id"]),
-        text(&document["uri"]),
-        text(&document["tenant"]),
-        text(&document["status"])
+        text_of(&document["id"]),
+        text_of(&document["uri"]),
+        text_of(&document["tenant"]),
+        text_of(&document["status"])
     ))?;
     let held = match &caller["readers"] {
         Value::Null => "every reader of its tenant".to_owned(),
-        readers => words(readers),
+        readers => join_words(readers),
     };
-    let (tenant, role) = (text(&caller["tenant"]), text(&caller["role"]));
-    output.line(&format!("caller    tenant {tenant}, {role}, holds {held}"))?;
+    let (tenant, role) = (text_of(&caller["tenant"]), text_of(&caller["role"]));
+    output.write_line(&format!("caller    tenant {tenant}, {role}, holds {held}"))?;
     for (n, set) in (1..).zip(told["sets"].as_array().into_iter().flatten()) {
-        let readers = match words(&set["readers"]) {
+        let readers = match join_words(&set["readers"]) {
             none if none.is_empty() => "nobody".to_owned(),
             readers => readers,
         };
         let verdict = match set["admits"].as_bool() {
-            Some(true) => format!("admits by {}", words(&set["by"])),
+            Some(true) => format!("admits by {}", join_words(&set["by"])),
             _ => "refuses".to_owned(),
         };
-        output.line(&format!("set {n}     {verdict}: any of {readers}"))?;
+        output.write_line(&format!("set {n}     {verdict}: any of {readers}"))?;
     }
     for reason in told["reasons"].as_array().into_iter().flatten() {
-        output.line(&format!("because   {}", text(&reason["detail"])))?;
+        output.write_line(&format!("because   {}", text_of(&reason["detail"])))?;
     }
     let is = |field: &str| told[field].as_bool() == Some(true);
-    output.line(match (is("admitted"), is("readable")) {
+    output.write_line(match (is("admitted"), is("readable")) {
         (_, true) => "readable: search, answers and all routes show it",
         (true, _) => "admitted: the document is listed, its text is not there yet",
         _ => "refused: for this caller there is no such document",

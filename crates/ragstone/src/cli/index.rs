@@ -6,15 +6,15 @@ use axum::http::Method;
 use clap::Subcommand;
 use serde::Serialize;
 
-use super::client::{Door, interruptible};
-use super::output::{Output, say};
-use super::progress::{bar, fetching, wait_for_upkeep};
-use super::{Context, Partly};
+use super::client::{ApiClient, run_until_shutdown};
+use super::output::{CommandOutput, print_message};
+use super::progress::{fetch_before_work, progress_bar, wait_for_operator_job};
+use super::{CommandContext, PartialFailureError};
 use crate::wiring::ModelFetch;
 
 /// What to do with the index
 #[derive(Debug, Subcommand)]
-pub enum Index {
+pub enum IndexCommand {
     /// Tell what the index holds
     Status,
     /// Make every document's points again from its stored text, with the embedder of the settings; nothing is fetched
@@ -26,46 +26,48 @@ pub enum Index {
     },
 }
 
-impl Index {
-    pub(super) async fn run(self, context: Context) -> anyhow::Result<()> {
+impl IndexCommand {
+    pub(super) async fn run(self, context: CommandContext) -> anyhow::Result<()> {
         let fetch = match self {
             Self::Status => ModelFetch::Present,
-            Self::Rebuild { .. } => fetching(),
+            Self::Rebuild { .. } => fetch_before_work(),
         };
-        let door = interruptible(Door::open(&context.settings, fetch)).await?;
-        let done = interruptible(self.through(&door, context.output)).await;
-        door.close_after(done).await
+        let door = run_until_shutdown(ApiClient::connect(&context.settings, fetch)).await?;
+        let done = run_until_shutdown(self.run_with_client(&door, context.output)).await;
+        door.close_after_work(done).await
     }
 
-    async fn through(self, door: &Door, output: Output) -> anyhow::Result<()> {
+    async fn run_with_client(self, door: &ApiClient, output: CommandOutput) -> anyhow::Result<()> {
         match self {
             Self::Status => {
-                let status = door.get("/operator/v1/index").await?;
-                output.document(&status)
+                let status = door.get_json("/operator/v1/index").await?;
+                output.write_json_document(&status)
             }
-            Self::Rebuild { no_wait } => show(rebuild(door, !no_wait).await?, output),
+            Self::Rebuild { no_wait } => show_rebuild(rebuild_index(door, !no_wait).await?, output),
         }
     }
 }
 
 /// What came of making the points again.
 #[derive(Debug, Clone, Copy, Serialize)]
-pub(super) struct Rebuilt {
+pub(super) struct RebuildOutcome {
     /// Documents whose points are made.
     documents: usize,
     /// Those of them that failed.
     pub(super) failed: usize,
 }
 
-impl fmt::Display for Rebuilt {
+impl fmt::Display for RebuildOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} documents, {} failed", self.documents, self.failed)
     }
 }
 
 /// Makes every document's points again, and waits for the end if it is told to.
-pub(super) async fn rebuild(door: &Door, wait: bool) -> anyhow::Result<Rebuilt> {
-    let begun = door.json(Method::POST, "/operator/v1/index/rebuild", None).await?;
+pub(super) async fn rebuild_index(door: &ApiClient, wait: bool) -> anyhow::Result<RebuildOutcome> {
+    let begun = door
+        .request_json(Method::POST, "/operator/v1/index/rebuild", None)
+        .await?;
     let jobs: Vec<&str> = begun["jobs"]
         .as_array()
         .into_iter()
@@ -74,15 +76,15 @@ pub(super) async fn rebuild(door: &Door, wait: bool) -> anyhow::Result<Rebuilt> 
         .collect();
     let mut failed = 0;
     if wait {
-        let bar = bar(
+        let bar = progress_bar(
             jobs.len() as u64,
             "{bar:30} {pos}/{len} documents, {per_sec}, {eta} left",
         );
         for id in &jobs {
-            let job = wait_for_upkeep(door, id).await?.unwrap_or_default();
+            let job = wait_for_operator_job(door, id).await?.unwrap_or_default();
             if job["state"] == "failed" {
                 failed += 1;
-                say(&format!(
+                print_message(&format!(
                     "failed: document {}: {}",
                     job["document_id"], job["error"]["detail"]
                 ));
@@ -91,19 +93,19 @@ pub(super) async fn rebuild(door: &Door, wait: bool) -> anyhow::Result<Rebuilt> 
         }
         bar.finish_and_clear();
     }
-    Ok(Rebuilt {
+    Ok(RebuildOutcome {
         documents: jobs.len(),
         failed,
     })
 }
 
-fn show(rebuilt: Rebuilt, output: Output) -> anyhow::Result<()> {
+fn show_rebuild(rebuilt: RebuildOutcome, output: CommandOutput) -> anyhow::Result<()> {
     match output.json {
-        true => output.object(&serde_json::json!(rebuilt))?,
-        false => say(&rebuilt.to_string()),
+        true => output.write_json_line(&serde_json::json!(rebuilt))?,
+        false => print_message(&rebuilt.to_string()),
     }
     match rebuilt.failed {
         0 => Ok(()),
-        _ => Err(Partly.into()),
+        _ => Err(PartialFailureError.into()),
     }
 }

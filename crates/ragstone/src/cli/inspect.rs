@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::{Args, Subcommand, ValueEnum};
 use ragstone_core::document::ParsedDocument;
-use ragstone_core::rank::analyzer::analyze;
+use ragstone_core::rank::analyzer::analyze_text;
 use ragstone_core::seam::embedder::TextKind;
 use ragstone_core::split::{
     KeepSeparator, SplitSettings, SplitStrategy, arrives_as_markdown, split_document, split_text,
@@ -14,9 +14,9 @@ use ragstone_core::split::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::output::Output;
+use super::output::CommandOutput;
 use super::progress::fetch_bar;
-use super::{Context, Usage};
+use super::{CommandContext, UsageError};
 use crate::config::Settings;
 use crate::wiring;
 
@@ -25,14 +25,14 @@ const EMBED_BATCH: usize = 64;
 
 /// Which step
 #[derive(Debug, Subcommand)]
-pub enum Inspect {
+pub enum InspectCommand {
     /// The text, pages and sections that the parser sees in a file
     Parse {
         /// The file
         file: PathBuf,
     },
     /// The chunks of a file, or of the text on stdin as it is
-    Split(Split),
+    Split(SplitCommand),
     /// The lexical terms of texts: JSON lines {"text"} in, {"tokens"} out
     Analyze {
         /// A file of JSON lines, or -
@@ -47,7 +47,7 @@ pub enum Inspect {
 
 /// Where a separator goes.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum Keep {
+enum KeepSeparatorArgument {
     Start,
     End,
     None,
@@ -55,14 +55,14 @@ enum Keep {
 
 /// Which splitter.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum Strategy {
+enum SplitStrategyArgument {
     Recursive,
     Markdown,
 }
 
 /// How it is split; what is not said comes from the settings.
 #[derive(Debug, Args)]
-pub struct Split {
+pub struct SplitCommand {
     /// The file, or -
     file: PathBuf,
     /// Characters of the longest chunk
@@ -72,63 +72,63 @@ pub struct Split {
     #[arg(long, value_name = "N")]
     chunk_overlap: Option<usize>,
     /// Where to cut, best first: a JSON list
-    #[arg(long, value_name = "JSON", value_parser = separators)]
-    separators: Option<Separators>,
+    #[arg(long, value_name = "JSON", value_parser = parse_separators)]
+    separators: Option<SeparatorList>,
     /// What becomes of a separator
     #[arg(long)]
-    keep_separator: Option<Keep>,
+    keep_separator: Option<KeepSeparatorArgument>,
     /// Keep white space around chunks
     #[arg(long)]
     no_strip: bool,
     /// Which splitter [default: by the type of the file; recursive for -]
     #[arg(long)]
-    strategy: Option<Strategy>,
+    strategy: Option<SplitStrategyArgument>,
 }
 
 #[derive(Debug, Clone)]
-struct Separators(Vec<String>);
+struct SeparatorList(Vec<String>);
 
-fn separators(text: &str) -> Result<Separators, String> {
+fn parse_separators(text: &str) -> Result<SeparatorList, String> {
     serde_json::from_str(text)
-        .map(Separators)
+        .map(SeparatorList)
         .map_err(|error| format!("not a JSON list of text: {error}"))
 }
 
 #[derive(Deserialize)]
 struct TextLine {
     text: String,
-    #[serde(default = "passage")]
+    #[serde(default = "default_kind")]
     kind: TextKind,
 }
 
-fn passage() -> TextKind {
+fn default_kind() -> TextKind {
     TextKind::Passage
 }
 
-impl Inspect {
-    pub(super) async fn run(self, context: Context) -> anyhow::Result<()> {
-        let Context { settings, output } = context;
+impl InspectCommand {
+    pub(super) async fn run(self, context: CommandContext) -> anyhow::Result<()> {
+        let CommandContext { settings, output } = context;
         match self {
-            Self::Parse { file } => show_parsed(&parse(&settings, &file).await?, output),
+            Self::Parse { file } => show_parsed(&parse_file(&settings, &file).await?, output),
             Self::Split(split) => split.run(&settings, output).await,
             Self::Analyze { file } => {
-                for line in lines(&file)? {
-                    output.object(&json!({ "tokens": analyze(&line?.text) }))?;
+                for line in read_text_lines(&file)? {
+                    output.write_json_line(&json!({ "tokens": analyze_text(&line?.text) }))?;
                 }
                 Ok(())
             }
-            Self::Embed { file } => embed(&settings, &file, output).await,
+            Self::Embed { file } => embed_texts(&settings, &file, output).await,
         }
     }
 }
 
-async fn parse(settings: &Settings, file: &Path) -> anyhow::Result<ParsedDocument> {
+async fn parse_file(settings: &Settings, file: &Path) -> anyhow::Result<ParsedDocument> {
     let name = file.file_name().unwrap_or_default().to_string_lossy();
-    let parsed = wiring::parser_pool(settings)?.parse(file, &name, None).await;
+    let parsed = wiring::parser_pool(settings)?.parse_file(file, &name, None).await;
     parsed.map_err(|error| anyhow::anyhow!("{}: {error}", error.code()))
 }
 
-fn show_parsed(parsed: &ParsedDocument, output: Output) -> anyhow::Result<()> {
+fn show_parsed(parsed: &ParsedDocument, output: CommandOutput) -> anyhow::Result<()> {
     if output.json {
         let whole = json!([{ "page": null, "text": parsed.text }]);
         let pages = parsed.pages.iter();
@@ -139,7 +139,7 @@ fn show_parsed(parsed: &ParsedDocument, output: Output) -> anyhow::Result<()> {
         let sections: Vec<Value> = sections
             .map(|span| json!({ "path": span.path, "range": [span.range.start, span.range.end] }))
             .collect();
-        return output.object(&json!({
+        return output.write_json_line(&json!({
             "title": parsed.title,
             "media_type": parsed.media_type,
             "pages": if pages.is_empty() { whole } else { pages.into() },
@@ -150,39 +150,39 @@ fn show_parsed(parsed: &ParsedDocument, output: Output) -> anyhow::Result<()> {
     }
     for span in &parsed.pages {
         if let Some(page) = span.page {
-            output.line(&format!("── page {page} ──"))?;
+            output.write_line(&format!("── page {page} ──"))?;
         }
-        output.line(&parsed.text[span.range.clone()])?;
+        output.write_line(&parsed.text[span.range.clone()])?;
     }
     for warning in &parsed.warnings {
-        super::output::say(&format!("warning: {}: {}", warning.code, warning.detail));
+        super::output::print_message(&format!("warning: {}: {}", warning.code, warning.detail));
     }
     Ok(())
 }
 
-impl Split {
-    async fn run(self, settings: &Settings, output: Output) -> anyhow::Result<()> {
+impl SplitCommand {
+    async fn run(self, settings: &Settings, output: CommandOutput) -> anyhow::Result<()> {
         if self.file == Path::new("-") {
             let mut text = String::new();
             std::io::stdin()
                 .read_to_string(&mut text)
                 .context("stdin is not UTF-8 text")?;
-            let wanted = self.settings(settings, SplitStrategy::Recursive)?;
+            let wanted = self.split_settings(settings, SplitStrategy::Recursive)?;
             for piece in split_text(&text, &wanted) {
-                output.object(&json!({
+                output.write_json_line(&json!({
                     "text": piece.text, "range": [piece.range.start, piece.range.end], "page": null, "section": null
                 }))?;
             }
             return Ok(());
         }
-        let parsed = parse(settings, &self.file).await?;
+        let parsed = parse_file(settings, &self.file).await?;
         let usual = match arrives_as_markdown(&parsed.media_type) {
             true => settings.split.structured,
             false => SplitStrategy::Recursive,
         };
-        let wanted = self.settings(settings, usual)?;
+        let wanted = self.split_settings(settings, usual)?;
         for chunk in split_document(&parsed, &wanted) {
-            output.object(&json!({
+            output.write_json_line(&json!({
                 "text": chunk.text,
                 "range": [chunk.range.start, chunk.range.end],
                 "page": chunk.page,
@@ -192,33 +192,33 @@ impl Split {
         Ok(())
     }
 
-    fn settings(&self, settings: &Settings, usual: SplitStrategy) -> anyhow::Result<SplitSettings> {
-        let base = settings.split.settings();
+    fn split_settings(&self, settings: &Settings, usual: SplitStrategy) -> anyhow::Result<SplitSettings> {
+        let base = settings.split.splitter_settings();
         let wanted = SplitSettings {
             chunk_size: self.chunk_size.unwrap_or(base.chunk_size),
             chunk_overlap: self.chunk_overlap.unwrap_or(base.chunk_overlap),
             separators: self.separators.clone().map_or(base.separators, |given| given.0),
             keep_separator: match self.keep_separator {
-                Some(Keep::Start) => KeepSeparator::Start,
-                Some(Keep::End) => KeepSeparator::End,
-                Some(Keep::None) => KeepSeparator::None,
+                Some(KeepSeparatorArgument::Start) => KeepSeparator::Start,
+                Some(KeepSeparatorArgument::End) => KeepSeparator::End,
+                Some(KeepSeparatorArgument::None) => KeepSeparator::None,
                 None => base.keep_separator,
             },
             strip: base.strip && !self.no_strip,
             strategy: match self.strategy {
-                Some(Strategy::Recursive) => SplitStrategy::Recursive,
-                Some(Strategy::Markdown) => SplitStrategy::Markdown,
+                Some(SplitStrategyArgument::Recursive) => SplitStrategy::Recursive,
+                Some(SplitStrategyArgument::Markdown) => SplitStrategy::Markdown,
                 None => usual,
             },
         };
-        wanted.validate().map_err(|error| Usage(error.to_string()))?;
+        wanted.validate().map_err(|error| UsageError(error.to_string()))?;
         Ok(wanted)
     }
 }
 
-async fn embed(settings: &Settings, file: &Path, output: Output) -> anyhow::Result<()> {
-    let embedder = wiring::embedder(settings, &fetch_bar()).await?;
-    let mut lines = lines(file)?.peekable();
+async fn embed_texts(settings: &Settings, file: &Path, output: CommandOutput) -> anyhow::Result<()> {
+    let embedder = wiring::require_embedder(settings, &fetch_bar()).await?;
+    let mut lines = read_text_lines(file)?.peekable();
     while lines.peek().is_some() {
         // Neighbours of one kind go together.
         let (mut texts, mut kind) = (Vec::new(), TextKind::Passage);
@@ -239,15 +239,15 @@ async fn embed(settings: &Settings, file: &Path, output: Output) -> anyhow::Resu
         {
             return Err(error);
         }
-        for embedding in embedder.embed(&texts, kind).await? {
-            output.object(&json!({ "vector": embedding.vector }))?;
+        for embedding in embedder.embed_texts(&texts, kind).await? {
+            output.write_json_line(&json!({ "vector": embedding.vector }))?;
         }
     }
     Ok(())
 }
 
 /// JSON lines of a file or of stdin, as they come.
-fn lines(file: &Path) -> anyhow::Result<impl Iterator<Item = anyhow::Result<TextLine>> + use<>> {
+fn read_text_lines(file: &Path) -> anyhow::Result<impl Iterator<Item = anyhow::Result<TextLine>> + use<>> {
     let reader: Box<dyn BufRead + Send> = match file == Path::new("-") {
         true => Box::new(std::io::BufReader::new(std::io::stdin())),
         false => {

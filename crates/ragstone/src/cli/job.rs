@@ -4,15 +4,15 @@ use axum::http::Method;
 use clap::Subcommand;
 use serde_json::Value;
 
-use super::Context;
-use super::client::Door;
-use super::document::{each, query};
-use super::output::Output;
+use super::CommandContext;
+use super::client::ApiClient;
+use super::document::{build_query, for_each_item};
+use super::output::CommandOutput;
 use crate::wiring::ModelFetch;
 
 /// What to do with background work
 #[derive(Debug, Subcommand)]
-pub enum Job {
+pub enum JobCommand {
     /// List jobs, newest first; `--state failed` lists what will not be tried again by itself
     List {
         /// Only in this state: queued, running, succeeded, failed, cancelled
@@ -43,38 +43,40 @@ pub enum Job {
     },
 }
 
-impl Job {
-    pub(super) async fn run(self, context: Context) -> anyhow::Result<()> {
-        let door = Door::open(&context.settings, ModelFetch::Never).await?;
-        let done = self.through(&door, context.output).await;
+impl JobCommand {
+    pub(super) async fn run(self, context: CommandContext) -> anyhow::Result<()> {
+        let door = ApiClient::connect(&context.settings, ModelFetch::Never).await?;
+        let done = self.run_with_client(&door, context.output).await;
         door.close().await;
         done
     }
 
-    async fn through(self, door: &Door, output: Output) -> anyhow::Result<()> {
+    async fn run_with_client(self, door: &ApiClient, output: CommandOutput) -> anyhow::Result<()> {
         let path = |id: uuid::Uuid| format!("/api/v1/jobs/{id}");
         match self {
             Self::List { state, kind, parent } => {
                 let parent = parent.map(|id| id.to_string());
-                let query = query(&[("state", state), ("kind", kind), ("parent", parent)]);
-                each(door, "/api/v1/jobs", &query, "jobs", |job| list_line(job, output)).await
+                let query = build_query(&[("state", state), ("kind", kind), ("parent", parent)]);
+                for_each_item(door, "/api/v1/jobs", &query, "jobs", |job| show_job(job, output)).await
             }
-            Self::Show { id } => output.document(&door.get(&path(id)).await?),
+            Self::Show { id } => output.write_json_document(&door.get_json(&path(id)).await?),
             Self::Retry { id } => {
                 let path = format!("{}/retry", path(id));
-                output.document(&door.json(Method::POST, &path, None).await?)
+                output.write_json_document(&door.request_json(Method::POST, &path, None).await?)
             }
-            Self::Cancel { id } => output.document(&door.json(Method::DELETE, &path(id), None).await?),
+            Self::Cancel { id } => {
+                output.write_json_document(&door.request_json(Method::DELETE, &path(id), None).await?)
+            }
         }
     }
 }
 
-fn list_line(job: &Value, output: Output) -> anyhow::Result<()> {
+fn show_job(job: &Value, output: CommandOutput) -> anyhow::Result<()> {
     if output.json {
-        return output.object(job);
+        return output.write_json_line(job);
     }
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    output.line(&format!(
+    output.write_line(&format!(
         "{}  {:<9}  {:<7}  {:<8}  {}/{}  {}{}",
         text(&job["id"]),
         text(&job["state"]),
@@ -82,7 +84,7 @@ fn list_line(job: &Value, output: Output) -> anyhow::Result<()> {
         text(&job["stage"]),
         job["done"],
         job["total"],
-        super::progress::pace(job),
+        super::progress::describe_pace(job),
         text(&job["error"]["detail"])
     ))
 }

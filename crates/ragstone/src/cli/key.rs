@@ -6,22 +6,22 @@ use axum::http::Method;
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
-use super::Context;
-use super::client::Door;
-use super::document::{each, query};
-use super::output::{Output, say};
+use super::CommandContext;
+use super::client::ApiClient;
+use super::document::{build_query, for_each_item};
+use super::output::{CommandOutput, print_message};
 use crate::wiring::ModelFetch;
 
 const KEYS: &str = "/api/v1/keys";
 
 /// What to do with API keys
 #[derive(Debug, Subcommand)]
-pub enum Key {
+pub enum KeyCommand {
     /// Make a key and show it, this once; it goes into `Authorization: Bearer`
     ///
     /// From the first key on the API answers callers with a key only, also on this machine; commands on the data
     /// directory itself need none.
-    Create(Create),
+    Create(CreateKeyArguments),
     /// List keys, oldest first, those that have ended among them; never their secrets
     List {
         /// Only of this tenant
@@ -45,12 +45,12 @@ pub enum Key {
 
 /// A key to be made
 #[derive(Debug, Args)]
-pub struct Create {
+pub struct CreateKeyArguments {
     /// What people call it
     name: String,
     /// What its callers may do
     #[arg(long)]
-    role: Role,
+    role: KeyRoleArgument,
     /// Whose callers it lets in [default: default]
     #[arg(long)]
     tenant: Option<String>,
@@ -70,7 +70,7 @@ pub struct Create {
 
 /// What callers may do.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum Role {
+enum KeyRoleArgument {
     /// Read, search and ask what its readers admit
     Reader,
     /// Also write, and grant to readers it has itself
@@ -79,38 +79,40 @@ enum Role {
     Admin,
 }
 
-impl Key {
-    pub(super) async fn run(self, context: Context) -> anyhow::Result<()> {
-        let door = Door::open(&context.settings, ModelFetch::Never).await?;
-        let done = self.through(&door, context.output).await;
+impl KeyCommand {
+    pub(super) async fn run(self, context: CommandContext) -> anyhow::Result<()> {
+        let door = ApiClient::connect(&context.settings, ModelFetch::Never).await?;
+        let done = self.run_with_client(&door, context.output).await;
         door.close().await;
         done
     }
 
-    async fn through(self, door: &Door, output: Output) -> anyhow::Result<()> {
+    async fn run_with_client(self, door: &ApiClient, output: CommandOutput) -> anyhow::Result<()> {
         match self {
             Self::Create(create) => {
-                let issued = door.json(Method::POST, KEYS, Some(&create.body())).await?;
+                let issued = door
+                    .request_json(Method::POST, KEYS, Some(&create.request_body()))
+                    .await?;
                 show_issued(&issued, output)
             }
             Self::List { tenant } => {
-                let query = query(&[("tenant", tenant)]);
-                each(door, KEYS, &query, "keys", |key| list_line(key, output)).await
+                let query = build_query(&[("tenant", tenant)]);
+                for_each_item(door, KEYS, &query, "keys", |key| show_key(key, output)).await
             }
             Self::Rotate { id, grace } => {
                 let body = json!({ "grace_seconds": grace.unwrap_or_default().as_secs() });
-                let path = format!("{}/rotate", path(&id));
-                show_issued(&door.json(Method::POST, &path, Some(&body)).await?, output)
+                let path = format!("{}/rotate", key_path(&id));
+                show_issued(&door.request_json(Method::POST, &path, Some(&body)).await?, output)
             }
             Self::Revoke { id } => {
-                let revoked = door.json(Method::DELETE, &path(&id), None).await?;
+                let revoked = door.request_json(Method::DELETE, &key_path(&id), None).await?;
                 match output.json {
-                    true => output.object(&revoked),
+                    true => output.write_json_line(&revoked),
                     false => {
-                        say(&format!(
+                        print_message(&format!(
                             "revoked {} ({})",
-                            text(&revoked, "id"),
-                            text(&revoked, "name")
+                            text_field(&revoked, "id"),
+                            text_field(&revoked, "name")
                         ));
                         Ok(())
                     }
@@ -120,8 +122,8 @@ impl Key {
     }
 }
 
-impl Create {
-    fn body(&self) -> Value {
+impl CreateKeyArguments {
+    fn request_body(&self) -> Value {
         let role = self.role.to_possible_value();
         let mut body = json!({
             "name": self.name,
@@ -143,48 +145,48 @@ impl Create {
     }
 }
 
-fn path(id: &str) -> String {
+fn key_path(id: &str) -> String {
     let id = percent_encoding::utf8_percent_encode(id, percent_encoding::NON_ALPHANUMERIC);
     format!("{KEYS}/{id}")
 }
 
-fn text<'a>(key: &'a Value, field: &str) -> &'a str {
+fn text_field<'a>(key: &'a Value, field: &str) -> &'a str {
     key[field].as_str().unwrap_or_default()
 }
 
 /// The key on stdout, what to know of it beside.
-fn show_issued(issued: &Value, output: Output) -> anyhow::Result<()> {
+fn show_issued(issued: &Value, output: CommandOutput) -> anyhow::Result<()> {
     if output.json {
-        return output.object(&json!({ "id": issued["id"], "key": issued["key"] }));
+        return output.write_json_line(&json!({ "id": issued["id"], "key": issued["key"] }));
     }
-    output.line(text(issued, "key"))?;
-    say(&format!(
+    output.write_line(text_field(issued, "key"))?;
+    print_message(&format!(
         "key {} of tenant {}, role {}; it is not shown again",
-        text(issued, "id"),
-        text(issued, "tenant"),
-        text(issued, "role")
+        text_field(issued, "id"),
+        text_field(issued, "tenant"),
+        text_field(issued, "role")
     ));
     Ok(())
 }
 
-fn list_line(key: &Value, output: Output) -> anyhow::Result<()> {
+fn show_key(key: &Value, output: CommandOutput) -> anyhow::Result<()> {
     if output.json {
-        return output.object(key);
+        return output.write_json_line(key);
     }
     let readers = key["readers"].as_array().into_iter().flatten();
     let readers: Vec<&str> = readers.filter_map(Value::as_str).collect();
-    output.line(&format!(
+    output.write_line(&format!(
         "{}  {:<7}  {:<6}  {:<12}  {}  {}",
-        text(key, "id"),
-        state(key),
-        text(key, "role"),
-        text(key, "tenant"),
-        text(key, "name"),
+        text_field(key, "id"),
+        key_state(key),
+        text_field(key, "role"),
+        text_field(key, "tenant"),
+        text_field(key, "name"),
         readers.join(" ")
     ))
 }
 
-fn state(key: &Value) -> &'static str {
+fn key_state(key: &Value) -> &'static str {
     let is_set = |field: &str| !key[field].is_null();
     match key["live"].as_bool() {
         Some(true) => "live",

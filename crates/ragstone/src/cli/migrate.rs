@@ -9,11 +9,11 @@ use clap::{ArgGroup, Args};
 use indicatif::ProgressBar;
 use serde_json::{Value, json};
 
-use super::client::{Door, interruptible};
+use super::client::{ApiClient, run_until_shutdown};
 use super::eval::read_set;
-use super::output::{Output, say};
-use super::progress::{bar, fetching};
-use super::{Context, Partly, Usage};
+use super::output::{CommandOutput, print_message};
+use super::progress::{fetch_before_work, progress_bar};
+use super::{CommandContext, PartialFailureError, UsageError};
 use crate::config::Settings;
 use crate::wiring::ModelFetch;
 
@@ -30,7 +30,7 @@ const PATH: &str = "/operator/v1/migration";
 /// with the next `ragstone serve` or the same command. Exit code 1 if the gate refused.
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("verb").required(true).args(["to", "status", "abort", "finish"])))]
-pub struct Migrate {
+pub struct MigrateCommand {
     /// The new model: openai:MODEL, local, or local:FOLDER
     #[arg(long, value_name = "MODEL")]
     to: Option<String>,
@@ -93,44 +93,44 @@ pub struct Migrate {
     finish: bool,
 }
 
-impl Migrate {
-    pub(super) async fn run(self, context: Context) -> anyhow::Result<()> {
-        let Context { settings, output } = context;
+impl MigrateCommand {
+    pub(super) async fn run(self, context: CommandContext) -> anyhow::Result<()> {
+        let CommandContext { settings, output } = context;
         let Some(to) = &self.to else {
             let (method, path) = match (self.abort, self.finish) {
                 (true, _) => (Method::POST, format!("{PATH}/abort")),
                 (_, true) => (Method::POST, format!("{PATH}/finish")),
                 _ => (Method::GET, PATH.to_owned()),
             };
-            let status = once(&settings, ModelFetch::Never, method, &path).await?;
-            return show(&status, output);
+            let status = send_command(&settings, ModelFetch::Never, method, &path).await?;
+            return show_status(&status, output);
         };
-        let request = json!({ "to": self.target(to, &settings)?, "gate": self.gate()? });
-        let door = interruptible(Door::open(&settings, fetching())).await?;
-        let done = interruptible(self.through(&door, &request)).await;
-        let status = door.close_after(done).await?;
-        show(&status, output)?;
+        let request = json!({ "to": self.parse_target(to, &settings)?, "gate": self.read_gate()? });
+        let door = run_until_shutdown(ApiClient::connect(&settings, fetch_before_work())).await?;
+        let done = run_until_shutdown(self.run_with_client(&door, &request)).await;
+        let status = door.close_after_work(done).await?;
+        show_status(&status, output)?;
         match status["state"].as_str() {
-            Some("refused") => Err(Partly.into()),
+            Some("refused") => Err(PartialFailureError.into()),
             _ => Ok(()),
         }
     }
 
-    async fn through(&self, door: &Door, request: &Value) -> anyhow::Result<Value> {
-        let mut status = door.json(Method::POST, PATH, Some(request)).await?;
-        let bar = bar(0, "{bar:30} {pos}/{len} chunks, {per_sec}, {eta} left");
+    async fn run_with_client(&self, door: &ApiClient, request: &Value) -> anyhow::Result<Value> {
+        let mut status = door.request_json(Method::POST, PATH, Some(request)).await?;
+        let bar = progress_bar(0, "{bar:30} {pos}/{len} chunks, {per_sec}, {eta} left");
         let mut trouble = Value::Null;
         while status["state"] == "filling" && !self.no_wait {
-            follow(&bar, &status, &mut trouble);
+            update_progress(&bar, &status, &mut trouble);
             tokio::time::sleep(LOOK).await;
-            status = door.get(PATH).await?;
+            status = door.get_json(PATH).await?;
         }
         bar.finish_and_clear();
         Ok(status)
     }
 
     /// The model as the library is told.
-    fn target(&self, to: &str, settings: &Settings) -> anyhow::Result<Value> {
+    fn parse_target(&self, to: &str, settings: &Settings) -> anyhow::Result<Value> {
         let (kind, name) = to.split_once(':').unwrap_or((to, ""));
         let (remote, model, path) = match (kind, name) {
             ("openai", name) if !name.is_empty() => (true, name, PathBuf::new()),
@@ -142,7 +142,7 @@ impl Migrate {
             }
             _ => {
                 let detail = format!("--to {to:?} is none of openai:MODEL, local and local:FOLDER with a model in it");
-                return Err(Usage(detail).into());
+                return Err(UsageError(detail).into());
             }
         };
         Ok(json!({
@@ -157,7 +157,7 @@ impl Migrate {
     }
 
     /// The gate with its questions.
-    fn gate(&self) -> anyhow::Result<Option<Value>> {
+    fn read_gate(&self) -> anyhow::Result<Option<Value>> {
         let (Some(gate), Some(set)) = (&self.gate, &self.set) else {
             return Ok(None);
         };
@@ -177,41 +177,41 @@ fn parse_gate(gate: &str) -> anyhow::Result<(String, f64)> {
     });
     parts
         .filter(|(metric, _)| !metric.is_empty())
-        .ok_or_else(|| Usage(format!("--gate {gate:?} is not METRIC>=RATIO, such as ndcg@10>=0.98")).into())
+        .ok_or_else(|| UsageError(format!("--gate {gate:?} is not METRIC>=RATIO, such as ndcg@10>=0.98")).into())
 }
 
-pub(super) async fn roll_back(context: Context) -> anyhow::Result<()> {
+pub(super) async fn roll_back(context: CommandContext) -> anyhow::Result<()> {
     let path = format!("{PATH}/rollback");
-    let status = once(&context.settings, fetching(), Method::POST, &path).await?;
-    show(&status, context.output)
+    let status = send_command(&context.settings, fetch_before_work(), Method::POST, &path).await?;
+    show_status(&status, context.output)
 }
 
-async fn once(settings: &Settings, fetch: ModelFetch, method: Method, path: &str) -> anyhow::Result<Value> {
-    let door = interruptible(Door::open(settings, fetch)).await?;
-    let done = interruptible(door.json(method, path, None)).await;
-    door.close_after(done).await
+async fn send_command(settings: &Settings, fetch: ModelFetch, method: Method, path: &str) -> anyhow::Result<Value> {
+    let door = run_until_shutdown(ApiClient::connect(settings, fetch)).await?;
+    let done = run_until_shutdown(door.request_json(method, path, None)).await;
+    door.close_after_work(done).await
 }
 
-fn follow(bar: &ProgressBar, status: &Value, trouble: &mut Value) {
+fn update_progress(bar: &ProgressBar, status: &Value, trouble: &mut Value) {
     bar.set_length(status["total"].as_u64().unwrap_or_default());
     bar.set_position(status["done"].as_u64().unwrap_or_default());
     if *trouble != status["trouble"] {
         trouble.clone_from(&status["trouble"]);
         if let Some(trouble) = trouble.as_str() {
-            bar.suspend(|| say(&format!("it waits: {trouble}")));
+            bar.suspend(|| print_message(&format!("it waits: {trouble}")));
         }
     }
 }
 
-fn show(status: &Value, output: Output) -> anyhow::Result<()> {
+fn show_status(status: &Value, output: CommandOutput) -> anyhow::Result<()> {
     if output.json {
-        return output.object(status);
+        return output.write_json_line(status);
     }
     let text = |key: &str| status[key].as_str().unwrap_or_default();
     if text("state") == "none" {
-        return output.line("no model is being changed");
+        return output.write_line("no model is being changed");
     }
-    output.line(&format!(
+    output.write_line(&format!(
         "{}: {} -> {}, {} of {} chunks; {} answers",
         text("state"),
         text("from"),
@@ -222,7 +222,7 @@ fn show(status: &Value, output: Output) -> anyhow::Result<()> {
     ))?;
     if let Some(metric) = status["compared"]["metric"].as_str() {
         let number = |key: &str| status["compared"][key].as_f64().unwrap_or_default();
-        output.line(&format!(
+        output.write_line(&format!(
             "{metric} over {} questions: {:.4} -> {:.4}, at least {} of it asked for",
             status["compared"]["questions"],
             number("old"),
@@ -231,10 +231,10 @@ fn show(status: &Value, output: Output) -> anyhow::Result<()> {
         ))?;
     }
     if let Some(trouble) = status["trouble"].as_str() {
-        say(&format!("it waits: {trouble}"));
+        print_message(&format!("it waits: {trouble}"));
     }
     if let Some(settings) = status["settings"].as_str() {
-        say(&format!("say so in the settings before --finish: {settings}"));
+        print_message(&format!("say so in the settings before --finish: {settings}"));
     }
     Ok(())
 }

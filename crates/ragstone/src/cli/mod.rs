@@ -33,9 +33,9 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
-use crate::config::{Flags, SHARED_KEYS, Settings, SettingsError, UnknownNames};
+use crate::config::{CommandFlags, SHARED_KEYS, Settings, SettingsError, UnknownNames};
 use crate::telemetry;
-use output::{Output, is_closed_pipe, say};
+use output::{CommandOutput, is_closed_pipe, print_message};
 
 /// The program's version, with its commit and features.
 const VERSION: &str = concat!(
@@ -53,16 +53,16 @@ const INTERRUPTED: u8 = 130;
 /// stderr. Exit codes: 0 done, 1 failed, 2 wrong use, 130 interrupted.
 #[derive(Debug, Parser)]
 #[command(name = "ragstone", version = VERSION, max_term_width = 100)]
-struct Arguments {
+struct CliArguments {
     #[command(flatten)]
-    global: Global,
+    global: GlobalArguments,
     #[command(subcommand)]
-    command: Command,
+    command: CliCommand,
 }
 
 /// What every command takes.
 #[derive(Debug, Args)]
-struct Global {
+struct GlobalArguments {
     /// The data directory [default: .ragstone/data; RAGSTONE_DATA]
     #[arg(long, global = true, value_name = "FOLDER")]
     data: Option<PathBuf>,
@@ -78,59 +78,59 @@ struct Global {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum CliCommand {
     /// Show it working: ingest the sample documents, serve, and ask a question of them
-    Quickstart(quickstart::Quickstart),
+    Quickstart(quickstart::QuickstartCommand),
     /// Serve the API, and carry out ingestion in the background
-    Serve(serve::Serve),
+    Serve(serve::ServeCommand),
     /// Carry out ingestion in the background, for shared stores
-    Worker(serve::Worker),
+    Worker(serve::WorkerCommand),
     /// Take in files, folders and globs, or documents as JSON lines
-    Ingest(ingest::Ingest),
+    Ingest(ingest::IngestCommand),
     /// Answer a question from the documents, each sentence with the passage that supports it
-    Ask(ask::Ask),
+    Ask(ask::AskCommand),
     /// Find the passages that fit best
-    Search(search::Search),
+    Search(search::SearchCommand),
     /// See what a step makes of an input; nothing is stored
     #[command(subcommand)]
-    Inspect(inspect::Inspect),
+    Inspect(inspect::InspectCommand),
     /// List, show and delete documents
     #[command(subcommand)]
-    Document(document::Document),
+    Document(document::DocumentCommand),
     /// List, show and cancel background work
     #[command(subcommand)]
-    Job(job::Job),
+    Job(job::JobCommand),
     /// Make, sync, pause and remove the places that documents come from
     #[command(subcommand)]
-    Source(source::Source),
+    Source(source::SourceCommand),
     /// Make, list, rotate and revoke API keys
     #[command(subcommand)]
-    Key(key::Key),
+    Key(key::KeyCommand),
     /// Tell which grant lets a caller read a document, or which set of readers refuses it
-    ExplainAccess(explain_access::ExplainAccess),
+    ExplainAccess(explain_access::ExplainAccessCommand),
     /// Fetch the embedding model ahead, see where it is, or change it while the library answers
     #[command(subcommand)]
-    Model(model::Model),
+    Model(model::ModelCommand),
     /// See what the index holds, or make it again
     #[command(subcommand)]
-    Index(index::Index),
+    Index(index::IndexCommand),
     /// Write the whole library to one file
-    Export(moving::Export),
+    Export(moving::ExportCommand),
     /// Take in a library that `export` wrote, without embedding anything again
-    Import(moving::Import),
+    Import(moving::ImportCommand),
     /// Compare catalogue, index and blobs, and make them agree again
-    Fsck(fsck::Fsck),
+    Fsck(fsck::FsckCommand),
     /// Make a lost, damaged or old database again from the blobs
-    Recover(recover::Recover),
+    Recover(recover::RecoverCommand),
     /// Undo the last upgrade of the data directory, so that the release before can be started again
-    Rollback(rollback::Rollback),
+    Rollback(rollback::RollbackCommand),
     /// Measure retrieval and answers, and tell whether a change helped
     #[command(subcommand)]
-    Eval(eval::Eval),
+    Eval(eval::EvalCommand),
     /// Let documents give orders to a model, and report what leaves the server
-    Redteam(redteam::Redteam),
+    Redteam(redteam::RedteamCommand),
     /// Tell what will run, what is missing, and where text goes
-    Doctor(doctor::Doctor),
+    Doctor(doctor::DoctorCommand),
     /// Print the completions of a shell
     Completions {
         /// The shell
@@ -141,57 +141,60 @@ enum Command {
 /// Wrong use: exit code 2.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-struct Usage(String);
+struct UsageError(String);
 
 /// Done, but not all of it worked; everything is said already.
 #[derive(Debug, thiserror::Error)]
 #[error("some of it failed")]
-struct Partly;
+struct PartialFailureError;
 
 /// Stopped by who started it.
 #[derive(Debug, thiserror::Error)]
 #[error("interrupted")]
-struct Interrupted;
+struct InterruptedError;
 
 /// What every command stands on.
-struct Context {
+struct CommandContext {
     settings: Settings,
-    output: Output,
+    output: CommandOutput,
 }
 
 /// Runs the command that the arguments name.
-pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    match run(arguments) {
+pub fn run_cli() -> ExitCode {
+    let arguments = CliArguments::parse();
+    match run_command(arguments) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) if error.is::<Interrupted>() => ExitCode::from(INTERRUPTED),
+        Err(error) if error.is::<InterruptedError>() => ExitCode::from(INTERRUPTED),
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            if !error.is::<Partly>() {
-                say(&format!("error: {error:#}"));
+            if !error.is::<PartialFailureError>() {
+                print_message(&format!("error: {error:#}"));
             }
-            let wrong_use = error.is::<Usage>() || error.is::<SettingsError>();
+            let wrong_use = error.is::<UsageError>() || error.is::<SettingsError>();
             ExitCode::from(if wrong_use { 2 } else { 1 })
         }
     }
 }
 
-fn run(arguments: Arguments) -> anyhow::Result<()> {
-    if let Command::Completions { shell } = arguments.command {
+fn run_command(arguments: CliArguments) -> anyhow::Result<()> {
+    if let CliCommand::Completions { shell } = arguments.command {
         let mut script = Vec::new();
-        clap_complete::generate(shell, &mut Arguments::command(), "ragstone", &mut script);
-        Output { json: false }.text(&String::from_utf8_lossy(&script))?;
+        clap_complete::generate(shell, &mut CliArguments::command(), "ragstone", &mut script);
+        CommandOutput { json: false }.write_text(&String::from_utf8_lossy(&script))?;
         return Ok(());
     }
-    let settings = Settings::load(flags(&arguments))?;
-    let serves = matches!(arguments.command, Command::Serve(_) | Command::Worker(_));
-    telemetry::start(&settings.telemetry, serves || arguments.global.log.is_some())?;
+    let settings = Settings::load(collect_flags(&arguments))?;
+    let serves = matches!(arguments.command, CliCommand::Serve(_) | CliCommand::Worker(_));
+    telemetry::start_logging(&settings.telemetry, serves || arguments.global.log.is_some())?;
     warn_of_unknown_names(&settings.unknown_names);
-    let output = Output {
+    let output = CommandOutput {
         json: arguments.global.json,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let done = runtime.block_on(interruptible(arguments.command, Context { settings, output }));
+    let done = runtime.block_on(run_interruptible(
+        arguments.command,
+        CommandContext { settings, output },
+    ));
     runtime.shutdown_background();
     done
 }
@@ -208,69 +211,69 @@ fn warn_of_unknown_names(unknown: &UnknownNames) {
 }
 
 /// Whether a command ends by itself when it is told to, because workers of its own may have jobs to hand back.
-fn is_told(command: &Command) -> bool {
+fn handles_shutdown(command: &CliCommand) -> bool {
     matches!(
         command,
-        Command::Serve(_)
-            | Command::Worker(_)
-            | Command::Quickstart(_)
-            | Command::Ingest(_)
-            | Command::Document(_)
-            | Command::Index(_)
-            | Command::Export(_)
-            | Command::Import(_)
-            | Command::Fsck(_)
-            | Command::Recover(_)
+        CliCommand::Serve(_)
+            | CliCommand::Worker(_)
+            | CliCommand::Quickstart(_)
+            | CliCommand::Ingest(_)
+            | CliCommand::Document(_)
+            | CliCommand::Index(_)
+            | CliCommand::Export(_)
+            | CliCommand::Import(_)
+            | CliCommand::Fsck(_)
+            | CliCommand::Recover(_)
     )
 }
 
 /// What does not end by itself is left where it stands: it runs as a task of its own, so that one that waits for stdin
 /// can still be interrupted.
-async fn interruptible(command: Command, context: Context) -> anyhow::Result<()> {
-    if is_told(&command) {
-        return dispatch(command, context).await;
+async fn run_interruptible(command: CliCommand, context: CommandContext) -> anyhow::Result<()> {
+    if handles_shutdown(&command) {
+        return dispatch_command(command, context).await;
     }
     let interrupt = tokio::signal::ctrl_c();
     tokio::select! {
-        done = tokio::spawn(dispatch(command, context)) => done?,
-        _ = interrupt => Err(Interrupted.into()),
+        done = tokio::spawn(dispatch_command(command, context)) => done?,
+        _ = interrupt => Err(InterruptedError.into()),
     }
 }
 
-async fn dispatch(command: Command, context: Context) -> anyhow::Result<()> {
+async fn dispatch_command(command: CliCommand, context: CommandContext) -> anyhow::Result<()> {
     match command {
-        Command::Quickstart(command) => command.run(context).await,
-        Command::Serve(command) => command.run(context).await,
-        Command::Worker(command) => command.run(context).await,
-        Command::Ingest(command) => command.run(context).await,
-        Command::Ask(command) => command.run(context).await,
-        Command::Search(command) => command.run(context).await,
-        Command::Inspect(command) => command.run(context).await,
-        Command::Document(command) => command.run(context).await,
-        Command::Job(command) => command.run(context).await,
-        Command::Source(command) => command.run(context).await,
-        Command::Key(command) => command.run(context).await,
-        Command::ExplainAccess(command) => command.run(context).await,
-        Command::Model(command) => command.run(context).await,
-        Command::Index(command) => command.run(context).await,
-        Command::Export(command) => command.run(context).await,
-        Command::Import(command) => command.run(context).await,
-        Command::Fsck(command) => command.run(context).await,
-        Command::Recover(command) => command.run(context).await,
-        Command::Rollback(command) => command.run(context).await,
-        Command::Eval(command) => command.run(context).await,
-        Command::Redteam(command) => command.run(context).await,
-        Command::Doctor(command) => command.run(context).await,
-        Command::Completions { .. } => Ok(()),
+        CliCommand::Quickstart(command) => command.run(context).await,
+        CliCommand::Serve(command) => command.run(context).await,
+        CliCommand::Worker(command) => command.run(context).await,
+        CliCommand::Ingest(command) => command.run(context).await,
+        CliCommand::Ask(command) => command.run(context).await,
+        CliCommand::Search(command) => command.run(context).await,
+        CliCommand::Inspect(command) => command.run(context).await,
+        CliCommand::Document(command) => command.run(context).await,
+        CliCommand::Job(command) => command.run(context).await,
+        CliCommand::Source(command) => command.run(context).await,
+        CliCommand::Key(command) => command.run(context).await,
+        CliCommand::ExplainAccess(command) => command.run(context).await,
+        CliCommand::Model(command) => command.run(context).await,
+        CliCommand::Index(command) => command.run(context).await,
+        CliCommand::Export(command) => command.run(context).await,
+        CliCommand::Import(command) => command.run(context).await,
+        CliCommand::Fsck(command) => command.run(context).await,
+        CliCommand::Recover(command) => command.run(context).await,
+        CliCommand::Rollback(command) => command.run(context).await,
+        CliCommand::Eval(command) => command.run(context).await,
+        CliCommand::Redteam(command) => command.run(context).await,
+        CliCommand::Doctor(command) => command.run(context).await,
+        CliCommand::Completions { .. } => Ok(()),
     }
 }
 
-fn flags(arguments: &Arguments) -> Flags {
+fn collect_flags(arguments: &CliArguments) -> CommandFlags {
     let global = &arguments.global;
     let mut values = Vec::new();
     let mut set = |flag: &str, key: &str, value: String| values.push((flag.into(), key.into(), value));
-    if let Command::Quickstart(_) = arguments.command {
-        set("quickstart", "data.directory", quickstart::DATA.into());
+    if let CliCommand::Quickstart(_) = arguments.command {
+        set("quickstart", "data.directory", quickstart::QUICKSTART_DIRECTORY.into());
         // The samples are nobody else's business.
         for shared in SHARED_KEYS {
             set("quickstart", shared, String::new());
@@ -283,8 +286,8 @@ fn flags(arguments: &Arguments) -> Flags {
         set("--log", "telemetry.log", log.clone());
     }
     let (listen, role) = match &arguments.command {
-        Command::Serve(serve) => (serve.listen.clone(), serve.role.clone()),
-        Command::Worker(worker) => (worker.listen.clone(), Some("worker".into())),
+        CliCommand::Serve(serve) => (serve.listen.clone(), serve.role.clone()),
+        CliCommand::Worker(worker) => (worker.listen.clone(), Some("worker".into())),
         _ => (None, None),
     };
     if let Some(listen) = listen {
@@ -293,7 +296,7 @@ fn flags(arguments: &Arguments) -> Flags {
     if let Some(role) = role {
         set("--role", "server.role", role);
     }
-    Flags {
+    CommandFlags {
         config: global.config.clone(),
         values,
     }

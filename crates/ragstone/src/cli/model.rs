@@ -3,29 +3,29 @@
 use clap::Subcommand;
 use serde_json::json;
 
-use super::Context;
-use super::migrate::{Migrate, roll_back};
-use super::output::say;
+use super::CommandContext;
+use super::migrate::{MigrateCommand, roll_back};
+use super::output::print_message;
 use super::progress::fetch_bar;
 use crate::wiring;
 
 /// What to do with models
 #[derive(Debug, Subcommand)]
-pub enum Model {
+pub enum ModelCommand {
     /// Fetch the embedding model, if it is not there
     Fetch,
     /// See which model is used, and whether it is there
     #[command(visible_alias = "list")]
     Status,
     /// Change the embedding model while the library answers
-    Migrate(Migrate),
+    Migrate(MigrateCommand),
     /// Go back to the model before, until `migrate --finish`
     Rollback,
 }
 
-impl Model {
-    pub(super) async fn run(self, context: Context) -> anyhow::Result<()> {
-        let Context { settings, output } = match self {
+impl ModelCommand {
+    pub(super) async fn run(self, context: CommandContext) -> anyhow::Result<()> {
+        let CommandContext { settings, output } = match self {
             Self::Migrate(migrate) => return migrate.run(context).await,
             Self::Rollback => return roll_back(context).await,
             _ => context,
@@ -35,10 +35,10 @@ impl Model {
             Self::Fetch => {
                 let folder = wiring::fetch_model(&settings, &fetch_bar()).await?;
                 match output.json {
-                    true => output.object(&json!({ "model": settings.model.manifest.name, "path": folder })),
+                    true => output.write_json_line(&json!({ "model": settings.model.manifest.name, "path": folder })),
                     false => {
-                        say(&format!("{} is there", settings.model.manifest.name));
-                        output.line(&folder.display().to_string())
+                        print_message(&format!("{} is there", settings.model.manifest.name));
+                        output.write_line(&folder.display().to_string())
                     }
                 }
             }
@@ -46,7 +46,7 @@ impl Model {
                 let (folder, present) = wiring::model_place(&settings);
                 let bytes: u64 = settings.model.manifest.files.iter().map(|file| file.bytes).sum();
                 match output.json {
-                    true => output.object(&json!({
+                    true => output.write_json_line(&json!({
                         "model": settings.embed.model,
                         "local": settings.embeds_locally(),
                         "path": folder,
@@ -59,7 +59,7 @@ impl Model {
                         } else {
                             "not there; `ragstone model fetch` gets it"
                         };
-                        output.line(&format!(
+                        output.write_line(&format!(
                             "{}  {}  {state}",
                             settings.model.manifest.name,
                             folder.display()

@@ -9,10 +9,10 @@ use futures::TryStreamExt;
 use indicatif::ProgressBar;
 use serde_json::{Value, json};
 
-use super::client::{Door, interruptible};
-use super::output::{Output, say};
-use super::progress::{asking, bar};
-use super::{Context, Partly};
+use super::client::{ApiClient, run_until_shutdown};
+use super::output::{CommandOutput, print_message};
+use super::progress::{fetch_before_question, progress_bar};
+use super::{CommandContext, PartialFailureError};
 use crate::wiring::ModelFetch;
 
 /// Write the whole library to one file: documents, texts, vectors, readers and sources
@@ -20,7 +20,7 @@ use crate::wiring::ModelFetch;
 /// Keys, secrets, conversations and evaluation runs stay. A run that was interrupted goes on where it was when the same
 /// command is given again. The file holds every document in the clear: keep it like the library itself.
 #[derive(Debug, Args)]
-pub struct Export {
+pub struct ExportCommand {
     /// The archive to write; it must not be there yet
     file: PathBuf,
 }
@@ -30,7 +30,7 @@ pub struct Export {
 /// What the library has already stays as it is: the same archive again changes nothing, and what was interrupted goes
 /// on. Sources come paused. Exit code 1 if a document was not taken in, or an answer differs.
 #[derive(Debug, Args)]
-pub struct Import {
+pub struct ImportCommand {
     /// The archive to read
     file: PathBuf,
     /// Ask the archive's questions and compare what is found with what was found where it was made
@@ -38,12 +38,12 @@ pub struct Import {
     verify: bool,
 }
 
-impl Export {
-    pub(super) async fn run(self, context: Context) -> anyhow::Result<()> {
-        let request = json!({ "path": absolute(&self.file)? });
-        let told = moved(&context, asking(), "/operator/v1/export", &request).await?;
+impl ExportCommand {
+    pub(super) async fn run(self, context: CommandContext) -> anyhow::Result<()> {
+        let request = json!({ "path": absolute_path(&self.file)? });
+        let told = run_transfer(&context, fetch_before_question(), "/operator/v1/export", &request).await?;
         let (documents, chunks) = (&told["documents"], &told["chunks"]);
-        context.output.told(&told, || {
+        context.output.show_result(&told, || {
             format!(
                 "{documents} documents, {chunks} chunks, {} bytes, sha256 {}",
                 told["bytes"],
@@ -54,15 +54,15 @@ impl Export {
     }
 }
 
-impl Import {
-    pub(super) async fn run(self, context: Context) -> anyhow::Result<()> {
-        let request = json!({ "path": absolute(&self.file)?, "verify": self.verify });
+impl ImportCommand {
+    pub(super) async fn run(self, context: CommandContext) -> anyhow::Result<()> {
+        let request = json!({ "path": absolute_path(&self.file)?, "verify": self.verify });
         let fetch = match self.verify {
-            true => asking(),
+            true => fetch_before_question(),
             false => ModelFetch::Never,
         };
-        let told = moved(&context, fetch, "/operator/v1/import", &request).await?;
-        context.output.told(&told, || {
+        let told = run_transfer(&context, fetch, "/operator/v1/import", &request).await?;
+        context.output.show_result(&told, || {
             let verified = match &told["verified"] {
                 Value::Null => String::new(),
                 verified => format!(
@@ -80,42 +80,47 @@ impl Import {
     }
 }
 
-impl Output {
-    fn told(self, told: &Value, words: impl FnOnce() -> String) -> anyhow::Result<()> {
+impl CommandOutput {
+    fn show_result(self, told: &Value, words: impl FnOnce() -> String) -> anyhow::Result<()> {
         match self.json {
-            true => self.object(told),
-            false => self.line(&words()),
+            true => self.write_json_line(told),
+            false => self.write_line(&words()),
         }
     }
 }
 
 fn fail_if(some: bool) -> anyhow::Result<()> {
     match some {
-        true => Err(Partly.into()),
+        true => Err(PartialFailureError.into()),
         false => Ok(()),
     }
 }
 
 /// The process that has the data directory may stand in another folder.
-fn absolute(file: &Path) -> anyhow::Result<PathBuf> {
+fn absolute_path(file: &Path) -> anyhow::Result<PathBuf> {
     std::path::absolute(file).with_context(|| format!("cannot name {}", file.display()))
 }
 
-async fn moved(context: &Context, fetch: ModelFetch, path: &str, request: &Value) -> anyhow::Result<Value> {
-    let door = interruptible(Door::open(&context.settings, fetch)).await?;
-    let done = interruptible(follow(&door, path, request)).await;
-    door.close_after(done).await
+async fn run_transfer(
+    context: &CommandContext,
+    fetch: ModelFetch,
+    path: &str,
+    request: &Value,
+) -> anyhow::Result<Value> {
+    let door = run_until_shutdown(ApiClient::connect(&context.settings, fetch)).await?;
+    let done = run_until_shutdown(follow_transfer(&door, path, request)).await;
+    door.close_after_work(done).await
 }
 
-async fn follow(door: &Door, path: &str, request: &Value) -> anyhow::Result<Value> {
-    let mut events = pin!(door.events(path, request).await?);
-    let bar = bar(0, "{bar:30} {pos}/{len} {msg}, {per_sec}, {eta} left");
+async fn follow_transfer(door: &ApiClient, path: &str, request: &Value) -> anyhow::Result<Value> {
+    let mut events = pin!(door.post_for_events(path, request).await?);
+    let bar = progress_bar(0, "{bar:30} {pos}/{len} {msg}, {per_sec}, {eta} left");
     while let Some(event) = events.try_next().await? {
         match event.name.as_str() {
-            "progress" => show(&bar, &event.data),
+            "progress" => show_progress(&bar, &event.data),
             "left_out" => bar.suspend(|| {
                 let text = |key: &str| event.data[key].as_str().unwrap_or_default().to_owned();
-                say(&format!("left out: {}: {}", text("document"), text("why")));
+                print_message(&format!("left out: {}: {}", text("document"), text("why")));
             }),
             "done" => {
                 bar.finish_and_clear();
@@ -130,7 +135,7 @@ async fn follow(door: &Door, path: &str, request: &Value) -> anyhow::Result<Valu
     bail!("the process that has the library ended; hint: the same command goes on from here")
 }
 
-fn show(bar: &ProgressBar, far: &Value) {
+fn show_progress(bar: &ProgressBar, far: &Value) {
     bar.set_length(far["total"].as_u64().unwrap_or_default());
     bar.set_position(far["done"].as_u64().unwrap_or_default());
     bar.set_message(far["stage"].as_str().unwrap_or_default().to_owned());

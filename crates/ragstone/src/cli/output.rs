@@ -9,62 +9,68 @@ use serde::Serialize;
 
 /// Where a command writes its data.
 #[derive(Debug, Clone, Copy)]
-pub struct Output {
+pub struct CommandOutput {
     /// JSON in place of text.
     pub json: bool,
 }
 
-impl Output {
+impl CommandOutput {
     /// One JSON object on a line of its own.
-    pub fn object(self, value: &impl Serialize) -> anyhow::Result<()> {
-        write(&format!("{}\n", escaped(&serde_json::to_string(value)?)))
+    pub fn write_json_line(self, value: &impl Serialize) -> anyhow::Result<()> {
+        write_stdout(&format!(
+            "{}\n",
+            escape_unsafe_characters(&serde_json::to_string(value)?)
+        ))
     }
 
     /// One JSON object over several lines, where a person reads it, else on one.
-    pub fn document(self, value: &impl Serialize) -> anyhow::Result<()> {
+    pub fn write_json_document(self, value: &impl Serialize) -> anyhow::Result<()> {
         match io::stdout().is_terminal() {
-            true => write(&format!("{}\n", escaped(&serde_json::to_string_pretty(value)?))),
-            false => self.object(value),
+            true => write_stdout(&format!(
+                "{}\n",
+                escape_unsafe_characters(&serde_json::to_string_pretty(value)?)
+            )),
+            false => self.write_json_line(value),
         }
     }
 
     /// A line of text.
-    pub fn line(self, text: &str) -> anyhow::Result<()> {
-        self.text(&format!("{text}\n"))
+    pub fn write_line(self, text: &str) -> anyhow::Result<()> {
+        self.write_text(&format!("{text}\n"))
     }
 
     /// Text at once, without control characters but line ends and tabs.
-    pub fn text(self, text: &str) -> anyhow::Result<()> {
-        write(&harmless(text))
+    pub fn write_text(self, text: &str) -> anyhow::Result<()> {
+        write_stdout(&strip_unsafe_characters(text))
     }
 }
 
-fn write(text: &str) -> anyhow::Result<()> {
+fn write_stdout(text: &str) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes())?;
     Ok(out.flush()?)
 }
 
 /// Whether a terminal would obey a character, or show what follows in another order.
-fn commands(c: char) -> bool {
+fn is_unsafe_character(c: char) -> bool {
     c.is_control() && !matches!(c, '\n' | '\t') || matches!(c, '\u{202d}' | '\u{202e}')
 }
 
-fn harmless(text: &str) -> Cow<'_, str> {
-    match text.contains(commands) {
-        true => Cow::Owned(text.replace(commands, "")),
+fn strip_unsafe_characters(text: &str) -> Cow<'_, str> {
+    match text.contains(is_unsafe_character) {
+        true => Cow::Owned(text.replace(is_unsafe_character, "")),
         false => Cow::Borrowed(text),
     }
 }
 
 /// JSON in which the control characters that JSON may hold as they are stand as escapes.
-fn escaped(json: &str) -> Cow<'_, str> {
-    if !json.contains(commands) {
+fn escape_unsafe_characters(json: &str) -> Cow<'_, str> {
+    if !json.contains(is_unsafe_character) {
         return Cow::Borrowed(json);
     }
     let mut out = String::with_capacity(json.len());
     for c in json.chars() {
-        match commands(c) {
+        match is_unsafe_character(c) {
             true => out.push_str(&format!("\\u{:04x}", u32::from(c))),
             false => out.push(c),
         }
@@ -73,8 +79,8 @@ fn escaped(json: &str) -> Cow<'_, str> {
 }
 
 /// A line for the person at the terminal; one that cannot be written is lost.
-pub fn say(text: &str) {
-    let _ = writeln!(io::stderr().lock(), "{}", harmless(text));
+pub fn print_message(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{}", strip_unsafe_characters(text));
 }
 
 /// Whether a failure is only that nobody reads any more.
@@ -95,12 +101,12 @@ mod tests {
             ("a\rb\u{8}c\u{9b}2Jd\u{7f}", "abc2Jd"),
             ("abc\u{202e}fed", "abcfed"),
         ] {
-            assert_eq!(harmless(text), expected, "{text:?}");
+            assert_eq!(strip_unsafe_characters(text), expected, "{text:?}");
         }
         let json = serde_json::to_string("a\u{9b}2J\u{1b}\u{7f}").unwrap();
-        assert_eq!(escaped(&json), r#""a\u009b2J\u001b\u007f""#);
+        assert_eq!(escape_unsafe_characters(&json), r#""a\u009b2J\u001b\u007f""#);
         assert_eq!(
-            serde_json::from_str::<String>(&escaped(&json)).unwrap(),
+            serde_json::from_str::<String>(&escape_unsafe_characters(&json)).unwrap(),
             "a\u{9b}2J\u{1b}\u{7f}"
         );
     }

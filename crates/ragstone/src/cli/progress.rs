@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::Value;
 
-use super::client::{Door, Refusal};
+use super::client::{ApiClient, ApiClientError};
 use crate::wiring::{FetchProgress, FetchSink, ModelFetch};
 
 /// First and longest wait between two looks at a job.
@@ -16,7 +16,7 @@ const FIRST_LOOK: Duration = Duration::from_millis(10);
 const LONGEST_LOOK: Duration = Duration::from_millis(250);
 
 /// A bar of `total` things.
-pub fn bar(total: u64, template: &str) -> ProgressBar {
+pub fn progress_bar(total: u64, template: &str) -> ProgressBar {
     let target = match stderr().is_terminal() {
         true => ProgressDrawTarget::stderr(),
         false => ProgressDrawTarget::hidden(),
@@ -26,7 +26,7 @@ pub fn bar(total: u64, template: &str) -> ProgressBar {
 }
 
 /// How fast a job goes and how long it will still take; nothing while that is not known.
-pub fn pace(job: &Value) -> String {
+pub fn describe_pace(job: &Value) -> String {
     match (job["rate"].as_f64(), job["remaining"].as_f64()) {
         (Some(rate), Some(remaining)) => format!("{rate:.1}/s, {remaining:.0} s left "),
         _ => String::new(),
@@ -34,21 +34,21 @@ pub fn pace(job: &Value) -> String {
 }
 
 /// Waits until a job is final and gives it; none if it is gone, as a finished purge may be.
-pub async fn wait_for_job(door: &Door, id: &str, see: impl FnMut(&Value)) -> anyhow::Result<Option<Value>> {
-    wait_at(door, &format!("/api/v1/jobs/{id}"), see).await
+pub async fn wait_for_job(door: &ApiClient, id: &str, see: impl FnMut(&Value)) -> anyhow::Result<Option<Value>> {
+    poll_job(door, &format!("/api/v1/jobs/{id}"), see).await
 }
 
 /// The same for a job of whatever tenant.
-pub async fn wait_for_upkeep(door: &Door, id: &str) -> anyhow::Result<Option<Value>> {
-    wait_at(door, &format!("/operator/v1/jobs/{id}"), |_| {}).await
+pub async fn wait_for_operator_job(door: &ApiClient, id: &str) -> anyhow::Result<Option<Value>> {
+    poll_job(door, &format!("/operator/v1/jobs/{id}"), |_| {}).await
 }
 
-async fn wait_at(door: &Door, path: &str, mut see: impl FnMut(&Value)) -> anyhow::Result<Option<Value>> {
+async fn poll_job(door: &ApiClient, path: &str, mut see: impl FnMut(&Value)) -> anyhow::Result<Option<Value>> {
     let mut wait = FIRST_LOOK;
     loop {
-        let job = match door.get(path).await {
+        let job = match door.get_json(path).await {
             Ok(job) => job,
-            Err(error) => match error.downcast_ref::<Refusal>() {
+            Err(error) => match error.downcast_ref::<ApiClientError>() {
                 Some(refusal) if refusal.status == StatusCode::NOT_FOUND => return Ok(None),
                 _ => return Err(error),
             },
@@ -63,18 +63,18 @@ async fn wait_at(door: &Door, path: &str, mut see: impl FnMut(&Value)) -> anyhow
 }
 
 /// Fetches the model before the question, with a bar.
-pub fn asking() -> ModelFetch {
+pub fn fetch_before_question() -> ModelFetch {
     ModelFetch::Question(fetch_bar())
 }
 
 /// Fetches the model before the work, with a bar.
-pub fn fetching() -> ModelFetch {
+pub fn fetch_before_work() -> ModelFetch {
     ModelFetch::Foreground(fetch_bar())
 }
 
 /// A bar that follows a fetch.
 pub fn fetch_bar() -> FetchSink {
-    let bar = bar(0, "{msg} {bar:30} {bytes}/{total_bytes}");
+    let bar = progress_bar(0, "{msg} {bar:30} {bytes}/{total_bytes}");
     Arc::new(move |progress| match progress {
         FetchProgress::Waiting => bar.set_message("another process fetches the model"),
         FetchProgress::Downloading { file, done, total } => {
@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn a_pace_is_told_once_it_is_known() {
-        let check = |job: Value, expected: &str| assert_eq!(pace(&job), expected, "{job}");
+        let check = |job: Value, expected: &str| assert_eq!(describe_pace(&job), expected, "{job}");
         check(json!({"rate": 12.34, "remaining": 56.7}), "12.3/s, 57 s left ");
         check(json!({"rate": 12.34, "remaining": null}), "");
         check(json!({"rate": null, "remaining": null}), "");

@@ -8,18 +8,18 @@ use clap::Args;
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use super::ask::answer;
-use super::client::Door;
-use super::ingest::{With, files_through};
-use super::output::{Output, say};
-use super::progress::fetching;
-use super::serve::{serve_until, told_to_stop};
-use super::{Context, Interrupted, Partly, Usage};
+use super::ask::ask_and_show;
+use super::client::ApiClient;
+use super::ingest::{UploadArguments, ingest_files};
+use super::output::{CommandOutput, print_message};
+use super::progress::fetch_before_work;
+use super::serve::{serve_until, shutdown_signal};
+use super::{CommandContext, InterruptedError, PartialFailureError, UsageError};
 use crate::config::Settings;
-use crate::wiring::{self, App, Opened, VectorState};
+use crate::wiring::{self, EmbedderState, OpenOutcome, RunningApp};
 
 /// The data directory of the quickstart, where no other is named.
-pub const DATA: &str = ".ragstone/quickstart";
+pub const QUICKSTART_DIRECTORY: &str = ".ragstone/quickstart";
 /// Sample documents: names and bytes.
 const SAMPLES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/samples.rs"));
 /// What is asked of them.
@@ -32,7 +32,7 @@ const PORTS: u16 = 20;
 /// The sample documents are in the program. It has a data directory of its own, can be repeated, and serves until
 /// Ctrl-C.
 #[derive(Debug, Args)]
-pub struct Quickstart {
+pub struct QuickstartCommand {
     /// Stop after the answer
     #[arg(long)]
     exit: bool,
@@ -41,24 +41,24 @@ pub struct Quickstart {
     question: String,
 }
 
-impl Quickstart {
-    pub(super) async fn run(self, context: Context) -> anyhow::Result<()> {
-        let Context { settings, output } = context;
+impl QuickstartCommand {
+    pub(super) async fn run(self, context: CommandContext) -> anyhow::Result<()> {
+        let CommandContext { settings, output } = context;
         let (app, complete) = tokio::select! {
-            made = library(&settings) => made?,
-            told = told_to_stop() => { told?; return Err(Interrupted.into()); }
+            made = open_sample_library(&settings) => made?,
+            told = shutdown_signal() => { told?; return Err(InterruptedError.into()); }
         };
-        let listener = free_port(settings.server.listen).await?;
+        let listener = bind_free_port(settings.server.listen).await?;
         let address = listener.local_addr()?;
-        say(&format!("serving at http://{address}\n\n> {}\n", self.question));
+        print_message(&format!("serving at http://{address}\n\n> {}\n", self.question));
         let guarded = app.is_guarded().await?;
         let shown = async {
             // Where there is a key this program is a caller like any other, and asks for none.
             if !guarded {
                 let question = json!({ "question": self.question });
-                answer(&Door::Address(address), question, output).await?;
+                ask_and_show(&ApiClient::Remote(address), question, output).await?;
             }
-            say(&next(address, &settings.data.directory));
+            print_message(&describe_next_steps(address, &settings.data.directory));
             match self.exit {
                 true => Ok(()),
                 false => std::future::pending().await,
@@ -67,39 +67,46 @@ impl Quickstart {
         let until = async {
             tokio::select! {
                 shown = shown => shown,
-                told = told_to_stop() => told,
+                told = shutdown_signal() => told,
             }
         };
         serve_until(*app, listener, &settings, until).await?;
         match complete {
             true => Ok(()),
-            false => Err(Partly.into()),
+            false => Err(PartialFailureError.into()),
         }
     }
 }
 
 /// The open library with the sample documents in it, and whether all of them are.
-async fn library(settings: &Settings) -> anyhow::Result<(Box<App>, bool)> {
-    let app = match wiring::open(settings, &fetching()).await? {
-        Opened::Here(app) => app,
-        Opened::Elsewhere { holder } => {
+async fn open_sample_library(settings: &Settings) -> anyhow::Result<(Box<RunningApp>, bool)> {
+    let app = match wiring::open_app(settings, &fetch_before_work()).await? {
+        OpenOutcome::Opened(app) => app,
+        OpenOutcome::InUse { holder } => {
             let folder = settings.data.directory.display();
-            return Err(Usage(format!("a quickstart runs already: process {holder} has {folder}")).into());
+            return Err(UsageError(format!("a quickstart runs already: process {holder} has {folder}")).into());
         }
     };
-    say_vectors(&app.vectors());
-    let files = unpack(&settings.data.directory)?;
-    say(&format!("ingesting {} sample documents", files.len()));
-    let here = Door::Here(app);
-    let summary = files_through(&here, files, &With::default(), true, Output { json: false }).await?;
-    summary.say();
+    show_embedder_state(&app.embedder_state());
+    let files = unpack_samples(&settings.data.directory)?;
+    print_message(&format!("ingesting {} sample documents", files.len()));
+    let here = ApiClient::InProcess(app);
+    let summary = ingest_files(
+        &here,
+        files,
+        &UploadArguments::default(),
+        true,
+        CommandOutput { json: false },
+    )
+    .await?;
+    summary.show_summary();
     match here {
-        Door::Here(app) => Ok((app, !summary.has_failures())),
+        ApiClient::InProcess(app) => Ok((app, !summary.has_failures())),
         _ => bail!("a door does not change"),
     }
 }
 
-fn next(address: SocketAddr, data: &Path) -> String {
+fn describe_next_steps(address: SocketAddr, data: &Path) -> String {
     let data = data.display();
     format!(
         "\nTry next (data in {data}):\n\
@@ -112,21 +119,21 @@ fn next(address: SocketAddr, data: &Path) -> String {
     )
 }
 
-fn say_vectors(state: &VectorState) {
+fn show_embedder_state(state: &EmbedderState) {
     match state {
-        VectorState::Ready(model) => say(&format!("embedding model: {model}")),
-        VectorState::Off | VectorState::Missing(_) => {
-            say(&format!(
+        EmbedderState::Ready(model) => print_message(&format!("embedding model: {model}")),
+        EmbedderState::Off | EmbedderState::Missing(_) => {
+            print_message(&format!(
                 "searching by words alone ({}); `ragstone doctor` tells what to do",
-                state.words()
+                state.describe()
             ));
         }
-        other => say(&format!("embedding model: {}", other.words())),
+        other => print_message(&format!("embedding model: {}", other.describe())),
     }
 }
 
 /// Writes the sample documents beside the data, so that their URIs can be opened.
-fn unpack(data: &Path) -> anyhow::Result<Vec<PathBuf>> {
+fn unpack_samples(data: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let folder = data.join("samples");
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let mut files = Vec::new();
@@ -139,7 +146,7 @@ fn unpack(data: &Path) -> anyhow::Result<Vec<PathBuf>> {
 }
 
 /// The wanted port, or the next free one.
-async fn free_port(wanted: SocketAddr) -> anyhow::Result<TcpListener> {
+async fn bind_free_port(wanted: SocketAddr) -> anyhow::Result<TcpListener> {
     let port = wanted.port();
     let next = (port..=port.saturating_add(PORTS)).chain([0]);
     let host = if wanted.ip().is_loopback() {
@@ -150,7 +157,7 @@ async fn free_port(wanted: SocketAddr) -> anyhow::Result<TcpListener> {
     for candidate in next {
         if let Ok(listener) = TcpListener::bind((host, candidate)).await {
             if candidate != port {
-                say(&format!(
+                print_message(&format!(
                     "port {port} is taken, using {}",
                     listener.local_addr()?.port()
                 ));

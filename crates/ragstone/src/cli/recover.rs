@@ -3,12 +3,12 @@
 use clap::Args;
 use serde_json::json;
 
-use super::client::{Door, interruptible};
-use super::index::rebuild;
-use super::output::{Output, say};
-use super::progress::fetching;
-use super::{Context, Partly};
-use crate::wiring::{self, Recovery};
+use super::client::{ApiClient, run_until_shutdown};
+use super::index::rebuild_index;
+use super::output::{CommandOutput, print_message};
+use super::progress::fetch_before_work;
+use super::{CommandContext, PartialFailureError};
+use crate::wiring::{self, RecoveryOutcome};
 
 /// Make the database again from the originals and the manifests beside them, and then the index
 ///
@@ -17,53 +17,53 @@ use crate::wiring::{self, Recovery};
 /// that does not fit is moved aside, never deleted; in shared stores, data.database_url names an empty database. Keys,
 /// sources, feedback and evaluation runs are not in the blobs. May be repeated; a database that fits is left as it is.
 #[derive(Debug, Args)]
-pub struct Recover {
+pub struct RecoverCommand {
     /// Leave the index to `ragstone index rebuild`: until then nothing is found
     #[arg(long)]
     no_index: bool,
 }
 
-impl Recover {
-    pub(super) async fn run(self, context: Context) -> anyhow::Result<()> {
+impl RecoverCommand {
+    pub(super) async fn run(self, context: CommandContext) -> anyhow::Result<()> {
         let (settings, output) = (&context.settings, context.output);
-        let recovery = interruptible(wiring::recover(settings)).await?;
-        tell(&recovery, output);
+        let recovery = run_until_shutdown(wiring::recover_database(settings)).await?;
+        show_recovery(&recovery, output);
         let mut report = json!({ "recovered": recovery.recovered, "aside": recovery.aside });
         let mut failed = 0;
         if recovery.lacks_points && !self.no_index {
-            let door = interruptible(Door::open(settings, fetching())).await?;
+            let door = run_until_shutdown(ApiClient::connect(settings, fetch_before_work())).await?;
             // Over shared stores the workers make them, whenever they start.
-            let waits = settings.shared().is_none();
-            let done = interruptible(rebuild(&door, waits)).await;
-            let rebuilt = door.close_after(done).await?;
+            let waits = settings.shared_stores().is_none();
+            let done = run_until_shutdown(rebuild_index(&door, waits)).await;
+            let rebuilt = door.close_after_work(done).await?;
             if !output.json {
-                say(&rebuilt.to_string());
+                print_message(&rebuilt.to_string());
             }
             failed = rebuilt.failed;
             report["index"] = json!(rebuilt);
         }
         if output.json {
-            output.object(&report)?;
+            output.write_json_line(&report)?;
         }
         match failed {
             0 => Ok(()),
-            _ => Err(Partly.into()),
+            _ => Err(PartialFailureError.into()),
         }
     }
 }
 
-fn tell(recovery: &Recovery, output: Output) {
+fn show_recovery(recovery: &RecoveryOutcome, output: CommandOutput) {
     for file in &recovery.aside {
-        say(&format!("the database that was there is at {}", file.display()));
+        print_message(&format!("the database that was there is at {}", file.display()));
     }
     let Some(recovered) = &recovery.recovered else {
-        say("the database fits the blobs: nothing is made again");
+        print_message("the database fits the blobs: nothing is made again");
         return;
     };
     let recovered = json!(recovered);
     let count = |key: &str| recovered[key].as_u64().unwrap_or_default();
     if !output.json {
-        say(&format!(
+        print_message(&format!(
             "{} documents are back, {} of them readable by the operator alone; {} without a manifest are taken in for \
              the operator alone, {} were there, {} stay deleted, {} manifests are damaged",
             count("documents"),
@@ -74,5 +74,5 @@ fn tell(recovery: &Recovery, output: Output) {
             count("damaged"),
         ));
     }
-    say("keys, sources and feedback are not in the blobs: make keys again before others may call");
+    print_message("keys, sources and feedback are not in the blobs: make keys again before others may call");
 }

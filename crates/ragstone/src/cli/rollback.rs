@@ -3,9 +3,9 @@
 use clap::Args;
 use serde_json::json;
 
-use super::output::{Output, say};
-use super::{Context, Usage};
-use crate::wiring::{self, ChangedSince, WayBack};
+use super::output::{CommandOutput, print_message};
+use super::{CommandContext, UsageError};
+use crate::wiring::{self, ChangedSince, RollbackPlan};
 
 /// Undo the last upgrade of the data directory, so that the release before can be started again
 ///
@@ -13,50 +13,50 @@ use crate::wiring::{self, ChangedSince, WayBack};
 /// kept. What was stored since is told, and is lost only with --yes. If the upgrade only added to the database, the
 /// older program opens it as it is, and nothing is done. Exit code 2 if something would be lost.
 #[derive(Debug, Args)]
-pub struct Rollback {
+pub struct RollbackCommand {
     /// Go back even if something that was stored since the upgrade is lost
     #[arg(long)]
     yes: bool,
 }
 
-impl Rollback {
-    pub(super) async fn run(self, context: Context) -> anyhow::Result<()> {
+impl RollbackCommand {
+    pub(super) async fn run(self, context: CommandContext) -> anyhow::Result<()> {
         let settings = context.settings.clone();
-        let found = tokio::task::spawn_blocking(move || wiring::Rollback::find(&settings)).await??;
+        let found = tokio::task::spawn_blocking(move || wiring::UpgradeRollback::find_copies(&settings)).await??;
         let output = context.output;
-        let (copy, from, to, changed) = match found.way() {
-            WayBack::NoCopy => {
+        let (copy, from, to, changed) = match found.way_back() {
+            RollbackPlan::NoCopy => {
                 let why = "no copy of the database from before an upgrade is there";
-                return told(output, "nothing", why, json!({}));
+                return show_result(output, "nothing", why, json!({}));
             }
-            WayBack::SameSchema { schema, additions } => {
+            RollbackPlan::SameSchema { schema, additions } => {
                 let why = format!(
                     "nothing has to be undone: the last upgrade only added to the database (schema {schema}; added: {}), \
                      and the release before opens it as it is",
                     additions.join(", ")
                 );
-                return told(
+                return show_result(
                     output,
                     "additive",
                     &why,
                     json!({ "schema": schema, "additions": additions }),
                 );
             }
-            WayBack::Copy {
+            RollbackPlan::Copy {
                 copy,
                 from,
                 to,
                 changed,
             } => (copy.clone(), *from, *to, *changed),
         };
-        say(&format!("{} has schema {from}, the database has {to}", copy.display()));
-        say(&in_words(changed));
+        print_message(&format!("{} has schema {from}, the database has {to}", copy.display()));
+        print_message(&describe_changes(changed));
         if !self.yes && !found.loses_nothing() {
             let detail =
                 "this would be lost, or come back; hint: `ragstone export` keeps it for an import, --yes goes on";
-            return Err(Usage(detail.into()).into());
+            return Err(UsageError(detail.into()).into());
         }
-        let aside = tokio::task::spawn_blocking(move || found.carry_out()).await??;
+        let aside = tokio::task::spawn_blocking(move || found.restore_copies()).await??;
         let kept: Vec<String> = aside.iter().map(|path| path.display().to_string()).collect();
         let words = format!(
             "the database from before is back; the newer one is kept as {}; start the release before now, for this one \
@@ -64,20 +64,20 @@ impl Rollback {
             kept.join(", ")
         );
         let more = json!({ "restored": copy, "aside": kept, "from": to, "to": from, "changed": changed });
-        told(output, "restored", &words, more)
+        show_result(output, "restored", &words, more)
     }
 }
 
 /// Says what came of it.
-fn told(output: Output, result: &str, words: &str, mut more: serde_json::Value) -> anyhow::Result<()> {
+fn show_result(output: CommandOutput, result: &str, words: &str, mut more: serde_json::Value) -> anyhow::Result<()> {
     more["result"] = json!(result);
     match output.json {
-        true => output.object(&more),
-        false => output.line(words),
+        true => output.write_json_line(&more),
+        false => output.write_line(words),
     }
 }
 
-fn in_words(changed: Option<ChangedSince>) -> String {
+fn describe_changes(changed: Option<ChangedSince>) -> String {
     let Some(changed) = changed else {
         return "what was stored since cannot be told".into();
     };

@@ -4,24 +4,24 @@ use axum::http::Method;
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
-use super::ask::{place, show_notices};
-use super::client::Door;
-use super::output::Output;
-use super::progress::asking;
-use super::{Context, Usage};
+use super::ask::{describe_place, show_notices};
+use super::client::ApiClient;
+use super::output::CommandOutput;
+use super::progress::fetch_before_question;
+use super::{CommandContext, UsageError};
 
 /// Finds the passages that fit best
 #[derive(Debug, Args)]
-pub struct Search {
+pub struct SearchCommand {
     /// A question, or some words
     query: String,
     #[command(flatten)]
-    narrowing: Narrowing,
+    narrowing: SearchArguments,
 }
 
 /// Where and how is searched.
 #[derive(Debug, Args)]
-pub struct Narrowing {
+pub struct SearchArguments {
     /// Most passages, 1 to 100 [default: 5; MAX_RETRIEVAL_RESULTS]
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
@@ -33,20 +33,20 @@ pub struct Narrowing {
     filter: Option<String>,
     /// By words and meaning, or by one of them
     #[arg(long)]
-    mode: Option<Mode>,
+    mode: Option<SearchModeArgument>,
 }
 
 /// Which legs search.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum Mode {
+enum SearchModeArgument {
     Hybrid,
     Dense,
     Lexical,
 }
 
-impl Narrowing {
+impl SearchArguments {
     /// The body of a request, still without its question.
-    pub fn body(&self) -> anyhow::Result<Value> {
+    pub fn request_body(&self) -> anyhow::Result<Value> {
         let mut body = json!({});
         if let Some(limit) = self.limit {
             body["limit"] = json!(limit);
@@ -56,13 +56,13 @@ impl Narrowing {
         }
         if let Some(filter) = &self.filter {
             body["filter"] =
-                serde_json::from_str(filter).map_err(|error| Usage(format!("--filter is not JSON: {error}")))?;
+                serde_json::from_str(filter).map_err(|error| UsageError(format!("--filter is not JSON: {error}")))?;
         }
         if let Some(mode) = self.mode {
             let mode = match mode {
-                Mode::Hybrid => "hybrid",
-                Mode::Dense => "dense",
-                Mode::Lexical => "lexical",
+                SearchModeArgument::Hybrid => "hybrid",
+                SearchModeArgument::Dense => "dense",
+                SearchModeArgument::Lexical => "lexical",
             };
             body["mode"] = json!(mode);
         }
@@ -70,29 +70,29 @@ impl Narrowing {
     }
 }
 
-impl Search {
-    pub(super) async fn run(self, context: Context) -> anyhow::Result<()> {
-        let mut body = self.narrowing.body()?;
+impl SearchCommand {
+    pub(super) async fn run(self, context: CommandContext) -> anyhow::Result<()> {
+        let mut body = self.narrowing.request_body()?;
         body["query"] = json!(self.query);
-        let door = Door::open(&context.settings, asking()).await?;
-        let found = door.json(Method::POST, "/api/v1/search", Some(&body)).await;
+        let door = ApiClient::connect(&context.settings, fetch_before_question()).await?;
+        let found = door.request_json(Method::POST, "/api/v1/search", Some(&body)).await;
         door.close().await;
         let found = found?;
         match context.output.json {
-            true => context.output.object(&found),
-            false => show(&found, context.output),
+            true => context.output.write_json_line(&found),
+            false => show_passages(&found, context.output),
         }
     }
 }
 
-fn show(found: &Value, output: Output) -> anyhow::Result<()> {
+fn show_passages(found: &Value, output: CommandOutput) -> anyhow::Result<()> {
     for (n, passage) in (1..).zip(found["passages"].as_array().into_iter().flatten()) {
         let score = passage["score"].as_f64().unwrap_or_default();
-        output.line(&format!("{n}. {} (score {score:.3})", place(passage)))?;
+        output.write_line(&format!("{n}. {} (score {score:.3})", describe_place(passage)))?;
         for line in passage["text"].as_str().unwrap_or_default().lines() {
-            output.line(&format!("   {line}"))?;
+            output.write_line(&format!("   {line}"))?;
         }
-        output.line("")?;
+        output.write_line("")?;
     }
     show_notices(found);
     Ok(())

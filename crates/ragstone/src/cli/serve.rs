@@ -10,10 +10,10 @@ use clap::Args;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use super::{Context, Usage};
-use crate::config::{Role, Settings};
-use crate::http::server::{ConnectionLimits, Requests, serve};
-use crate::wiring::{self, App, ModelFetch, Opened, VectorState};
+use super::{CommandContext, UsageError};
+use crate::config::{ServerRole, Settings};
+use crate::http::server::{ConnectionLimits, ConnectionReuse, run_server};
+use crate::wiring::{self, EmbedderState, ModelFetch, OpenOutcome, RunningApp};
 
 /// Time within the bound in which requests that do not end are answered that the server shuts down.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
@@ -22,7 +22,7 @@ const LAST_ANSWERS: Duration = Duration::from_secs(2);
 ///
 /// With shared stores (DATABASE_URL, QDRANT_URL, RAGSTONE_BLOBS_URL) any number of processes serve and work together.
 #[derive(Debug, Args)]
-pub struct Serve {
+pub struct ServeCommand {
     /// Address and port [default: 127.0.0.1:8080; RAGSTONE_LISTEN]
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<String>,
@@ -36,68 +36,68 @@ pub struct Serve {
 /// Of the API it serves /healthz, /readyz and /metrics. Several workers need shared stores (DATABASE_URL, QDRANT_URL,
 /// RAGSTONE_BLOBS_URL): a data directory belongs to one process.
 #[derive(Debug, Args)]
-pub struct Worker {
+pub struct WorkerCommand {
     /// Address and port [default: 127.0.0.1:8080; RAGSTONE_LISTEN]
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<String>,
 }
 
-impl Serve {
-    pub(super) async fn run(self, context: Context) -> anyhow::Result<()> {
-        run(&context.settings).await
+impl ServeCommand {
+    pub(super) async fn run(self, context: CommandContext) -> anyhow::Result<()> {
+        open_and_serve(&context.settings).await
     }
 }
 
-impl Worker {
-    pub(super) async fn run(self, context: Context) -> anyhow::Result<()> {
-        run(&context.settings).await
+impl WorkerCommand {
+    pub(super) async fn run(self, context: CommandContext) -> anyhow::Result<()> {
+        open_and_serve(&context.settings).await
     }
 }
 
-async fn run(settings: &Settings) -> anyhow::Result<()> {
-    let app = match wiring::open(settings, &ModelFetch::Background).await? {
-        Opened::Here(app) => app,
-        Opened::Elsewhere { holder } => return Err(held(settings, &holder).into()),
+async fn open_and_serve(settings: &Settings) -> anyhow::Result<()> {
+    let app = match wiring::open_app(settings, &ModelFetch::Background).await? {
+        OpenOutcome::Opened(app) => app,
+        OpenOutcome::InUse { holder } => return Err(directory_in_use_error(settings, &holder).into()),
     };
-    if let Err(refused) = app.may_listen(settings.server.listen).await {
+    if let Err(refused) = app.check_listen_address(settings.server.listen).await {
         app.close().await;
         return Err(refused);
     }
     let listener = TcpListener::bind(settings.server.listen).await;
     let listener = listener.with_context(|| format!("cannot listen at {}", settings.server.listen))?;
-    announce(settings, listener.local_addr()?, &app.vectors());
-    serve_until(*app, listener, settings, told_to_stop()).await
+    log_startup(settings, listener.local_addr()?, &app.embedder_state());
+    serve_until(*app, listener, settings, shutdown_signal()).await
 }
 
-fn held(settings: &Settings, holder: &str) -> Usage {
+fn directory_in_use_error(settings: &Settings, holder: &str) -> UsageError {
     let directory = settings.data.directory.display();
     let why = match settings.server.role {
-        Role::Worker => {
+        ServerRole::Worker => {
             "it does its background work itself; more workers need shared stores: DATABASE_URL, QDRANT_URL and \
              RAGSTONE_BLOBS_URL"
         }
-        Role::Api | Role::All => "one process serves a data directory",
+        ServerRole::Api | ServerRole::All => "one process serves a data directory",
     };
-    Usage(format!("{directory} is in use by process {holder}; {why}"))
+    UsageError(format!("{directory} is in use by process {holder}; {why}"))
 }
 
 /// What runs and where text goes, for whoever started it.
-fn announce(settings: &Settings, address: SocketAddr, vectors: &VectorState) {
-    let stores = match settings.shared() {
+fn log_startup(settings: &Settings, address: SocketAddr, vectors: &EmbedderState) {
+    let stores = match settings.shared_stores() {
         Some(_) => "shared".to_owned(),
         None => settings.data.directory.display().to_string(),
     };
     tracing::info!(
         data = stores,
         role = ?settings.server.role,
-        embedder = %vectors.words(),
+        embedder = %vectors.describe(),
         chat = if settings.chats_remotely() { settings.chat.model.as_str() } else { "extractive" },
         "serving at http://{address}"
     );
-    for issuer in wiring::issuers(settings) {
+    for issuer in wiring::describe_issuers(settings) {
         tracing::info!("tokens are taken from {issuer}");
     }
-    let places = wiring::text_goes_to(settings);
+    let places = wiring::list_text_destinations(settings);
     if places.is_empty() {
         tracing::info!("no text leaves this machine");
     }
@@ -108,24 +108,24 @@ fn announce(settings: &Settings, address: SocketAddr, vectors: &VectorState) {
 
 /// Serves until `until` ends, then lets what runs end within the bound.
 pub async fn serve_until(
-    app: App,
+    app: RunningApp,
     listener: TcpListener,
     settings: &Settings,
     until: impl Future<Output = anyhow::Result<()>>,
 ) -> anyhow::Result<()> {
     let (stop, stopped) = watch::channel(false);
-    let (limits, shutdown) = (limits(settings)?, app.shutdown());
-    let mut server = tokio::spawn(serve(listener, app.router(), limits, stopped));
+    let (limits, shutdown) = (connection_limits(settings)?, app.shutdown_handle());
+    let mut server = tokio::spawn(run_server(listener, app.api_router(), limits, stopped));
     let ended = tokio::select! {
         ended = &mut server => Err(anyhow::anyhow!("the server ended by itself: {ended:?}")),
         ended = until => ended,
     };
-    shutdown.begin();
+    shutdown.begin_shutdown();
     stop.send_replace(true);
     let bound = Duration::from_secs(settings.server.shutdown_seconds);
     let last = LAST_ANSWERS.min(bound / 2);
     if !server.is_finished() && tokio::time::timeout(bound - last, &mut server).await.is_err() {
-        shutdown.end();
+        shutdown.end_requests();
         if tokio::time::timeout(last, &mut server).await.is_err() {
             server.abort();
         }
@@ -134,7 +134,7 @@ pub async fn serve_until(
     ended
 }
 
-fn limits(settings: &Settings) -> anyhow::Result<ConnectionLimits> {
+fn connection_limits(settings: &Settings) -> anyhow::Result<ConnectionLimits> {
     let server = &settings.server;
     Ok(ConnectionLimits {
         connections: server.max_connections,
@@ -144,12 +144,12 @@ fn limits(settings: &Settings) -> anyhow::Result<ConnectionLimits> {
         write_stall: Duration::from_secs(server.write_seconds),
         head_bytes: server.head_bytes,
         headers: server.max_headers,
-        requests: Requests::Many,
+        requests: ConnectionReuse::Many,
     })
 }
 
 /// Ctrl-C, or what a service manager sends.
-pub async fn told_to_stop() -> anyhow::Result<()> {
+pub async fn shutdown_signal() -> anyhow::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {

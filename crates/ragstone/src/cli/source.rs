@@ -9,13 +9,13 @@ use axum::http::Method;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use add::Add;
+use add::AddSourceCommand;
 
-use super::client::Door;
-use super::document::{each, query};
-use super::output::{Output, say};
-use super::progress::{fetching, wait_for_job};
-use super::{Context, Partly, Usage};
+use super::client::ApiClient;
+use super::document::{build_query, for_each_item};
+use super::output::{CommandOutput, print_message};
+use super::progress::{fetch_before_work, wait_for_job};
+use super::{CommandContext, PartialFailureError, UsageError};
 use crate::wiring::ModelFetch;
 
 const SOURCES: &str = "/api/v1/sources";
@@ -24,10 +24,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// What to do with sources
 #[derive(Debug, Subcommand)]
-pub enum Source {
+pub enum SourceCommand {
     /// Make a source; nothing is taken in until it is synced
     #[command(subcommand)]
-    Add(Box<Add>),
+    Add(Box<AddSourceCommand>),
     /// List sources, how their last syncs went, and how many deletions are held back
     List,
     /// Show a source, with what its last sync could not take in
@@ -63,116 +63,131 @@ pub enum Source {
     },
 }
 
-impl Source {
-    pub(super) async fn run(self, context: Context) -> anyhow::Result<()> {
+impl SourceCommand {
+    pub(super) async fn run(self, context: CommandContext) -> anyhow::Result<()> {
         let fetch = match &self {
-            Self::Sync { .. } => fetching(),
+            Self::Sync { .. } => fetch_before_work(),
             _ => ModelFetch::Never,
         };
-        let door = super::client::interruptible(Door::open(&context.settings, fetch)).await?;
-        let done = super::client::interruptible(self.through(&door, context.output)).await;
-        door.close_after(done).await
+        let door = super::client::run_until_shutdown(ApiClient::connect(&context.settings, fetch)).await?;
+        let done = super::client::run_until_shutdown(self.run_with_client(&door, context.output)).await;
+        door.close_after_work(done).await
     }
 
-    async fn through(self, door: &Door, output: Output) -> anyhow::Result<()> {
+    async fn run_with_client(self, door: &ApiClient, output: CommandOutput) -> anyhow::Result<()> {
         match self {
             Self::Add(add) => {
-                let made = door.json(Method::POST, SOURCES, Some(&add.body()?)).await?;
-                show(&made, output)
+                let made = door
+                    .request_json(Method::POST, SOURCES, Some(&add.request_body()?))
+                    .await?;
+                show_source(&made, output)
             }
-            Self::List => each(door, SOURCES, &query(&[]), "sources", |source| show(source, output)).await,
+            Self::List => {
+                for_each_item(door, SOURCES, &build_query(&[]), "sources", |source| {
+                    show_source(source, output)
+                })
+                .await
+            }
             Self::Show { name } => {
-                let source = named(door, &name).await?;
-                show(&source, output)?;
+                let source = find_source(door, &name).await?;
+                show_source(&source, output)?;
                 show_failures(&source["last_sync"], output)
             }
-            Self::Sync { name, allow_deletions } => sync(door, &name, allow_deletions, output).await,
-            Self::Pause { name } => rest(door, &name, true, output).await,
-            Self::Resume { name } => rest(door, &name, false, output).await,
+            Self::Sync { name, allow_deletions } => sync_source(door, &name, allow_deletions, output).await,
+            Self::Pause { name } => set_paused(door, &name, true, output).await,
+            Self::Resume { name } => set_paused(door, &name, false, output).await,
             Self::Remove { name } => {
-                let source = named(door, &name).await?;
-                let removed = door.json(Method::DELETE, &path(&source), None).await?;
-                show(&removed, output)
+                let source = find_source(door, &name).await?;
+                let removed = door.request_json(Method::DELETE, &source_path(&source), None).await?;
+                show_source(&removed, output)
             }
         }
     }
 }
 
 /// The source of this name.
-async fn named(door: &Door, name: &str) -> anyhow::Result<Value> {
+async fn find_source(door: &ApiClient, name: &str) -> anyhow::Result<Value> {
     let mut found = None;
-    each(door, SOURCES, "", "sources", |source| {
+    for_each_item(door, SOURCES, "", "sources", |source| {
         if source["name"] == name {
             found = Some(source.clone());
         }
         Ok(())
     })
     .await?;
-    found.ok_or_else(|| Usage(format!("there is no source {name}")).into())
+    found.ok_or_else(|| UsageError(format!("there is no source {name}")).into())
 }
 
-async fn rest(door: &Door, name: &str, paused: bool, output: Output) -> anyhow::Result<()> {
-    let source = named(door, name).await?;
+async fn set_paused(door: &ApiClient, name: &str, paused: bool, output: CommandOutput) -> anyhow::Result<()> {
+    let source = find_source(door, name).await?;
     let body = json!({ "paused": paused });
-    show(&door.json(Method::PATCH, &path(&source), Some(&body)).await?, output)
+    show_source(
+        &door
+            .request_json(Method::PATCH, &source_path(&source), Some(&body))
+            .await?,
+        output,
+    )
 }
 
 /// Syncs, waits for the jobs of what was taken in, and tells what became of it.
-async fn sync(door: &Door, name: &str, allow_deletions: bool, output: Output) -> anyhow::Result<()> {
-    let source = named(door, name).await?;
+async fn sync_source(door: &ApiClient, name: &str, allow_deletions: bool, output: CommandOutput) -> anyhow::Result<()> {
+    let source = find_source(door, name).await?;
     let wanted = json!({ "allow_deletions": allow_deletions });
     let mut now = door
-        .json(Method::POST, &format!("{}/sync", path(&source)), Some(&wanted))
+        .request_json(Method::POST, &format!("{}/sync", source_path(&source)), Some(&wanted))
         .await?;
     while now["running"] == true {
         tokio::time::sleep(LOOK_EVERY).await;
-        now = door.get(&path(&source)).await?;
+        now = door.get_json(&source_path(&source)).await?;
     }
     let done = &now["last_sync"];
     if let Some(job) = done["job"].as_str() {
         wait_for_job(door, job, |_| {}).await?;
     }
-    let failed = failures(door, name, done).await?;
+    let failed = collect_failures(door, name, done).await?;
     let told = json!({
         "new": done["new"], "changed": done["changed"], "unchanged": done["unchanged"],
         "deleted": done["deleted"], "held": done["held"], "state": done["state"], "failed": failed,
     });
     let broken = !done["error"].is_null();
     match output.json {
-        true => output.object(&told)?,
+        true => output.write_json_line(&told)?,
         false => {
             for failure in &failed {
-                say(&format!(
+                print_message(&format!(
                     "failed: {}: {}",
-                    text(failure, "uri"),
-                    text(&failure["error"], "detail")
+                    text_field(failure, "uri"),
+                    text_field(&failure["error"], "detail")
                 ));
             }
-            let held = held(done).map_or_else(String::new, |held| format!(", {held}"));
-            say(&format!("{}, {} failed{held}", counts(done), failed.len()));
+            let held = describe_held_deletions(done).map_or_else(String::new, |held| format!(", {held}"));
+            print_message(&format!("{}, {} failed{held}", describe_counts(done), failed.len()));
         }
     }
     if broken {
         anyhow::bail!(
             "{}; hint: {}",
-            text(&done["error"], "detail"),
-            text(&done["error"], "hint")
+            text_field(&done["error"], "detail"),
+            text_field(&done["error"], "hint")
         );
     }
     match failed.is_empty() {
         true => Ok(()),
-        false => Err(Partly.into()),
+        false => Err(PartialFailureError.into()),
     }
 }
 
 /// What the sync could not take in, and what its jobs could not make into documents.
-async fn failures(door: &Door, name: &str, done: &Value) -> anyhow::Result<Vec<Value>> {
+async fn collect_failures(door: &ApiClient, name: &str, done: &Value) -> anyhow::Result<Vec<Value>> {
     let mut failed = done["failures"].as_array().cloned().unwrap_or_default();
     // The report names the first hundred, jobs that failed among them; the documents name all of those.
-    let named: HashSet<String> = failed.iter().map(|failure| text(failure, "uri").to_owned()).collect();
-    let filter = query(&[("source", Some(name.to_owned()))]);
-    each(door, "/api/v1/documents", &filter, "documents", |document| {
-        if !document["last_error"].is_null() && !named.contains(text(document, "uri")) {
+    let named: HashSet<String> = failed
+        .iter()
+        .map(|failure| text_field(failure, "uri").to_owned())
+        .collect();
+    let filter = build_query(&[("source", Some(name.to_owned()))]);
+    for_each_item(door, "/api/v1/documents", &filter, "documents", |document| {
+        if !document["last_error"].is_null() && !named.contains(text_field(document, "uri")) {
             failed.push(json!({ "uri": document["uri"], "error": document["last_error"] }));
         }
         Ok(())
@@ -181,43 +196,43 @@ async fn failures(door: &Door, name: &str, done: &Value) -> anyhow::Result<Vec<V
     Ok(failed)
 }
 
-fn path(source: &Value) -> String {
-    format!("{SOURCES}/{}", text(source, "id"))
+fn source_path(source: &Value) -> String {
+    format!("{SOURCES}/{}", text_field(source, "id"))
 }
 
-fn text<'a>(value: &'a Value, field: &str) -> &'a str {
+fn text_field<'a>(value: &'a Value, field: &str) -> &'a str {
     value[field].as_str().unwrap_or_default()
 }
 
-fn counts(sync: &Value) -> String {
+fn describe_counts(sync: &Value) -> String {
     let count = |field: &str| format!("{} {field}", sync[field]);
     ["new", "changed", "unchanged", "deleted"].map(count).join(", ")
 }
 
 /// How many deletions a sync held back, if it did.
-fn held(sync: &Value) -> Option<String> {
+fn describe_held_deletions(sync: &Value) -> Option<String> {
     let held = sync["held"].as_u64().filter(|held| *held > 0)?;
     Some(format!("{held} deletions held"))
 }
 
 /// What the last sync could not take in, a line each.
-fn show_failures(sync: &Value, output: Output) -> anyhow::Result<()> {
+fn show_failures(sync: &Value, output: CommandOutput) -> anyhow::Result<()> {
     if output.json {
         return Ok(());
     }
-    if held(sync).is_some() {
-        output.line(&format!("  {}", text(&sync["error"], "hint")))?;
+    if describe_held_deletions(sync).is_some() {
+        output.write_line(&format!("  {}", text_field(&sync["error"], "hint")))?;
     }
     for failure in sync["failures"].as_array().into_iter().flatten() {
-        let (uri, detail) = (text(failure, "uri"), text(&failure["error"], "detail"));
-        output.line(&format!("  failed: {uri}: {detail}"))?;
+        let (uri, detail) = (text_field(failure, "uri"), text_field(&failure["error"], "detail"));
+        output.write_line(&format!("  failed: {uri}: {detail}"))?;
     }
     Ok(())
 }
 
-fn show(source: &Value, output: Output) -> anyhow::Result<()> {
+fn show_source(source: &Value, output: CommandOutput) -> anyhow::Result<()> {
     if output.json {
-        return output.object(source);
+        return output.write_json_line(source);
     }
     let state = match (source["running"].as_bool(), source["paused"].as_bool()) {
         (Some(true), _) => "running",
@@ -226,22 +241,22 @@ fn show(source: &Value, output: Output) -> anyhow::Result<()> {
     };
     let last = match &source["last_sync"] {
         Value::Null => "never synced".to_owned(),
-        sync if held(sync).is_some() => {
-            let held = held(sync).unwrap_or_default();
+        sync if describe_held_deletions(sync).is_some() => {
+            let held = describe_held_deletions(sync).unwrap_or_default();
             format!(
                 "held: {held}, {} failed: {}",
                 sync["failed"],
-                text(&sync["error"], "detail")
+                text_field(&sync["error"], "detail")
             )
         }
-        sync if !sync["error"].is_null() => format!("broke off: {}", text(&sync["error"], "detail")),
-        sync => format!("{}, {} failed", counts(sync), sync["failed"]),
+        sync if !sync["error"].is_null() => format!("broke off: {}", text_field(&sync["error"], "detail")),
+        sync => format!("{}, {} failed", describe_counts(sync), sync["failed"]),
     };
-    output.line(&format!(
+    output.write_line(&format!(
         "{}  {:<10}  {:<7}  {}  {last}",
-        text(source, "id"),
-        text(source, "kind"),
+        text_field(source, "id"),
+        text_field(source, "kind"),
         state,
-        text(source, "name"),
+        text_field(source, "name"),
     ))
 }

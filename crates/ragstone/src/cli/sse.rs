@@ -10,7 +10,7 @@ const MAX_EVENT_BYTES: usize = 64 << 20;
 
 /// One event.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Event {
+pub struct ReceivedEvent {
     /// Its name.
     pub name: String,
     /// Its data.
@@ -18,15 +18,15 @@ pub struct Event {
 }
 
 /// The events of a response.
-pub fn events(body: Body) -> impl Stream<Item = anyhow::Result<Event>> {
+pub fn read_events(body: Body) -> impl Stream<Item = anyhow::Result<ReceivedEvent>> {
     try_stream! {
         let mut bytes = body.into_data_stream();
         let mut waiting = Vec::new();
         while let Some(next) = bytes.next().await {
             waiting.extend_from_slice(&next?);
-            while let Some(end) = end_of_event(&waiting) {
+            while let Some(end) = find_event_end(&waiting) {
                 let block: Vec<u8> = waiting.drain(..end).collect();
-                if let Some(event) = parse(&String::from_utf8_lossy(&block))? {
+                if let Some(event) = parse_event(&String::from_utf8_lossy(&block))? {
                     yield event;
                 }
             }
@@ -38,12 +38,12 @@ pub fn events(body: Body) -> impl Stream<Item = anyhow::Result<Event>> {
 }
 
 /// Where the first event ends, its blank line included.
-fn end_of_event(bytes: &[u8]) -> Option<usize> {
+fn find_event_end(bytes: &[u8]) -> Option<usize> {
     bytes.windows(2).position(|pair| pair == b"\n\n").map(|at| at + 2)
 }
 
 /// The event of a block; none for a comment.
-fn parse(block: &str) -> anyhow::Result<Option<Event>> {
+fn parse_event(block: &str) -> anyhow::Result<Option<ReceivedEvent>> {
     let field = |name: &str| {
         let lines = block
             .split('\n')
@@ -54,7 +54,7 @@ fn parse(block: &str) -> anyhow::Result<Option<Event>> {
     let Some(data) = field("data") else {
         return Ok(None);
     };
-    Ok(Some(Event {
+    Ok(Some(ReceivedEvent {
         name: field("event").unwrap_or_else(|| "message".into()),
         data: serde_json::from_str(&data)?,
     }))
@@ -68,7 +68,7 @@ mod tests {
         let pieces: Vec<Result<Vec<u8>, std::io::Error>> =
             pieces.iter().map(|piece| Ok(piece.as_bytes().to_vec())).collect();
         let body = Body::from_stream(futures::stream::iter(pieces));
-        let found: Vec<(String, Value)> = events(body)
+        let found: Vec<(String, Value)> = read_events(body)
             .map(|event| event.unwrap())
             .map(|event| (event.name, event.data))
             .collect()

@@ -2,18 +2,18 @@
 
 use serde::Deserialize;
 
-use super::Secret;
+use super::SecretSetting;
 
 /// `[eval]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Eval {
+pub struct EvalSection {
     /// Who judges; empty for nobody.
     pub judge_model: String,
     /// Another service than `[openai]`.
     pub judge_base_url: String,
     /// Its key.
-    pub judge_api_key: Secret,
+    pub judge_api_key: SecretSetting,
     /// What is judged.
     pub metrics: Vec<String>,
 }
@@ -21,7 +21,7 @@ pub struct Eval {
 /// `[feedback]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Feedback {
+pub struct FeedbackSection {
     /// Minutes in which something can be said of an answer.
     pub remember_minutes: u64,
     /// Whether every answer is kept.

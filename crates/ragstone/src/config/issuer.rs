@@ -19,7 +19,7 @@ pub const MAX_CLOCK_SKEW: u64 = 600;
 /// One issuer of tokens.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Issuer {
+pub struct IssuerSettings {
     /// What `iss` is, to the letter.
     pub issuer: String,
     /// What `aud` holds; any of them.
@@ -30,7 +30,7 @@ pub struct Issuer {
     pub jwks_url: String,
     /// Algorithms that are accepted.
     #[serde(default = "all_algorithms")]
-    pub algorithms: Vec<Algorithm>,
+    pub algorithms: Vec<SignatureAlgorithm>,
     /// Seconds by which clocks may differ.
     #[serde(default = "clock_skew")]
     pub clock_skew_seconds: u64,
@@ -59,7 +59,7 @@ pub struct Issuer {
 
 /// A signature algorithm of tokens, RFC 7518 and RFC 8037. All are asymmetric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
-pub enum Algorithm {
+pub enum SignatureAlgorithm {
     /// RSASSA-PKCS1-v1_5 with SHA-256.
     #[serde(rename = "RS256")]
     Rs256,
@@ -71,7 +71,7 @@ pub enum Algorithm {
     EdDsa,
 }
 
-impl Algorithm {
+impl SignatureAlgorithm {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Rs256, Self::Es256, Self::EdDsa];
 
@@ -85,7 +85,7 @@ impl Algorithm {
     }
 
     /// The algorithm of this name, to the letter.
-    pub fn of(name: &str) -> Option<Self> {
+    pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|known| known.as_str() == name)
     }
 }
@@ -106,7 +106,7 @@ pub struct ClaimPathError(String);
 
 impl ClaimPath {
     /// The names of the objects on the way, and of the claim itself; at least one.
-    pub fn names(&self) -> &[String] {
+    pub fn claim_names(&self) -> &[String] {
         &self.names
     }
 }
@@ -115,7 +115,7 @@ impl FromStr for ClaimPath {
     type Err = ClaimPathError;
     fn from_str(text: &str) -> Result<Self, ClaimPathError> {
         let names: Vec<String> = match text.strip_prefix('/') {
-            Some(pointer) => pointer.split('/').map(unescape).collect::<Option<_>>(),
+            Some(pointer) => pointer.split('/').map(unescape_pointer).collect::<Option<_>>(),
             None if text.contains("://") => Some(vec![text.to_owned()]),
             None => Some(text.split('.').map(str::to_owned).collect()),
         }
@@ -150,7 +150,7 @@ impl fmt::Debug for ClaimPath {
 }
 
 /// `~1` is a slash and `~0` a tilde; nothing else follows a tilde.
-fn unescape(name: &str) -> Option<String> {
+fn unescape_pointer(name: &str) -> Option<String> {
     let mut parts = name.split('~');
     let mut plain = parts.next().unwrap_or_default().to_owned();
     for part in parts {
@@ -164,7 +164,7 @@ fn unescape(name: &str) -> Option<String> {
 }
 
 /// An address that keys may be fetched from: `https`, or `http` on this machine; no password, no fragment.
-pub fn key_url(text: &str) -> Result<Url, String> {
+pub fn parse_key_url(text: &str) -> Result<Url, String> {
     let url: Url = text.parse().map_err(|_| "must be an https:// address".to_owned())?;
     if !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() {
         return Err("must not hold a password or a fragment".into());
@@ -185,8 +185,8 @@ pub fn is_loopback(url: &Url) -> bool {
 }
 
 /// What is wrong with `issuers`, each named.
-pub fn findings(issuers: &[Issuer]) -> Vec<String> {
-    let mut found: Vec<String> = issuers.iter().flat_map(Issuer::findings).collect();
+pub fn check_issuers(issuers: &[IssuerSettings]) -> Vec<String> {
+    let mut found: Vec<String> = issuers.iter().flat_map(IssuerSettings::find_problems).collect();
     if issuers.len() > MAX_ISSUERS {
         found.push(format!("must be {MAX_ISSUERS} or fewer, got {}", issuers.len()));
     }
@@ -196,15 +196,15 @@ pub fn findings(issuers: &[Issuer]) -> Vec<String> {
     found
 }
 
-impl Issuer {
-    fn findings(&self) -> Vec<String> {
+impl IssuerSettings {
+    fn find_problems(&self) -> Vec<String> {
         let mut found = Vec::new();
         let mut say = |detail: String| found.push(format!("{:?}: {detail}", self.issuer));
         let (key, url) = match self.jwks_url.is_empty() {
             true => ("issuer (which discovery asks for its keys)", &self.issuer),
             false => ("jwks_url", &self.jwks_url),
         };
-        if let Err(detail) = key_url(url) {
+        if let Err(detail) = parse_key_url(url) {
             say(format!("{key} {detail}"));
         }
         if self.issuer.trim().is_empty() {
@@ -245,8 +245,8 @@ fn one_or_more<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<
     })
 }
 
-fn all_algorithms() -> Vec<Algorithm> {
-    Algorithm::ALL.to_vec()
+fn all_algorithms() -> Vec<SignatureAlgorithm> {
+    SignatureAlgorithm::ALL.to_vec()
 }
 
 fn clock_skew() -> u64 {
@@ -266,7 +266,7 @@ mod tests {
         let check = |text: &str, expected: Option<&[&str]>| {
             let path = text.parse::<ClaimPath>().ok();
             assert_eq!(
-                path.as_ref().map(ClaimPath::names),
+                path.as_ref().map(ClaimPath::claim_names),
                 expected
                     .map(|names| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())
                     .as_deref(),
@@ -291,7 +291,7 @@ mod tests {
             "http://localhost/k",
             "http://[::1]:9/k",
         ] {
-            assert!(key_url(url).is_ok(), "{url}");
+            assert!(parse_key_url(url).is_ok(), "{url}");
         }
         for url in [
             "http://login.example.com/keys",
@@ -305,7 +305,7 @@ mod tests {
             "https://user:pw@login.example.com/k",
             "https://login.example.com/k#f",
         ] {
-            assert!(key_url(url).is_err(), "{url}");
+            assert!(parse_key_url(url).is_err(), "{url}");
         }
     }
 }

@@ -9,8 +9,8 @@ use figment::{Figment, Metadata, Profile, Provider};
 
 use ragstone_core::nearest::nearest_name;
 
-use super::names::{KnownNames, Meaning};
-use super::{Problem, SettingsError};
+use super::names::{KnownNames, NameMeaning};
+use super::{SettingProblem, SettingsError};
 
 /// The compiled-in manual.
 pub const DEFAULTS: &str = include_str!("default.toml");
@@ -22,7 +22,7 @@ const LISTS_OF_TABLES: [&str; 2] = ["access.issuers", "model.manifest.files"];
 
 /// What settings are made of, beside the defaults; later ones win.
 #[derive(Debug, Default, Clone)]
-pub struct Layers {
+pub struct SettingsLayers {
     /// A settings file: its name and its text.
     pub file: Option<(String, String)>,
     /// Lines of `.env`.
@@ -43,12 +43,12 @@ pub struct UnknownNames {
 }
 
 /// One layer: values by key, and what to call it in a message.
-struct Layer {
+struct NamedLayer {
     name: String,
     values: Dict,
 }
 
-impl Provider for Layer {
+impl Provider for NamedLayer {
     fn metadata(&self) -> Metadata {
         Metadata::named(self.name.clone())
     }
@@ -58,29 +58,29 @@ impl Provider for Layer {
     }
 }
 
-impl Layers {
+impl SettingsLayers {
     /// All of them over the defaults.
-    pub fn figment(&self) -> Result<Figment, SettingsError> {
-        let defaults = parse(BUILT_IN, DEFAULTS)?;
+    pub fn build_figment(&self) -> Result<Figment, SettingsError> {
+        let defaults = parse_toml(BUILT_IN, DEFAULTS)?;
         let mut known = Vec::new();
-        leaves(&defaults, "", &mut known);
-        let mut figment = Figment::from(Layer {
+        collect_leaves(&defaults, "", &mut known);
+        let mut figment = Figment::from(NamedLayer {
             name: BUILT_IN.into(),
             values: defaults,
         });
         let names = known_names(&known);
         let mut problems = self.misspelt_names(&names);
         if let Some((name, text)) = &self.file {
-            let values = parse(name, text)?;
+            let values = parse_toml(name, text)?;
             refuse_unknown(name, &values, &known, &mut problems);
             let name = name.clone();
-            figment = figment.merge(Layer { name, values });
+            figment = figment.merge(NamedLayer { name, values });
         }
-        for (name, key, value) in self.texts(&names) {
-            match typed(&name, &key, &value, &known) {
+        for (name, key, value) in self.text_values(&names) {
+            match parse_setting(&name, &key, &value, &known) {
                 Ok(value) => {
-                    let values = nested(&key, value);
-                    figment = figment.merge(Layer { name, values });
+                    let values = nest_value(&key, value);
+                    figment = figment.merge(NamedLayer { name, values });
                 }
                 Err(problem) => problems.push(problem),
             }
@@ -92,10 +92,10 @@ impl Layers {
     pub fn unknown_names(&self) -> Result<UnknownNames, SettingsError> {
         let names = known_names(&known_keys()?);
         let mut unknown = UnknownNames::default();
-        for (name, _) in self.given() {
-            match names.meaning(name) {
-                Meaning::Unknown => unknown.other.insert(name.clone()),
-                Meaning::Service => unknown.of_services.insert(name.clone()),
+        for (name, _) in self.environment_values() {
+            match names.resolve_name(name) {
+                NameMeaning::Unknown => unknown.other.insert(name.clone()),
+                NameMeaning::Service => unknown.of_services.insert(name.clone()),
                 _ => false,
             };
         }
@@ -103,23 +103,23 @@ impl Layers {
     }
 
     /// What `.env` and the environment set, be it a setting or not.
-    fn given(&self) -> impl Iterator<Item = &(String, String)> {
+    fn environment_values(&self) -> impl Iterator<Item = &(String, String)> {
         let all = self.dotenv.iter().chain(&self.environment);
         all.filter(|(_, value)| !value.is_empty())
     }
 
-    fn misspelt_names(&self, names: &KnownNames) -> Vec<Problem> {
-        let given = self.given().map(|(name, _)| name);
-        let misspelt = given.filter_map(|name| match names.meaning(name) {
-            Meaning::Misspelt(meant) => Some((name, meant)),
+    fn misspelt_names(&self, names: &KnownNames) -> Vec<SettingProblem> {
+        let given = self.environment_values().map(|(name, _)| name);
+        let misspelt = given.filter_map(|name| match names.resolve_name(name) {
+            NameMeaning::Misspelt(meant) => Some((name, meant)),
             _ => None,
         });
         let problem = |(name, meant): (&String, String)| {
-            let meant = match names.meaning(&meant) {
-                Meaning::Key(key) => format!("{key}? It is set by {meant}"),
+            let meant = match names.resolve_name(&meant) {
+                NameMeaning::Key(key) => format!("{key}? It is set by {meant}"),
                 _ => format!("{meant}?"),
             };
-            Problem {
+            SettingProblem {
                 key: name.clone(),
                 place: "the environment or .env".into(),
                 detail: format!("there is no such setting; did you mean {meant}"),
@@ -130,9 +130,9 @@ impl Layers {
 
     /// Values given as text, weakest first: what to call each, its key, its value. Empty ones are not set, except
     /// where a flag says so.
-    fn texts(&self, names: &KnownNames) -> Vec<(String, String, String)> {
-        let named = |(name, value): &(String, String), place: &str| match names.meaning(name) {
-            Meaning::Key(key) if !value.is_empty() => Some((format!("{name}{place}"), key, value.clone())),
+    fn text_values(&self, names: &KnownNames) -> Vec<(String, String, String)> {
+        let named = |(name, value): &(String, String), place: &str| match names.resolve_name(name) {
+            NameMeaning::Key(key) if !value.is_empty() => Some((format!("{name}{place}"), key, value.clone())),
             _ => None,
         };
         let dotenv = self.dotenv.iter().filter_map(|pair| named(pair, " in .env"));
@@ -144,9 +144,9 @@ impl Layers {
     }
 }
 
-fn parse(name: &str, text: &str) -> Result<Dict, SettingsError> {
+fn parse_toml(name: &str, text: &str) -> Result<Dict, SettingsError> {
     let data = Toml::string(text).data().map_err(|error| {
-        SettingsError::from(Problem {
+        SettingsError::from(SettingProblem {
             key: name.to_owned(),
             place: String::new(),
             detail: error.to_string().trim_end_matches(" in TOML source string").to_owned(),
@@ -156,7 +156,7 @@ fn parse(name: &str, text: &str) -> Result<Dict, SettingsError> {
 }
 
 /// Every key that has a value, with the default as its type.
-fn leaves(dict: &Dict, prefix: &str, into: &mut Vec<(String, Value)>) {
+fn collect_leaves(dict: &Dict, prefix: &str, into: &mut Vec<(String, Value)>) {
     for (key, value) in dict {
         let path = if prefix.is_empty() {
             key.clone()
@@ -164,18 +164,18 @@ fn leaves(dict: &Dict, prefix: &str, into: &mut Vec<(String, Value)>) {
             format!("{prefix}.{key}")
         };
         match value {
-            Value::Dict(_, inner) => leaves(inner, &path, into),
+            Value::Dict(_, inner) => collect_leaves(inner, &path, into),
             other => into.push((path, other.clone())),
         }
     }
 }
 
-fn refuse_unknown(name: &str, values: &Dict, known: &[(String, Value)], problems: &mut Vec<Problem>) {
+fn refuse_unknown(name: &str, values: &Dict, known: &[(String, Value)], problems: &mut Vec<SettingProblem>) {
     let mut given = Vec::new();
-    leaves(values, "", &mut given);
+    collect_leaves(values, "", &mut given);
     let unknown = given.into_iter().filter(|(key, _)| !is_known(key, known));
-    problems.extend(unknown.map(|(key, _)| Problem {
-        detail: unknown_key(&key, known),
+    problems.extend(unknown.map(|(key, _)| SettingProblem {
+        detail: describe_unknown_key(&key, known),
         key,
         place: name.to_owned(),
     }));
@@ -184,7 +184,7 @@ fn refuse_unknown(name: &str, values: &Dict, known: &[(String, Value)], problems
 /// Every key, with its default.
 pub(super) fn known_keys() -> Result<Vec<(String, Value)>, SettingsError> {
     let mut known = Vec::new();
-    leaves(&parse(BUILT_IN, DEFAULTS)?, "", &mut known);
+    collect_leaves(&parse_toml(BUILT_IN, DEFAULTS)?, "", &mut known);
     Ok(known)
 }
 
@@ -197,21 +197,21 @@ fn is_known(key: &str, known: &[(String, Value)]) -> bool {
     known.iter().any(|(name, _)| name == key)
 }
 
-fn unknown_key(key: &str, known: &[(String, Value)]) -> String {
+fn describe_unknown_key(key: &str, known: &[(String, Value)]) -> String {
     match nearest_name(key, known.iter().map(|(name, _)| name.as_str())) {
         Some(near) => format!("there is no such setting; did you mean {near}?"),
         None => "there is no such setting; `ragstone doctor --settings` prints all of them".into(),
     }
 }
 
-fn typed(name: &str, key: &str, text: &str, known: &[(String, Value)]) -> Result<Value, Problem> {
-    let problem = |detail: String| Problem {
+fn parse_setting(name: &str, key: &str, text: &str, known: &[(String, Value)]) -> Result<Value, SettingProblem> {
+    let problem = |detail: String| SettingProblem {
         key: key.to_owned(),
         place: name.to_owned(),
         detail,
     };
     let Some((_, default)) = known.iter().find(|(known, _)| known == key) else {
-        return Err(problem(unknown_key(key, known)));
+        return Err(problem(describe_unknown_key(key, known)));
     };
     match default {
         Value::Num(..) => match text.trim().parse::<i64>() {
@@ -223,14 +223,14 @@ fn typed(name: &str, key: &str, text: &str, known: &[(String, Value)]) -> Result
             "0" | "false" | "no" | "off" => Ok(Value::from(false)),
             _ => Err(problem(format!("must be true or false, got {text:?}"))),
         },
-        Value::Array(..) if LISTS_OF_TABLES.contains(&key) => tables(text).map_err(problem),
-        Value::Array(..) => list(text).map_err(problem),
+        Value::Array(..) if LISTS_OF_TABLES.contains(&key) => parse_tables(text).map_err(problem),
+        Value::Array(..) => parse_list(text).map_err(problem),
         _ => Ok(Value::from(text)),
     }
 }
 
 /// A JSON list of text, or text with commas between.
-fn list(text: &str) -> Result<Value, String> {
+fn parse_list(text: &str) -> Result<Value, String> {
     if text.trim_start().starts_with('[') {
         let items: Vec<String> =
             serde_json::from_str(text).map_err(|error| format!("must be a JSON list of text: {error}"))?;
@@ -241,15 +241,15 @@ fn list(text: &str) -> Result<Value, String> {
 }
 
 /// A JSON list of objects.
-fn tables(text: &str) -> Result<Value, String> {
+fn parse_tables(text: &str) -> Result<Value, String> {
     let items: Vec<Dict> =
         serde_json::from_str(text).map_err(|error| format!("must be a JSON list of objects: {error}"))?;
     Ok(Value::from(items.into_iter().map(Value::from).collect::<Vec<_>>()))
 }
 
-fn nested(key: &str, value: Value) -> Dict {
+fn nest_value(key: &str, value: Value) -> Dict {
     match key.split_once('.') {
-        Some((section, rest)) => Dict::from([(section.to_owned(), Value::from(nested(rest, value)))]),
+        Some((section, rest)) => Dict::from([(section.to_owned(), Value::from(nest_value(rest, value)))]),
         None => Dict::from([(key.to_owned(), value)]),
     }
 }

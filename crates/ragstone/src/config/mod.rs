@@ -20,19 +20,20 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use evaluation::{Eval, Feedback};
-use fetch::Fetch;
-pub use issuer::{Algorithm, ClaimPath, Issuer, is_loopback, key_url};
-pub use layers::{DEFAULTS, Layers, UnknownNames};
+use evaluation::{EvalSection, FeedbackSection};
+use fetch::FetchSection;
+pub use issuer::{ClaimPath, IssuerSettings, SignatureAlgorithm, is_loopback, parse_key_url};
+pub use layers::{DEFAULTS, SettingsLayers, UnknownNames};
 pub use names::SHORT_NAMES;
-pub use reference::References;
-pub use secret::Secret;
+pub use reference::SecretReferences;
+pub use secret::SecretSetting;
 use sections::{
-    Access, Ask, Audit, Chat, ChatProvider, Data, Embed, EmbedProvider, Ingest, Jobs, Limits, Model, Parse, Server,
-    Split, SyncLimits, Telemetry,
+    AccessSection, AskSection, AuditSection, ChatProvider, ChatSection, DataSection, EmbedProvider, EmbedSection,
+    IngestSection, JobsSection, LimitsSection, ModelSection, ParseSection, ServerSection, SplitSection, SyncSection,
+    TelemetrySection,
 };
-pub use service::{KeyHeader, OpenAi, Service};
-pub use shared::{BlobPlace, Index, Role, S3, SHARED_KEYS, SharedSet};
+pub use service::{KeyHeaderSetting, ModelService, OpenAiSection};
+pub use shared::{BlobLocation, IndexSection, S3Section, SHARED_KEYS, ServerRole, SharedStores};
 
 /// The settings file that is read if it is there.
 const SETTINGS_FILE: &str = "ragstone.toml";
@@ -60,50 +61,50 @@ const SECRET_KEYS: [&str; 15] = [
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// `[server]`
-    pub server: Server,
+    pub server: ServerSection,
     /// `[limits]`
-    pub limits: Limits,
+    pub limits: LimitsSection,
     /// `[audit]`
-    pub audit: Audit,
+    pub audit: AuditSection,
     /// `[data]`
-    pub data: Data,
+    pub data: DataSection,
     /// `[access]`
-    pub access: Access,
+    pub access: AccessSection,
     /// `[parse]`
-    pub parse: Parse,
+    pub parse: ParseSection,
     /// `[split]`
-    pub split: Split,
+    pub split: SplitSection,
     /// `[ingest]`
-    pub ingest: Ingest,
+    pub ingest: IngestSection,
     /// `[fetch]`
-    pub fetch: Fetch,
+    pub fetch: FetchSection,
     /// `[sync]`
-    pub sync: SyncLimits,
+    pub sync: SyncSection,
     /// `[openai]`
-    pub openai: OpenAi,
+    pub openai: OpenAiSection,
     /// `[embed]`
-    pub embed: Embed,
+    pub embed: EmbedSection,
     /// `[model]`
-    pub model: Model,
+    pub model: ModelSection,
     /// `[chat]`
-    pub chat: Chat,
+    pub chat: ChatSection,
     /// `[ask]`
-    pub ask: Ask,
+    pub ask: AskSection,
     /// `[eval]`
-    pub eval: Eval,
+    pub eval: EvalSection,
     /// `[feedback]`
-    pub feedback: Feedback,
+    pub feedback: FeedbackSection,
     /// `[jobs]`
-    pub jobs: Jobs,
+    pub jobs: JobsSection,
     /// `[index]`
-    pub index: Index,
+    pub index: IndexSection,
     /// `[s3]`
-    pub s3: S3,
+    pub s3: S3Section,
     /// `[telemetry]`
-    pub telemetry: Telemetry,
+    pub telemetry: TelemetrySection,
     /// What secrets by reference may name.
     #[serde(skip)]
-    pub references: References,
+    pub references: SecretReferences,
     /// Whether `access.default_readers` was set, be it to what is shipped.
     #[serde(skip)]
     pub default_readers_given: bool,
@@ -117,7 +118,7 @@ pub struct Settings {
 
 /// One wrong setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
+pub struct SettingProblem {
     /// The setting.
     pub key: String,
     /// Where it was given.
@@ -128,10 +129,10 @@ pub struct Problem {
 
 /// Settings that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SettingsError(pub Vec<Problem>);
+pub struct SettingsError(pub Vec<SettingProblem>);
 
 impl SettingsError {
-    fn unless_empty(problems: Vec<Problem>) -> Result<(), Self> {
+    fn unless_empty(problems: Vec<SettingProblem>) -> Result<(), Self> {
         match problems.is_empty() {
             true => Ok(()),
             false => Err(Self(problems)),
@@ -139,8 +140,8 @@ impl SettingsError {
     }
 }
 
-impl From<Problem> for SettingsError {
-    fn from(problem: Problem) -> Self {
+impl From<SettingProblem> for SettingsError {
+    fn from(problem: SettingProblem) -> Self {
         Self(vec![problem])
     }
 }
@@ -149,7 +150,7 @@ impl std::error::Error for SettingsError {}
 
 impl std::fmt::Display for SettingsError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for (n, Problem { key, place, detail }) in self.0.iter().enumerate() {
+        for (n, SettingProblem { key, place, detail }) in self.0.iter().enumerate() {
             let separator = if n == 0 { "" } else { "\n" };
             match place.is_empty() {
                 true => write!(f, "{separator}setting {key}: {detail}")?,
@@ -162,7 +163,7 @@ impl std::fmt::Display for SettingsError {
 
 /// What the command line adds.
 #[derive(Debug, Clone, Default)]
-pub struct Flags {
+pub struct CommandFlags {
     /// Another settings file.
     pub config: Option<PathBuf>,
     /// How each flag was written, its key and its value.
@@ -172,15 +173,16 @@ pub struct Flags {
 impl Settings {
     /// Reads everything there is: the settings file, `.env`, the environment, and `flags`.
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
-    pub fn load(flags: Flags) -> Result<Self, SettingsError> {
+    pub fn load(flags: CommandFlags) -> Result<Self, SettingsError> {
         let environment: Vec<(String, String)> = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect();
         let dotenv = read_dotenv(Path::new(".env"))?;
-        let named = lookup(&environment, names::CONFIG_FILE).or_else(|| lookup(&dotenv, names::CONFIG_FILE));
+        let named =
+            find_variable(&environment, names::CONFIG_FILE).or_else(|| find_variable(&dotenv, names::CONFIG_FILE));
         let file = read_settings_file(flags.config.or(named.map(PathBuf::from)))?;
-        let cache = user_cache(&environment);
-        let layers = Layers {
+        let cache = user_cache_folder(&environment);
+        let layers = SettingsLayers {
             file,
             dotenv,
             environment,
@@ -194,19 +196,24 @@ impl Settings {
     }
 
     /// The settings that `layers` make.
-    pub fn from_layers(layers: &Layers) -> Result<Self, SettingsError> {
-        let figment = layers.figment()?;
-        let mut settings: Self = figment
-            .extract()
-            .map_err(|errors| SettingsError(errors.into_iter().map(|error| problem(&figment, &error)).collect()))?;
-        settings.default_readers_given = place(&figment, "access.default_readers") != layers::BUILT_IN;
-        settings.references = References::new(&layers.dotenv, &layers.environment);
+    pub fn from_layers(layers: &SettingsLayers) -> Result<Self, SettingsError> {
+        let figment = layers.build_figment()?;
+        let mut settings: Self = figment.extract().map_err(|errors| {
+            SettingsError(
+                errors
+                    .into_iter()
+                    .map(|error| build_problem(&figment, &error))
+                    .collect(),
+            )
+        })?;
+        settings.default_readers_given = find_origin(&figment, "access.default_readers") != layers::BUILT_IN;
+        settings.references = SecretReferences::new(&layers.dotenv, &layers.environment);
         settings.unknown_names = layers.unknown_names()?;
         settings.file = layers.file.as_ref().map(|(name, _)| name.clone());
-        let found = check::findings(&settings);
-        let problems = found.0.into_iter().map(|(key, detail)| Problem {
+        let found = check::check_settings(&settings);
+        let problems = found.0.into_iter().map(|(key, detail)| SettingProblem {
             key: key.into(),
-            place: place(&figment, key),
+            place: find_origin(&figment, key),
             detail,
         });
         SettingsError::unless_empty(problems.collect()).map(|()| settings)
@@ -240,7 +247,7 @@ impl Settings {
     }
 
     /// Whether a model judges evaluations.
-    pub fn judges(&self) -> bool {
+    pub fn has_judge(&self) -> bool {
         !self.eval.judge_model.trim().is_empty()
     }
 
@@ -250,36 +257,36 @@ impl Settings {
     }
 }
 
-fn problem(figment: &figment::Figment, error: &figment::Error) -> Problem {
+fn build_problem(figment: &figment::Figment, error: &figment::Error) -> SettingProblem {
     let key = error.path.join(".");
     let is_secret = SECRET_KEYS.iter().any(|secret| key.starts_with(secret));
     let detail = match is_secret {
         true => "must be text".to_owned(),
         false => error.kind.to_string(),
     };
-    Problem {
-        place: place(figment, &key),
+    SettingProblem {
+        place: find_origin(figment, &key),
         key,
         detail,
     }
 }
 
-fn place(figment: &figment::Figment, key: &str) -> String {
+fn find_origin(figment: &figment::Figment, key: &str) -> String {
     figment
         .find_metadata(key)
         .map(|metadata| metadata.name.to_string())
         .unwrap_or_default()
 }
 
-fn lookup(pairs: &[(String, String)], name: &str) -> Option<String> {
+fn find_variable(pairs: &[(String, String)], name: &str) -> Option<String> {
     pairs
         .iter()
         .find(|(known, value)| known == name && !value.is_empty())
         .map(|(_, value)| value.clone())
 }
 
-fn unreadable(path: &Path, detail: impl std::fmt::Display) -> SettingsError {
-    SettingsError::from(Problem {
+fn unreadable_error(path: &Path, detail: impl std::fmt::Display) -> SettingsError {
+    SettingsError::from(SettingProblem {
         key: path.display().to_string(),
         place: String::new(),
         detail: format!("cannot be read: {detail}"),
@@ -291,7 +298,7 @@ fn read_settings_file(named: Option<PathBuf>) -> Result<Option<(String, String)>
     match std::fs::read_to_string(&path) {
         Ok(text) => Ok(Some((path.display().to_string(), text))),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && named.is_none() => Ok(None),
-        Err(error) => Err(unreadable(&path, error)),
+        Err(error) => Err(unreadable_error(&path, error)),
     }
 }
 
@@ -299,21 +306,21 @@ fn read_settings_file(named: Option<PathBuf>) -> Result<Option<(String, String)>
 fn read_dotenv(path: &Path) -> Result<Vec<(String, String)>, SettingsError> {
     match std::fs::read(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(unreadable(path, error)),
+        Err(error) => Err(unreadable_error(path, error)),
         Ok(bytes) => {
             let lines = dotenvy::Iter::new(bytes.as_slice());
             // The parser's message quotes the line, which may hold a secret.
             lines
-                .map(|line| line.map_err(|_| unreadable(path, "a line is not NAME=VALUE")))
+                .map(|line| line.map_err(|_| unreadable_error(path, "a line is not NAME=VALUE")))
                 .collect()
         }
     }
 }
 
 /// The user's folder for what can be fetched again.
-fn user_cache(environment: &[(String, String)]) -> PathBuf {
+fn user_cache_folder(environment: &[(String, String)]) -> PathBuf {
     let absolute = |name: &str| {
-        lookup(environment, name)
+        find_variable(environment, name)
             .map(PathBuf::from)
             .filter(|path| path.is_absolute())
     };

@@ -57,7 +57,7 @@ const MIN_BEGINNING: usize = 3;
 
 /// What a name of the environment means.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Meaning {
+pub enum NameMeaning {
     /// It sets this key.
     Key(String),
     /// It is nearly this name, which sets something.
@@ -83,42 +83,42 @@ impl KnownNames {
     }
 
     /// What `name` means.
-    pub fn meaning(&self, name: &str) -> Meaning {
+    pub fn resolve_name(&self, name: &str) -> NameMeaning {
         if let Some((_, key)) = SHORT_NAMES.iter().find(|(short, _)| *short == name) {
-            return Meaning::Key((*key).to_owned());
+            return NameMeaning::Key((*key).to_owned());
         }
         let Some(rest) = name.strip_prefix(PREFIX) else {
-            return Meaning::None;
+            return NameMeaning::None;
         };
         if name == CONFIG_FILE || name.starts_with(TEST_PREFIX) {
-            return Meaning::None;
+            return NameMeaning::None;
         }
         let key = rest.to_lowercase().replace("__", ".");
         if self.keys.contains(&key) {
-            return Meaning::Key(key);
+            return NameMeaning::Key(key);
         }
         if is_service_variable(rest) {
-            return Meaning::Service;
+            return NameMeaning::Service;
         }
-        match self.meant_by(rest) {
-            Some(meant) => Meaning::Misspelt(meant),
-            None => Meaning::Unknown,
+        match self.find_nearest_name(rest) {
+            Some(meant) => NameMeaning::Misspelt(meant),
+            None => NameMeaning::Unknown,
         }
     }
 
     /// The setting's name that `rest`, a name without its prefix, was probably meant to be. Underscores do not count:
     /// one too few between section and key is the most usual mistake.
-    fn meant_by(&self, rest: &str) -> Option<String> {
-        let letters = letters_of(rest);
-        let names = self.names();
+    fn find_nearest_name(&self, rest: &str) -> Option<String> {
+        let letters = normalize_name(rest);
+        let names = self.list_names();
         let most_edits = (letters.len() / CHARACTERS_PER_EDIT).clamp(1, MAX_EDITS);
         let near = nearest_within(&letters, names.iter().map(|(letters, _)| letters.as_str()), most_edits);
         let near = near.map(str::to_owned).or_else(|| {
             let begun = self.keys.iter().filter(|key| {
                 let section = key.split('.').next().unwrap_or_default();
-                letters.len() >= section.len() + MIN_BEGINNING && letters_of(key).starts_with(&letters)
+                letters.len() >= section.len() + MIN_BEGINNING && normalize_name(key).starts_with(&letters)
             });
-            begun.map(|key| letters_of(key)).next()
+            begun.map(|key| normalize_name(key)).next()
         })?;
         names
             .into_iter()
@@ -128,11 +128,11 @@ impl KnownNames {
 
     /// Every name that sets something, by its letters after the prefix. A short name that has another beginning is
     /// found by what it would be with ours.
-    fn names(&self) -> Vec<(String, String)> {
+    fn list_names(&self) -> Vec<(String, String)> {
         let systematic = self.keys.iter().map(|key| systematic_name(key));
         let short = SHORT_NAMES.iter().map(|(name, _)| (*name).to_owned());
         let all = [CONFIG_FILE.to_owned()].into_iter().chain(short).chain(systematic);
-        all.map(|name| (letters_of(name.strip_prefix(PREFIX).unwrap_or(&name)), name))
+        all.map(|name| (normalize_name(name.strip_prefix(PREFIX).unwrap_or(&name)), name))
             .collect()
     }
 }
@@ -142,7 +142,7 @@ pub fn systematic_name(key: &str) -> String {
     format!("{PREFIX}{}", key.to_uppercase().replace('.', "__"))
 }
 
-fn letters_of(name: &str) -> String {
+fn normalize_name(name: &str) -> String {
     name.chars()
         .filter(char::is_ascii_alphanumeric)
         .map(|letter| letter.to_ascii_uppercase())
@@ -189,20 +189,24 @@ mod tests {
 
     #[test]
     fn names_mean_keys() {
-        let check = |name: &str, expected: Meaning| assert_eq!(known().meaning(name), expected, "{name}");
-        let key = |key: &str| Meaning::Key(key.into());
+        let check = |name: &str, expected: NameMeaning| assert_eq!(known().resolve_name(name), expected, "{name}");
+        let key = |key: &str| NameMeaning::Key(key.into());
         check("LLM_MODEL", key("chat.model"));
         check("RAGSTONE_DATA", key("data.directory"));
         check("RAGSTONE_SPLIT__CHUNK_SIZE", key("split.chunk_size"));
-        check("RAGSTONE_CONFIG", Meaning::None);
-        check("RAGSTONE_TEST_QDRANT_URL", Meaning::None);
-        check("PATH", Meaning::None);
+        check("RAGSTONE_CONFIG", NameMeaning::None);
+        check("RAGSTONE_TEST_QDRANT_URL", NameMeaning::None);
+        check("PATH", NameMeaning::None);
     }
 
     #[test]
     fn what_is_nearly_a_setting_is_told_from_what_is_foreign() {
         let misspelt = |name: &str, meant: &str| {
-            assert_eq!(known().meaning(name), Meaning::Misspelt(meant.into()), "{name}");
+            assert_eq!(
+                known().resolve_name(name),
+                NameMeaning::Misspelt(meant.into()),
+                "{name}"
+            );
         };
         misspelt("RAGSTONE_CHAT_BASEURL", "RAGSTONE_CHAT_BASE_URL");
         misspelt("RAGSTONE_LISTENN", "RAGSTONE_LISTEN");
@@ -222,7 +226,7 @@ mod tests {
             "RAGSTONE_BACKUP__BUCKET",
             "RAGSTONE_",
         ] {
-            assert_eq!(known().meaning(name), Meaning::Unknown, "{name}");
+            assert_eq!(known().resolve_name(name), NameMeaning::Unknown, "{name}");
         }
     }
 
@@ -242,10 +246,10 @@ mod tests {
             "RAGSTONE_LISTEN_PORT",
             "RAGSTONE_PORT_MIRROR_PORT_80_SCTP",
         ] {
-            assert_eq!(known().meaning(name), Meaning::Service, "{name}");
+            assert_eq!(known().resolve_name(name), NameMeaning::Service, "{name}");
         }
         for name in ["RAGSTONE_PORTS", "RAGSTONE_PORT_X_TCP", "RAGSTONE_PORT_80_TCP_NAME"] {
-            assert_eq!(known().meaning(name), Meaning::Unknown, "{name}");
+            assert_eq!(known().resolve_name(name), NameMeaning::Unknown, "{name}");
         }
     }
 }

@@ -6,15 +6,15 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::sync::Arc;
 
-use super::Secret;
+use super::SecretSetting;
 
 /// Most bytes of a file that holds a secret.
 const MAX_FILE_BYTES: u64 = 64 << 10;
 
 /// What references may name.
 #[derive(Debug, Clone, Default)]
-pub struct References {
-    variables: Arc<BTreeMap<String, Secret>>,
+pub struct SecretReferences {
+    variables: Arc<BTreeMap<String, SecretSetting>>,
 }
 
 /// Why a reference gave nothing.
@@ -39,31 +39,31 @@ pub enum ReferenceError {
     Content(String),
 }
 
-impl References {
+impl SecretReferences {
     /// The variables of `.env` and of the environment, which wins.
     pub(super) fn new(dotenv: &[(String, String)], environment: &[(String, String)]) -> Self {
         let all = dotenv.iter().chain(environment);
-        let variables = all.map(|(name, value)| (name.clone(), Secret::new(value.clone())));
+        let variables = all.map(|(name, value)| (name.clone(), SecretSetting::new(value.clone())));
         Self {
             variables: Arc::new(variables.collect()),
         }
     }
 
     /// The secret that a reference names now. A file is read anew, so it may be replaced while a server runs.
-    pub fn secret(&self, reference: &str) -> Result<String, ReferenceError> {
+    pub fn resolve_secret(&self, reference: &str) -> Result<String, ReferenceError> {
         match reference.split_once(':') {
             Some(("env", name)) if !name.is_empty() => {
-                let secret = self.variables.get(name).and_then(Secret::expose);
+                let secret = self.variables.get(name).and_then(SecretSetting::expose_secret);
                 let secret = secret.map(|secret| secret.trim().to_owned());
                 secret.ok_or_else(|| ReferenceError::Variable(name.to_owned()))
             }
-            Some(("file", path)) if path.starts_with('/') => read(path),
+            Some(("file", path)) if path.starts_with('/') => read_secret_file(path),
             _ => Err(ReferenceError::Form),
         }
     }
 }
 
-fn read(path: &str) -> Result<String, ReferenceError> {
+fn read_secret_file(path: &str) -> Result<String, ReferenceError> {
     let failed = |error: std::io::Error| ReferenceError::File {
         path: path.to_owned(),
         detail: error.kind().to_string(),
@@ -85,29 +85,29 @@ mod tests {
     #[test]
     fn a_reference_names_a_variable_or_a_file() {
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        let all = References::new(
+        let all = SecretReferences::new(
             &[pair("ONE", "weak"), pair("TWO", "two")],
             &[pair("ONE", "strong"), pair("NONE", "")],
         );
-        assert_eq!(all.secret("env:ONE").unwrap(), "strong");
-        assert_eq!(all.secret("env:TWO").unwrap(), "two");
+        assert_eq!(all.resolve_secret("env:ONE").unwrap(), "strong");
+        assert_eq!(all.resolve_secret("env:TWO").unwrap(), "two");
         for missing in ["env:NONE", "env:THREE"] {
-            assert!(matches!(all.secret(missing), Err(ReferenceError::Variable(_))));
+            assert!(matches!(all.resolve_secret(missing), Err(ReferenceError::Variable(_))));
         }
         for wrong in ["ATATT-written-out", "env:", "file:relative", ""] {
-            let error = all.secret(wrong).unwrap_err();
+            let error = all.resolve_secret(wrong).unwrap_err();
             assert_eq!(error, ReferenceError::Form);
             assert!(wrong.is_empty() || !error.to_string().contains("ATATT"));
         }
         let file = tempfile::NamedTempFile::new().unwrap();
         let named = format!("file:{}", file.path().display());
-        assert!(matches!(all.secret(&named), Err(ReferenceError::Content(_))));
+        assert!(matches!(all.resolve_secret(&named), Err(ReferenceError::Content(_))));
         std::fs::write(file.path(), " a-token\n").unwrap();
-        assert_eq!(all.secret(&named).unwrap(), "a-token");
+        assert_eq!(all.resolve_secret(&named).unwrap(), "a-token");
         std::fs::write(file.path(), vec![b'x'; 1 << 17]).unwrap();
-        assert!(matches!(all.secret(&named), Err(ReferenceError::Content(_))));
+        assert!(matches!(all.resolve_secret(&named), Err(ReferenceError::Content(_))));
         assert!(matches!(
-            all.secret("file:/there/is/none"),
+            all.resolve_secret("file:/there/is/none"),
             Err(ReferenceError::File { .. })
         ));
         assert!(!format!("{all:?}").contains("strong"));

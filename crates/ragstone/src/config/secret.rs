@@ -9,16 +9,16 @@ use serde::Deserialize;
 /// A key or token; empty means not set.
 #[derive(Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
-pub struct Secret(String);
+pub struct SecretSetting(String);
 
-impl Secret {
+impl SecretSetting {
     /// Keeps `value` from being shown.
     pub(super) fn new(value: String) -> Self {
         Self(value)
     }
 
     /// The secret itself, for the one who sends it; none if not set.
-    pub fn expose(&self) -> Option<&str> {
+    pub fn expose_secret(&self) -> Option<&str> {
         Some(self.0.as_str()).filter(|secret| !secret.is_empty())
     }
 
@@ -28,13 +28,13 @@ impl Secret {
     }
 }
 
-impl fmt::Display for Secret {
+impl fmt::Display for SecretSetting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.is_set() { "set" } else { "not set" })
     }
 }
 
-impl fmt::Debug for Secret {
+impl fmt::Debug for SecretSetting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Secret({self})")
     }

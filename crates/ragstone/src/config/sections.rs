@@ -7,19 +7,19 @@ use ragstone_core::access::Reader;
 use ragstone_core::split::{KeepSeparator, SplitStrategy};
 use serde::Deserialize;
 
-use super::issuer::Issuer;
-use super::secret::Secret;
-use super::service::KeyHeader;
-use super::shared::Role;
+use super::issuer::IssuerSettings;
+use super::secret::SecretSetting;
+use super::service::KeyHeaderSetting;
+use super::shared::ServerRole;
 
 /// `[server]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Server {
+pub struct ServerSection {
     /// What this process does.
-    pub role: Role,
+    pub role: ServerRole,
     /// Where the API listens.
-    #[serde(deserialize_with = "address")]
+    #[serde(deserialize_with = "deserialize_address")]
     pub listen: SocketAddr,
     /// Origins whose pages may call the API.
     pub cors_origins: Vec<String>,
@@ -55,7 +55,7 @@ pub struct Server {
     pub write_seconds: u64,
 }
 
-fn address<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
+fn deserialize_address<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
     let text = String::deserialize(deserializer)?;
     let wrong = |_| format!("must be an address and a port such as 127.0.0.1:8080, got {text:?}");
     text.parse().map_err(wrong).map_err(serde::de::Error::custom)
@@ -64,7 +64,7 @@ fn address<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<SocketAd
 /// `[limits]`; 0 is no limit.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Limits {
+pub struct LimitsSection {
     /// Requests of a caller a minute.
     pub requests_per_minute: u32,
     /// Requests of a tenant a minute.
@@ -84,7 +84,7 @@ pub struct Limits {
 /// `[audit]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Audit {
+pub struct AuditSection {
     /// The file; empty for none.
     pub file: PathBuf,
     /// Whether questions are told.
@@ -94,7 +94,7 @@ pub struct Audit {
 /// `[data]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Data {
+pub struct DataSection {
     /// The data directory.
     pub directory: PathBuf,
     /// Copies of its database that are kept from before upgrades.
@@ -102,7 +102,7 @@ pub struct Data {
     /// Bytes of its disk that are kept for deletes, reads and a restart.
     pub reserve_bytes: u64,
     /// PostgreSQL, in place of the data directory's database.
-    pub database_url: Secret,
+    pub database_url: SecretSetting,
     /// Certificates to trust with it.
     pub database_ca_file: PathBuf,
     /// Connections of a process to it.
@@ -116,19 +116,19 @@ pub struct Data {
 /// `[access]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Access {
+pub struct AccessSection {
     /// Readers where a sender named none.
     pub default_readers: Vec<Reader>,
     /// The first key.
-    pub admin_key: Secret,
+    pub admin_key: SecretSetting,
     /// Who may vouch for callers with tokens.
-    pub issuers: Vec<Issuer>,
+    pub issuers: Vec<IssuerSettings>,
 }
 
 /// `[parse]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Parse {
+pub struct ParseSection {
     /// Parser processes, 0 for as many as fit.
     pub workers: usize,
     /// Bytes of a file.
@@ -152,7 +152,7 @@ pub struct Parse {
 /// `[split]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Split {
+pub struct SplitSection {
     /// Characters of a chunk.
     pub chunk_size: usize,
     /// Characters repeated.
@@ -170,7 +170,7 @@ pub struct Split {
 /// `[ingest]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Ingest {
+pub struct IngestSection {
     /// Bytes of the embedding cache, 0 for none.
     pub embedding_cache_bytes: u64,
 }
@@ -192,7 +192,7 @@ pub enum EmbedProvider {
 /// Arithmetic of the local model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Precision {
+pub enum PrecisionSetting {
     /// As the CPU can.
     Auto,
     /// Single precision.
@@ -204,7 +204,7 @@ pub enum Precision {
 /// `[embed]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Embed {
+pub struct EmbedSection {
     /// Who embeds.
     pub provider: EmbedProvider,
     /// With which model.
@@ -212,15 +212,15 @@ pub struct Embed {
     /// Another service than `[openai]`.
     pub base_url: String,
     /// Its key.
-    pub api_key: Secret,
+    pub api_key: SecretSetting,
     /// How the key is sent.
-    pub key_header: KeyHeader,
+    pub key_header: KeyHeaderSetting,
     /// The version of Azure's API.
     pub api_version: String,
     /// The name of a deployment there.
     pub deployment: String,
     /// Headers of every request.
-    pub headers: Vec<Secret>,
+    pub headers: Vec<SecretSetting>,
     /// Length of a vector, 0 for what the model gives.
     pub dimensions: usize,
     /// Put before questions.
@@ -230,7 +230,7 @@ pub struct Embed {
     /// Threads for passages.
     pub threads: usize,
     /// Arithmetic.
-    pub precision: Precision,
+    pub precision: PrecisionSetting,
     /// Texts a request.
     pub batch_texts: usize,
     /// Tokens of a text, 0 where they are not known.
@@ -246,7 +246,7 @@ pub struct Embed {
 /// `[sync]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct SyncLimits {
+pub struct SyncSection {
     /// The share of a source's documents that a sync deletes without a person's word.
     pub max_deleted_share: f64,
 }
@@ -254,7 +254,7 @@ pub struct SyncLimits {
 /// `[model]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Model {
+pub struct ModelSection {
     /// The folder of all models; empty for the user's cache.
     pub directory: PathBuf,
     /// A model that is there already.
@@ -264,7 +264,7 @@ pub struct Model {
     /// The hub.
     pub hub_endpoint: String,
     /// Its token.
-    pub hub_token: Secret,
+    pub hub_token: SecretSetting,
     /// Leave the hub alone.
     pub hub_offline: bool,
     /// The Python with pip.
@@ -328,7 +328,7 @@ pub enum ChatProvider {
 /// `[chat]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Chat {
+pub struct ChatSection {
     /// Who answers.
     pub provider: ChatProvider,
     /// With which model.
@@ -336,15 +336,15 @@ pub struct Chat {
     /// Another service than `[openai]`.
     pub base_url: String,
     /// Its key.
-    pub api_key: Secret,
+    pub api_key: SecretSetting,
     /// How the key is sent.
-    pub key_header: KeyHeader,
+    pub key_header: KeyHeaderSetting,
     /// The version of Azure's API.
     pub api_version: String,
     /// The name of a deployment there.
     pub deployment: String,
     /// Headers of every request.
-    pub headers: Vec<Secret>,
+    pub headers: Vec<SecretSetting>,
     /// Further models that a request may name.
     pub models: Vec<String>,
     /// Tokens the model reads.
@@ -362,7 +362,7 @@ pub struct Chat {
 /// `[ask]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Ask {
+pub struct AskSection {
     /// Passages.
     pub limit: usize,
     /// Bytes of a question.
@@ -376,7 +376,7 @@ pub struct Ask {
 /// `[jobs]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Jobs {
+pub struct JobsSection {
     /// Documents at once.
     pub workers: usize,
     /// Seconds between looks.
@@ -400,7 +400,7 @@ pub struct Jobs {
     /// Bytes a batch.
     pub batch_bytes: usize,
     /// Who wakes the workers of shared stores.
-    pub redis_url: Secret,
+    pub redis_url: SecretSetting,
 }
 
 /// How logs are written.
@@ -416,7 +416,7 @@ pub enum LogFormat {
 /// `[telemetry]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Telemetry {
+pub struct TelemetrySection {
     /// What is logged.
     pub log: String,
     /// How.

@@ -4,28 +4,28 @@
 
 use serde::Deserialize;
 
-use super::{References, Secret, Settings};
+use super::{SecretReferences, SecretSetting, Settings};
 
 /// `[openai]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct OpenAi {
+pub struct OpenAiSection {
     /// Its key.
-    pub api_key: Secret,
+    pub api_key: SecretSetting,
     /// Its address.
     pub base_url: String,
     /// How the key is sent.
-    pub key_header: KeyHeader,
+    pub key_header: KeyHeaderSetting,
     /// The version of Azure's API.
     pub api_version: String,
     /// Headers of every request.
-    pub headers: Vec<Secret>,
+    pub headers: Vec<SecretSetting>,
 }
 
 /// How a service's key is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum KeyHeader {
+pub enum KeyHeaderSetting {
     /// By the host.
     Auto,
     /// `Authorization: Bearer`.
@@ -36,29 +36,29 @@ pub enum KeyHeader {
 
 /// A remote model's service.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Service {
+pub struct ModelService {
     /// Its address, without a slash at the end.
     pub base_url: String,
     /// Its key, if it wants one.
-    pub api_key: Secret,
+    pub api_key: SecretSetting,
     /// How the key is sent.
-    pub key_header: KeyHeader,
+    pub key_header: KeyHeaderSetting,
     /// The version of Azure's API; empty for none.
     pub api_version: String,
     /// The deployment there; empty for none.
     pub deployment: String,
     /// Headers of every request, each `Name: value`, where the value may be a reference.
-    pub headers: Vec<Secret>,
+    pub headers: Vec<SecretSetting>,
 }
 
-impl Service {
+impl ModelService {
     /// The headers by name, what their references name read now. Errors name the header and not its value.
-    pub fn header_values(&self, references: &References) -> Result<Vec<(String, String)>, String> {
-        let read = |header: &Secret| {
-            let (name, value) = split_header(header.expose().unwrap_or_default())?;
+    pub fn header_values(&self, references: &SecretReferences) -> Result<Vec<(String, String)>, String> {
+        let read = |header: &SecretSetting| {
+            let (name, value) = split_header(header.expose_secret().unwrap_or_default())?;
             let value = match value.starts_with("env:") || value.starts_with("file:") {
                 true => references
-                    .secret(value)
+                    .resolve_secret(value)
                     .map_err(|error| format!("the header {name}: {error}"))?,
                 false => value.to_owned(),
             };
@@ -72,7 +72,7 @@ impl Service {
         let names = self
             .headers
             .iter()
-            .filter_map(|header| split_header(header.expose()?).ok());
+            .filter_map(|header| split_header(header.expose_secret()?).ok());
         names.map(|(name, _)| name).collect()
     }
 }
@@ -90,9 +90,9 @@ pub(super) fn split_header(header: &str) -> Result<(&str, &str), String> {
 
 impl Settings {
     /// The service that embeds, if one does.
-    pub fn embed_service(&self) -> Service {
+    pub fn embed_service(&self) -> ModelService {
         let embed = &self.embed;
-        self.service(Service {
+        self.resolve_service(ModelService {
             base_url: embed.base_url.clone(),
             api_key: embed.api_key.clone(),
             key_header: embed.key_header,
@@ -103,9 +103,9 @@ impl Settings {
     }
 
     /// The service that answers, if one does.
-    pub fn chat_service(&self) -> Service {
+    pub fn chat_service(&self) -> ModelService {
         let chat = &self.chat;
-        self.service(Service {
+        self.resolve_service(ModelService {
             base_url: chat.base_url.clone(),
             api_key: chat.api_key.clone(),
             key_header: chat.key_header,
@@ -116,11 +116,11 @@ impl Settings {
     }
 
     /// The service that judges, if one does.
-    pub fn judge_service(&self) -> Service {
-        self.service(Service {
+    pub fn judge_service(&self) -> ModelService {
+        self.resolve_service(ModelService {
             base_url: self.eval.judge_base_url.clone(),
             api_key: self.eval.judge_api_key.clone(),
-            key_header: KeyHeader::Auto,
+            key_header: KeyHeaderSetting::Auto,
             api_version: String::new(),
             deployment: String::new(),
             headers: Vec::new(),
@@ -129,23 +129,23 @@ impl Settings {
 
     /// A service of its own as it is, or the common one where it has no address of its own: a key or a header goes only
     /// where it was meant for.
-    fn service(&self, own: Service) -> Service {
+    fn resolve_service(&self, own: ModelService) -> ModelService {
         let trimmed = |url: &str| url.trim_end_matches('/').to_owned();
         if !own.base_url.is_empty() {
-            return Service {
+            return ModelService {
                 base_url: trimmed(&own.base_url),
                 ..own
             };
         }
         let common = &self.openai;
-        Service {
+        ModelService {
             base_url: trimmed(&common.base_url),
             api_key: match own.api_key.is_set() {
                 true => own.api_key,
                 false => common.api_key.clone(),
             },
             key_header: match own.key_header {
-                KeyHeader::Auto => common.key_header,
+                KeyHeaderSetting::Auto => common.key_header,
                 set => set,
             },
             api_version: match own.api_version.is_empty() {

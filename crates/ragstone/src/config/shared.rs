@@ -7,11 +7,11 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use super::Settings;
-use super::check::Findings;
-use super::secret::Secret;
+use super::check::SettingsFindings;
+use super::secret::SecretSetting;
 
 /// What makes the shared set: keys and their names in the environment.
-const PARTS: [(&str, &str); 3] = [
+const SHARED_SETTINGS: [(&str, &str); 3] = [
     ("data.database_url", "DATABASE_URL"),
     ("index.qdrant_url", "QDRANT_URL"),
     ("data.blobs_url", "RAGSTONE_BLOBS_URL"),
@@ -28,7 +28,7 @@ pub const SHARED_KEYS: [&str; 4] = [
 /// What a process does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Role {
+pub enum ServerRole {
     /// It serves the API, and leaves background work to others.
     Api,
     /// It does background work, and tells how it is.
@@ -37,14 +37,14 @@ pub enum Role {
     All,
 }
 
-impl Role {
+impl ServerRole {
     /// Whether it serves the API.
-    pub fn serves(self) -> bool {
+    pub fn serves_api(self) -> bool {
         self != Self::Worker
     }
 
     /// Whether it does background work.
-    pub fn works(self) -> bool {
+    pub fn runs_jobs(self) -> bool {
         self != Self::Api
     }
 }
@@ -52,11 +52,11 @@ impl Role {
 /// `[index]`; 0 leaves a number to the server.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Index {
+pub struct IndexSection {
     /// Where Qdrant is; empty for the embedded index.
     pub qdrant_url: String,
     /// Its key.
-    pub qdrant_api_key: Secret,
+    pub qdrant_api_key: SecretSetting,
     /// The collection.
     pub qdrant_collection: String,
     /// Shards of a new collection.
@@ -78,17 +78,17 @@ pub struct Index {
 /// `[s3]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct S3 {
+pub struct S3Section {
     /// The service, where it is not Amazon's.
     pub endpoint: String,
     /// The region.
     pub region: String,
     /// Who asks.
-    pub access_key_id: Secret,
+    pub access_key_id: SecretSetting,
     /// Their secret.
-    pub secret_access_key: Secret,
+    pub secret_access_key: SecretSetting,
     /// For credentials that end.
-    pub session_token: Secret,
+    pub session_token: SecretSetting,
     /// A role to take, by the token in the file below.
     pub role_arn: String,
     /// The file.
@@ -97,7 +97,7 @@ pub struct S3 {
 
 /// Where blobs are shared.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum BlobPlace {
+pub enum BlobLocation {
     /// A folder that every process sees.
     Folder(PathBuf),
     /// A bucket, and what every key begins with.
@@ -109,9 +109,9 @@ pub enum BlobPlace {
     },
 }
 
-impl BlobPlace {
+impl BlobLocation {
     /// What a URL names, or what is wrong with it.
-    fn read(url: &str) -> Result<Self, String> {
+    fn parse_url(url: &str) -> Result<Self, String> {
         if let Some(rest) = url.strip_prefix("s3://") {
             let (name, prefix) = rest.split_once('/').unwrap_or((rest, ""));
             let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
@@ -133,29 +133,29 @@ impl BlobPlace {
 
 /// Where shared stores are.
 #[derive(Debug, Clone)]
-pub struct SharedSet {
+pub struct SharedStores {
     /// The catalogue.
-    pub database_url: Secret,
+    pub database_url: SecretSetting,
     /// The blobs.
-    pub blobs: BlobPlace,
+    pub blobs: BlobLocation,
     /// Who wakes workers, if not the catalogue's database.
-    pub redis_url: Secret,
+    pub redis_url: SecretSetting,
 }
 
 impl Settings {
     /// Turns from whatever stores to those of a data directory.
-    pub fn use_alone(&mut self, directory: PathBuf) {
+    pub fn use_local_stores(&mut self, directory: PathBuf) {
         self.data.directory = directory;
-        self.data.database_url = Secret::default();
+        self.data.database_url = SecretSetting::default();
         self.data.blobs_url.clear();
         self.index.qdrant_url.clear();
-        self.jobs.redis_url = Secret::default();
+        self.jobs.redis_url = SecretSetting::default();
     }
 
     /// Where shared stores are, if the stores are shared.
-    pub fn shared(&self) -> Option<SharedSet> {
-        let blobs = BlobPlace::read(&self.data.blobs_url).ok()?;
-        self.data.database_url.is_set().then(|| SharedSet {
+    pub fn shared_stores(&self) -> Option<SharedStores> {
+        let blobs = BlobLocation::parse_url(&self.data.blobs_url).ok()?;
+        self.data.database_url.is_set().then(|| SharedStores {
             database_url: self.data.database_url.clone(),
             blobs,
             redis_url: self.jobs.redis_url.clone(),
@@ -164,14 +164,14 @@ impl Settings {
 }
 
 /// What is wrong with the shared set.
-pub(super) fn check(settings: &Settings, found: &mut Findings) {
+pub(super) fn check_shared_stores(settings: &Settings, found: &mut SettingsFindings) {
     let given = [
         settings.data.database_url.is_set(),
         !settings.index.qdrant_url.is_empty(),
         !settings.data.blobs_url.is_empty(),
     ];
     let named = |wanted: bool| -> Vec<&str> {
-        let parts = PARTS.iter().zip(given);
+        let parts = SHARED_SETTINGS.iter().zip(given);
         parts
             .filter(|(_, given)| *given == wanted)
             .map(|((_, name), _)| *name)
@@ -179,15 +179,15 @@ pub(super) fn check(settings: &Settings, found: &mut Findings) {
     };
     if given.contains(&true) {
         let set = named(true).join(" and ");
-        for ((key, name), _) in PARTS.iter().zip(given).filter(|(_, given)| !given) {
-            found.say(
+        for ((key, name), _) in SHARED_SETTINGS.iter().zip(given).filter(|(_, given)| !given) {
+            found.add_finding(
                 key,
                 format!("must be set ({name}): stores are all local or all shared, and {set} is set"),
             );
         }
     } else if settings.jobs.redis_url.is_set() {
         let missing = named(false).join(", ");
-        found.say(
+        found.add_finding(
             "jobs.redis_url",
             format!("wakes the workers of shared stores, which need {missing} too; stores are all local or all shared"),
         );
@@ -200,19 +200,19 @@ pub(super) fn check(settings: &Settings, found: &mut Findings) {
     }
 }
 
-fn check_addresses(settings: &Settings, found: &mut Findings) {
-    found.range(
+fn check_addresses(settings: &Settings, found: &mut SettingsFindings) {
+    found.check_range(
         "data.database_connections",
         settings.data.database_connections,
         2..=1000,
     );
-    let starts = |secret: &Secret, schemes: &[&str]| {
+    let starts = |secret: &SecretSetting, schemes: &[&str]| {
         secret
-            .expose()
+            .expose_secret()
             .is_none_or(|url| schemes.iter().any(|scheme| url.starts_with(scheme)))
     };
     if !starts(&settings.data.database_url, &["postgres://", "postgresql://", "host="]) {
-        found.say(
+        found.add_finding(
             "data.database_url",
             "must be postgresql://user:password@host:port/database; other databases are not supported".into(),
         );
@@ -221,44 +221,44 @@ fn check_addresses(settings: &Settings, found: &mut Findings) {
         &settings.jobs.redis_url,
         &["redis://", "rediss://", "redis+unix://", "unix://"],
     ) {
-        found.say(
+        found.add_finding(
             "jobs.redis_url",
             "must be redis://[user:password@]host:port, or rediss:// for TLS".into(),
         );
     }
-    found.url("index.qdrant_url", &settings.index.qdrant_url);
+    found.check_url("index.qdrant_url", &settings.index.qdrant_url);
     if !settings.data.blobs_url.is_empty()
-        && let Err(detail) = BlobPlace::read(&settings.data.blobs_url)
+        && let Err(detail) = BlobLocation::parse_url(&settings.data.blobs_url)
     {
-        found.say("data.blobs_url", detail);
+        found.add_finding("data.blobs_url", detail);
     }
 }
 
-fn check_index(index: &Index, found: &mut Findings) {
-    found.range("index.qdrant_shards", index.qdrant_shards, 0..=10_000);
-    found.range("index.qdrant_replicas", index.qdrant_replicas, 0..=100);
-    found.range(
+fn check_index(index: &IndexSection, found: &mut SettingsFindings) {
+    found.check_range("index.qdrant_shards", index.qdrant_shards, 0..=10_000);
+    found.check_range("index.qdrant_replicas", index.qdrant_replicas, 0..=100);
+    found.check_range(
         "index.qdrant_write_consistency",
         index.qdrant_write_consistency,
         0..=100,
     );
-    found.range("index.qdrant_exact_below", index.qdrant_exact_below, 0..=1 << 40);
-    found.range("index.qdrant_timeout_seconds", index.qdrant_timeout_seconds, 1..=600);
+    found.check_range("index.qdrant_exact_below", index.qdrant_exact_below, 0..=1 << 40);
+    found.check_range("index.qdrant_timeout_seconds", index.qdrant_timeout_seconds, 1..=600);
     if index.qdrant_collection.is_empty() {
-        found.say("index.qdrant_collection", "must name a collection".into());
+        found.add_finding("index.qdrant_collection", "must name a collection".into());
     }
 }
 
-fn check_s3(s3: &S3, found: &mut Findings) {
-    found.url("s3.endpoint", &s3.endpoint);
+fn check_s3(s3: &S3Section, found: &mut SettingsFindings) {
+    found.check_url("s3.endpoint", &s3.endpoint);
     if s3.access_key_id.is_set() != s3.secret_access_key.is_set() {
-        found.say(
+        found.add_finding(
             "s3.access_key_id",
             "must be set together with s3.secret_access_key (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)".into(),
         );
     }
     if s3.role_arn.is_empty() != s3.web_identity_token_file.as_os_str().is_empty() {
-        found.say(
+        found.add_finding(
             "s3.role_arn",
             "must be set together with s3.web_identity_token_file (AWS_ROLE_ARN, AWS_WEB_IDENTITY_TOKEN_FILE)".into(),
         );
@@ -267,7 +267,7 @@ fn check_s3(s3: &S3, found: &mut Findings) {
 
 #[cfg(test)]
 mod tests {
-    use crate::config::{BlobPlace, Layers, Settings};
+    use crate::config::{BlobLocation, Settings, SettingsLayers};
 
     const DATABASE: (&str, &str) = ("DATABASE_URL", "postgresql://me:hidden@db/ragstone");
     const QDRANT: (&str, &str) = ("QDRANT_URL", "http://qdrant:6333");
@@ -276,9 +276,9 @@ mod tests {
 
     fn settings(given: &[(&str, &str)]) -> Result<Settings, String> {
         let environment = given.iter().map(|(name, value)| ((*name).into(), (*value).into()));
-        let layers = Layers {
+        let layers = SettingsLayers {
             environment: environment.collect(),
-            ..Layers::default()
+            ..SettingsLayers::default()
         };
         let refused = |error: crate::config::SettingsError| error.to_string();
         Settings::from_layers(&layers).map_err(refused)
@@ -286,14 +286,17 @@ mod tests {
 
     #[test]
     fn stores_are_all_local_or_all_shared() {
-        assert!(settings(&[]).unwrap().shared().is_none());
-        let shared = settings(&[DATABASE, QDRANT, BLOBS]).unwrap().shared().unwrap();
-        let bucket = BlobPlace::Bucket {
+        assert!(settings(&[]).unwrap().shared_stores().is_none());
+        let shared = settings(&[DATABASE, QDRANT, BLOBS]).unwrap().shared_stores().unwrap();
+        let bucket = BlobLocation::Bucket {
             name: "bucket".into(),
             prefix: "some/prefix".into(),
         };
         assert_eq!((shared.blobs, shared.redis_url.is_set()), (bucket, false));
-        let shared = settings(&[DATABASE, QDRANT, BLOBS, REDIS]).unwrap().shared().unwrap();
+        let shared = settings(&[DATABASE, QDRANT, BLOBS, REDIS])
+            .unwrap()
+            .shared_stores()
+            .unwrap();
         assert!(shared.redis_url.is_set());
         let check = |given: &[(&str, &str)], missing: &[&str]| {
             let refused = settings(given).unwrap_err();
@@ -335,7 +338,10 @@ mod tests {
     #[test]
     fn a_folder_has_a_path_or_a_url() {
         for url in ["/mnt/blobs", "file:///mnt/blobs"] {
-            assert_eq!(BlobPlace::read(url).unwrap(), BlobPlace::Folder("/mnt/blobs".into()));
+            assert_eq!(
+                BlobLocation::parse_url(url).unwrap(),
+                BlobLocation::Folder("/mnt/blobs".into())
+            );
         }
     }
 

@@ -1,35 +1,35 @@
 //! Settings as data: what is given, and what comes out or is refused.
 
-use super::names::Meaning;
+use super::names::NameMeaning;
 use super::*;
 
-fn environment(pairs: &[(&str, &str)]) -> Layers {
+fn environment(pairs: &[(&str, &str)]) -> SettingsLayers {
     let pairs = pairs
         .iter()
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    Layers {
+    SettingsLayers {
         environment: pairs.collect(),
-        ..Layers::default()
+        ..SettingsLayers::default()
     }
 }
 
-fn file(text: &str) -> Layers {
-    Layers {
+fn file(text: &str) -> SettingsLayers {
+    SettingsLayers {
         file: Some(("ragstone.toml".into(), text.into())),
-        ..Layers::default()
+        ..SettingsLayers::default()
     }
 }
 
-fn refused(layers: &Layers) -> String {
+fn refused(layers: &SettingsLayers) -> String {
     Settings::from_layers(layers).unwrap_err().to_string()
 }
 
 #[test]
 fn the_manual_is_valid_and_complete() {
-    let settings = Settings::from_layers(&Layers::default()).unwrap();
+    let settings = Settings::from_layers(&SettingsLayers::default()).unwrap();
     assert_eq!((settings.split.chunk_size, settings.split.chunk_overlap), (800, 150));
     assert_eq!(
-        settings.split.settings(),
+        settings.split.splitter_settings(),
         ragstone_core::split::SplitSettings::default()
     );
     assert_eq!(settings.ask.limit, 5);
@@ -67,7 +67,7 @@ fn a_key_alone_changes_nothing_and_goes_only_where_it_was_meant() {
     ]);
     let chat = Settings::from_layers(&layers).unwrap().chat_service();
     assert_eq!(
-        (chat.base_url.as_str(), chat.api_key.expose()),
+        (chat.base_url.as_str(), chat.api_key.expose_secret()),
         ("http://localhost:11434/v1", None)
     );
 }
@@ -90,8 +90,8 @@ fn lists_are_json_or_commas() {
 
 #[test]
 fn default_readers_that_were_set_are_told_from_those_shipped() {
-    let given = |layers: &Layers| Settings::from_layers(layers).unwrap().default_readers_given;
-    assert!(!given(&Layers::default()));
+    let given = |layers: &SettingsLayers| Settings::from_layers(layers).unwrap().default_readers_given;
+    assert!(!given(&SettingsLayers::default()));
     assert!(!given(&file(
         "[access]\nadmin_key = \"0123456789abcdef0123456789abcdef\"\n"
     )));
@@ -101,7 +101,7 @@ fn default_readers_that_were_set_are_told_from_those_shipped() {
 
 #[test]
 fn wrong_values_are_named_with_where_they_came_from() {
-    let check = |layers: &Layers, expected: &str| assert_eq!(refused(layers), expected);
+    let check = |layers: &SettingsLayers, expected: &str| assert_eq!(refused(layers), expected);
     check(
         &environment(&[("RAGSTONE_SPLIT__CHUNK_SIZE", "big")]),
         "setting split.chunk_size (from RAGSTONE_SPLIT__CHUNK_SIZE): must be a whole number, got \"big\"",
@@ -190,8 +190,8 @@ fn no_setting_has_the_form_of_a_services_variable() {
     let (known, unknown) = (layers::known_names(&keys), names::KnownNames::new([]));
     for (key, _) in keys {
         let name = names::systematic_name(&key);
-        assert_eq!(known.meaning(&name), Meaning::Key(key));
-        assert_ne!(unknown.meaning(&name), Meaning::Service, "{name}");
+        assert_eq!(known.resolve_name(&name), NameMeaning::Key(key));
+        assert_ne!(unknown.resolve_name(&name), NameMeaning::Service, "{name}");
     }
 }
 
@@ -227,7 +227,10 @@ fn the_example_names_what_there_is() {
             Ok(settings) => settings,
             Err(error) => panic!("{name}: {error}"),
         };
-        assert!(matches!(known.meaning(name), Meaning::Key(_)), "{name} is no setting");
+        assert!(
+            matches!(known.resolve_name(name), NameMeaning::Key(_)),
+            "{name} is no setting"
+        );
     }
 }
 
@@ -235,7 +238,7 @@ const ISSUER: &str = r#"{"issuer": "https://login.example.com/main", "audience":
 
 #[test]
 fn issuers_are_tables_or_a_json_list_of_objects() {
-    let named = |layers: &Layers| {
+    let named = |layers: &SettingsLayers| {
         let settings = Settings::from_layers(layers).unwrap();
         let names = settings.access.issuers.into_iter();
         names
@@ -370,14 +373,14 @@ fn deployments_set_what_there_is() {
             }
         }
         for (name, _) in &given {
-            assert!(matches!(known.meaning(name), Meaning::Key(_)), "{name}");
+            assert!(matches!(known.resolve_name(name), NameMeaning::Key(_)), "{name}");
         }
-        let layers = Layers {
+        let layers = SettingsLayers {
             environment: given,
-            ..Layers::default()
+            ..SettingsLayers::default()
         };
         let settings = Settings::from_layers(&layers).unwrap();
-        assert!(settings.shared().is_some() && settings.access.admin_key.is_set());
+        assert!(settings.shared_stores().is_some() && settings.access.admin_key.is_set());
     }
 }
 
@@ -401,7 +404,12 @@ fn a_service_of_azure_is_three_settings_and_a_key() {
             chat.api_version.as_str(),
             chat.key_header
         ),
-        ("https://x.openai.azure.com", "my-gpt", "2024-10-21", KeyHeader::ApiKey)
+        (
+            "https://x.openai.azure.com",
+            "my-gpt",
+            "2024-10-21",
+            KeyHeaderSetting::ApiKey
+        )
     );
     let wrong = refused(&environment(&[("RAGSTONE_CHAT__KEY_HEADER", "x-key")]));
     assert!(wrong.starts_with("setting chat.key_header"), "{wrong}");
@@ -417,7 +425,7 @@ fn headers_go_to_the_service_that_they_are_for() {
         ("OPENAI_API_KEY", "k"),
     ]);
     let settings = Settings::from_layers(&layers).unwrap();
-    let values = |service: Service| service.header_values(&settings.references).unwrap();
+    let values = |service: ModelService| service.header_values(&settings.references).unwrap();
     let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     assert_eq!(
         values(settings.chat_service()),

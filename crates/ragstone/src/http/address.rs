@@ -14,11 +14,11 @@ const FORWARDED_FOR: &str = "x-forwarded-for";
 
 /// Addresses that one sender has: of IPv6 usually a whole /64.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(in crate::http) struct Network(IpAddr);
+pub(in crate::http) struct ClientNetwork(IpAddr);
 
-impl Network {
+impl ClientNetwork {
     /// The one that an address lies in.
-    pub fn of(address: IpAddr) -> Self {
+    pub fn from_address(address: IpAddr) -> Self {
         Self(match address.to_canonical() {
             IpAddr::V6(address) => {
                 let prefix = u128::from(address) & !u128::from(u64::MAX);
@@ -31,11 +31,11 @@ impl Network {
 
 /// Proxies whose word on their client's address is taken.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct TrustedProxies(Vec<Range>);
+pub struct TrustedProxies(Vec<ProxyRange>);
 
 /// Addresses that begin alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Range {
+struct ProxyRange {
     first: IpAddr,
     bits: u32,
 }
@@ -53,7 +53,7 @@ impl TrustedProxies {
     }
 }
 
-impl FromStr for Range {
+impl FromStr for ProxyRange {
     type Err = ();
     fn from_str(text: &str) -> Result<Self, ()> {
         let (first, bits) = match text.split_once('/') {
@@ -67,7 +67,7 @@ impl FromStr for Range {
     }
 }
 
-impl Range {
+impl ProxyRange {
     fn contains(&self, address: IpAddr) -> bool {
         let (differs, width) = match (self.first, address.to_canonical()) {
             (IpAddr::V4(first), IpAddr::V4(address)) => (u128::from(first.to_bits() ^ address.to_bits()), 32),
@@ -79,7 +79,7 @@ impl Range {
 }
 
 /// The address that a request comes from; none where it came over no network.
-pub(in crate::http) fn client(
+pub(in crate::http) fn client_address(
     extensions: &Extensions,
     headers: &HeaderMap,
     proxies: &TrustedProxies,
@@ -109,8 +109,12 @@ mod tests {
     #[test]
     fn a_network_is_an_address_or_half_of_one() {
         let check = |address: &str, expected: &str| {
-            let expected = Network(expected.parse().unwrap());
-            assert_eq!(Network::of(address.parse().unwrap()), expected, "{address}");
+            let expected = ClientNetwork(expected.parse().unwrap());
+            assert_eq!(
+                ClientNetwork::from_address(address.parse().unwrap()),
+                expected,
+                "{address}"
+            );
         };
         check("192.0.2.7", "192.0.2.7");
         check("::ffff:192.0.2.7", "192.0.2.7");
@@ -127,7 +131,7 @@ mod tests {
         for line in forwarded {
             headers.append(FORWARDED_FOR, HeaderValue::from_str(line).unwrap());
         }
-        let found = client(&extensions, &headers, &proxies);
+        let found = client_address(&extensions, &headers, &proxies);
         assert_eq!(found, Some(expected.parse().unwrap()), "{peer} {forwarded:?}");
     }
 

@@ -12,14 +12,14 @@ use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::Response;
 use ragstone_core::access::Principal;
-use ragstone_core::document::timestamp;
+use ragstone_core::document::format_timestamp;
 use ragstone_core::id::TraceId;
 use uuid::Uuid;
 
-use super::Api;
-use super::auth::{self, OperatorDoor};
+use super::ApiServices;
+use super::auth::{self, OperatorChannel};
 use super::problem::Code;
-use crate::telemetry::audit::{Decision, Line};
+use crate::telemetry::audit::{AuditDecision, AuditLine};
 
 /// Longest subject that is told whole, in characters.
 const MAX_SUBJECT: usize = 256;
@@ -30,35 +30,35 @@ const MAX_TARGETS: usize = 2_000;
 
 /// What the handlers of a request add to its line. Without an audit log it takes notes for nobody.
 #[derive(Clone, Default)]
-pub struct Trail(Arc<Mutex<Notes>>);
+pub struct AuditRecord(Arc<Mutex<AuditNotes>>);
 
 #[derive(Default)]
-struct Notes {
+struct AuditNotes {
     caller: Option<Principal>,
     targets: Vec<String>,
     question: Option<String>,
 }
 
-impl Trail {
+impl AuditRecord {
     /// The request made, changed or showed this.
-    pub fn target(&self, id: impl ToString) {
-        let (mut notes, id) = (self.notes(), id.to_string());
+    pub fn add_target(&self, id: impl ToString) {
+        let (mut notes, id) = (self.lock_notes(), id.to_string());
         if notes.targets.len() < MAX_TARGETS && !notes.targets.contains(&id) {
             notes.targets.push(id);
         }
     }
 
     /// The request asked this.
-    pub fn question(&self, text: &str) {
-        self.notes().question = Some(text.chars().take(MAX_QUESTION).collect());
+    pub fn set_question(&self, text: &str) {
+        self.lock_notes().question = Some(text.chars().take(MAX_QUESTION).collect());
     }
 
-    fn notes(&self) -> MutexGuard<'_, Notes> {
+    fn lock_notes(&self) -> MutexGuard<'_, AuditNotes> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<S: Sync> FromRequestParts<S> for Trail {
+impl<S: Sync> FromRequestParts<S> for AuditRecord {
     type Rejection = std::convert::Infallible;
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
         Ok(parts.extensions.get().cloned().unwrap_or_default())
@@ -66,62 +66,62 @@ impl<S: Sync> FromRequestParts<S> for Trail {
 }
 
 /// Writes the line; stands outside of `identify`, which may refuse the request.
-pub(super) async fn record(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
-    if api.audit.is_none() || auth::is_open(request.uri().path()) {
+pub(super) async fn record_request(State(api): State<Arc<ApiServices>>, request: Request, next: Next) -> Response {
+    if api.audit.is_none() || auth::is_open_path(request.uri().path()) {
         return next.run(request).await;
     }
     let (mut parts, body) = request.into_parts();
-    let mut pending = Pending::of(&api, &mut parts).await;
+    let mut pending = PendingAuditLine::from_parts(&api, &mut parts).await;
     parts.extensions.insert(pending.trail.clone());
     let response = next.run(Request::from_parts(parts, body)).await;
-    let line = pending.end(&response);
+    let line = pending.finish_line(&response);
     if let Some(log) = &api.audit {
-        log.write(&line).await;
+        log.write_line(&line).await;
     }
     pending.written = true;
     response
 }
 
 /// Notes who was identified; stands inside of `identify`.
-pub(super) async fn note_caller(request: Request, next: Next) -> Response {
+pub(super) async fn record_caller(request: Request, next: Next) -> Response {
     let extensions = request.extensions();
-    if let (Some(trail), Some(caller)) = (extensions.get::<Trail>(), auth::identified(extensions)) {
-        trail.notes().caller = Some(caller.clone());
+    if let (Some(trail), Some(caller)) = (extensions.get::<AuditRecord>(), auth::identified_caller(extensions)) {
+        trail.lock_notes().caller = Some(caller.clone());
     }
     next.run(request).await
 }
 
 /// The same for routes that nobody but the operator reaches.
-pub(super) async fn note_operator(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
-    if let Some(trail) = request.extensions().get::<Trail>() {
-        trail.notes().caller = Some((api.operator)());
+pub(super) async fn record_operator(State(api): State<Arc<ApiServices>>, request: Request, next: Next) -> Response {
+    if let Some(trail) = request.extensions().get::<AuditRecord>() {
+        trail.lock_notes().caller = Some((api.operator)());
     }
     next.run(request).await
 }
 
 /// A line that is to be written, at the latest when the request is dropped.
-struct Pending {
-    api: Arc<Api>,
-    trail: Trail,
+struct PendingAuditLine {
+    api: Arc<ApiServices>,
+    trail: AuditRecord,
     trace_id: Option<TraceId>,
     action: String,
     address: Option<String>,
     /// What is on its way to the log.
-    ended: Option<Line>,
+    ended: Option<AuditLine>,
     written: bool,
 }
 
-impl Pending {
-    async fn of(api: &Arc<Api>, parts: &mut Parts) -> Self {
-        let trail = Trail::default();
+impl PendingAuditLine {
+    async fn from_parts(api: &Arc<ApiServices>, parts: &mut Parts) -> Self {
+        let trail = AuditRecord::default();
         if let Ok(values) = RawPathParams::from_request_parts(parts, &()).await {
             let ids = values.iter().map(|(_, value)| value);
-            ids.filter(|value| is_id(value)).for_each(|id| trail.target(id));
+            ids.filter(|value| is_id(value)).for_each(|id| trail.add_target(id));
         }
         let extensions = &parts.extensions;
         let route = extensions.get::<MatchedPath>().map(MatchedPath::as_str);
         let peer = extensions.get::<ConnectInfo<SocketAddr>>();
-        let address = match extensions.get::<OperatorDoor>() {
+        let address = match extensions.get::<OperatorChannel>() {
             Some(_) => Some("operator".to_owned()),
             None => peer.map(|ConnectInfo(peer)| peer.ip().to_canonical().to_string()),
         };
@@ -130,7 +130,7 @@ impl Pending {
             trail,
             trace_id: extensions.get().copied(),
             action: match route {
-                Some(route) => format!("{} {route}", super::middleware::known(&parts.method)),
+                Some(route) => format!("{} {route}", super::middleware::method_label(&parts.method)),
                 None => "none".into(),
             },
             address,
@@ -139,30 +139,34 @@ impl Pending {
         }
     }
 
-    fn end(&mut self, response: &Response) -> Line {
+    fn finish_line(&mut self, response: &Response) -> AuditLine {
         let code = response.extensions().get::<Code>().map(|code| code.as_str());
-        let line = self.line(Some(response.status()), code);
+        let line = self.build_line(Some(response.status()), code);
         self.ended = Some(line.clone());
         line
     }
 
-    fn line(&self, status: Option<StatusCode>, code: Option<&'static str>) -> Line {
-        let notes = std::mem::take(&mut *self.trail.notes());
+    fn build_line(&self, status: Option<StatusCode>, code: Option<&'static str>) -> AuditLine {
+        let notes = std::mem::take(&mut *self.trail.lock_notes());
         let refused = match status {
             Some(status) => status.is_client_error(),
             None => notes.caller.is_none(),
         };
-        let with_questions = self.api.audit.as_ref().is_some_and(|log| log.with_questions());
+        let with_questions = self.api.audit.as_ref().is_some_and(|log| log.includes_questions());
         let caller = notes.caller.as_ref();
-        Line {
-            time: timestamp((self.api.clock)()),
+        AuditLine {
+            time: format_timestamp((self.api.clock)()),
             trace_id: self.trace_id.map(|id| id.to_string()).unwrap_or_default(),
             tenant: caller.map(|caller| caller.tenant().as_str().to_owned()),
             subject: caller.map(|caller| caller.subject().chars().take(MAX_SUBJECT).collect()),
             role: caller.map(Principal::role),
             action: self.action.clone(),
             targets: notes.targets,
-            decision: if refused { Decision::Refused } else { Decision::Allowed },
+            decision: if refused {
+                AuditDecision::Refused
+            } else {
+                AuditDecision::Allowed
+            },
             status: status.map(|status| status.as_u16()),
             code,
             address: self.address.clone(),
@@ -172,10 +176,10 @@ impl Pending {
 }
 
 /// Whoever hangs up before the answer may still have had something carried out.
-impl Drop for Pending {
+impl Drop for PendingAuditLine {
     fn drop(&mut self) {
         if let (false, Some(log)) = (self.written, &self.api.audit) {
-            let line = self.ended.take().unwrap_or_else(|| self.line(None, None));
+            let line = self.ended.take().unwrap_or_else(|| self.build_line(None, None));
             log.write_detached(&line);
         }
     }

@@ -3,7 +3,8 @@
 use axum::http::StatusCode;
 use ragstone_core::access::{Admitted, ReaderSet};
 use ragstone_core::document::{
-    Document, DocumentStatus, Job, JobCounts, JobError, JobKind, JobState, Metadata, ParseWarning, Stage, timestamp,
+    Document, DocumentMetadata, DocumentStatus, Job, JobCounts, JobError, JobKind, JobStage, JobState, ParseWarning,
+    format_timestamp,
 };
 use ragstone_core::library::{Notice, Passage};
 use serde::Serialize;
@@ -46,7 +47,7 @@ pub(super) struct DocumentBody {
     department_id: Option<String>,
     /// The caller's key-value pairs.
     #[schema(value_type = Object)]
-    metadata: Metadata,
+    metadata: DocumentMetadata,
     /// Where a person can open it.
     source_url: Option<String>,
     /// Why the newest version could not be published.
@@ -62,7 +63,7 @@ pub(super) struct DocumentBody {
 
 impl From<Document> for DocumentBody {
     fn from(document: Document) -> Self {
-        let mut sets = document.acl.sets.iter().map(names);
+        let mut sets = document.acl.sets.iter().map(reader_names);
         Self {
             id: document.id.0,
             readers: sets.next().unwrap_or_default(),
@@ -82,13 +83,13 @@ impl From<Document> for DocumentBody {
             source_url: document.source_url.map(String::from),
             last_error: document.last_error.map(ErrorBody::from),
             warnings: document.warnings,
-            created_at: timestamp(document.created_at),
-            updated_at: timestamp(document.updated_at),
+            created_at: format_timestamp(document.created_at),
+            updated_at: format_timestamp(document.updated_at),
         }
     }
 }
 
-fn names(set: &ReaderSet) -> Vec<String> {
+fn reader_names(set: &ReaderSet) -> Vec<String> {
     set.iter().map(ToString::to_string).collect()
 }
 
@@ -133,7 +134,7 @@ pub(super) struct JobBody {
     /// `queued`, `load`, `parse`, `split`, `embed`, `publish`, `purge`, `children` or `done`; of a failed job the one in
     /// which it failed.
     #[schema(value_type = String)]
-    pub stage: Stage,
+    pub stage: JobStage,
     /// Units done: chunks, and of a batch the children that have ended. Never goes back within an attempt; the next
     /// attempt goes on from there if it comes to the same total.
     pub done: u64,
@@ -157,8 +158,8 @@ impl From<Job> for JobBody {
     fn from(job: Job) -> Self {
         Self {
             id: job.id.0,
-            remaining: job.remaining().map(tenths),
-            rate: job.rate.map(tenths),
+            remaining: job.seconds_remaining().map(round_to_tenths),
+            rate: job.rate.map(round_to_tenths),
             kind: job.kind,
             document_id: job.document_id.map(|id| id.0),
             parent: job.parent.map(|id| id.0),
@@ -169,13 +170,13 @@ impl From<Job> for JobBody {
             total: job.total,
             attempts: job.attempts,
             error: job.error.map(ErrorBody::from),
-            created_at: timestamp(job.created_at),
-            updated_at: timestamp(job.updated_at),
+            created_at: format_timestamp(job.created_at),
+            updated_at: format_timestamp(job.updated_at),
         }
     }
 }
 
-fn tenths(value: f64) -> f64 {
+fn round_to_tenths(value: f64) -> f64 {
     (value * 10.0).round() / 10.0
 }
 
@@ -204,7 +205,7 @@ impl From<JobCounts> for CountsBody {
 
 /// What an upload did.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Accepted {
+pub(super) struct UploadResponse {
     /// The document.
     pub document: DocumentBody,
     /// The job that will publish it; where nothing has to be done, the newest job of the document, if it is known still.
@@ -214,7 +215,7 @@ pub(super) struct Accepted {
     pub queued: bool,
 }
 
-impl Accepted {
+impl UploadResponse {
     /// 202 where a job was queued.
     pub fn status(&self) -> StatusCode {
         match self.queued {

@@ -6,19 +6,21 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use ragstone_core::access::{By, Explanation, Principal, Reader, ReaderError, ReaderSet, Role, Supposed};
+use ragstone_core::access::{
+    AccessBasis, AccessExplanation, Principal, Reader, ReaderError, ReaderSet, Role, Supposed,
+};
 use ragstone_core::document::{Document, DocumentStatus, JobKind};
 use ragstone_core::id::{CollectionName, DocumentId, SourceName, TenantId};
 use ragstone_core::seam::catalogue::{CatalogueResult, DocumentFilter, JobFilter, PageRequest};
-use ragstone_core::seam::keys::{Key, KeyId};
+use ragstone_core::seam::keys::{KeyId, KeyRecord};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::App;
-use super::audit::Trail;
-use super::auth::{AdminIdentity, Identity};
+use super::RouterState;
+use super::audit::AuditRecord;
+use super::auth::{CallerIdentity, RequireAdminIdentity};
 use super::extract::Json;
-use super::problem::{Code, Problem};
+use super::problem::{ApiProblem, Code};
 use crate::operator;
 
 pub(super) const PROBLEMS: &[Code] = &[
@@ -38,7 +40,7 @@ const MAX_DOCUMENTS: usize = 100;
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = AccessQuestion)]
-pub(super) struct Question {
+pub(super) struct AccessQuestion {
     /// Its id or its URI.
     document: String,
     /// The caller's tenant; the administrator's own if not said. Another one is for the operator and the first key.
@@ -60,30 +62,30 @@ pub(super) struct Question {
 /// What is to be told of each document that was meant.
 #[derive(Serialize, ToSchema)]
 #[schema(as = AccessExplained)]
-pub(super) struct ExplainedBody {
-    documents: Vec<Explained>,
+pub(super) struct ExplainAccessResponse {
+    documents: Vec<DocumentAccessReport>,
 }
 
 /// Why a caller may read a document, or may not.
 #[derive(Serialize, ToSchema)]
 #[schema(as = AccessOfDocument)]
-pub(super) struct Explained {
-    document: Named,
-    caller: Supposition,
+pub(super) struct DocumentAccessReport {
+    document: ExplainedDocument,
+    caller: SupposedCaller,
     /// Whether the caller may know of the document.
     admitted: bool,
     /// Whether it may read a text of it.
     readable: bool,
     /// The document's sets of readers; each of them has to admit the caller.
-    sets: Vec<SetBody>,
+    sets: Vec<ExplainedSet>,
     /// What stands in the way.
-    reasons: Vec<Reason>,
+    reasons: Vec<RefusalReason>,
 }
 
 /// A document by name.
 #[derive(Serialize, ToSchema)]
 #[schema(as = ExplainedDocument)]
-pub(super) struct Named {
+pub(super) struct ExplainedDocument {
     id: String,
     tenant: String,
     /// None where only the work of deleting it is left.
@@ -95,7 +97,7 @@ pub(super) struct Named {
 /// The caller who is supposed.
 #[derive(Serialize, ToSchema)]
 #[schema(as = SupposedCaller)]
-pub(super) struct Supposition {
+pub(super) struct SupposedCaller {
     tenant: String,
     role: String,
     /// What it holds; null where its role holds every reader.
@@ -106,7 +108,7 @@ pub(super) struct Supposition {
 /// A set of readers.
 #[derive(Serialize, ToSchema)]
 #[schema(as = ExplainedSet)]
-pub(super) struct SetBody {
+pub(super) struct ExplainedSet {
     readers: Vec<String>,
     /// Whether the caller holds one of them.
     admits: bool,
@@ -117,54 +119,61 @@ pub(super) struct SetBody {
 /// Why not.
 #[derive(Serialize, ToSchema)]
 #[schema(as = RefusalReason)]
-pub(super) struct Reason {
+pub(super) struct RefusalReason {
     /// `key_ended`, `deleted`, `other_tenant`, `no_sets`, `set_refuses` or `not_published`.
     code: &'static str,
     detail: String,
 }
 
 /// A caller who is only supposed.
-struct Caller {
+struct HypotheticalCaller {
     tenant: TenantId,
     role: Role,
     supposed: Supposed,
-    key: Option<Key>,
+    key: Option<KeyRecord>,
 }
 
 /// A document that is there, or one of which only work is left.
-enum Found {
-    Standing(Box<Document>),
+enum ExplainTarget {
+    Existing(Box<Document>),
     Deleted(DocumentId, TenantId),
 }
 
 /// Tells which grant lets a caller read a document, or which set of readers refuses it; for administrators. Nothing is
 /// read with that caller's rights.
-#[utoipa::path(post, path = "/api/v1/explain-access", tag = "keys", request_body = Question,
-    responses((status = 200, body = ExplainedBody)))]
-pub(super) async fn explain(
-    State(app): State<Arc<App>>,
-    AdminIdentity(identity): AdminIdentity,
-    trail: Trail,
-    Json(question): Json<Question>,
-) -> Result<axum::Json<ExplainedBody>, Problem> {
-    let caller = caller(&app, &identity, &question).await?;
-    let found = found(&app, &identity, &question.document, &caller.tenant).await?;
+#[utoipa::path(post, path = "/api/v1/explain-access", tag = "keys", request_body = AccessQuestion,
+    responses((status = 200, body = ExplainAccessResponse)))]
+pub(super) async fn explain_access(
+    State(app): State<Arc<RouterState>>,
+    RequireAdminIdentity(identity): RequireAdminIdentity,
+    trail: AuditRecord,
+    Json(question): Json<AccessQuestion>,
+) -> Result<axum::Json<ExplainAccessResponse>, ApiProblem> {
+    let caller = resolve_caller(&app, &identity, &question).await?;
+    let found = find_documents(&app, &identity, &question.document, &caller.tenant).await?;
     if found.is_empty() {
-        return Err(Problem::not_found("document"));
+        return Err(ApiProblem::not_found("document"));
     }
     let live = caller.key.as_ref().is_none_or(|key| key.is_live((app.clock)()));
-    let documents: Vec<_> = found.iter().map(|found| tell(found, &caller, live)).collect();
-    documents.iter().for_each(|told| trail.target(&told.document.id));
-    Ok(axum::Json(ExplainedBody { documents }))
+    let documents: Vec<_> = found
+        .iter()
+        .map(|found| explain_document(found, &caller, live))
+        .collect();
+    documents.iter().for_each(|told| trail.add_target(&told.document.id));
+    Ok(axum::Json(ExplainAccessResponse { documents }))
 }
 
-async fn caller(app: &App, admin: &Identity, question: &Question) -> Result<Caller, Problem> {
+async fn resolve_caller(
+    app: &RouterState,
+    admin: &CallerIdentity,
+    question: &AccessQuestion,
+) -> Result<HypotheticalCaller, ApiProblem> {
     let own = admin.principal.tenant();
-    let is_reached = |tenant: &TenantId| admin.of_all_tenants || tenant == own;
+    let is_reached = |tenant: &TenantId| admin.manages_all_tenants || tenant == own;
     if let Some(id) = question.key {
-        let key = app.keys.find(id).await?.filter(|key| is_reached(&key.tenant));
-        let key = key.ok_or_else(|| Problem::not_found("key"))?;
-        return Ok(Caller {
+        let key = app.keys.find_key(id).await?.filter(|key| is_reached(&key.tenant));
+        let key = key.ok_or_else(|| ApiProblem::not_found("key"))?;
+        return Ok(HypotheticalCaller {
             tenant: key.tenant.clone(),
             role: key.role,
             supposed: Supposed::new(key.tenant.clone(), key.readers.clone(), key.role),
@@ -173,10 +182,10 @@ async fn caller(app: &App, admin: &Identity, question: &Question) -> Result<Call
     }
     let tenant = question.tenant.clone().unwrap_or_else(|| own.clone());
     if !is_reached(&tenant) {
-        return Err(Problem::not_found("tenant"));
+        return Err(ApiProblem::not_found("tenant"));
     }
-    let readers = readers(question).map_err(|error| Problem::new(Code::BadReader, error.to_string()))?;
-    Ok(Caller {
+    let readers = parse_readers(question).map_err(|error| ApiProblem::new(Code::BadReader, error.to_string()))?;
+    Ok(HypotheticalCaller {
         supposed: Supposed::new(tenant.clone(), readers, Role::Reader),
         tenant,
         role: Role::Reader,
@@ -185,59 +194,71 @@ async fn caller(app: &App, admin: &Identity, question: &Question) -> Result<Call
 }
 
 /// The documents of this id or URI in every tenant that the administrator reaches, those of `first` before the others.
-async fn found(app: &App, admin: &Identity, named: &str, first: &TenantId) -> CatalogueResult<Vec<Found>> {
+async fn find_documents(
+    app: &RouterState,
+    admin: &CallerIdentity,
+    named: &str,
+    first: &TenantId,
+) -> CatalogueResult<Vec<ExplainTarget>> {
     let mut found = Vec::new();
-    for principal in reached(app, admin, first).await? {
+    for principal in reachable_principals(app, admin, first).await? {
         let ids = match named.parse::<DocumentId>() {
             Ok(id) => vec![id],
-            Err(_) => called(app, &principal, named).await?,
+            Err(_) => find_by_uri(app, &principal, named).await?,
         };
         for id in ids {
-            found.extend(stands(app, &principal, id).await?);
+            found.extend(find_by_id(app, &principal, id).await?);
         }
     }
     Ok(found)
 }
 
 /// Who may look at each tenant.
-async fn reached(app: &App, admin: &Identity, first: &TenantId) -> CatalogueResult<Vec<Principal>> {
-    if !admin.of_all_tenants {
+async fn reachable_principals(
+    app: &RouterState,
+    admin: &CallerIdentity,
+    first: &TenantId,
+) -> CatalogueResult<Vec<Principal>> {
+    if !admin.manages_all_tenants {
         return Ok(vec![admin.principal.clone()]);
     }
-    let mut tenants = app.catalogue.tenants().await?;
+    let mut tenants = app.catalogue.list_tenants().await?;
     tenants.retain(|tenant| tenant != first);
     tenants.insert(0, first.clone());
-    Ok(tenants.into_iter().map(operator::of).collect())
+    Ok(tenants.into_iter().map(operator::operator_principal_of).collect())
 }
 
 /// The ids of what is called `uri` in a tenant. An upload is found whoever may read it, also if nobody may.
-async fn called(app: &App, looks: &Principal, uri: &str) -> CatalogueResult<Vec<DocumentId>> {
+async fn find_by_uri(app: &RouterState, looks: &Principal, uri: &str) -> CatalogueResult<Vec<DocumentId>> {
     let filter = DocumentFilter {
         uri: Some(uri.to_owned()),
         ..DocumentFilter::default()
     };
-    let listed = app.catalogue.documents(&looks.scope(), &filter, &first_page()).await?;
+    let listed = app
+        .catalogue
+        .list_documents(&looks.scope(), &filter, &first_page())
+        .await?;
     let mut ids: Vec<_> = listed.items.iter().map(|document| document.id).collect();
     let upload: Option<SourceName> = "upload".parse().ok();
-    ids.extend(upload.map(|source| DocumentId::of(looks.tenant(), &CollectionName::default(), &source, uri)));
+    ids.extend(upload.map(|source| DocumentId::from_uri(looks.tenant(), &CollectionName::default(), &source, uri)));
     ids.sort_unstable();
     ids.dedup();
     Ok(ids)
 }
 
-async fn stands(app: &App, looks: &Principal, id: DocumentId) -> CatalogueResult<Option<Found>> {
-    let standing = app.catalogue.standing(&[id]).await?.pop();
+async fn find_by_id(app: &RouterState, looks: &Principal, id: DocumentId) -> CatalogueResult<Option<ExplainTarget>> {
+    let standing = app.catalogue.documents_unchecked(&[id]).await?.pop();
     if let Some(document) = standing {
         let is_here = document.acl.tenant == *looks.tenant();
-        return Ok(is_here.then(|| Found::Standing(Box::new(document))));
+        return Ok(is_here.then(|| ExplainTarget::Existing(Box::new(document))));
     }
     let filter = JobFilter {
         document: Some(id),
         kind: Some(JobKind::Purge),
         ..JobFilter::default()
     };
-    let purges = app.catalogue.jobs(&looks.scope(), &filter, &first_page()).await?;
-    Ok((!purges.items.is_empty()).then(|| Found::Deleted(id, looks.tenant().clone())))
+    let purges = app.catalogue.list_jobs(&looks.scope(), &filter, &first_page()).await?;
+    Ok((!purges.items.is_empty()).then(|| ExplainTarget::Deleted(id, looks.tenant().clone())))
 }
 
 fn first_page() -> PageRequest {
@@ -247,7 +268,7 @@ fn first_page() -> PageRequest {
     }
 }
 
-fn readers(question: &Question) -> Result<ReaderSet, ReaderError> {
+fn parse_readers(question: &AccessQuestion) -> Result<ReaderSet, ReaderError> {
     let kinds = [("dept", &question.departments), ("group", &question.groups)];
     let named = kinds
         .iter()
@@ -256,31 +277,36 @@ fn readers(question: &Question) -> Result<ReaderSet, ReaderError> {
     named.chain(user).map(|reader| reader.parse::<Reader>()).collect()
 }
 
-fn tell(found: &Found, caller: &Caller, live: bool) -> Explained {
+fn explain_document(found: &ExplainTarget, caller: &HypotheticalCaller, live: bool) -> DocumentAccessReport {
     let mut reasons = Vec::new();
-    let mut reason = |code: &'static str, detail: String| reasons.push(Reason { code, detail });
+    let mut reason = |code: &'static str, detail: String| reasons.push(RefusalReason { code, detail });
     if !live {
         reason("key_ended", "the key was revoked or has expired".into());
     }
     let (document, sets, admitted, published) = match found {
-        Found::Deleted(id, tenant) => {
+        ExplainTarget::Deleted(id, tenant) => {
             reason("deleted", "the document was deleted".into());
-            (deleted(id, tenant), Vec::new(), false, false)
+            (describe_deleted(id, tenant), Vec::new(), false, false)
         }
-        Found::Standing(document) => {
-            let told = caller.supposed.explain(&document.acl);
-            refusals(&told, document, &mut reason);
+        ExplainTarget::Existing(document) => {
+            let told = caller.supposed.explain_access(&document.acl);
+            add_refusal_reasons(&told, document, &mut reason);
             let published = document.published.is_some();
-            (named(document), sets(&told), told.admits(), published)
+            (
+                describe_document(document),
+                explain_sets(&told),
+                told.admits(),
+                published,
+            )
         }
     };
     let held = caller.supposed.readers();
-    Explained {
+    DocumentAccessReport {
         document,
-        caller: Supposition {
+        caller: SupposedCaller {
             tenant: caller.tenant.to_string(),
             role: format!("{:?}", caller.role).to_lowercase(),
-            readers: held.map(words),
+            readers: held.map(describe_readers),
             key: caller.key.as_ref().map(|key| key.id.to_string()),
         },
         admitted: admitted && live,
@@ -290,8 +316,8 @@ fn tell(found: &Found, caller: &Caller, live: bool) -> Explained {
     }
 }
 
-fn named(document: &Document) -> Named {
-    Named {
+fn describe_document(document: &Document) -> ExplainedDocument {
+    ExplainedDocument {
         id: document.id.to_string(),
         tenant: document.acl.tenant.to_string(),
         uri: Some(document.uri.clone()),
@@ -299,8 +325,8 @@ fn named(document: &Document) -> Named {
     }
 }
 
-fn deleted(id: &DocumentId, tenant: &TenantId) -> Named {
-    Named {
+fn describe_deleted(id: &DocumentId, tenant: &TenantId) -> ExplainedDocument {
+    ExplainedDocument {
         id: id.to_string(),
         tenant: tenant.to_string(),
         uri: None,
@@ -308,7 +334,7 @@ fn deleted(id: &DocumentId, tenant: &TenantId) -> Named {
     }
 }
 
-fn refusals(told: &Explanation, document: &Document, reason: &mut impl FnMut(&'static str, String)) {
+fn add_refusal_reasons(told: &AccessExplanation, document: &Document, reason: &mut impl FnMut(&'static str, String)) {
     if !told.same_tenant {
         let owner = &document.acl.tenant;
         reason("other_tenant", format!("the document is of tenant {owner}"));
@@ -328,20 +354,20 @@ fn refusals(told: &Explanation, document: &Document, reason: &mut impl FnMut(&'s
     }
 }
 
-fn sets(told: &Explanation) -> Vec<SetBody> {
-    let set = |set: &ragstone_core::access::SetExplanation| SetBody {
-        readers: words(&set.readers),
+fn explain_sets(told: &AccessExplanation) -> Vec<ExplainedSet> {
+    let set = |set: &ragstone_core::access::SetExplanation| ExplainedSet {
+        readers: describe_readers(&set.readers),
         admits: set.admits(),
-        by: match &set.by {
-            By::Role => vec!["admin".into()],
-            By::Readers(readers) => words(readers),
-            By::Nothing => Vec::new(),
+        by: match &set.basis {
+            AccessBasis::Role => vec!["admin".into()],
+            AccessBasis::Readers(readers) => describe_readers(readers),
+            AccessBasis::Nothing => Vec::new(),
         },
     };
     told.sets.iter().map(set).collect()
 }
 
-fn words<'a>(readers: impl IntoIterator<Item = &'a Reader>) -> Vec<String> {
+fn describe_readers<'a>(readers: impl IntoIterator<Item = &'a Reader>) -> Vec<String> {
     readers.into_iter().map(ToString::to_string).collect()
 }
 

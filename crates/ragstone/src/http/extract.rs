@@ -13,31 +13,33 @@ use ragstone_core::seam::catalogue::PageRequest;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 
-use super::App;
+use super::RouterState;
 use super::limits::linger;
-use super::problem::{Code, Problem};
+use super::problem::{ApiProblem, Code};
 use super::unknown::{self, unknown_field, unknown_parameter};
 
 /// Items of a list that does not say.
-const DEFAULT_LIMIT: usize = 50;
+const DEFAULT_PAGE_ITEMS: usize = 50;
 /// Most items of a list.
-const MAX_LIMIT: usize = 1_000;
+const MAX_PAGE_ITEMS: usize = 1_000;
 
 /// A JSON body.
 pub(super) struct Json<T>(pub T);
 
-impl<T: DeserializeOwned> FromRequest<Arc<App>> for Json<T> {
-    type Rejection = Problem;
-    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Problem> {
+impl<T: DeserializeOwned> FromRequest<Arc<RouterState>> for Json<T> {
+    type Rejection = ApiProblem;
+    async fn from_request(request: Request, app: &Arc<RouterState>) -> Result<Self, ApiProblem> {
         if !is_json(request.headers()) {
-            let sent = header(request.headers(), &CONTENT_TYPE).unwrap_or("missing");
+            let sent = header_text(request.headers(), &CONTENT_TYPE).unwrap_or("missing");
             let detail = format!("Content-Type is {sent}, not application/json");
-            return Err(Problem::new(Code::MediaType, detail));
+            return Err(ApiProblem::new(Code::MediaType, detail));
         }
-        not_packed(request.headers())?;
-        let reading = whole_body(request, app.settings.json_bytes);
+        check_uncompressed(request.headers())?;
+        let reading = read_body(request, app.settings.json_bytes);
         let body = match tokio::time::timeout(app.settings.request_timeout, reading).await {
-            Err(_) => return Err(Problem::new(Code::Interrupted, "the body did not arrive in time")),
+            Err(_) => {
+                return Err(ApiProblem::new(Code::Interrupted, "the body did not arrive in time"));
+            }
             Ok(body) => body?,
         };
         read_json(&body).map(Self)
@@ -45,38 +47,38 @@ impl<T: DeserializeOwned> FromRequest<Arc<App>> for Json<T> {
 }
 
 /// Reads a whole JSON body; a mistake is named with its place.
-pub(super) fn read_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+pub(super) fn read_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiProblem> {
     let mut text = serde_json::Deserializer::from_slice(body);
     let read = serde_path_to_error::deserialize(&mut text).map_err(|error| {
-        let mut path: Vec<_> = error.path().iter().map(segment).collect();
+        let mut path: Vec<_> = error.path().iter().map(pointer_segment).collect();
         let error = error.into_inner();
-        match unknown::of_message(&error.to_string()) {
+        match unknown::parse_unknown_field(&error.to_string()) {
             Some((name, known)) if error.is_data() => {
-                path.pop_if(|last| *last == format!("/{}", unknown::escaped(name)));
+                path.pop_if(|last| *last == format!("/{}", unknown::escape_pointer(name)));
                 unknown_field(Code::BadBody, &path.concat(), name, &known)
             }
-            _ => json_problem(&error).at_if(path.concat()),
+            _ => json_problem(&error).with_optional_pointer(path.concat()),
         }
     })?;
     text.end().map(|()| read).map_err(|error| json_problem(&error))
 }
 
 /// A step of the path to a mistake, as a part of a JSON pointer.
-fn segment(segment: &serde_path_to_error::Segment) -> String {
+fn pointer_segment(segment: &serde_path_to_error::Segment) -> String {
     use serde_path_to_error::Segment;
     match segment {
         Segment::Seq { index } => format!("/{index}"),
-        Segment::Map { key } => format!("/{}", unknown::escaped(key)),
+        Segment::Map { key } => format!("/{}", unknown::escape_pointer(key)),
         Segment::Enum { .. } | Segment::Unknown => String::new(),
     }
 }
 
 /// A JSON body that may be left out.
-pub(super) struct MaybeJson<T>(pub T);
+pub(super) struct OptionalJson<T>(pub T);
 
-impl<T: DeserializeOwned + Default> FromRequest<Arc<App>> for MaybeJson<T> {
-    type Rejection = Problem;
-    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Problem> {
+impl<T: DeserializeOwned + Default> FromRequest<Arc<RouterState>> for OptionalJson<T> {
+    type Rejection = ApiProblem;
+    async fn from_request(request: Request, app: &Arc<RouterState>) -> Result<Self, ApiProblem> {
         match request.body().size_hint().exact() {
             Some(0) => Ok(Self(T::default())),
             _ => Json::from_request(request, app).await.map(|Json(body)| Self(body)),
@@ -85,9 +87,9 @@ impl<T: DeserializeOwned + Default> FromRequest<Arc<App>> for MaybeJson<T> {
 }
 
 /// Refuses compressed bodies: their size says nothing about what they unpack to.
-pub(super) fn not_packed(headers: &HeaderMap) -> Result<(), Problem> {
-    match header(headers, &CONTENT_ENCODING) {
-        Some(encoding) if !encoding.trim().eq_ignore_ascii_case("identity") => Err(Problem::new(
+pub(super) fn check_uncompressed(headers: &HeaderMap) -> Result<(), ApiProblem> {
+    match header_text(headers, &CONTENT_ENCODING) {
+        Some(encoding) if !encoding.trim().eq_ignore_ascii_case("identity") => Err(ApiProblem::new(
             Code::MediaType,
             format!("Content-Encoding is {encoding}; bodies are sent as they are"),
         )),
@@ -97,7 +99,7 @@ pub(super) fn not_packed(headers: &HeaderMap) -> Result<(), Problem> {
 
 /// Whether a body is JSON by its declared type.
 pub(super) fn is_json(headers: &HeaderMap) -> bool {
-    let declared = header(headers, &CONTENT_TYPE).unwrap_or_default();
+    let declared = header_text(headers, &CONTENT_TYPE).unwrap_or_default();
     let essence = declared
         .split(';')
         .next()
@@ -108,30 +110,30 @@ pub(super) fn is_json(headers: &HeaderMap) -> bool {
 }
 
 /// A header's text.
-pub(super) fn header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+pub(super) fn header_text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
 
 /// Whether a body says that it has more than `limit` bytes.
-pub(super) fn declares_more(headers: &HeaderMap, limit: u64) -> bool {
-    let declared = header(headers, &CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
+pub(super) fn declares_more_than(headers: &HeaderMap, limit: u64) -> bool {
+    let declared = header_text(headers, &CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
     declared.is_some_and(|length| length > limit)
 }
 
 /// All bytes of a body; one that is too large is refused before it is read where it says so, and else at the limit.
-async fn whole_body(request: Request, limit: usize) -> Result<Vec<u8>, Problem> {
+async fn read_body(request: Request, limit: usize) -> Result<Vec<u8>, ApiProblem> {
     let (parts, body) = request.into_parts();
     let too_large = |rest: Body| {
-        linger::drain(&parts.headers, rest);
-        Problem::new(Code::TooLarge, format!("the body has more than {limit} bytes"))
+        linger::drain_body(&parts.headers, rest);
+        ApiProblem::new(Code::TooLarge, format!("the body has more than {limit} bytes"))
     };
-    if declares_more(&parts.headers, limit as u64) {
+    if declares_more_than(&parts.headers, limit as u64) {
         return Err(too_large(body));
     }
     let mut bytes = Vec::new();
     let mut chunks = body.into_data_stream();
     while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.map_err(|_| Problem::new(Code::Interrupted, "the body broke off"))?;
+        let chunk = chunk.map_err(|_| ApiProblem::new(Code::Interrupted, "the body broke off"))?;
         if bytes.len() + chunk.len() > limit {
             return Err(too_large(Body::from_stream(chunks)));
         }
@@ -141,29 +143,29 @@ async fn whole_body(request: Request, limit: usize) -> Result<Vec<u8>, Problem> 
 }
 
 /// Whether the connection ended before the body did.
-pub(super) fn broke_off(error: &(dyn std::error::Error + 'static)) -> bool {
+pub(super) fn is_disconnected(error: &(dyn std::error::Error + 'static)) -> bool {
     std::iter::successors(Some(error), |error| error.source()).any(|error| error.is::<hyper::Error>())
 }
 
 /// Malformed JSON is one problem, JSON of another form is another.
-pub(super) fn json_problem(error: &serde_json::Error) -> Problem {
+pub(super) fn json_problem(error: &serde_json::Error) -> ApiProblem {
     let code = if error.is_data() { Code::BadBody } else { Code::BadJson };
-    Problem::new(code, error.to_string())
+    ApiProblem::new(code, error.to_string())
 }
 
 /// Query parameters.
 pub(super) struct Query<T>(pub T);
 
 impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Query<T> {
-    type Rejection = Problem;
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+    type Rejection = ApiProblem;
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiProblem> {
         axum::extract::Query::try_from_uri(&parts.uri)
             .map(|axum::extract::Query(query)| Self(query))
             .map_err(|error| {
                 let text = error.body_text();
-                match unknown::of_message(&text) {
+                match unknown::parse_unknown_field(&text) {
                     Some((name, known)) => unknown_parameter(name, &known),
-                    None => Problem::new(Code::BadQuery, text),
+                    None => ApiProblem::new(Code::BadQuery, text),
                 }
             })
     }
@@ -173,12 +175,12 @@ impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Query<T> {
 pub(super) struct Path<T>(pub T);
 
 impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T> {
-    type Rejection = Problem;
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+    type Rejection = ApiProblem;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiProblem> {
         axum::extract::Path::from_request_parts(parts, state)
             .await
             .map(|axum::extract::Path(parts)| Self(parts))
-            .map_err(|_| Problem::not_found("path"))
+            .map_err(|_| ApiProblem::not_found("path"))
     }
 }
 
@@ -188,14 +190,14 @@ pub(super) fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Opti
 }
 
 /// An id in the path. Text that is no id names nothing.
-pub(super) fn id<T: FromStr>(what: &str, text: &str) -> Result<T, Problem> {
-    text.parse().map_err(|_| Problem::not_found(what))
+pub(super) fn parse_id<T: FromStr>(what: &str, text: &str) -> Result<T, ApiProblem> {
+    text.parse().map_err(|_| ApiProblem::not_found(what))
 }
 
 /// Where a list goes on; 50 items if not said, at most 1,000.
-pub(super) fn page(cursor: Option<String>, limit: Option<usize>) -> PageRequest {
+pub(super) fn page_request(cursor: Option<String>, limit: Option<usize>) -> PageRequest {
     PageRequest {
         cursor,
-        limit: limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT),
+        limit: limit.unwrap_or(DEFAULT_PAGE_ITEMS).clamp(1, MAX_PAGE_ITEMS),
     }
 }

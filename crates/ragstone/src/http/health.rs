@@ -9,14 +9,14 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use super::App;
-use super::problem::{Code, Problem};
+use super::RouterState;
+use super::problem::{ApiProblem, Code};
 
 pub(super) const READY_PROBLEMS: &[Code] = &[Code::NotReady, Code::ShuttingDown];
 
 /// How each dependency stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-pub struct Readiness {
+pub struct ReadinessReport {
     /// Whether questions can be answered.
     pub ready: bool,
     /// A word or two for each dependency, such as `embedder: fetching`.
@@ -26,23 +26,23 @@ pub struct Readiness {
 /// 200 while the process is alive.
 #[utoipa::path(get, path = "/healthz", tag = "operation",
     responses((status = 200, description = "`{\"status\": \"ok\"}`")))]
-pub(super) async fn healthz() -> Json<Value> {
+pub(super) async fn get_health() -> Json<Value> {
     Json(json!({"status": "ok"}))
 }
 
 /// 200 when questions can be answered, else 503; each dependency is named.
-#[utoipa::path(get, path = "/readyz", tag = "operation", responses((status = 200, body = Readiness)))]
-pub(super) async fn readyz(State(app): State<Arc<App>>) -> Result<Json<Readiness>, Problem> {
+#[utoipa::path(get, path = "/readyz", tag = "operation", responses((status = 200, body = ReadinessReport)))]
+pub(super) async fn get_readiness(State(app): State<Arc<RouterState>>) -> Result<Json<ReadinessReport>, ApiProblem> {
     let readiness = (app.readiness)();
     match readiness.ready {
         true => Ok(Json(readiness)),
-        false => Err(Problem::new(Code::NotReady, not_ready(&readiness))
-            .with("ready", json!(false))
-            .with("dependencies", json!(readiness.dependencies))),
+        false => Err(ApiProblem::new(Code::NotReady, describe_not_ready(&readiness))
+            .with_extension("ready", json!(false))
+            .with_extension("dependencies", json!(readiness.dependencies))),
     }
 }
 
-fn not_ready(readiness: &Readiness) -> String {
+fn describe_not_ready(readiness: &ReadinessReport) -> String {
     let states = readiness
         .dependencies
         .iter()

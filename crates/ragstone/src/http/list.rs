@@ -5,36 +5,36 @@
 
 use std::io::{self, Write};
 
-use ragstone_core::seam::catalogue::{Page, PageRequest};
+use ragstone_core::seam::catalogue::{ListPage, PageRequest};
 use serde::Serialize;
 
-use super::problem::Problem;
+use super::problem::ApiProblem;
 
 /// Items that are asked of a store at once: what it answers is in memory before its bytes are known.
-const STEP: usize = 50;
+const FETCH_BATCH: usize = 50;
 
 /// Fills a page with what `fetch` gives, up to `most_bytes` of JSON.
-pub(super) async fn fill<T, B: Serialize, Found>(
+pub(super) async fn fill_page<T, B: Serialize, Found>(
     request: PageRequest,
     most_bytes: usize,
     fetch: impl Fn(PageRequest) -> Found,
     body: impl Fn(T) -> B,
-) -> Result<(Vec<B>, Option<String>), Problem>
+) -> Result<(Vec<B>, Option<String>), ApiProblem>
 where
-    Found: Future<Output = Result<Page<T>, Problem>>,
+    Found: Future<Output = Result<ListPage<T>, ApiProblem>>,
 {
     let PageRequest { mut cursor, limit } = request;
     let (mut filled, mut bytes) = (Vec::new(), 0);
     loop {
         let step = PageRequest {
             cursor: cursor.clone(),
-            limit: STEP.min(limit - filled.len()),
+            limit: FETCH_BATCH.min(limit - filled.len()),
         };
         let found = fetch(step).await?;
         let count = found.items.len();
         for (taken, item) in found.items.into_iter().enumerate() {
             let item = body(item);
-            bytes += length(&item);
+            bytes += json_length(&item);
             if bytes > most_bytes && !filled.is_empty() {
                 let next = match taken {
                     0 => cursor,
@@ -53,16 +53,16 @@ where
 }
 
 /// Bytes of a value as JSON.
-pub(super) fn length(value: &impl Serialize) -> usize {
-    let mut counted = Counted(0);
+pub(super) fn json_length(value: &impl Serialize) -> usize {
+    let mut counted = ByteCounter(0);
     // What cannot be written shows when the page is.
     let _ = serde_json::to_writer(&mut counted, value);
     counted.0
 }
 
-struct Counted(usize);
+struct ByteCounter(usize);
 
-impl Write for Counted {
+impl Write for ByteCounter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0 += bytes.len();
         Ok(bytes.len())
@@ -84,11 +84,11 @@ mod tests {
     const DOCUMENTS: &str = "/api/v1/documents";
 
     /// Numbers below `count`; a cursor is the next one.
-    async fn page(count: usize, request: PageRequest) -> Result<Page<usize>, Problem> {
-        assert!(request.limit <= STEP);
+    async fn page(count: usize, request: PageRequest) -> Result<ListPage<usize>, ApiProblem> {
+        assert!(request.limit <= FETCH_BATCH);
         let start = request.cursor.map_or(0, |cursor| cursor.parse().unwrap());
         let end = count.min(start + request.limit);
-        Ok(Page {
+        Ok(ListPage {
             items: (start..end).collect(),
             next_cursor: (end < count).then(|| end.to_string()),
         })
@@ -100,7 +100,7 @@ mod tests {
         loop {
             let request = PageRequest { cursor, limit };
             let item = |n: usize| format!("{n:08}");
-            let filled = fill(request, most, |step| page(count, step), item).await;
+            let filled = fill_page(request, most, |step| page(count, step), item).await;
             let (items, next) = filled.unwrap();
             lengths.push(items.len());
             all.extend(items);

@@ -10,11 +10,11 @@ use axum::http::header;
 use axum::response::IntoResponse;
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use ragstone_core::seam::feedback::Thumb;
+use ragstone_core::seam::feedback::ThumbVote;
 
-use super::App;
-use super::auth::AdminIdentity;
-use super::problem::{Code, Problem};
+use super::RouterState;
+use super::auth::RequireAdminIdentity;
+use super::problem::{ApiProblem, Code};
 
 pub(super) const PROBLEMS: &[Code] = &[Code::CatalogueUnavailable];
 
@@ -29,14 +29,14 @@ const STALE: &str = "ragstone_stale_hits_total";
 const CACHE_HITS: &str = "ragstone_embedding_cache_hits_total";
 const CACHE_MISSES: &str = "ragstone_embedding_cache_misses_total";
 const CACHE_ERRORS: &str = "ragstone_embedding_cache_errors_total";
-const WRONG_PROOFS: &str = "ragstone_wrong_proofs_total";
+const FAILED_AUTHS: &str = "ragstone_wrong_proofs_total";
 const AUDIT_LOST: &str = "ragstone_audit_lines_lost_total";
 
 /// Bounds of the histogram of durations, in seconds.
 const BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 
 /// The process's recorder, installed on the first call; every later one gives the same.
-pub fn recorder() -> PrometheusHandle {
+pub fn install_recorder() -> PrometheusHandle {
     static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
     RECORDER
         .get_or_init(|| {
@@ -48,13 +48,13 @@ pub fn recorder() -> PrometheusHandle {
             if metrics::set_global_recorder(recorder).is_err() {
                 tracing::warn!("another recorder is installed: /metrics will be empty");
             }
-            describe();
+            describe_metrics();
             handle
         })
         .clone()
 }
 
-fn describe() {
+fn describe_metrics() {
     describe_counter!(REQUESTS, "Requests answered, by method, route and status");
     describe_histogram!(SECONDS, "Seconds to the head of an answer, by method and route");
     describe_counter!(
@@ -76,7 +76,7 @@ fn describe() {
     );
     describe_counter!(CACHE_ERRORS, "Calls of the embedding cache that failed");
     describe_counter!(
-        WRONG_PROOFS,
+        FAILED_AUTHS,
         "Keys, tokens and tickets that opened nothing, by what their senders were told"
     );
     describe_counter!(
@@ -86,62 +86,62 @@ fn describe() {
 }
 
 /// Counts an answered request; `route` is its template.
-pub(super) fn answered(method: &str, route: &str, status: u16, elapsed: Duration) {
+pub(super) fn count_request(method: &str, route: &str, status: u16, elapsed: Duration) {
     let (method, route) = (method.to_owned(), route.to_owned());
     histogram!(SECONDS, "method" => method.clone(), "route" => route.clone()).record(elapsed.as_secs_f64());
     counter!(REQUESTS, "method" => method, "route" => route, "status" => status.to_string()).increment(1);
 }
 
 /// Counts how a question ended.
-pub(super) fn asked(outcome: &'static str) {
+pub(super) fn count_question(outcome: &'static str) {
     counter!(ASKS, "outcome" => outcome).increment(1);
 }
 
 /// Counts what was said of an answer.
-pub(super) fn rated(thumb: Option<Thumb>) {
+pub(super) fn count_feedback(thumb: Option<ThumbVote>) {
     let rating = match thumb {
-        Some(Thumb::Up) => "up",
-        Some(Thumb::Down) => "down",
+        Some(ThumbVote::Up) => "up",
+        Some(ThumbVote::Down) => "down",
         None => "words",
     };
     counter!(FEEDBACK, "rating" => rating).increment(1);
 }
 
 /// Counts a key, a token or a ticket that opened nothing.
-pub(super) fn wrong_proof(code: Code) {
-    counter!(WRONG_PROOFS, "code" => code.as_str()).increment(1);
+pub(super) fn count_failed_auth(code: Code) {
+    counter!(FAILED_AUTHS, "code" => code.as_str()).increment(1);
 }
 
 /// What was counted, as Prometheus reads it.
 #[utoipa::path(get, path = "/metrics", tag = "operation",
     responses((status = 200, description = "Prometheus text format", body = String, content_type = "text/plain")))]
-pub(super) async fn metrics(
-    State(app): State<Arc<App>>,
-    AdminIdentity(identity): AdminIdentity,
-) -> Result<impl IntoResponse, Problem> {
+pub(super) async fn get_metrics(
+    State(app): State<Arc<RouterState>>,
+    RequireAdminIdentity(identity): RequireAdminIdentity,
+) -> Result<impl IntoResponse, ApiProblem> {
     // Some figures are those of the operator's tenant: another tenant's administrator has no part in them.
-    if !identity.of_all_tenants && identity.principal.tenant() != (app.operator)().tenant() {
-        return Err(Problem::new(Code::Forbidden, "this is for the operator's tenant"));
+    if !identity.manages_all_tenants && identity.principal.tenant() != (app.operator)().tenant() {
+        return Err(ApiProblem::new(Code::Forbidden, "this is for the operator's tenant"));
     }
-    counter!(LEAKS).absolute(app.library.alarms().leaks());
-    counter!(STALE).absolute(app.library.alarms().stale());
-    let cached = app.ingestor.embedding_cache();
+    counter!(LEAKS).absolute(app.library.access_alarms().leaked_hits());
+    counter!(STALE).absolute(app.library.access_alarms().stale_hits());
+    let cached = app.ingestor.embedding_cache_stats();
     counter!(CACHE_HITS).absolute(cached.hits());
     counter!(CACHE_MISSES).absolute(cached.misses());
     counter!(CACHE_ERRORS).absolute(cached.errors());
     if let Some(log) = &app.audit {
-        counter!(AUDIT_LOST).absolute(log.lost());
+        counter!(AUDIT_LOST).absolute(log.lost_lines());
     }
-    look_up(&app).await?;
+    update_gauges(&app).await?;
     let head = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
     Ok((head, app.metrics.render()))
 }
 
-async fn look_up(app: &App) -> Result<(), Problem> {
+async fn update_gauges(app: &RouterState) -> Result<(), ApiProblem> {
     let scope = (app.operator)().scope();
     let statistics = app.catalogue.term_statistics(scope.tenant(), &[]).await?;
     gauge!(CHUNKS).set(statistics.documents as f64);
-    let counts = app.catalogue.job_counts(scope.tenant()).await?;
+    let counts = app.catalogue.count_jobs(scope.tenant()).await?;
     for (word, jobs) in [
         ("queued", counts.queued),
         ("running", counts.running),

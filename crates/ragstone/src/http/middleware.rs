@@ -15,9 +15,9 @@ use ragstone_core::failure_log::TARGET;
 use ragstone_core::id::TraceId;
 use tracing::Instrument;
 
-use super::limits::shares::{self, Shares};
-use super::problem::{Code, FailureNote, PROBLEM_JSON, Problem};
-use super::{Api, App, auth, limits, metrics};
+use super::limits::shares::{self, ConcurrencyLimit};
+use super::problem::{ApiProblem, Code, FailureNote, PROBLEM_JSON};
+use super::{ApiServices, RouterState, auth, limits, metrics};
 
 /// Names a request in answers and in the log.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -25,10 +25,10 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
 
 /// When one request more may find a place.
-pub(super) const COME_BACK: Duration = Duration::from_secs(1);
+pub(super) const BUSY_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Gives the request its id, and counts and logs its answer.
-pub(super) async fn observe(State(api): State<Arc<Api>>, mut request: Request, next: Next) -> Response {
+pub(super) async fn observe_request(State(api): State<Arc<ApiServices>>, mut request: Request, next: Next) -> Response {
     let trace_id = TraceId((api.new_id)());
     request.extensions_mut().insert(trace_id);
     let method = request.method().clone();
@@ -39,14 +39,14 @@ pub(super) async fn observe(State(api): State<Arc<Api>>, mut request: Request, n
         .to_owned();
     let started = tokio::time::Instant::now();
     let span = tracing::info_span!("request", %trace_id, %method, route);
-    let probed = auth::is_open(request.uri().path());
+    let probed = auth::is_open_path(request.uri().path());
     let mut response = next.run(request).instrument(span).await;
     let (status, elapsed) = (response.status(), started.elapsed());
-    metrics::answered(known(&method), &route, status.as_u16(), elapsed);
+    metrics::count_request(method_label(&method), &route, status.as_u16(), elapsed);
     tracing::debug!(%trace_id, %method, route, status = status.as_u16(), ?elapsed, "answered");
     // A probe that fails is the state of a store, which is logged where it changes.
     if (status.is_client_error() || status.is_server_error()) && !probed {
-        warn_of(&response, trace_id, &method, &route);
+        log_failure(&response, trace_id, &method, &route);
     }
     let id = HeaderValue::from_str(&trace_id.to_string()).expect("an id is letters and digits");
     response.headers_mut().insert(REQUEST_ID, id);
@@ -54,17 +54,17 @@ pub(super) async fn observe(State(api): State<Arc<Api>>, mut request: Request, n
 }
 
 /// The one line that a failed request leaves.
-fn warn_of(response: &Response, trace_id: TraceId, method: &Method, route: &str) {
+fn log_failure(response: &Response, trace_id: TraceId, method: &Method, route: &str) {
     let status = response.status();
     let note = response.extensions().get::<FailureNote>();
-    let code = note.map_or_else(|| Code::of_status(status).as_str(), |note| note.code.as_str());
+    let code = note.map_or_else(|| Code::from_status(status).as_str(), |note| note.code.as_str());
     let cause = note.and_then(|note| note.cause.as_deref());
     let status = status.as_u16();
     tracing::warn!(target: TARGET, %trace_id, code, status, %method, route, cause, "request failed");
 }
 
 /// Callers may invent methods; metrics have a label for those that exist.
-pub(super) fn known(method: &Method) -> &'static str {
+pub(super) fn method_label(method: &Method) -> &'static str {
     ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
         .into_iter()
         .find(|known| *known == method.as_str())
@@ -75,20 +75,20 @@ pub(super) fn known(method: &Method) -> &'static str {
 pub(super) async fn catch_panic(request: Request, next: Next) -> Response {
     match AssertUnwindSafe(next.run(request)).catch_unwind().await {
         Ok(response) => response,
-        Err(_) => Problem::new(Code::Internal, "the handler of this request broke").into_response(),
+        Err(_) => ApiProblem::new(Code::Internal, "the handler of this request broke").into_response(),
     }
 }
 
 /// Makes a problem of every answer that is not 2xx and none yet, keeping its headers.
-pub(super) async fn complete(request: Request, next: Next) -> Response {
+pub(super) async fn complete_problem(request: Request, next: Next) -> Response {
     let response = next.run(request).await;
     let status = response.status();
     let kind = response.headers().get(header::CONTENT_TYPE);
     if status.is_success() || status.is_informational() || kind.is_some_and(|kind| kind == PROBLEM_JSON) {
         return response;
     }
-    let code = Code::of_status(status);
-    let mut problem = Problem::new(code, code.title().to_lowercase()).into_response();
+    let code = Code::from_status(status);
+    let mut problem = ApiProblem::new(code, code.title().to_lowercase()).into_response();
     *problem.status_mut() = if status.is_redirection() {
         StatusCode::INTERNAL_SERVER_ERROR
     } else {
@@ -109,7 +109,7 @@ pub(super) async fn complete(request: Request, next: Next) -> Response {
 }
 
 /// Headers that keep browsers from guessing, framing and remembering.
-pub(super) async fn secure(request: Request, next: Next) -> Response {
+pub(super) async fn add_security_headers(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     for (name, value) in [
@@ -126,17 +126,17 @@ pub(super) async fn secure(request: Request, next: Next) -> Response {
 
 /// Bounds the requests that are worked on at once, of all, of one caller and of one address. A place is held until the
 /// answer's body is sent, or nobody reads it; health needs none.
-pub(super) async fn in_place(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    if auth::is_open(request.uri().path()) {
+pub(super) async fn limit_concurrency(State(app): State<Arc<RouterState>>, request: Request, next: Next) -> Response {
+    if auth::is_open_path(request.uri().path()) {
         return next.run(request).await;
     }
-    let holders = shares::holders(&app, request.extensions(), request.headers());
-    let place = match Shares::place(&app.places, holders) {
+    let holders = shares::slot_holders(&app, request.extensions(), request.headers());
+    let place = match ConcurrencyLimit::acquire_slot(&app.concurrency_limit, holders) {
         Ok(place) => place,
         Err(problem) => {
             // Who is refused while it sends would see a reset in place of the answer.
             let (parts, body) = request.into_parts();
-            limits::linger::drain(&parts.headers, body);
+            limits::linger::drain_body(&parts.headers, body);
             return problem.into_response();
         }
     };
@@ -148,13 +148,13 @@ pub(super) async fn in_place(State(app): State<Arc<App>>, request: Request, next
 }
 
 /// Bounds the time to the head of an answer; for routes that stream nothing.
-pub(super) async fn in_time(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+pub(super) async fn enforce_timeout(State(app): State<Arc<RouterState>>, request: Request, next: Next) -> Response {
     let limit = app.settings.request_timeout;
     match tokio::time::timeout(limit, next.run(request)).await {
         Ok(response) => response,
         Err(_) => {
             let detail = format!("there was no answer within {} s", limit.as_secs_f64());
-            Problem::new(Code::Timeout, detail).into_response()
+            ApiProblem::new(Code::Timeout, detail).into_response()
         }
     }
 }

@@ -50,45 +50,45 @@ use futures::stream::BoxStream;
 use ragstone_core::access::{Principal, Scope};
 use ragstone_core::ask::{AnswerEvent, AskRequest};
 use ragstone_core::id::{JobId, TraceId};
-use ragstone_core::ingest::{Clock, Ingestor, NewId};
+use ragstone_core::ingest::{IdGenerator, Ingestor, WallClockFn};
 use ragstone_core::library::Library;
 use ragstone_core::seam::{Catalogue, FeedbackStore, IdempotencyStore, UsageStore};
-use ragstone_core::sync::Syncer;
+use ragstone_core::sync::SourceSyncer;
 use tokio::sync::broadcast;
 use tokio_util::task::TaskTracker;
 
 use crate::telemetry::audit::AuditLog;
 
 pub use address::TrustedProxies;
-pub use auth::jwt::Issuers;
-pub use auth::{ACT_AS, AdminKey, Keyring, OperatorDoor};
+pub use auth::jwt::TokenIssuers;
+pub use auth::{ACT_AS, AdminKey, ApiKeyring, OperatorChannel};
 pub use feedback::FeedbackSettings;
-pub use health::Readiness;
+pub use health::ReadinessReport;
 pub use limits::LimitSettings;
 pub use problem::FailureNote;
-pub use routes::{operators, router, worker_router};
+pub use routes::{build_router, build_worker_router, wrap_operator_routes};
 pub use settings::HttpSettings;
-pub use shutdown::Shutdown;
+pub use shutdown::ShutdownSignal;
 
 /// Answers a question: the events end with exactly one `Done` or `Failed`, and dropping them ends the model's call.
-pub type Answerer = Arc<dyn Fn(Scope, AskRequest, TraceId) -> BoxStream<'static, AnswerEvent> + Send + Sync>;
+pub type AnswerFn = Arc<dyn Fn(Scope, AskRequest, TraceId) -> BoxStream<'static, AnswerEvent> + Send + Sync>;
 
 /// What the handlers stand on.
-pub struct Api {
+pub struct ApiServices {
     /// The only road to stored text.
     pub library: Arc<Library>,
     /// Takes documents in.
     pub ingestor: Arc<Ingestor>,
     /// The uploads that have all their bytes and get their rows, whether or not their senders still wait.
-    pub arrivals: TaskTracker,
+    pub upload_tasks: TaskTracker,
     /// The ledger of jobs.
     pub catalogue: Arc<dyn Catalogue>,
     /// The keys of callers.
-    pub keys: Arc<Keyring>,
+    pub keys: Arc<ApiKeyring>,
     /// What callers spent of the chat model.
     pub usage: Arc<dyn UsageStore>,
     /// Syncs sources, and keeps them.
-    pub syncer: Arc<Syncer>,
+    pub syncer: Arc<SourceSyncer>,
     /// What uploads with a key were answered.
     pub idempotency: Arc<dyn IdempotencyStore>,
     /// Answers, and what was said of them.
@@ -96,21 +96,21 @@ pub struct Api {
     /// Who did what; none writes no log of it.
     pub audit: Option<AuditLog>,
     /// Answers questions.
-    pub answerer: Answerer,
+    pub answerer: AnswerFn,
     /// Names the local operator.
     pub operator: fn() -> Principal,
     /// Rung when a job was queued.
-    pub doorbell: Arc<dyn Fn() + Send + Sync>,
+    pub notify_workers: Arc<dyn Fn() + Send + Sync>,
     /// Tells that a job moved; progress is also looked up every `settings.job_poll`.
     pub job_events: broadcast::Sender<JobId>,
     /// Told to whoever is being answered when the process ends.
-    pub shutdown: Shutdown,
+    pub shutdown: ShutdownSignal,
     /// How each dependency stands.
-    pub readiness: Arc<dyn Fn() -> Readiness + Send + Sync>,
+    pub readiness: Arc<dyn Fn() -> ReadinessReport + Send + Sync>,
     /// Tells the time.
-    pub clock: Clock,
+    pub clock: WallClockFn,
     /// Gives a fresh random id.
-    pub new_id: NewId,
+    pub new_id: IdGenerator,
     /// Renders what was counted ([`metrics::recorder`]).
     pub metrics: metrics_exporter_prometheus::PrometheusHandle,
     /// Limits and defaults.
@@ -118,22 +118,22 @@ pub struct Api {
 }
 
 /// What a running router holds: the API, the memory of its streams, and how many requests still fit.
-struct App {
-    api: Arc<Api>,
-    tickets: auth::Tickets,
-    replays: ask::Replays,
+struct RouterState {
+    api: Arc<ApiServices>,
+    tickets: auth::TicketStore,
+    replays: ask::ResumableStreams,
     /// Answers of a while ago.
-    asked: Arc<feedback::Asked>,
+    recent_answers: Arc<feedback::RecentAnswers>,
     /// What callers use at the moment.
-    limits: limits::Limits,
-    keys_at_work: documents::KeysAtWork,
+    limits: limits::CallerLimits,
+    in_flight_keys: documents::InFlightKeys,
     /// For each request that may be worked on at once.
-    places: Arc<limits::shares::Shares>,
+    concurrency_limit: Arc<limits::shares::ConcurrencyLimit>,
 }
 
-impl Deref for App {
-    type Target = Api;
-    fn deref(&self) -> &Api {
+impl Deref for RouterState {
+    type Target = ApiServices;
+    fn deref(&self) -> &ApiServices {
         &self.api
     }
 }

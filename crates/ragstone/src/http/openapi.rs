@@ -11,7 +11,7 @@ use utoipa::openapi::{ContentBuilder, OpenApi as Description, Ref, ResponseBuild
 use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::UtoipaMethodRouter;
 
-use super::problem::{Code, PROBLEM_JSON, ProblemBody, table};
+use super::problem::{Code, PROBLEM_JSON, ProblemBody, code_table};
 
 const PAGE: &str = include_str!("../ui/docs.html");
 const STYLE: &str = include_str!("../ui/docs.css");
@@ -41,7 +41,7 @@ const COMMON: [Code; 14] = [
 #[openapi(
     info(title = "Ragstone", license(name = "Apache-2.0", identifier = "Apache-2.0")),
     components(schemas(ProblemBody)),
-    modifiers(&Frame),
+    modifiers(&DescriptionModifier),
     security(("key" = [])),
     tags(
         (name = "documents", description = "Taking documents in, showing, changing and deleting them."),
@@ -53,17 +53,17 @@ const COMMON: [Code; 14] = [
         (name = "operation", description = "Health, metrics and this description.")
     )
 )]
-pub(super) struct Api;
+pub(super) struct ApiDescription;
 
 /// What the macro cannot say: text made from tables, and the scheme of keys.
-struct Frame;
+struct DescriptionModifier;
 
-impl Modify for Frame {
+impl Modify for DescriptionModifier {
     fn modify(&self, api: &mut Description) {
         api.info.version = env!("CARGO_PKG_VERSION").into();
         api.info.description = Some(format!(
             "Every answer that is not 2xx is `{PROBLEM_JSON}` (RFC 9457) with a stable `code`, a `detail` and a `hint`.\n\n{}",
-            table()
+            code_table()
         ));
         let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
         let components = api.components.get_or_insert_default();
@@ -72,21 +72,21 @@ impl Modify for Frame {
 }
 
 /// A route with the problems it may end with, beside those of every call.
-pub(super) fn endpoint<S>(mut routes: UtoipaMethodRouter<S>, problems: &[Code]) -> UtoipaMethodRouter<S> {
+pub(super) fn guarded_endpoint<S>(mut routes: UtoipaMethodRouter<S>, problems: &[Code]) -> UtoipaMethodRouter<S> {
     let mut codes: Vec<Code> = problems.iter().copied().chain(COMMON).collect();
     codes.sort_unstable();
     codes.dedup();
-    describe(&mut routes, &codes);
+    describe_problems(&mut routes, &codes);
     routes
 }
 
 /// A route that answers anybody.
 pub(super) fn open_endpoint<S>(mut routes: UtoipaMethodRouter<S>, problems: &[Code]) -> UtoipaMethodRouter<S> {
-    describe(&mut routes, problems);
+    describe_problems(&mut routes, problems);
     routes
 }
 
-fn describe<S>((_, paths, _): &mut UtoipaMethodRouter<S>, codes: &[Code]) {
+fn describe_problems<S>((_, paths, _): &mut UtoipaMethodRouter<S>, codes: &[Code]) {
     for item in paths.paths.values_mut() {
         let operations = [&mut item.get, &mut item.post, &mut item.patch, &mut item.delete];
         for operation in operations.into_iter().flatten() {
@@ -115,31 +115,31 @@ fn add_problem(operation: &mut Operation, code: Code) {
 }
 
 /// The description as it is sent.
-pub(super) fn rendered(api: &Description) -> Bytes {
+pub(super) fn render_description(api: &Description) -> Bytes {
     Bytes::from(serde_json::to_vec(api).expect("a description serialises"))
 }
 
 /// Sends the description.
-pub(super) fn json(description: &Bytes) -> Response {
+pub(super) fn description_response(description: &Bytes) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], description.clone()).into_response()
 }
 
 /// The page.
-pub(super) async fn page() -> Response {
-    asset("text/html; charset=utf-8", PAGE)
+pub(super) async fn docs_page() -> Response {
+    static_asset("text/html; charset=utf-8", PAGE)
 }
 
 /// Its style.
-pub(super) async fn style() -> Response {
-    asset("text/css; charset=utf-8", STYLE)
+pub(super) async fn docs_style() -> Response {
+    static_asset("text/css; charset=utf-8", STYLE)
 }
 
 /// Its script.
-pub(super) async fn script() -> Response {
-    asset("text/javascript; charset=utf-8", SCRIPT)
+pub(super) async fn docs_script() -> Response {
+    static_asset("text/javascript; charset=utf-8", SCRIPT)
 }
 
-fn asset(media_type: &'static str, text: &'static str) -> Response {
+fn static_asset(media_type: &'static str, text: &'static str) -> Response {
     let head = [
         (header::CONTENT_TYPE, media_type),
         (header::CONTENT_SECURITY_POLICY, POLICY),

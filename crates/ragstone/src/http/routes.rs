@@ -12,150 +12,213 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::openapi::{endpoint, open_endpoint};
-use super::problem::{Code, Problem};
+use super::openapi::{guarded_endpoint, open_endpoint};
+use super::problem::{ApiProblem, Code};
 use super::{
-    Api, App, HttpSettings, ask, audit, auth, documents, explain, feedback, health, jobs, keys, limits, metrics,
-    middleware, openapi, search, shutdown, sources, stream_tickets,
+    ApiServices, HttpSettings, RouterState, ask, audit, auth, documents, explain, feedback, health, jobs, keys, limits,
+    metrics, middleware, openapi, search, shutdown, sources, stream_tickets,
 };
 
 /// The whole HTTP interface. Serve it with [`super::server::serve`]: without the caller's address, and without a key or the operator's door, nobody is let in.
-pub fn router(api: Arc<Api>) -> Router {
-    let app = app(api);
-    let quick = quick().route_layer(from_fn_with_state(app.clone(), middleware::in_time));
-    let described = OpenApiRouter::with_openapi(openapi::Api::openapi())
+pub fn build_router(api: Arc<ApiServices>) -> Router {
+    let app = build_state(api);
+    let quick = timed_routes().route_layer(from_fn_with_state(app.clone(), middleware::enforce_timeout));
+    let described = OpenApiRouter::with_openapi(openapi::ApiDescription::openapi())
         .merge(quick)
-        .merge(streaming());
+        .merge(streaming_routes());
     let (router, description) = described.split_for_parts();
-    let description = openapi::rendered(&description);
+    let description = openapi::render_description(&description);
     let router = router
-        .route("/openapi.json", get(async move || openapi::json(&description)))
-        .route("/docs", get(openapi::page))
-        .route("/docs/page.css", get(openapi::style))
-        .route("/docs/page.js", get(openapi::script));
-    guarded(app, router)
+        .route(
+            "/openapi.json",
+            get(async move || openapi::description_response(&description)),
+        )
+        .route("/docs", get(openapi::docs_page))
+        .route("/docs/page.css", get(openapi::docs_style))
+        .route("/docs/page.js", get(openapi::docs_script));
+    add_middleware(app, router)
 }
 
 /// What a process shows that does background work alone: how it is, and what was counted.
-pub fn worker_router(api: Arc<Api>) -> Router {
-    let app = app(api);
-    let routes = operation().route_layer(from_fn_with_state(app.clone(), middleware::in_time));
-    guarded(app, routes.split_for_parts().0)
+pub fn build_worker_router(api: Arc<ApiServices>) -> Router {
+    let app = build_state(api);
+    let routes = operation_routes().route_layer(from_fn_with_state(app.clone(), middleware::enforce_timeout));
+    add_middleware(app, routes.split_for_parts().0)
 }
 
-fn app(api: Arc<Api>) -> Arc<App> {
-    let asked = Arc::new(feedback::Asked::new(api.settings.feedback.remember_for));
-    Arc::new(App {
-        limits: limits::Limits::new(&api.settings),
-        keys_at_work: documents::KeysAtWork::default(),
-        places: Arc::new(limits::shares::Shares::new(
+fn build_state(api: Arc<ApiServices>) -> Arc<RouterState> {
+    let asked = Arc::new(feedback::RecentAnswers::new(api.settings.feedback.remember_for));
+    Arc::new(RouterState {
+        limits: limits::CallerLimits::new(&api.settings),
+        in_flight_keys: documents::InFlightKeys::default(),
+        concurrency_limit: Arc::new(limits::shares::ConcurrencyLimit::new(
             api.settings.max_requests,
             api.settings.caller_requests,
         )),
         api,
-        tickets: auth::Tickets::default(),
-        replays: ask::Replays::default(),
-        asked,
+        tickets: auth::TicketStore::default(),
+        replays: ask::ResumableStreams::default(),
+        recent_answers: asked,
     })
 }
 
 /// What stands before every route.
-fn guarded(app: Arc<App>, routes: Router<Arc<App>>) -> Router {
+fn add_middleware(app: Arc<RouterState>, routes: Router<Arc<RouterState>>) -> Router {
     let body_bytes = usize::try_from(app.settings.body_bytes).unwrap_or(usize::MAX);
     let router = routes
-        .fallback(async || Problem::new(Code::NoRoute, "there is no such path"))
-        .method_not_allowed_fallback(async || Problem::new(Code::MethodNotAllowed, "not with this method"))
+        .fallback(async || ApiProblem::new(Code::NoRoute, "there is no such path"))
+        .method_not_allowed_fallback(async || ApiProblem::new(Code::MethodNotAllowed, "not with this method"))
         .layer(DefaultBodyLimit::max(body_bytes))
-        .layer(from_fn_with_state(app.clone(), middleware::in_place))
-        .layer(from_fn_with_state(app.clone(), limits::admit))
-        .layer(from_fn_with_state(app.api.clone(), shutdown::refuse_at_end))
-        .layer(from_fn(audit::note_caller))
-        .layer(from_fn_with_state(app.clone(), auth::identify))
+        .layer(from_fn_with_state(app.clone(), middleware::limit_concurrency))
+        .layer(from_fn_with_state(app.clone(), limits::enforce_rate_limit))
+        .layer(from_fn_with_state(app.api.clone(), shutdown::refuse_during_shutdown))
+        .layer(from_fn(audit::record_caller))
+        .layer(from_fn_with_state(app.clone(), auth::identify_caller))
         .layer(from_fn(middleware::catch_panic))
-        .layer(from_fn(middleware::complete))
-        .layer(from_fn_with_state(app.api.clone(), audit::record));
-    let router = match cors(&app.settings) {
+        .layer(from_fn(middleware::complete_problem))
+        .layer(from_fn_with_state(app.api.clone(), audit::record_request));
+    let router = match cors_layer(&app.settings) {
         Some(cors) => router.layer(cors),
         None => router,
     };
     router
-        .layer(from_fn(middleware::secure))
-        .layer(from_fn_with_state(app.api.clone(), middleware::observe))
+        .layer(from_fn(middleware::add_security_headers))
+        .layer(from_fn_with_state(app.api.clone(), middleware::observe_request))
         .with_state(app)
 }
 
 /// `routes` behind the door that only the operator can open: each request has an id, is counted, and has its line in the
 /// audit log as the operator's. Put [`super::OperatorDoor`] around what this gives.
-pub fn operators(api: Arc<Api>, routes: Router) -> Router {
+pub fn wrap_operator_routes(api: Arc<ApiServices>, routes: Router) -> Router {
     routes
-        .layer(from_fn_with_state(api.clone(), audit::note_operator))
-        .layer(from_fn_with_state(api.clone(), audit::record))
-        .layer(from_fn_with_state(api, middleware::observe))
+        .layer(from_fn_with_state(api.clone(), audit::record_operator))
+        .layer(from_fn_with_state(api.clone(), audit::record_request))
+        .layer(from_fn_with_state(api, middleware::observe_request))
 }
 
 /// Routes about the process itself.
-fn operation() -> OpenApiRouter<Arc<App>> {
+fn operation_routes() -> OpenApiRouter<Arc<RouterState>> {
     OpenApiRouter::new()
-        .routes(open_endpoint(routes!(health::healthz), &[]))
-        .routes(open_endpoint(routes!(health::readyz), health::READY_PROBLEMS))
-        .routes(endpoint(routes!(metrics::metrics), metrics::PROBLEMS))
+        .routes(open_endpoint(routes!(health::get_health), &[]))
+        .routes(open_endpoint(routes!(health::get_readiness), health::READY_PROBLEMS))
+        .routes(guarded_endpoint(routes!(metrics::get_metrics), metrics::PROBLEMS))
 }
 
 /// Routes whose answers come at once.
-fn quick() -> OpenApiRouter<Arc<App>> {
-    operation()
-        .routes(endpoint(routes!(documents::list::list), documents::list::PROBLEMS))
-        .routes(endpoint(routes!(documents::get::get), documents::get::PROBLEMS))
-        .routes(endpoint(routes!(documents::patch::patch), documents::patch::PROBLEMS))
-        .routes(endpoint(
-            routes!(documents::delete::delete),
+fn timed_routes() -> OpenApiRouter<Arc<RouterState>> {
+    operation_routes()
+        .routes(guarded_endpoint(
+            routes!(documents::list::list_documents),
+            documents::list::PROBLEMS,
+        ))
+        .routes(guarded_endpoint(
+            routes!(documents::get::get_document),
+            documents::get::PROBLEMS,
+        ))
+        .routes(guarded_endpoint(
+            routes!(documents::patch::update_document),
+            documents::patch::PROBLEMS,
+        ))
+        .routes(guarded_endpoint(
+            routes!(documents::delete::delete_document),
             documents::delete::PROBLEMS,
         ))
-        .routes(endpoint(
-            routes!(documents::chunks::chunks),
+        .routes(guarded_endpoint(
+            routes!(documents::chunks::list_chunks),
             documents::chunks::PROBLEMS,
         ))
-        .routes(endpoint(routes!(documents::page::page), documents::page::PROBLEMS))
-        .routes(endpoint(
-            routes!(documents::content::content),
+        .routes(guarded_endpoint(
+            routes!(documents::page::get_document_page),
+            documents::page::PROBLEMS,
+        ))
+        .routes(guarded_endpoint(
+            routes!(documents::content::get_document_content),
             documents::content::PROBLEMS,
         ))
-        .routes(endpoint(routes!(jobs::list::list), jobs::list::PROBLEMS))
-        .routes(endpoint(routes!(jobs::get::get), jobs::get::PROBLEMS))
-        .routes(endpoint(routes!(jobs::cancel::cancel), jobs::cancel::PROBLEMS))
-        .routes(endpoint(routes!(jobs::retry::retry), jobs::retry::PROBLEMS))
-        .routes(endpoint(routes!(jobs::events::events), jobs::events::PROBLEMS))
-        .routes(endpoint(routes!(keys::create::create), keys::create::PROBLEMS))
-        .routes(endpoint(routes!(keys::list::list), keys::list::PROBLEMS))
-        .routes(endpoint(routes!(keys::rotate::rotate), keys::rotate::PROBLEMS))
-        .routes(endpoint(routes!(keys::revoke::revoke), keys::revoke::PROBLEMS))
-        .routes(endpoint(routes!(explain::explain), explain::PROBLEMS))
-        .routes(endpoint(routes!(feedback::give::give), feedback::give::PROBLEMS))
-        .routes(endpoint(routes!(feedback::list::list), feedback::list::PROBLEMS))
-        .routes(endpoint(routes!(feedback::remove::remove), feedback::remove::PROBLEMS))
-        .routes(endpoint(routes!(sources::create::create), sources::create::PROBLEMS))
-        .routes(endpoint(routes!(sources::list::list), sources::list::PROBLEMS))
-        .routes(endpoint(routes!(sources::get::get), sources::get::PROBLEMS))
-        .routes(endpoint(routes!(sources::patch::patch), sources::patch::PROBLEMS))
-        .routes(endpoint(routes!(sources::remove::remove), sources::remove::PROBLEMS))
-        .routes(endpoint(routes!(sources::sync::sync), sources::sync::PROBLEMS))
-        .routes(endpoint(routes!(search::search), search::PROBLEMS))
-        .routes(endpoint(routes!(stream_tickets::create), stream_tickets::PROBLEMS))
+        .routes(guarded_endpoint(routes!(jobs::list::list_jobs), jobs::list::PROBLEMS))
+        .routes(guarded_endpoint(routes!(jobs::get::get_job), jobs::get::PROBLEMS))
+        .routes(guarded_endpoint(
+            routes!(jobs::cancel::cancel_job),
+            jobs::cancel::PROBLEMS,
+        ))
+        .routes(guarded_endpoint(routes!(jobs::retry::retry_job), jobs::retry::PROBLEMS))
+        .routes(guarded_endpoint(
+            routes!(jobs::events::stream_job_events),
+            jobs::events::PROBLEMS,
+        ))
+        .routes(guarded_endpoint(
+            routes!(keys::create::create_key),
+            keys::create::PROBLEMS,
+        ))
+        .routes(guarded_endpoint(routes!(keys::list::list_keys), keys::list::PROBLEMS))
+        .routes(guarded_endpoint(
+            routes!(keys::rotate::rotate_key),
+            keys::rotate::PROBLEMS,
+        ))
+        .routes(guarded_endpoint(
+            routes!(keys::revoke::revoke_key),
+            keys::revoke::PROBLEMS,
+        ))
+        .routes(guarded_endpoint(routes!(explain::explain_access), explain::PROBLEMS))
+        .routes(guarded_endpoint(
+            routes!(feedback::give::give_feedback),
+            feedback::give::PROBLEMS,
+        ))
+        .routes(guarded_endpoint(
+            routes!(feedback::list::list_feedback),
+            feedback::list::PROBLEMS,
+        ))
+        .routes(guarded_endpoint(
+            routes!(feedback::remove::delete_feedback),
+            feedback::remove::PROBLEMS,
+        ))
+        .routes(guarded_endpoint(
+            routes!(sources::create::create_source),
+            sources::create::PROBLEMS,
+        ))
+        .routes(guarded_endpoint(
+            routes!(sources::list::list_sources),
+            sources::list::PROBLEMS,
+        ))
+        .routes(guarded_endpoint(
+            routes!(sources::get::get_source),
+            sources::get::PROBLEMS,
+        ))
+        .routes(guarded_endpoint(
+            routes!(sources::patch::update_source),
+            sources::patch::PROBLEMS,
+        ))
+        .routes(guarded_endpoint(
+            routes!(sources::remove::delete_source),
+            sources::remove::PROBLEMS,
+        ))
+        .routes(guarded_endpoint(
+            routes!(sources::sync::sync_source),
+            sources::sync::PROBLEMS,
+        ))
+        .routes(guarded_endpoint(routes!(search::search_passages), search::PROBLEMS))
+        .routes(guarded_endpoint(
+            routes!(stream_tickets::create_stream_ticket),
+            stream_tickets::PROBLEMS,
+        ))
 }
 
 /// Routes that take as long as a body or a model does; each bounds its own pauses.
-fn streaming() -> OpenApiRouter<Arc<App>> {
+fn streaming_routes() -> OpenApiRouter<Arc<RouterState>> {
     OpenApiRouter::new()
-        .routes(endpoint(
-            routes!(documents::upload::upload),
+        .routes(guarded_endpoint(
+            routes!(documents::upload::upload_documents),
             documents::upload::PROBLEMS,
         ))
-        .routes(endpoint(routes!(ask::json::ask), ask::PROBLEMS))
-        .routes(endpoint(routes!(ask::stream::stream), ask::STREAM_PROBLEMS))
+        .routes(guarded_endpoint(routes!(ask::json::ask_question), ask::PROBLEMS))
+        .routes(guarded_endpoint(
+            routes!(ask::stream::stream_answer),
+            ask::STREAM_PROBLEMS,
+        ))
 }
 
 /// Off until origins are set.
-fn cors(settings: &HttpSettings) -> Option<CorsLayer> {
+fn cors_layer(settings: &HttpSettings) -> Option<CorsLayer> {
     let origins: Vec<_> = settings
         .allowed_origins
         .iter()

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use ragstone_core::filter::Filter;
+use ragstone_core::filter::MetadataFilter;
 use ragstone_core::id::CollectionName;
 use ragstone_core::library::{MAX_PASSAGES, SearchRequest};
 use ragstone_core::seam::index::SearchMode;
@@ -11,12 +11,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::App;
-use super::audit::Trail;
-use super::auth::Reader;
+use super::RouterState;
+use super::audit::AuditRecord;
+use super::auth::RequireReader;
 use super::body::{NoticeBody, PassageBody, passage_bodies};
 use super::extract::Json;
-use super::problem::{Code, Problem};
+use super::problem::{ApiProblem, Code};
 
 pub(super) const PROBLEMS: &[Code] = &[
     Code::BadJson,
@@ -55,7 +55,7 @@ pub(super) struct SearchBody {
 
 /// What was found.
 #[derive(Serialize, ToSchema)]
-pub(super) struct SearchAnswer {
+pub(super) struct SearchResponse {
     /// Best first.
     passages: Vec<PassageBody>,
     notices: Vec<NoticeBody>,
@@ -63,37 +63,37 @@ pub(super) struct SearchAnswer {
 
 /// The passages that the caller may read and that fit best.
 #[utoipa::path(post, path = "/api/v1/search", tag = "ask", request_body = SearchBody,
-    responses((status = 200, body = SearchAnswer)))]
-pub(super) async fn search(
-    State(app): State<Arc<App>>,
-    Reader(principal): Reader,
-    trail: Trail,
+    responses((status = 200, body = SearchResponse)))]
+pub(super) async fn search_passages(
+    State(app): State<Arc<RouterState>>,
+    RequireReader(principal): RequireReader,
+    trail: AuditRecord,
     Json(body): Json<SearchBody>,
-) -> Result<axum::Json<SearchAnswer>, Problem> {
+) -> Result<axum::Json<SearchResponse>, ApiProblem> {
     check_question(&app, &body.query)?;
-    trail.question(&body.query);
+    trail.set_question(&body.query);
     let request = SearchRequest {
         collection: body.collection,
-        filter: filter(body.filter.as_ref())?,
+        filter: parse_filter(body.filter.as_ref())?,
         mode: body.mode,
-        ..SearchRequest::new(body.query, limit(&app, body.limit))
+        ..SearchRequest::new(body.query, passage_limit(&app, body.limit))
     };
     let found = app.library.search(&principal.scope(), &request).await?;
     found
         .passages
         .iter()
-        .for_each(|passage| trail.target(passage.chunk.document_id));
-    Ok(axum::Json(SearchAnswer {
+        .for_each(|passage| trail.add_target(passage.chunk.document_id));
+    Ok(axum::Json(SearchResponse {
         passages: passage_bodies(&found.passages),
         notices: found.notices.iter().map(NoticeBody::from).collect(),
     }))
 }
 
 /// Refuses a question that is too long.
-pub(super) fn check_question(app: &App, question: &str) -> Result<(), Problem> {
+pub(super) fn check_question(app: &RouterState, question: &str) -> Result<(), ApiProblem> {
     let (bytes, most) = (question.len(), app.settings.question_bytes);
     match bytes > most {
-        true => Err(Problem::new(
+        true => Err(ApiProblem::new(
             Code::BadQuestion,
             format!("the question has {bytes} bytes, more than {most}"),
         )),
@@ -102,15 +102,15 @@ pub(super) fn check_question(app: &App, question: &str) -> Result<(), Problem> {
 }
 
 /// Passages asked for, within bounds.
-pub(super) fn limit(app: &App, asked: Option<usize>) -> usize {
+pub(super) fn passage_limit(app: &RouterState, asked: Option<usize>) -> usize {
     asked.unwrap_or(app.settings.passages).clamp(1, MAX_PASSAGES)
 }
 
 /// The caller's filter; a mistake in it is named with its place.
-pub(super) fn filter(filter: Option<&Value>) -> Result<Option<Filter>, Problem> {
+pub(super) fn parse_filter(filter: Option<&Value>) -> Result<Option<MetadataFilter>, ApiProblem> {
     Ok(filter
         .filter(|filter| !filter.is_null())
-        .map(Filter::parse)
+        .map(MetadataFilter::from_json)
         .transpose()?)
 }
 

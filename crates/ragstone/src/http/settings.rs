@@ -6,7 +6,7 @@ use std::time::Duration;
 use ragstone_core::access::ReaderSet;
 
 use super::auth::AdminKey;
-use super::auth::jwt::Issuers;
+use super::auth::jwt::TokenIssuers;
 use super::{FeedbackSettings, LimitSettings, TrustedProxies};
 
 /// Limits and defaults of the HTTP interface.
@@ -16,7 +16,7 @@ pub struct HttpSettings {
     /// machine.
     pub admin_key: Option<AdminKey>,
     /// Who may vouch for callers with tokens.
-    pub issuers: Option<Arc<Issuers>>,
+    pub issuers: Option<Arc<TokenIssuers>>,
     /// Other origins whose pages may call, such as `https://wiki.example.com`; CORS is off while there are none.
     pub allowed_origins: Vec<String>,
     /// Who may read an upload that names nobody; empty asks every upload to name somebody. None: as shipped, which is

@@ -13,41 +13,41 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::Api;
-use super::problem::{Code, Problem};
+use super::ApiServices;
+use super::problem::{ApiProblem, Code};
 
 /// When another process may answer.
-const COME_BACK: Duration = Duration::from_secs(5);
+const SHUTDOWN_RETRY_AFTER: Duration = Duration::from_secs(5);
 /// The one path that is answered to the end: the process is alive.
-const ALIVE: &str = "/healthz";
+const HEALTH_PATH: &str = "/healthz";
 /// What readers of streams and senders of requests are told.
-const DETAIL: &str = "the server is shutting down";
+const SHUTDOWN_DETAIL: &str = "the server is shutting down";
 
 /// The two steps of the end; clones share them.
 #[derive(Debug, Clone, Default)]
-pub struct Shutdown {
+pub struct ShutdownSignal {
     begun: CancellationToken,
     over: CancellationToken,
 }
 
-impl Shutdown {
+impl ShutdownSignal {
     /// Nothing more is begun, and what may have no end of its own ends.
-    pub fn begin(&self) {
+    pub fn begin_shutdown(&self) {
         self.begun.cancel();
     }
 
     /// What is still worked on has to be answered.
-    pub fn end(&self) {
+    pub fn end_requests(&self) {
         self.over.cancel();
     }
 
     /// Ends once it has begun.
-    pub(super) async fn begun(&self) {
+    pub(super) async fn wait_begun(&self) {
         self.begun.cancelled().await;
     }
 
     /// Ends once what is still worked on has to be answered.
-    pub(super) async fn over(&self) {
+    pub(super) async fn wait_over(&self) {
         self.over.cancelled().await;
     }
 
@@ -56,19 +56,19 @@ impl Shutdown {
     }
 
     /// The code and the detail of the last event of a stream.
-    pub(super) fn failure() -> (&'static str, &'static str) {
-        (Code::ShuttingDown.as_str(), DETAIL)
+    pub(super) fn failure_parts() -> (&'static str, &'static str) {
+        (Code::ShuttingDown.as_str(), SHUTDOWN_DETAIL)
     }
 
     /// The data of that event.
     pub(super) fn last_event() -> Value {
-        let (code, detail) = Self::failure();
+        let (code, detail) = Self::failure_parts();
         json!({"code": code, "detail": detail})
     }
 }
 
-fn refusal() -> Response {
-    let problem = Problem::new(Code::ShuttingDown, DETAIL).after(Some(COME_BACK));
+fn refusal_response() -> Response {
+    let problem = ApiProblem::new(Code::ShuttingDown, SHUTDOWN_DETAIL).with_retry_after(Some(SHUTDOWN_RETRY_AFTER));
     let mut response = problem.into_response();
     let close = HeaderValue::from_static("close");
     response.headers_mut().insert(header::CONNECTION, close);
@@ -76,17 +76,21 @@ fn refusal() -> Response {
 }
 
 /// Refuses requests that come after the end has begun, and answers those that are not done when it is over.
-pub(super) async fn refuse_at_end(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
-    if request.uri().path() == ALIVE {
+pub(super) async fn refuse_during_shutdown(
+    State(api): State<Arc<ApiServices>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if request.uri().path() == HEALTH_PATH {
         return next.run(request).await;
     }
     if api.shutdown.begun.is_cancelled() {
-        return refusal();
+        return refusal_response();
     }
     tokio::select! {
         biased;
         response = next.run(request) => response,
-        () = api.shutdown.over.cancelled() => refusal(),
+        () = api.shutdown.over.cancelled() => refusal_response(),
     }
 }
 

@@ -20,7 +20,7 @@ use tokio::time::{Instant, Sleep};
 const HEARTBEAT: Bytes = Bytes::from_static(b": heartbeat\n\n");
 
 /// One event.
-pub(super) fn frame(event: &str, id: &str, data: &impl Serialize) -> Bytes {
+pub(super) fn event_frame(event: &str, id: &str, data: &impl Serialize) -> Bytes {
     let json = serde_json::to_vec(data).expect("what is sent is made of text and numbers");
     let mut frame = Vec::with_capacity(frame_bytes(event, id.len(), json.len()));
     write_frame(&mut frame, event, id, &json);
@@ -40,8 +40,8 @@ pub(super) const fn frame_bytes(event: &str, id: usize, data: usize) -> usize {
 }
 
 /// The answer that carries `frames`; ends when they end, and drops them when the client leaves.
-pub(super) fn response(frames: impl Stream<Item = Bytes> + Send + 'static, heartbeat: Duration) -> Response {
-    let kept_alive = KeptAlive {
+pub(super) fn sse_response(frames: impl Stream<Item = Bytes> + Send + 'static, heartbeat: Duration) -> Response {
+    let kept_alive = KeepAliveStream {
         frames: Box::pin(frames),
         heartbeat,
         last: Instant::now(),
@@ -56,7 +56,7 @@ pub(super) fn response(frames: impl Stream<Item = Bytes> + Send + 'static, heart
 }
 
 /// Frames, and a comment where none came for a while. The timer is set anew when it ends, and not with every frame.
-struct KeptAlive<S> {
+struct KeepAliveStream<S> {
     frames: Pin<Box<S>>,
     heartbeat: Duration,
     /// When something was last sent.
@@ -64,7 +64,7 @@ struct KeptAlive<S> {
     timer: Pin<Box<Sleep>>,
 }
 
-impl<S: Stream<Item = Bytes>> Stream for KeptAlive<S> {
+impl<S: Stream<Item = Bytes>> Stream for KeepAliveStream<S> {
     type Item = Result<Bytes, std::convert::Infallible>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn a_frame_is_three_lines_whatever_its_text() {
-        let frame = frame("delta", "t:1", &json!({"text": "a\nb\r\n\u{2028}ü 日本"}));
+        let frame = event_frame("delta", "t:1", &json!({"text": "a\nb\r\n\u{2028}ü 日本"}));
         let text = std::str::from_utf8(&frame).unwrap();
         assert_eq!(text.matches('\n').count(), 4);
         assert!(text.starts_with("event: delta\nid: t:1\ndata: {") && text.ends_with("}\n\n"));
@@ -112,7 +112,7 @@ mod tests {
             receiver.await.unwrap();
             Bytes::from_static(b"end")
         });
-        let answer = response(frames, Duration::from_secs(15));
+        let answer = sse_response(frames, Duration::from_secs(15));
         let mut body = answer.into_body().into_data_stream();
         assert_eq!(body.next().await.unwrap().unwrap(), HEARTBEAT);
         assert_eq!(body.next().await.unwrap().unwrap(), HEARTBEAT);

@@ -9,10 +9,10 @@ use axum::http::request::Parts;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::App;
-use super::auth::{Identity, TICKET_LIFETIME};
+use super::RouterState;
+use super::auth::{CallerIdentity, TICKET_LIFETIME};
 use super::limits::shares;
-use super::problem::{Code, Problem};
+use super::problem::{ApiProblem, Code};
 
 pub(super) const PROBLEMS: &[Code] = &[Code::TooManyTickets];
 
@@ -28,14 +28,14 @@ pub(super) struct StreamTicket {
 /// A one-use ticket for `GET /api/v1/ask-stream` or `GET /api/v1/jobs/{id}/events`, good for 60 seconds.
 #[utoipa::path(post, path = "/api/v1/stream-tickets", tag = "ask",
     responses((status = 201, body = StreamTicket)))]
-pub(super) async fn create(
-    State(app): State<Arc<App>>,
-    identity: Identity,
+pub(super) async fn create_stream_ticket(
+    State(app): State<Arc<RouterState>>,
+    identity: CallerIdentity,
     request: Parts,
-) -> Result<(StatusCode, Json<StreamTicket>), Problem> {
+) -> Result<(StatusCode, Json<StreamTicket>), ApiProblem> {
     let ticket = format!("{}{}", (app.new_id)().simple(), (app.new_id)().simple());
-    let holders = shares::holders(&app, &request.extensions, &request.headers);
-    match app.tickets.issue(&ticket, identity, holders) {
+    let holders = shares::slot_holders(&app, &request.extensions, &request.headers);
+    match app.tickets.issue_ticket(&ticket, identity, holders) {
         true => Ok((
             StatusCode::CREATED,
             Json(StreamTicket {
@@ -43,10 +43,10 @@ pub(super) async fn create(
                 expires_in: TICKET_LIFETIME.as_secs(),
             }),
         )),
-        false => Err(Problem::new(
+        false => Err(ApiProblem::new(
             Code::TooManyTickets,
             "too many tickets of this caller or address are waiting to be used",
         )
-        .after(Some(TICKET_LIFETIME))),
+        .with_retry_after(Some(TICKET_LIFETIME))),
     }
 }

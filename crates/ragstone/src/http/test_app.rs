@@ -17,20 +17,20 @@ use futures::{FutureExt, StreamExt};
 use object_store::memory::InMemory;
 use object_store::{ObjectStore, ObjectStoreExt};
 use ragstone_adapters::catalogue::sqlite::SqliteCatalogue;
-use ragstone_adapters::chat::Extractive;
+use ragstone_adapters::chat::ExtractiveChat;
 use ragstone_adapters::index::embedded::EmbeddedIndex;
-use ragstone_adapters::sqlite::Database;
+use ragstone_adapters::sqlite::SqliteDatabase;
 use ragstone_core::access::{Principal, Role, Scope};
 use ragstone_core::ask::{self, AnswerEvent, AskOptions, AskRequest};
-use ragstone_core::document::{JobError, Worker};
+use ragstone_core::document::{JobError, WorkerId};
 use ragstone_core::id::TraceId;
-use ragstone_core::ingest::{IngestSettings, Ingestor, Pipeline, Stores, Time};
-use ragstone_core::library::{InUse, Library};
-use ragstone_core::prompt::Template;
-use ragstone_core::seam::parser::{PageReceiver, ParseRequest, ParseRetry, Parsed};
-use ragstone_core::seam::{Embedder, ParseFailure, Parser, VectorIndex};
+use ragstone_core::ingest::{IngestPipeline, IngestSettings, IngestStores, Ingestor, TimeProvider};
+use ragstone_core::library::{ActiveEmbedder, Library};
+use ragstone_core::prompt::PromptTemplate;
+use ragstone_core::seam::parser::{PageReceiver, ParseOutput, ParseRequest, ParseRetry};
+use ragstone_core::seam::{DocumentParser, Embedder, ParseFailure, VectorIndex};
 use ragstone_core::split::{SplitSettings, SplitStrategy};
-use ragstone_core::sync::Syncer;
+use ragstone_core::sync::SourceSyncer;
 use serde_json::Value;
 use time::OffsetDateTime;
 use tokio::sync::broadcast;
@@ -39,7 +39,7 @@ use uuid::Uuid;
 
 use crate::telemetry::audit::AuditLog;
 
-use super::{AdminKey, Api, HttpSettings, Keyring, OperatorDoor, Readiness, Shutdown};
+use super::{AdminKey, ApiKeyring, ApiServices, HttpSettings, OperatorChannel, ReadinessReport, ShutdownSignal};
 
 /// A key that is long enough.
 pub const KEY: &str = "a-key-of-at-least-thirty-two-bytes";
@@ -47,7 +47,7 @@ pub const KEY: &str = "a-key-of-at-least-thirty-two-bytes";
 type Events = BoxStream<'static, AnswerEvent>;
 
 /// Who carries out the jobs.
-pub const WORKER: Worker = Worker { process: 1, number: 1 };
+pub const WORKER: WorkerId = WorkerId { process: 1, number: 1 };
 
 /// A verified caller.
 pub fn caller(tenant: &str, readers: &[&str], role: Role) -> Principal {
@@ -58,9 +58,9 @@ pub fn caller(tenant: &str, readers: &[&str], role: Role) -> Principal {
 /// A running interface and what it stands on.
 pub struct TestApp {
     pub router: Router,
-    pub api: Arc<Api>,
+    pub api: Arc<ApiServices>,
     pub blobs: Arc<InMemory>,
-    pub readiness: Arc<Mutex<Readiness>>,
+    pub readiness: Arc<Mutex<ReadinessReport>>,
     /// What the next questions are answered with.
     pub answers: Arc<Mutex<VecDeque<Events>>>,
     /// How often the doorbell rang.
@@ -82,7 +82,7 @@ pub struct Fittings {
     /// What the library and the ingestor see in place of the index.
     pub index: Option<Wrap>,
     /// Reads documents in place of [`PlainParser`].
-    pub parser: Option<Arc<dyn Parser>>,
+    pub parser: Option<Arc<dyn DocumentParser>>,
     /// Questions are answered from the library, with its own words; else by script.
     pub quotes: bool,
 }
@@ -91,8 +91,8 @@ pub struct Fittings {
 pub const ENDLESS: &str = "a text without end";
 
 /// Sources as they are opened without settings.
-fn source_tools() -> crate::wiring::sources::Tools {
-    crate::wiring::sources::Tools {
+fn source_tools() -> crate::wiring::sources::SourceFactory {
+    crate::wiring::sources::SourceFactory {
         references: Default::default(),
         fetch: Default::default(),
     }
@@ -102,17 +102,17 @@ fn source_tools() -> crate::wiring::sources::Tools {
 struct PlainParser;
 
 #[async_trait]
-impl Parser for PlainParser {
+impl DocumentParser for PlainParser {
     fn fingerprint(&self) -> &str {
         "plain"
     }
 
-    async fn parse(
+    async fn parse_document(
         &self,
         blobs: &dyn ObjectStore,
         request: &ParseRequest,
         pages: &mut dyn PageReceiver,
-    ) -> Result<Parsed, ParseFailure> {
+    ) -> Result<ParseOutput, ParseFailure> {
         let failed = |code: &str| ParseFailure {
             error: JobError {
                 code: code.into(),
@@ -128,12 +128,12 @@ impl Parser for PlainParser {
             std::future::pending::<()>().await;
         }
         for (n, page) in (1..).zip(text.split_inclusive('\u{c}')) {
-            let taken = pages.page(Some(n), page).await;
+            let taken = pages.receive_page(Some(n), page).await;
             taken.map_err(|_| failed("not_taken"))?;
         }
-        Ok(Parsed {
+        Ok(ParseOutput {
             media_type: "text/plain".into(),
-            ..Parsed::default()
+            ..ParseOutput::default()
         })
     }
 }
@@ -171,7 +171,7 @@ impl TestApp {
     }
 
     pub fn fitted(settings: HttpSettings, fittings: Fittings) -> Self {
-        let database = Database::in_memory().unwrap();
+        let database = SqliteDatabase::in_memory().unwrap();
         let catalogue = Arc::new(SqliteCatalogue::open(database.clone()).unwrap());
         let index: Arc<dyn VectorIndex> = Arc::new(EmbeddedIndex::open(database).unwrap());
         let index = match fittings.index {
@@ -180,14 +180,14 @@ impl TestApp {
         };
         let blobs = Arc::new(InMemory::new());
         let seconds = AtomicU64::new(1_700_000_000);
-        let clock: ragstone_core::ingest::Clock = Arc::new(move || {
+        let clock: ragstone_core::ingest::WallClockFn = Arc::new(move || {
             let now = seconds.fetch_add(1, Ordering::Relaxed);
             OffsetDateTime::from_unix_timestamp(now as i64).unwrap()
         });
         let ids = AtomicU64::new(1);
-        let new_id: ragstone_core::ingest::NewId =
+        let new_id: ragstone_core::ingest::IdGenerator =
             Arc::new(move || Uuid::from_u128(u128::from(ids.fetch_add(1, Ordering::Relaxed))));
-        let stores = Stores {
+        let stores = IngestStores {
             catalogue: catalogue.clone(),
             index: index.clone(),
             blobs: blobs.clone(),
@@ -199,27 +199,27 @@ impl TestApp {
             ..IngestSettings::default()
         };
         let embedder = fittings.embedder;
-        let pipeline = Pipeline::new(
+        let pipeline = IngestPipeline::new(
             "plain",
             SplitSettings::default(),
             SplitStrategy::Recursive,
             embedder.clone(),
         );
         let ticks = AtomicU64::new(0);
-        let time = Time {
+        let time = TimeProvider {
             wall: clock.clone(),
             steady: Arc::new(move || Duration::from_millis(ticks.fetch_add(1, Ordering::Relaxed))),
             sleep: Arc::new(|time| tokio::time::sleep(time).boxed()),
         };
         let ingestor = Arc::new(Ingestor::new(stores, ingest, pipeline, time, new_id.clone()));
-        let in_use = embedder.map(|embedder| InUse {
+        let in_use = embedder.map(|embedder| ActiveEmbedder {
             embedder,
             index: index.clone(),
         });
         let slot = Arc::new(RwLock::new(in_use));
         let library = Arc::new(Library::new(catalogue.clone(), index, blobs.clone(), slot));
         let quoted = fittings.quotes.then(|| library.clone());
-        let ready = Readiness {
+        let ready = ReadinessReport {
             ready: true,
             dependencies: BTreeMap::from([("embedder".to_owned(), "none".to_owned())]),
         };
@@ -229,28 +229,28 @@ impl TestApp {
         let scopes = Arc::<Mutex<Vec<Scope>>>::default();
         let asked = scopes.clone();
         let drawn = AtomicU64::new(1);
-        let entropy: ragstone_core::seam::keys::Entropy = Arc::new(move || {
+        let entropy: ragstone_core::seam::keys::EntropySource = Arc::new(move || {
             let n = drawn.fetch_add(1, Ordering::Relaxed);
             *blake3::hash(&n.to_le_bytes()).as_bytes()
         });
-        let syncer = Syncer {
+        let syncer = SourceSyncer {
             sources: catalogue.clone(),
             catalogue: catalogue.clone(),
             ingestor: ingestor.clone(),
-            open: source_tools().opener(),
-            operator: crate::operator::of,
-            doorbell: Arc::new(|| {}),
+            source_opener: source_tools().into_opener(),
+            operator: crate::operator::operator_principal_of,
+            notify_workers: Arc::new(|| {}),
             clock: clock.clone(),
             new_id: new_id.clone(),
             max_deleted_share: 0.2,
-            at_work: Mutex::default(),
+            running_syncs: Mutex::default(),
         };
-        let api = Api {
+        let api = ApiServices {
             syncer: Arc::new(syncer),
-            keys: Keyring::new(catalogue.clone(), entropy, clock.clone()),
+            keys: ApiKeyring::new(catalogue.clone(), entropy, clock.clone()),
             library,
             ingestor,
-            arrivals: Default::default(),
+            upload_tasks: Default::default(),
             usage: catalogue.clone(),
             idempotency: catalogue.clone(),
             feedback: catalogue.clone(),
@@ -265,20 +265,20 @@ impl TestApp {
                 next.expect("an answer is scripted")
             }),
             operator: Principal::local_operator,
-            doorbell: Arc::new(move || {
+            notify_workers: Arc::new(move || {
                 rung.fetch_add(1, Ordering::Relaxed);
             }),
             job_events: broadcast::Sender::new(16),
-            shutdown: Shutdown::default(),
+            shutdown: ShutdownSignal::default(),
             readiness: Arc::new(move || told.lock().unwrap().clone()),
             clock,
             new_id,
-            metrics: super::metrics::recorder(),
+            metrics: super::metrics::install_recorder(),
             settings,
         };
         let api = Arc::new(api);
         Self {
-            router: super::router(api.clone()),
+            router: super::build_router(api.clone()),
             api,
             blobs,
             readiness,
@@ -291,11 +291,11 @@ impl TestApp {
     /// The same stores, seen by another caller.
     pub fn seen_by(&self, caller: fn() -> Principal) -> Self {
         let api = &self.api;
-        let api = Arc::new(Api {
+        let api = Arc::new(ApiServices {
             syncer: api.syncer.clone(),
             library: api.library.clone(),
             ingestor: api.ingestor.clone(),
-            arrivals: Default::default(),
+            upload_tasks: Default::default(),
             catalogue: api.catalogue.clone(),
             keys: api.keys.clone(),
             usage: api.usage.clone(),
@@ -304,7 +304,7 @@ impl TestApp {
             audit: api.audit.clone(),
             answerer: api.answerer.clone(),
             operator: caller,
-            doorbell: api.doorbell.clone(),
+            notify_workers: api.notify_workers.clone(),
             job_events: api.job_events.clone(),
             shutdown: api.shutdown.clone(),
             readiness: api.readiness.clone(),
@@ -314,7 +314,7 @@ impl TestApp {
             settings: api.settings.clone(),
         });
         Self {
-            router: super::router(api.clone()),
+            router: super::build_router(api.clone()),
             api,
             blobs: self.blobs.clone(),
             readiness: self.readiness.clone(),
@@ -383,13 +383,13 @@ impl TestApp {
 /// An answer in the words of the passages.
 fn quote(library: Arc<Library>, scope: Scope, request: AskRequest, trace_id: TraceId) -> Events {
     let options = AskOptions {
-        template: Template::default(),
+        template: PromptTemplate::default(),
         prompt_tokens: 1_000_000,
         models: Vec::new(),
         trace_id,
         boundary: "boundary".into(),
     };
-    ask::answer(library, Arc::new(Extractive), scope, request, options).boxed()
+    ask::answer_question(library, Arc::new(ExtractiveChat), scope, request, options).boxed()
 }
 
 /// A request before it is sent.
@@ -422,7 +422,7 @@ impl Call<'_> {
 
     pub fn through_operator_door(mut self) -> Self {
         self.request.extensions_mut().remove::<ConnectInfo<SocketAddr>>();
-        self.request.extensions_mut().insert(OperatorDoor);
+        self.request.extensions_mut().insert(OperatorChannel);
         self
     }
 

@@ -4,42 +4,44 @@
 //! The names come from the structs that read them (`deny_unknown_fields`), through the one message that serde has for
 //! this case.
 
-use ragstone_core::nearest::suggestion;
+use ragstone_core::nearest::suggest_name;
 
-use super::problem::{Code, Problem};
+use super::problem::{ApiProblem, Code};
 
 /// Longest part of an unknown name that is repeated in the answer, in characters.
 const MAX_REPEATED_CHARS: usize = 64;
 
 /// The problem of the field `name` inside the object at `pointer`, where `known` are the names it could have; `code` is
 /// that of the body it stands in.
-pub(super) fn unknown_field(code: Code, pointer: &str, name: &str, known: &[&str]) -> Problem {
+pub(super) fn unknown_field(code: Code, pointer: &str, name: &str, known: &[&str]) -> ApiProblem {
     let shown: String = name.chars().take(MAX_REPEATED_CHARS).collect();
     let detail = format!("field `{shown}` is not known here");
-    let pointer = format!("{pointer}/{}", escaped(&shown));
-    Problem::new(code, detail).hinting(hint(name, known)).at(pointer)
+    let pointer = format!("{pointer}/{}", escape_pointer(&shown));
+    ApiProblem::new(code, detail)
+        .with_hint(known_names_hint(name, known))
+        .with_pointer(pointer)
 }
 
 /// The problem of the query parameter `name`.
-pub(super) fn unknown_parameter(name: &str, known: &[&str]) -> Problem {
+pub(super) fn unknown_parameter(name: &str, known: &[&str]) -> ApiProblem {
     let shown: String = name.chars().take(MAX_REPEATED_CHARS).collect();
     let detail = format!("query parameter `{shown}` is not known here");
-    Problem::new(Code::BadQuery, detail).hinting(hint(name, known))
+    ApiProblem::new(Code::BadQuery, detail).with_hint(known_names_hint(name, known))
 }
 
-fn hint(name: &str, known: &[&str]) -> String {
+fn known_names_hint(name: &str, known: &[&str]) -> String {
     let all = match known {
         [] => "none is known here".to_owned(),
         known => format!("known are {}", known.join(", ")),
     };
-    match suggestion(name, known.iter().copied()) {
+    match suggest_name(name, known.iter().copied()) {
         Some(meant) => format!("{meant} {all}"),
         None => all,
     }
 }
 
 /// The name and the known names in serde's message about an unknown field; none if it is about something else.
-pub(super) fn of_message(message: &str) -> Option<(&str, Vec<&str>)> {
+pub(super) fn parse_unknown_field(message: &str) -> Option<(&str, Vec<&str>)> {
     let (_, rest) = message.split_once("unknown field `")?;
     // The sender chose the name, so the end of it is looked for from behind.
     let (name, known) = rest
@@ -50,7 +52,7 @@ pub(super) fn of_message(message: &str) -> Option<(&str, Vec<&str>)> {
 }
 
 /// A key as a part of a JSON pointer (RFC 6901).
-pub(super) fn escaped(key: &str) -> String {
+pub(super) fn escape_pointer(key: &str) -> String {
     key.replace('~', "~0").replace('/', "~1")
 }
 
@@ -83,7 +85,7 @@ mod tests {
     fn refused<T: serde::de::DeserializeOwned + std::fmt::Debug>(body: &serde_json::Value) -> serde_json::Value {
         let problem = read_json::<T>(body.to_string().as_bytes()).unwrap_err();
         assert_eq!(problem.code, Code::BadBody);
-        json!(problem.body())
+        json!(problem.to_body())
     }
 
     #[test]
@@ -112,7 +114,7 @@ mod tests {
         assert_eq!(problem("{").code, Code::BadJson);
         assert_eq!(problem(r#"{"inner": 7}"#).code, Code::BadBody);
         assert_eq!(
-            json!(problem(r#"{"inner": [{"readers": 7}]}"#).body())["pointer"],
+            json!(problem(r#"{"inner": [{"readers": 7}]}"#).to_body())["pointer"],
             "/inner/0/readers"
         );
         let read = read_json::<Outer>(br#"{"inside": [{"readers": "x"}]}"#).unwrap();

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ragstone_core::document::JobKind;
-use ragstone_core::seam::catalogue::Claim;
+use ragstone_core::seam::catalogue::ClaimedJob;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Small documents that share a place.
@@ -20,7 +20,7 @@ const SMALL_BYTES: u64 = 64 * 1024;
 
 /// The places of a process.
 #[derive(Debug)]
-pub(super) struct JobPlaces {
+pub(super) struct JobSlots {
     /// A small job takes one of them, any other [`SMALL_PER_PLACE`].
     shares: Arc<Semaphore>,
     all: usize,
@@ -31,9 +31,9 @@ pub(super) struct JobPlaces {
 
 /// Room for a job.
 #[derive(Debug)]
-pub(super) struct JobPlace(OwnedSemaphorePermit);
+pub(super) struct JobSlot(OwnedSemaphorePermit);
 
-impl JobPlaces {
+impl JobSlots {
     /// So many places, at least one.
     pub(super) fn new(places: usize) -> Self {
         let all = places.max(1) * SMALL_PER_PLACE;
@@ -46,19 +46,19 @@ impl JobPlaces {
     }
 
     /// Room for a job like the last one; whoever came first gets it first.
-    pub(super) async fn wait(&self) -> JobPlace {
+    pub(super) async fn acquire(&self) -> JobSlot {
         let shares = match self.expects_small.load(Ordering::Relaxed) {
             true => 1,
             false => SMALL_PER_PLACE,
         };
         let shares = self.shares.clone().acquire_many_owned(shares as u32).await;
-        JobPlace(shares.expect("the places are never closed"))
+        JobSlot(shares.expect("the places are never closed"))
     }
 
     /// The place as the claimed job needs it; none if there is no room for a job of its size.
-    pub(super) fn fit(&self, mut place: JobPlace, claim: &Claim) -> Option<JobPlace> {
+    pub(super) fn resize_slot(&self, mut place: JobSlot, claim: &ClaimedJob) -> Option<JobSlot> {
         self.was_busy.store(true, Ordering::Relaxed);
-        let is_small = is_small(claim);
+        let is_small = is_small_job(claim);
         self.expects_small.store(is_small, Ordering::Relaxed);
         let (held, needed) = (place.0.num_permits(), if is_small { 1 } else { SMALL_PER_PLACE });
         if held > needed {
@@ -71,29 +71,29 @@ impl JobPlaces {
     }
 
     /// Whether nothing is at work any more after something was; says so once.
-    pub(super) fn have_become_idle(&self) -> bool {
+    pub(super) fn take_became_idle(&self) -> bool {
         self.shares.available_permits() == self.all && self.was_busy.swap(false, Ordering::Relaxed)
     }
 }
 
-fn is_small(claim: &Claim) -> bool {
+fn is_small_job(claim: &ClaimedJob) -> bool {
     claim.job.kind == JobKind::Ingest && claim.document.bytes <= SMALL_BYTES
 }
 
 #[cfg(test)]
 mod tests {
     use futures::FutureExt;
-    use ragstone_core::seam::catalogue::Begun;
+    use ragstone_core::seam::catalogue::BeginOutcome;
     use ragstone_core::seam::fake::{House, WORKER, writer};
 
     use super::*;
 
     /// A claimed job whose document has so many bytes.
-    async fn claim(bytes: u64) -> Claim {
+    async fn claim(bytes: u64) -> ClaimedJob {
         let (house, caller) = (House::new(), writer("a", &[]));
         let begun = house.accept(&caller, "x.txt", &["everyone"], "a text").await;
-        assert!(matches!(begun, Begun::Started(..)), "{begun:?}");
-        let mut claim = house.ingestor.claim(WORKER).await.unwrap().unwrap();
+        assert!(matches!(begun, BeginOutcome::Started(..)), "{begun:?}");
+        let mut claim = house.ingestor.claim_job(WORKER).await.unwrap().unwrap();
         claim.document.bytes = bytes;
         claim
     }
@@ -101,26 +101,29 @@ mod tests {
     #[tokio::test]
     async fn small_jobs_share_what_a_large_one_takes() {
         let (small, large) = (claim(SMALL_BYTES).await, claim(SMALL_BYTES + 1).await);
-        let places = JobPlaces::new(2);
-        let next = || places.wait().now_or_never();
-        let first = places.fit(next().unwrap(), &large).unwrap();
-        let mut at_work = vec![places.fit(next().unwrap(), &small).unwrap()];
+        let places = JobSlots::new(2);
+        let next = || places.acquire().now_or_never();
+        let first = places.resize_slot(next().unwrap(), &large).unwrap();
+        let mut at_work = vec![places.resize_slot(next().unwrap(), &small).unwrap()];
         for _ in 1..SMALL_PER_PLACE {
-            at_work.push(places.fit(next().unwrap(), &small).unwrap());
+            at_work.push(places.resize_slot(next().unwrap(), &small).unwrap());
         }
         assert!(next().is_none(), "all places are taken");
         drop(first);
         assert!(
-            places.fit(next().unwrap(), &large).is_some(),
+            places.resize_slot(next().unwrap(), &large).is_some(),
             "there is room for a large one"
         );
-        at_work.push(places.fit(next().unwrap(), &small).unwrap());
+        at_work.push(places.resize_slot(next().unwrap(), &small).unwrap());
         let without_room = next().unwrap_or_else(|| panic!("a small one fits"));
-        assert!(places.fit(without_room, &large).is_none(), "a large one does not");
+        assert!(
+            places.resize_slot(without_room, &large).is_none(),
+            "a large one does not"
+        );
         assert!(next().is_none(), "and is waited for");
         at_work.clear();
-        assert!(places.fit(next().unwrap(), &large).is_some());
-        assert!(places.have_become_idle());
-        assert!(!places.have_become_idle(), "it is said once");
+        assert!(places.resize_slot(next().unwrap(), &large).is_some());
+        assert!(places.take_became_idle());
+        assert!(!places.take_became_idle(), "it is said once");
     }
 }

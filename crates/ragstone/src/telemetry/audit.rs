@@ -20,7 +20,7 @@ const QUEUE: usize = 1_024;
 
 /// What the log says about a request.
 #[derive(Debug, Clone, Serialize)]
-pub struct Line {
+pub struct AuditLine {
     /// When it was answered, RFC 3339 in UTC.
     pub time: String,
     /// The request's id, as in `X-Request-Id`.
@@ -36,7 +36,7 @@ pub struct Line {
     /// Ids of the path, of what the request made, and of the documents whose text was shown.
     pub targets: Vec<String>,
     /// Whether the request was carried out.
-    pub decision: Decision,
+    pub decision: AuditDecision,
     /// The HTTP status; none where the caller left before the answer.
     pub status: Option<u16>,
     /// The code of the problem it was answered with, if any.
@@ -51,7 +51,7 @@ pub struct Line {
 /// Whether a request was carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Decision {
+pub enum AuditDecision {
     /// It was, as far as this server could.
     Allowed,
     /// It was not.
@@ -59,7 +59,7 @@ pub enum Decision {
 }
 
 /// What the writer is told.
-enum Message {
+enum AuditWriterMessage {
     Line(String),
     Reopen,
     Close(oneshot::Sender<()>),
@@ -68,7 +68,7 @@ enum Message {
 /// The open log; clones share it.
 #[derive(Clone)]
 pub struct AuditLog {
-    queue: mpsc::Sender<Message>,
+    queue: mpsc::Sender<AuditWriterMessage>,
     lost: Arc<AtomicU64>,
     with_questions: bool,
 }
@@ -78,7 +78,7 @@ impl AuditLog {
     pub fn open(path: &Path, with_questions: bool) -> io::Result<Self> {
         let lost = Arc::new(AtomicU64::new(0));
         let (queue, messages) = mpsc::channel(QUEUE);
-        writer::start(path, messages, lost.clone())?;
+        writer::start_writer(path, messages, lost.clone())?;
         Ok(Self {
             queue,
             lost,
@@ -87,23 +87,23 @@ impl AuditLog {
     }
 
     /// Whether lines hold the text of questions.
-    pub fn with_questions(&self) -> bool {
+    pub fn includes_questions(&self) -> bool {
         self.with_questions
     }
 
     /// Lines that could not be written.
-    pub fn lost(&self) -> u64 {
+    pub fn lost_lines(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
     }
 
     /// Hands over a line, and waits while too many wait.
-    pub async fn write(&self, line: &Line) {
-        self.send(Message::Line(text(line))).await;
+    pub async fn write_line(&self, line: &AuditLine) {
+        self.send_message(AuditWriterMessage::Line(format_line(line))).await;
     }
 
     /// Hands over a line from where nobody can wait: what does not fit waits in a task of its own.
-    pub fn write_detached(&self, line: &Line) {
-        let waits = match self.queue.try_send(Message::Line(text(line))) {
+    pub fn write_detached(&self, line: &AuditLine) {
+        let waits = match self.queue.try_send(AuditWriterMessage::Line(format_line(line))) {
             Ok(()) => return,
             Err(mpsc::error::TrySendError::Full(message)) => Some(message),
             Err(mpsc::error::TrySendError::Closed(_)) => None,
@@ -111,7 +111,7 @@ impl AuditLog {
         match (waits, tokio::runtime::Handle::try_current()) {
             (Some(message), Ok(runtime)) => {
                 let log = self.clone();
-                runtime.spawn(async move { log.send(message).await });
+                runtime.spawn(async move { log.send_message(message).await });
             }
             _ => {
                 self.lost.fetch_add(1, Ordering::Relaxed);
@@ -121,19 +121,19 @@ impl AuditLog {
 
     /// Writes to a file of the same name from here on: the old one was moved away.
     pub async fn reopen(&self) {
-        self.send(Message::Reopen).await;
+        self.send_message(AuditWriterMessage::Reopen).await;
     }
 
     /// Ends when all lines before are in the file; later ones are lost, and counted.
     pub async fn close(&self) {
         let (done, written) = oneshot::channel();
-        self.send(Message::Close(done)).await;
+        self.send_message(AuditWriterMessage::Close(done)).await;
         // An error says that the writer has ended, and so that nothing is left to wait for.
         let _ = written.await;
     }
 
-    async fn send(&self, message: Message) {
-        let is_line = matches!(message, Message::Line(_));
+    async fn send_message(&self, message: AuditWriterMessage) {
+        let is_line = matches!(message, AuditWriterMessage::Line(_));
         if self.queue.send(message).await.is_err() && is_line {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
@@ -142,7 +142,7 @@ impl AuditLog {
 
 /// A line as it is written. Outside of ASCII there are further line breaks and characters that move a terminal's
 /// cursor; in JSON they can only stand in a string, where an escape means the same.
-fn text(line: &Line) -> String {
+fn format_line(line: &AuditLine) -> String {
     let json = serde_json::to_string(line).expect("text and numbers serialise");
     let mut text = String::with_capacity(json.len() + 1);
     for character in json.chars() {

@@ -5,22 +5,22 @@ use ragstone_core::rank::gate::WordStatistics;
 use ragstone_core::seam::embedder::{EmbedError, Embedder, EmbedderFingerprint, Embedding, TextKind};
 
 /// An embedder of which only the fingerprint is known.
-pub struct Absent(pub EmbedderFingerprint);
+pub struct AbsentEmbedder(pub EmbedderFingerprint);
 
 #[async_trait]
-impl Embedder for Absent {
+impl Embedder for AbsentEmbedder {
     fn fingerprint(&self) -> &EmbedderFingerprint {
         &self.0
     }
 
-    async fn embed(&self, _: &[String], _: TextKind) -> Result<Vec<Embedding>, EmbedError> {
+    async fn embed_texts(&self, _: &[String], _: TextKind) -> Result<Vec<Embedding>, EmbedError> {
         Err(EmbedError::Busy {
             detail: format!("{} has not answered since this process started", self.0.model),
             after: None,
         })
     }
 
-    fn reads(&self, _: &str) -> Option<WordStatistics> {
+    fn word_statistics(&self, _: &str) -> Option<WordStatistics> {
         None
     }
 }

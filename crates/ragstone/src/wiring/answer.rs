@@ -5,18 +5,18 @@ use std::time::Duration;
 
 use anyhow::Context;
 use futures::StreamExt;
-use ragstone_adapters::chat::{Extractive, OpenAiChat, OpenAiChatOptions, TokenLimitName};
-use ragstone_adapters::openai::Limits;
+use ragstone_adapters::chat::{ExtractiveChat, OpenAiChat, OpenAiChatOptions, TokenLimitName};
+use ragstone_adapters::openai::ServiceLimits;
 use ragstone_core::ask::{self, AskOptions};
 use ragstone_core::evaluate::ModelJudge;
 use ragstone_core::library::Library;
-use ragstone_core::prompt::{DEFAULT_SYSTEM, Template};
+use ragstone_core::prompt::{DEFAULT_SYSTEM, PromptTemplate};
 use ragstone_core::seam::ChatModel;
 use uuid::Uuid;
 
-use super::model::{connection, embedder_if_present};
+use super::model::{build_connection, embedder_if_present};
 use crate::config::Settings;
-use crate::http::Answerer;
+use crate::http::AnswerFn;
 
 /// Longest answer of a service, start to end.
 const LONGEST_ANSWER: Duration = Duration::from_secs(600);
@@ -24,24 +24,24 @@ const LONGEST_ANSWER: Duration = Duration::from_secs(600);
 /// The chat model that the settings mean, for somebody who waits for the answer.
 pub fn chat_model(settings: &Settings) -> anyhow::Result<Arc<dyn ChatModel>> {
     if !settings.chats_remotely() {
-        return Ok(Arc::new(Extractive));
+        return Ok(Arc::new(ExtractiveChat));
     }
-    service(settings, Duration::from_secs(settings.chat.first_token_seconds))
+    remote_chat_model(settings, Duration::from_secs(settings.chat.first_token_seconds))
 }
 
 /// The chat service, whose answers have to begin within `opening`.
-fn service(settings: &Settings, opening: Duration) -> anyhow::Result<Arc<dyn ChatModel>> {
+fn remote_chat_model(settings: &Settings, opening: Duration) -> anyhow::Result<Arc<dyn ChatModel>> {
     let chat = &settings.chat;
-    let limits = Limits {
+    let limits = ServiceLimits {
         first_byte: Duration::from_secs(chat.first_token_seconds),
         opening,
         idle: Duration::from_secs(chat.idle_seconds),
         total: LONGEST_ANSWER,
         tries: chat.max_attempts as usize,
-        ..Limits::default()
+        ..ServiceLimits::default()
     };
     Ok(Arc::new(OpenAiChat::new(OpenAiChatOptions {
-        connection: connection(settings, &settings.chat_service(), limits)?,
+        connection: build_connection(settings, &settings.chat_service(), limits)?,
         model: chat.model.clone(),
         context_tokens: chat.context_tokens,
         temperature: None,
@@ -53,17 +53,17 @@ fn service(settings: &Settings, opening: Duration) -> anyhow::Result<Arc<dyn Cha
 
 /// The judge that the settings mean, if they mean one. Meanings are compared by the product's own embedder where it is
 /// there without being fetched.
-pub async fn judge(settings: &Settings) -> anyhow::Result<Option<ModelJudge>> {
-    if !settings.judges() {
+pub async fn build_judge(settings: &Settings) -> anyhow::Result<Option<ModelJudge>> {
+    if !settings.has_judge() {
         return Ok(None);
     }
-    let limits = Limits {
+    let limits = ServiceLimits {
         total: LONGEST_ANSWER,
         tries: settings.chat.max_attempts as usize,
-        ..Limits::default()
+        ..ServiceLimits::default()
     };
     let model = OpenAiChat::new(OpenAiChatOptions {
-        connection: connection(settings, &settings.judge_service(), limits)?,
+        connection: build_connection(settings, &settings.judge_service(), limits)?,
         model: settings.eval.judge_model.clone(),
         context_tokens: settings.chat.context_tokens,
         temperature: None,
@@ -84,10 +84,10 @@ pub async fn judge(settings: &Settings) -> anyhow::Result<Option<ModelJudge>> {
 
 /// The chat model that the settings mean, if it can be asked for more than the words of passages. Nobody waits for what
 /// it drafts, so a service that is busy is waited for.
-pub fn drafter(settings: &Settings) -> anyhow::Result<Option<Arc<dyn ChatModel>>> {
+pub fn drafting_model(settings: &Settings) -> anyhow::Result<Option<Arc<dyn ChatModel>>> {
     settings
         .chats_remotely()
-        .then(|| service(settings, LONGEST_ANSWER))
+        .then(|| remote_chat_model(settings, LONGEST_ANSWER))
         .transpose()
 }
 
@@ -98,13 +98,17 @@ pub fn prompt_digest(settings: &Settings) -> anyhow::Result<String> {
         true => String::new(),
         false => std::fs::read_to_string(path).with_context(|| format!("setting ask.template: {}", path.display()))?,
     };
-    let text = format!("{DEFAULT_SYSTEM}\n{:?}\n{own}", Template::default());
+    let text = format!("{DEFAULT_SYSTEM}\n{:?}\n{own}", PromptTemplate::default());
     Ok(blake3::hash(text.as_bytes()).to_hex()[..16].to_owned())
 }
 
 /// Answers from `library` by `model`.
-pub fn answerer(settings: &Settings, library: Arc<Library>, model: Arc<dyn ChatModel>) -> anyhow::Result<Answerer> {
-    let template = template(settings)?;
+pub fn build_answerer(
+    settings: &Settings,
+    library: Arc<Library>,
+    model: Arc<dyn ChatModel>,
+) -> anyhow::Result<AnswerFn> {
+    let template = load_template(settings)?;
     let prompt_tokens = settings.ask.prompt_tokens;
     let models = settings.chat.models.clone();
     Ok(Arc::new(move |scope, request, trace_id| {
@@ -115,16 +119,16 @@ pub fn answerer(settings: &Settings, library: Arc<Library>, model: Arc<dyn ChatM
             trace_id,
             boundary: Uuid::new_v4().simple().to_string(),
         };
-        ask::answer(library.clone(), model.clone(), scope, request, options).boxed()
+        ask::answer_question(library.clone(), model.clone(), scope, request, options).boxed()
     }))
 }
 
-fn template(settings: &Settings) -> anyhow::Result<Template> {
+fn load_template(settings: &Settings) -> anyhow::Result<PromptTemplate> {
     let path = &settings.ask.template;
     if path.as_os_str().is_empty() {
-        return Ok(Template::default());
+        return Ok(PromptTemplate::default());
     }
     let named = || format!("setting ask.template: {}", path.display());
     let text = std::fs::read_to_string(path).with_context(named)?;
-    Template::parse(DEFAULT_SYSTEM, &text).with_context(named)
+    PromptTemplate::parse(DEFAULT_SYSTEM, &text).with_context(named)
 }

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use super::ModelFetch;
 use super::model::{self, FetchSink};
-use super::vectors::{VectorState, Vectors};
+use super::vectors::{EmbedderManager, EmbedderState};
 use crate::config::Settings;
 
 /// First and longest wait before the embedder is tried for again.
@@ -24,18 +24,22 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// Brings the embedder, before or behind the answer to the first question. Where it cannot be had, whoever stays tries
 /// again until it can; whoever only asks goes by words.
-pub async fn take_embedder(vectors: &Arc<Vectors>, settings: &Settings, fetch: &ModelFetch) -> Option<JoinHandle<()>> {
+pub async fn start_embedder(
+    vectors: &Arc<EmbedderManager>,
+    settings: &Settings,
+    fetch: &ModelFetch,
+) -> Option<JoinHandle<()>> {
     if !settings.embeds_locally() && !settings.embeds_remotely() {
         return None;
     }
     let (vectors, settings) = (vectors.clone(), settings.clone());
     match fetch {
         ModelFetch::Never => None,
-        ModelFetch::Question(sink) => use_once(&vectors, model::embedder(&settings, sink).await).await,
-        ModelFetch::Present => use_once(&vectors, model::embedder_if_present(&settings).await).await,
+        ModelFetch::Question(sink) => adopt_once(&vectors, model::load_embedder(&settings, sink).await).await,
+        ModelFetch::Present => adopt_once(&vectors, model::embedder_if_present(&settings).await).await,
         ModelFetch::Foreground(sink) => {
-            let first = model::embedder(&settings, sink).await;
-            arrive(vectors, settings, first).await
+            let first = model::load_embedder(&settings, sink).await;
+            adopt_or_retry(vectors, settings, first).await
         }
         ModelFetch::Background if settings.embeds_remotely() => {
             let first = timeout(START_PATIENCE, model::embedder_if_present(&settings)).await;
@@ -44,17 +48,17 @@ pub async fn take_embedder(vectors: &Arc<Vectors>, settings: &Settings, fetch: &
                     "the embedding service gave no vector within {START_PATIENCE:?}"
                 ))
             };
-            arrive(vectors, settings, first.unwrap_or_else(late)).await
+            adopt_or_retry(vectors, settings, first.unwrap_or_else(late)).await
         }
-        ModelFetch::Background if model::place(&settings).1 => {
+        ModelFetch::Background if model::locate_model(&settings).1 => {
             let first = model::embedder_if_present(&settings).await;
-            arrive(vectors, settings, first).await
+            adopt_or_retry(vectors, settings, first).await
         }
         ModelFetch::Background => {
-            vectors.note(VectorState::Fetching);
+            vectors.set_state(EmbedderState::Fetching);
             Some(tokio::spawn(async move {
-                let first = model::embedder(&settings, &logged()).await;
-                if let Some(rest) = arrive(vectors, settings, first).await {
+                let first = model::load_embedder(&settings, &log_fetch()).await;
+                if let Some(rest) = adopt_or_retry(vectors, settings, first).await {
                     let _ = rest.await;
                 }
             }))
@@ -63,28 +67,32 @@ pub async fn take_embedder(vectors: &Arc<Vectors>, settings: &Settings, fetch: &
 }
 
 /// What came of a try to get the embedder; none where the settings want none.
-type Tried = anyhow::Result<Option<Arc<dyn Embedder>>>;
+type EmbedderResult = anyhow::Result<Option<Arc<dyn Embedder>>>;
 
 /// Puts an embedder to use as far as the documents have their vectors.
-async fn use_once(vectors: &Vectors, tried: Tried) -> Option<JoinHandle<()>> {
-    if let Err(error) = adopt(vectors, tried, false).await {
-        missing(vectors, &error);
+async fn adopt_once(vectors: &EmbedderManager, tried: EmbedderResult) -> Option<JoinHandle<()>> {
+    if let Err(error) = adopt_result(vectors, tried, false).await {
+        note_missing(vectors, &error);
     }
     None
 }
 
 /// Puts an embedder to use; a task where documents have to catch up, or it has to be tried again.
-async fn arrive(vectors: Arc<Vectors>, settings: Settings, first: Tried) -> Option<JoinHandle<()>> {
+async fn adopt_or_retry(
+    vectors: Arc<EmbedderManager>,
+    settings: Settings,
+    first: EmbedderResult,
+) -> Option<JoinHandle<()>> {
     let task = {
         let vectors = vectors.clone();
         async move {
-            if let Err(error) = adopt(&vectors, first, true).await {
-                let expected = |dimensions| model::expected(&settings, dimensions);
+            if let Err(error) = adopt_result(&vectors, first, true).await {
+                let expected = |dimensions| model::expected_fingerprint(&settings, dimensions);
                 if let Err(error) = vectors.wait_for_embedder(expected).await {
                     tracing::warn!("{error:#}");
                 }
-                missing(&vectors, &error);
-                keep_trying(&vectors, &settings).await;
+                note_missing(&vectors, &error);
+                retry_embedder(&vectors, &settings).await;
             }
         }
     };
@@ -93,48 +101,48 @@ async fn arrive(vectors: Arc<Vectors>, settings: Settings, first: Tried) -> Opti
     tokio::select! {
         biased;
         () = &mut task => None,
-        () = until_later(&vectors) => Some(tokio::spawn(task)),
+        () = wait_until_deferred(&vectors) => Some(tokio::spawn(task)),
     }
 }
 
-async fn adopt(vectors: &Vectors, tried: Tried, catch_up: bool) -> anyhow::Result<()> {
+async fn adopt_result(vectors: &EmbedderManager, tried: EmbedderResult, catch_up: bool) -> anyhow::Result<()> {
     match tried? {
-        Some(embedder) => vectors.adopt(embedder, catch_up).await,
+        Some(embedder) => vectors.adopt_embedder(embedder, catch_up).await,
         None => Ok(()),
     }
 }
 
 /// Tries until it is there, longer apart each time.
-async fn keep_trying(vectors: &Vectors, settings: &Settings) {
+async fn retry_embedder(vectors: &EmbedderManager, settings: &Settings) {
     let mut wait = FIRST_WAIT;
     loop {
         tokio::time::sleep(wait).await;
         wait = (wait * 2).min(LONGEST_WAIT);
-        let tried = model::embedder(settings, &logged()).await;
-        match adopt(vectors, tried, true).await {
-            Ok(()) => return tracing::info!(embedder = %vectors.state().words(), "the embedder is there"),
-            Err(error) => missing(vectors, &error),
+        let tried = model::load_embedder(settings, &log_fetch()).await;
+        match adopt_result(vectors, tried, true).await {
+            Ok(()) => return tracing::info!(embedder = %vectors.state().describe(), "the embedder is there"),
+            Err(error) => note_missing(vectors, &error),
         }
     }
 }
 
 /// Notes that it is missing; says so only where that is news.
-fn missing(vectors: &Vectors, error: &anyhow::Error) {
-    let state = VectorState::Missing(format!("{error:#}"));
+fn note_missing(vectors: &EmbedderManager, error: &anyhow::Error) {
+    let state = EmbedderState::Missing(format!("{error:#}"));
     if vectors.state() != state {
         tracing::warn!("searching by words alone: {error:#}");
-        vectors.note(state);
+        vectors.set_state(state);
     }
 }
 
-async fn until_later(vectors: &Vectors) {
-    while !matches!(vectors.state(), VectorState::Catching | VectorState::Missing(_)) {
+async fn wait_until_deferred(vectors: &EmbedderManager) {
+    while !matches!(vectors.state(), EmbedderState::CatchingUp | EmbedderState::Missing(_)) {
         tokio::time::sleep(LOOK).await;
     }
 }
 
 /// A fetch that nobody watches, in the log: each file once.
-pub(super) fn logged() -> FetchSink {
+pub(super) fn log_fetch() -> FetchSink {
     let last = Mutex::new(String::new());
     Arc::new(move |progress| {
         let step = match progress {

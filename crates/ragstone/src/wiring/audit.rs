@@ -4,11 +4,11 @@ use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 
-use crate::config::sections::Audit;
+use crate::config::sections::AuditSection;
 use crate::telemetry::audit::AuditLog;
 
 /// Opens the log; what cannot be audited is not begun.
-pub fn open(settings: &Audit) -> anyhow::Result<Option<AuditLog>> {
+pub fn open_audit_log(settings: &AuditSection) -> anyhow::Result<Option<AuditLog>> {
     if settings.file.as_os_str().is_empty() {
         return Ok(None);
     }
@@ -18,7 +18,7 @@ pub fn open(settings: &Audit) -> anyhow::Result<Option<AuditLog>> {
 }
 
 /// Begins a new file at each SIGHUP, after the old one was moved away.
-pub fn reopen_when_told(log: AuditLog) -> anyhow::Result<JoinHandle<()>> {
+pub fn reopen_on_hangup(log: AuditLog) -> anyhow::Result<JoinHandle<()>> {
     let mut hangups = signal(SignalKind::hangup())?;
     Ok(tokio::spawn(async move {
         while hangups.recv().await.is_some() {

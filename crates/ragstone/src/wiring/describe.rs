@@ -4,19 +4,19 @@ mod models;
 
 use std::collections::BTreeSet;
 
-use ragstone_adapters::data_dir::{DataDirectory, Locked};
+use ragstone_adapters::data_dir::{DataDirectory, DataDirectoryError};
 use serde::Serialize;
 
-use super::stores::{SHARED_PARTS, has_keys, reach};
-use super::trial::within_patience;
-use super::{parser_pool, socket};
+use super::stores::{SHARED_STORE_NAMES, has_keys, probe_shared_stores};
+use super::trial::with_time_limit;
+use super::{parser_pool, socket_path};
 
-use crate::config::{BlobPlace, Settings, UnknownNames};
+use crate::config::{BlobLocation, Settings, UnknownNames};
 
 /// The state of a part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Health {
+pub enum PartHealth {
     /// It will work.
     Ok,
     /// It works with less.
@@ -29,11 +29,11 @@ pub enum Health {
 
 /// One part of the whole.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Part {
+pub struct SystemPart {
     /// What it is called.
     pub name: &'static str,
     /// How it stands.
-    pub health: Health,
+    pub health: PartHealth,
     /// In words.
     pub detail: String,
     /// What to do, where something should be done.
@@ -42,24 +42,24 @@ pub struct Part {
 
 /// Everything, without a secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Description {
+pub struct SystemDescription {
     /// The program's version.
     pub version: &'static str,
     /// The parts.
-    pub parts: Vec<Part>,
+    pub parts: Vec<SystemPart>,
     /// Where text is sent, beside this process.
     pub text_goes_to: Vec<String>,
 }
 
-impl Description {
+impl SystemDescription {
     /// Whether nothing is broken.
-    pub fn is_sound(&self) -> bool {
-        self.parts.iter().all(|part| part.health != Health::Broken)
+    pub fn is_healthy(&self) -> bool {
+        self.parts.iter().all(|part| part.health != PartHealth::Broken)
     }
 }
 
-fn part(name: &'static str, health: Health, detail: impl Into<String>, hint: Option<&str>) -> Part {
-    Part {
+fn build_part(name: &'static str, health: PartHealth, detail: impl Into<String>, hint: Option<&str>) -> SystemPart {
+    SystemPart {
         name,
         health,
         detail: detail.into(),
@@ -69,54 +69,54 @@ fn part(name: &'static str, health: Health, detail: impl Into<String>, hint: Opt
 
 /// What may be tried.
 #[derive(Debug, Clone, Copy)]
-pub struct Trials {
+pub struct TrialOptions {
     /// Services and shared stores may be called.
     pub network: bool,
 }
 
 /// Looks at what the settings name and tries it; makes nothing that is not there, and leaves nothing.
-pub async fn describe(settings: &Settings, version: &'static str, trials: Trials) -> Description {
+pub async fn describe_system(settings: &Settings, version: &'static str, trials: TrialOptions) -> SystemDescription {
     let file = settings.file.clone().unwrap_or_else(|| "none".into());
     let (shared, models, parser, api) = tokio::join!(
-        shared(settings, trials),
-        models::models(settings, trials),
-        parser(settings),
-        api(settings, trials),
+        shared_store_parts(settings, trials),
+        models::model_parts(settings, trials),
+        parser_part(settings),
+        api_part(settings, trials),
     );
-    Description {
+    SystemDescription {
         version,
-        parts: [part("settings file", Health::Ok, file, None)]
+        parts: [build_part("settings file", PartHealth::Ok, file, None)]
             .into_iter()
-            .chain(environment(&settings.unknown_names))
-            .chain([data(settings)])
+            .chain(environment_parts(&settings.unknown_names))
+            .chain([data_part(settings)])
             .chain(shared)
             .chain(models)
             .chain([parser, api])
-            .chain(issuers(settings).map(|words| part("issuer", Health::Ok, words, None)))
+            .chain(describe_issuers(settings).map(|words| build_part("issuer", PartHealth::Ok, words, None)))
             .collect(),
-        text_goes_to: text_goes_to(settings),
+        text_goes_to: list_text_destinations(settings),
     }
 }
 
 /// Where text is sent, beside this process.
-pub fn text_goes_to(settings: &Settings) -> Vec<String> {
-    let mut places = shared_places(settings);
+pub fn list_text_destinations(settings: &Settings) -> Vec<String> {
+    let mut places = shared_store_destinations(settings);
     if settings.embeds_remotely() {
-        let url = shown(&settings.embed_service().base_url);
+        let url = redact_url(&settings.embed_service().base_url);
         places.push(format!(
             "documents and questions to {url}, to be embedded by {}",
             settings.embed.model
         ));
     }
     if settings.chats_remotely() {
-        let url = shown(&settings.chat_service().base_url);
+        let url = redact_url(&settings.chat_service().base_url);
         places.push(format!(
             "questions and passages to {url}, to be answered by {}",
             settings.chat.model
         ));
     }
-    if settings.judges() {
-        let url = shown(&settings.judge_service().base_url);
+    if settings.has_judge() {
+        let url = redact_url(&settings.judge_service().base_url);
         places.push(format!(
             "questions, answers and passages of evaluations to {url}, to be judged by {}",
             settings.eval.judge_model
@@ -126,7 +126,7 @@ pub fn text_goes_to(settings: &Settings) -> Vec<String> {
 }
 
 /// An address without the user, password and query that may stand in it.
-pub(super) fn shown(url: &str) -> String {
+pub(super) fn redact_url(url: &str) -> String {
     let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
     let rest = rest.split(['?', '#']).next().unwrap_or_default();
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
@@ -135,11 +135,11 @@ pub(super) fn shown(url: &str) -> String {
 }
 
 /// Who may vouch for callers: each issuer, with where its keys come from and what it vouches for.
-pub fn issuers(settings: &Settings) -> impl Iterator<Item = String> {
+pub fn describe_issuers(settings: &Settings) -> impl Iterator<Item = String> {
     settings.access.issuers.iter().map(|issuer| {
         let keys = match issuer.jwks_url.as_str() {
             "" => "its keys are discovered".into(),
-            url => format!("its keys from {}", shown(url)),
+            url => format!("its keys from {}", redact_url(url)),
         };
         let tenant = match &issuer.tenant_claim {
             Some(claim) => format!("the tenant its claim {claim} names"),
@@ -151,13 +151,13 @@ pub fn issuers(settings: &Settings) -> impl Iterator<Item = String> {
 }
 
 /// Names in the environment that are no settings, if there are any.
-fn environment(unknown: &UnknownNames) -> Vec<Part> {
+fn environment_parts(unknown: &UnknownNames) -> Vec<SystemPart> {
     let line = |names: &BTreeSet<String>, what: &str, hint: &str| {
         let names = Vec::from_iter(names.iter().map(String::as_str)).join(", ");
         (!names.is_empty()).then(|| {
-            part(
+            build_part(
                 "environment",
-                Health::Notice,
+                PartHealth::Notice,
                 format!("{what} ignored: {names}"),
                 Some(hint),
             )
@@ -176,30 +176,30 @@ fn environment(unknown: &UnknownNames) -> Vec<Part> {
     other.into_iter().chain(services).collect()
 }
 
-fn data(settings: &Settings) -> Part {
+fn data_part(settings: &Settings) -> SystemPart {
     let folder = &settings.data.directory;
     let shown = std::path::absolute(folder).unwrap_or_else(|_| folder.clone());
     let shown = shown.display();
     if !folder.exists() {
-        return part(
+        return build_part(
             "data directory",
-            Health::Ok,
+            PartHealth::Ok,
             format!("{shown} (made at the first use)"),
             None,
         );
     }
     match DataDirectory::open(folder) {
-        Ok(_) => part("data directory", Health::Ok, shown.to_string(), None),
-        Err(Locked::Held { holder, .. }) => {
+        Ok(_) => build_part("data directory", PartHealth::Ok, shown.to_string(), None),
+        Err(DataDirectoryError::InUse { holder, .. }) => {
             let detail = format!(
                 "{shown}, open in process {holder} (socket {})",
-                socket(settings).display()
+                socket_path(settings).display()
             );
-            part("data directory", Health::Ok, detail, None)
+            build_part("data directory", PartHealth::Ok, detail, None)
         }
-        Err(error) => part(
+        Err(error) => build_part(
             "data directory",
-            Health::Broken,
+            PartHealth::Broken,
             error.to_string(),
             Some("give the folder to this user, or name another one with --data"),
         ),
@@ -207,76 +207,85 @@ fn data(settings: &Settings) -> Part {
 }
 
 /// What was not tried, because the caller of `doctor` wanted no call to leave this machine.
-fn skipped(name: &'static str, detail: &str) -> Part {
-    part(
+fn skipped_part(name: &'static str, detail: &str) -> SystemPart {
+    build_part(
         name,
-        Health::Skipped,
+        PartHealth::Skipped,
         format!("{detail} (not tried: --no-network)"),
         None,
     )
 }
 
 /// The shared stores, each asked whether it answers.
-async fn shared(settings: &Settings, trials: Trials) -> Vec<Part> {
-    let Some(set) = settings.shared() else {
+async fn shared_store_parts(settings: &Settings, trials: TrialOptions) -> Vec<SystemPart> {
+    let Some(set) = settings.shared_stores() else {
         return Vec::new();
     };
     if !trials.network {
-        return SHARED_PARTS.map(|name| skipped(name, "shared")).to_vec();
+        return SHARED_STORE_NAMES.map(|name| skipped_part(name, "shared")).to_vec();
     }
     let told = |(name, told): (&'static str, Result<String, String>)| match told {
-        Ok(words) => part(name, Health::Ok, words, None),
+        Ok(words) => build_part(name, PartHealth::Ok, words, None),
         Err(error) if name == "doorbell" => {
             let hint = Some("until it answers, workers look for jobs each jobs.poll_seconds");
-            part(name, Health::Notice, error, hint)
+            build_part(name, PartHealth::Notice, error, hint)
         }
-        Err(error) => part(
+        Err(error) => build_part(
             name,
-            Health::Broken,
+            PartHealth::Broken,
             error,
             Some("see that it runs, and that its setting is right"),
         ),
     };
-    reach(settings, &set).await.into_iter().map(told).collect()
+    probe_shared_stores(settings, &set)
+        .await
+        .into_iter()
+        .map(told)
+        .collect()
 }
 
-fn shared_places(settings: &Settings) -> Vec<String> {
-    let Some(set) = settings.shared() else {
+fn shared_store_destinations(settings: &Settings) -> Vec<String> {
+    let Some(set) = settings.shared_stores() else {
         return Vec::new();
     };
-    let database = set.database_url.expose().unwrap_or_default();
+    let database = set.database_url.expose_secret().unwrap_or_default();
     let database = match database.contains("://") {
-        true => shown(database),
+        true => redact_url(database),
         // A list of words, one of which is the password.
         false => "postgresql".to_owned(),
     };
     let blobs = match set.blobs {
-        BlobPlace::Folder(folder) => folder.display().to_string(),
-        BlobPlace::Bucket { name, .. } if settings.s3.endpoint.is_empty() => format!("the bucket {name}"),
-        BlobPlace::Bucket { name, .. } => format!("the bucket {name} at {}", shown(&settings.s3.endpoint)),
+        BlobLocation::Folder(folder) => folder.display().to_string(),
+        BlobLocation::Bucket { name, .. } if settings.s3.endpoint.is_empty() => format!("the bucket {name}"),
+        BlobLocation::Bucket { name, .. } => {
+            format!("the bucket {name} at {}", redact_url(&settings.s3.endpoint))
+        }
     };
     vec![
         format!("names, readers, metadata and jobs of documents to {database}"),
-        format!("passages and their vectors to {}", shown(&settings.index.qdrant_url)),
+        format!(
+            "passages and their vectors to {}",
+            redact_url(&settings.index.qdrant_url)
+        ),
         format!("originals and their text to {blobs}"),
     ]
 }
 
-async fn parser(settings: &Settings) -> Part {
+async fn parser_part(settings: &Settings) -> SystemPart {
     let isolation = match parser_pool(settings) {
-        Ok(pool) => pool.isolation().await.map_err(|error| error.to_string()),
+        Ok(pool) => pool.probe_isolation().await.map_err(|error| error.to_string()),
         Err(error) => Err(format!("{error:#}")),
     };
     match isolation {
-        Ok(isolation) => part(
+        Ok(isolation) => build_part(
             "parser",
-            Health::Ok,
+            PartHealth::Ok,
             format!("in a process of its own ({isolation:?})"),
             None,
         ),
-        Err(error) => part(
+        Err(error) => build_part(
             "parser",
-            Health::Broken,
+            PartHealth::Broken,
             error,
             Some("check that this program may start itself"),
         ),
@@ -284,12 +293,12 @@ async fn parser(settings: &Settings) -> Part {
 }
 
 /// Where the API listens and who gets in, which depends on whether there is a key.
-async fn api(settings: &Settings, trials: Trials) -> Part {
+async fn api_part(settings: &Settings, trials: TrialOptions) -> SystemPart {
     let listen = settings.server.listen;
     let access = &settings.access;
-    let asked = match settings.shared() {
+    let asked = match settings.shared_stores() {
         Some(_) if !trials.network => Ok(None),
-        _ => within_patience(has_keys(settings)).await.map(Some),
+        _ => with_time_limit(has_keys(settings)).await.map(Some),
     };
     let who = match (access.admin_key.is_set(), access.issuers.is_empty(), &asked) {
         (_, false, _) => "callers with a key or a token",
@@ -302,13 +311,13 @@ async fn api(settings: &Settings, trials: Trials) -> Part {
         (false, true, Ok(Some(false))) => {
             let detail = format!("http://{listen} is refused: it is no loopback address, and no key exists");
             let hint = Some("`ragstone key create` makes a key; or set RAGSTONE_ADMIN_KEY, or listen at 127.0.0.1");
-            return part("api", Health::Broken, detail, hint);
+            return build_part("api", PartHealth::Broken, detail, hint);
         }
         (false, true, Ok(None)) => "callers with a key, if one exists (not tried: --no-network)",
         (false, true, Err(error)) => {
             let detail = format!("http://{listen}; whether a key exists is not known: {error}");
-            return part("api", Health::Notice, detail, Some("see the stores above"));
+            return build_part("api", PartHealth::Notice, detail, Some("see the stores above"));
         }
     };
-    part("api", Health::Ok, format!("http://{listen}, for {who}"), None)
+    build_part("api", PartHealth::Ok, format!("http://{listen}, for {who}"), None)
 }

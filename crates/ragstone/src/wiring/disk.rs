@@ -5,8 +5,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ragstone_adapters::disk_reserve::{Change, DiskReserve, Room};
-use ragstone_core::seam::Doorbell;
+use ragstone_adapters::disk_reserve::{DiskReserve, DiskSpace, ReserveChange};
+use ragstone_core::seam::Notifier;
 use tokio::task::JoinHandle;
 
 /// Between two looks.
@@ -17,19 +17,19 @@ const MIB: u64 = 1024 * 1024;
 pub type ShortenLog = Arc<dyn Fn() -> anyhow::Result<()> + Send + Sync>;
 
 /// Looks at the disk in the background, until it is aborted.
-pub fn watch(reserve: &DiskReserve, doorbell: &Arc<dyn Doorbell>, shorten_log: ShortenLog) -> JoinHandle<()> {
+pub fn watch_disk(reserve: &DiskReserve, doorbell: &Arc<dyn Notifier>, shorten_log: ShortenLog) -> JoinHandle<()> {
     let (reserve, doorbell) = (reserve.clone(), doorbell.clone());
     tokio::spawn(async move {
         let mut was_full = false;
         loop {
             let (looks, shortens) = (reserve.clone(), shorten_log.clone());
-            let looked = tokio::task::spawn_blocking(move || look(&looks, &shortens)).await;
-            let is_full = matches!(looked, Ok(Room::Full { .. }));
+            let looked = tokio::task::spawn_blocking(move || check_disk(&looks, &shortens)).await;
+            let is_full = matches!(looked, Ok(DiskSpace::Full { .. }));
             match (was_full, is_full) {
                 (false, true) => tracing::warn!("disk: {}", describe_disk(&reserve)),
                 (true, false) => {
                     tracing::info!("there is room on the disk again, and documents are taken in");
-                    doorbell.ring();
+                    doorbell.notify_workers();
                 }
                 _ => {}
             }
@@ -39,14 +39,14 @@ pub fn watch(reserve: &DiskReserve, doorbell: &Arc<dyn Doorbell>, shorten_log: S
     })
 }
 
-fn look(reserve: &DiskReserve, shorten_log: &ShortenLog) -> Room {
-    match reserve.look() {
-        Ok(Change::Released | Change::None) => {}
-        Ok(Change::Made) => tracing::debug!("the reserve of the disk is made"),
+fn check_disk(reserve: &DiskReserve, shorten_log: &ShortenLog) -> DiskSpace {
+    match reserve.adjust_reserve() {
+        Ok(ReserveChange::Released | ReserveChange::None) => {}
+        Ok(ReserveChange::Made) => tracing::debug!("the reserve of the disk is made"),
         Err(error) => tracing::warn!(%error, "the reserve of the disk cannot be changed"),
     }
-    let room = reserve.room();
-    if matches!(room, Room::Full { .. })
+    let room = reserve.disk_space();
+    if matches!(room, DiskSpace::Full { .. })
         && let Err(error) = shorten_log()
     {
         tracing::debug!("the database's log keeps its room: {error:#}");
@@ -56,9 +56,9 @@ fn look(reserve: &DiskReserve, shorten_log: &ShortenLog) -> Room {
 
 /// How the disk stands, for people: what, how much is missing, what to do.
 pub fn describe_disk(reserve: &DiskReserve) -> String {
-    match reserve.room() {
-        Room::Enough => "ok".into(),
-        Room::Full { free, missing } => format!(
+    match reserve.disk_space() {
+        DiskSpace::Enough => "ok".into(),
+        DiskSpace::Full { free, missing } => format!(
             "full: {} MiB are free and {} MiB more are missing, nothing new is taken in; hint: make room on the disk of \
              {}, or delete documents",
             free / MIB,
@@ -77,11 +77,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let reserve = DiskReserve::open(folder.path(), MIB).unwrap();
         assert_eq!(describe_disk(&reserve), "ok");
-        reserve.note_full();
+        reserve.note_disk_full();
         let said = describe_disk(&reserve);
         assert!(said.starts_with("full: ") && said.contains("hint: make room"), "{said}");
         let nothing: ShortenLog = Arc::new(|| Ok(()));
-        assert_eq!(look(&reserve, &nothing), Room::Enough);
+        assert_eq!(check_disk(&reserve, &nothing), DiskSpace::Enough);
         assert_eq!(describe_disk(&reserve), "ok");
     }
 }

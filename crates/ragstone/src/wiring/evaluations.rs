@@ -10,9 +10,9 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use ragstone_core::access::Principal;
 use ragstone_core::document::{Document, DocumentStatus};
-use ragstone_core::evaluate::{Fingerprint, remove_names_of};
+use ragstone_core::evaluate::{RunFingerprint, remove_matching_names};
 use ragstone_core::id::TenantId;
-use ragstone_core::ingest::Clock;
+use ragstone_core::ingest::WallClockFn;
 use ragstone_core::library::Library;
 use ragstone_core::seam::catalogue::{DocumentFilter, PageRequest};
 use ragstone_core::seam::evaluations::{MAX_RUN_NAME, RecordedOutcome};
@@ -20,8 +20,8 @@ use ragstone_core::seam::{Catalogue, EvaluationStore};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::routes::{problem, reply};
-use super::vectors::Vectors;
+use super::routes::{json_reply, problem_reply};
+use super::vectors::EmbedderManager;
 use crate::config::Settings;
 use crate::operator;
 
@@ -33,7 +33,7 @@ const PAGE: usize = 1000;
 const FAILED: &str = "evaluation_failed";
 
 /// What evaluations stand on.
-pub struct Evaluations {
+pub struct EvaluationService {
     /// Where runs are kept.
     pub store: Arc<dyn EvaluationStore>,
     /// Where the corpus is listed.
@@ -41,7 +41,7 @@ pub struct Evaluations {
     /// What is calibrated.
     pub library: Arc<Library>,
     /// Who embeds.
-    pub vectors: Arc<Vectors>,
+    pub vectors: Arc<EmbedderManager>,
     /// The settings that decide what is found and answered.
     pub settings: String,
     /// Who answers.
@@ -49,17 +49,17 @@ pub struct Evaluations {
     /// What is said to the model, as a digest.
     pub prompt: String,
     /// Tells the time.
-    pub clock: Clock,
+    pub clock: WallClockFn,
 }
 
-type App = State<Arc<Evaluations>>;
+type EvaluationState = State<Arc<EvaluationService>>;
 
 /// The settings that decide what is found and answered, in words.
-pub fn settings_that_matter(settings: &Settings) -> String {
+pub fn describe_retrieval_settings(settings: &Settings) -> String {
     let (split, ask) = (&settings.split, &settings.ask);
     format!(
         "{:?} {:?} {} {}",
-        split.settings(),
+        split.splitter_settings(),
         split.structured,
         ask.limit,
         ask.prompt_tokens
@@ -67,54 +67,54 @@ pub fn settings_that_matter(settings: &Settings) -> String {
 }
 
 /// The routes; only the operator's door has them.
-pub fn router(evaluations: Evaluations) -> Router {
+pub fn evaluation_router(evaluations: EvaluationService) -> Router {
     Router::new()
-        .route("/operator/v1/evaluations", get(list))
-        .route("/operator/v1/evaluations/fingerprint", get(fingerprint))
-        .route("/operator/v1/evaluations/missing", post(missing))
-        .route("/operator/v1/evaluations/begin", post(begin))
-        .route("/operator/v1/evaluations/record", post(record))
-        .route("/operator/v1/evaluations/finish", post(finish))
-        .route("/operator/v1/evaluations/read", post(read))
-        .route("/operator/v1/evaluations/calibrate", post(calibrate))
+        .route("/operator/v1/evaluations", get(list_runs))
+        .route("/operator/v1/evaluations/fingerprint", get(get_fingerprint))
+        .route("/operator/v1/evaluations/missing", post(list_missing_documents))
+        .route("/operator/v1/evaluations/begin", post(begin_run))
+        .route("/operator/v1/evaluations/record", post(record_outcome))
+        .route("/operator/v1/evaluations/finish", post(finish_run))
+        .route("/operator/v1/evaluations/read", post(get_run))
+        .route("/operator/v1/evaluations/calibrate", post(calibrate_threshold))
         .with_state(Arc::new(evaluations))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
 }
 
-async fn list(State(app): App) -> Response {
-    let runs = app.store.evaluations(operator::principal().tenant()).await;
+async fn list_runs(State(app): EvaluationState) -> Response {
+    let runs = app.store.list_runs(operator::operator_principal().tenant()).await;
     let shown = runs.map(|runs| {
         let shown = runs.into_iter().map(|head| {
             json!({ "run": head.name, "finished": head.finished, "started_at": head.started_at.unix_timestamp() })
         });
         json!({ "runs": shown.collect::<Vec<_>>() })
     });
-    reply(FAILED, shown.map_err(Into::into))
+    json_reply(FAILED, shown.map_err(Into::into))
 }
 
-async fn fingerprint(State(app): App) -> Response {
-    reply(FAILED, app.fingerprint().await)
+async fn get_fingerprint(State(app): EvaluationState) -> Response {
+    json_reply(FAILED, app.build_fingerprint().await)
 }
 
-impl Evaluations {
-    async fn fingerprint(&self) -> anyhow::Result<Fingerprint> {
-        let scope = operator::principal().scope();
-        let threshold = self.library.threshold(scope.tenant());
+impl EvaluationService {
+    async fn build_fingerprint(&self) -> anyhow::Result<RunFingerprint> {
+        let scope = operator::operator_principal().scope();
+        let threshold = self.library.current_threshold(scope.tenant());
         let settings = format!("{} {threshold:?}", self.settings);
-        Ok(Fingerprint {
-            corpus: self.corpus().await?,
-            settings: digest(settings.as_bytes()),
-            embedder: self.vectors.state().words(),
+        Ok(RunFingerprint {
+            corpus: self.corpus_digest().await?,
+            settings: short_digest(settings.as_bytes()),
+            embedder: self.vectors.state().describe(),
             model: self.model.clone(),
             prompt: self.prompt.clone(),
-            ..Fingerprint::default()
+            ..RunFingerprint::default()
         })
     }
 
     /// The published documents, in whatever order they came.
-    async fn corpus(&self) -> anyhow::Result<String> {
+    async fn corpus_digest(&self) -> anyhow::Result<String> {
         let mut documents = Vec::new();
-        let principal = operator::principal();
+        let principal = operator::operator_principal();
         let name = |document: &Document| {
             let (collection, uri) = (document.collection.as_str(), &document.uri);
             documents.push(format!(
@@ -122,13 +122,13 @@ impl Evaluations {
                 document.title, document.content_hash
             ));
         };
-        self.each_published(&principal, name).await?;
+        self.for_each_published(&principal, name).await?;
         documents.sort_unstable();
-        Ok(digest(documents.concat().as_bytes()))
+        Ok(short_digest(documents.concat().as_bytes()))
     }
 
     /// Shows every published document of the operator's tenant to `see`.
-    async fn each_published(&self, operator: &Principal, mut see: impl FnMut(&Document)) -> anyhow::Result<()> {
+    async fn for_each_published(&self, operator: &Principal, mut see: impl FnMut(&Document)) -> anyhow::Result<()> {
         let scope = operator.scope();
         let filter = DocumentFilter {
             status: Some(DocumentStatus::Published),
@@ -137,7 +137,7 @@ impl Evaluations {
         let mut cursor = None;
         loop {
             let request = PageRequest { cursor, limit: PAGE };
-            let page = self.catalogue.documents(&scope, &filter, &request).await?;
+            let page = self.catalogue.list_documents(&scope, &filter, &request).await?;
             page.items.iter().for_each(&mut see);
             match page.next_cursor {
                 Some(next) => cursor = Some(next),
@@ -147,13 +147,13 @@ impl Evaluations {
     }
 
     /// Those of `wanted` that no published document is called by.
-    async fn missing(&self, wanted: Wanted) -> anyhow::Result<BTreeSet<String>> {
+    async fn find_missing(&self, wanted: MissingDocumentsRequest) -> anyhow::Result<BTreeSet<String>> {
         let (own, mut missing) = (wanted.names, BTreeSet::new());
         let tenants = wanted.names_of_tenants.into_iter();
-        let tenants = tenants.map(|(tenant, names)| (operator::of(tenant), names));
-        for (operator, mut names) in tenants.chain([(operator::principal(), own)]) {
+        let tenants = tenants.map(|(tenant, names)| (operator::operator_principal_of(tenant), names));
+        for (operator, mut names) in tenants.chain([(operator::operator_principal(), own)]) {
             if !names.is_empty() {
-                self.each_published(&operator, |document| remove_names_of(&document.uri, &mut names))
+                self.for_each_published(&operator, |document| remove_matching_names(&document.uri, &mut names))
                     .await?;
             }
             missing.append(&mut names);
@@ -164,64 +164,64 @@ impl Evaluations {
 
 /// What documents are called by a set of questions: of the operator's own tenant, and of others.
 #[derive(Deserialize)]
-struct Wanted {
+struct MissingDocumentsRequest {
     names: BTreeSet<String>,
     #[serde(default)]
     names_of_tenants: BTreeMap<TenantId, BTreeSet<String>>,
 }
 
-async fn missing(State(app): App, Json(wanted): Json<Wanted>) -> Response {
-    let missing = app.missing(wanted).await;
-    reply(FAILED, missing.map(|missing| json!({ "missing": missing })))
+async fn list_missing_documents(State(app): EvaluationState, Json(wanted): Json<MissingDocumentsRequest>) -> Response {
+    let missing = app.find_missing(wanted).await;
+    json_reply(FAILED, missing.map(|missing| json!({ "missing": missing })))
 }
 
-fn digest(bytes: &[u8]) -> String {
+fn short_digest(bytes: &[u8]) -> String {
     blake3::hash(bytes).to_hex()[..16].to_owned()
 }
 
 /// A run by its name.
 #[derive(Deserialize)]
-struct Named {
+struct RunNameRequest {
     name: String,
 }
 
 #[derive(Deserialize)]
-struct Begin {
+struct BeginRunRequest {
     name: String,
-    fingerprint: Fingerprint,
+    fingerprint: RunFingerprint,
 }
 
-async fn begin(State(app): App, Json(begin): Json<Begin>) -> Response {
+async fn begin_run(State(app): EvaluationState, Json(begin): Json<BeginRunRequest>) -> Response {
     if begin.name.is_empty() || begin.name.len() > MAX_RUN_NAME {
         let detail = format!("a run's name has 1 to {MAX_RUN_NAME} bytes");
-        return problem(StatusCode::UNPROCESSABLE_ENTITY, "bad_name", detail);
+        return problem_reply(StatusCode::UNPROCESSABLE_ENTITY, "bad_name", detail);
     }
     let fingerprint = json!(begin.fingerprint).to_string();
-    let (principal, now) = (operator::principal(), (app.clock)());
+    let (principal, now) = (operator::operator_principal(), (app.clock)());
     let known = app.store.begin_run(principal.tenant(), &begin.name, &fingerprint, now);
-    reply(FAILED, known.await.map(outcomes).map_err(Into::into))
+    json_reply(FAILED, known.await.map(group_outcomes).map_err(Into::into))
 }
 
 #[derive(Deserialize)]
-struct Record {
+struct RecordOutcomeRequest {
     name: String,
     question: String,
     outcome: Value,
 }
 
-async fn record(State(app): App, Json(record): Json<Record>) -> Response {
+async fn record_outcome(State(app): EvaluationState, Json(record): Json<RecordOutcomeRequest>) -> Response {
     let outcome = RecordedOutcome {
         question: record.question,
         outcome: record.outcome.to_string(),
     };
-    let principal = operator::principal();
+    let principal = operator::operator_principal();
     let recorded = app.store.record_outcome(principal.tenant(), &record.name, outcome);
-    changed(recorded.await.map_err(Into::into))
+    reply_if_changed(recorded.await.map_err(Into::into))
 }
 
-async fn finish(State(app): App, Json(run): Json<Named>) -> Response {
-    let principal = operator::principal();
-    changed(
+async fn finish_run(State(app): EvaluationState, Json(run): Json<RunNameRequest>) -> Response {
+    let principal = operator::operator_principal();
+    reply_if_changed(
         app.store
             .finish_run(principal.tenant(), &run.name)
             .await
@@ -230,36 +230,36 @@ async fn finish(State(app): App, Json(run): Json<Named>) -> Response {
 }
 
 /// Whether the run was there to be changed.
-fn changed(result: anyhow::Result<bool>) -> Response {
+fn reply_if_changed(result: anyhow::Result<bool>) -> Response {
     match result {
-        Ok(false) => problem(
+        Ok(false) => problem_reply(
             StatusCode::CONFLICT,
             "run_replaced",
             "there is no such unfinished run; another one of its name was begun or has ended".into(),
         ),
-        done => reply(FAILED, done.map(|_| json!({}))),
+        done => json_reply(FAILED, done.map(|_| json!({}))),
     }
 }
 
-async fn read(State(app): App, Json(run): Json<Named>) -> Response {
-    let principal = operator::principal();
-    let read = match app.store.evaluation(principal.tenant(), &run.name).await {
+async fn get_run(State(app): EvaluationState, Json(run): Json<RunNameRequest>) -> Response {
+    let principal = operator::operator_principal();
+    let read = match app.store.get_run(principal.tenant(), &run.name).await {
         Ok(None) => {
-            return problem(StatusCode::NOT_FOUND, "not_found", format!("no run {:?}", run.name));
+            return problem_reply(StatusCode::NOT_FOUND, "not_found", format!("no run {:?}", run.name));
         }
         Ok(Some(read)) => Ok(read),
         Err(error) => Err(error.into()),
     };
     let shown = read.map(|(head, recorded)| {
         let fingerprint: Value = serde_json::from_str(&head.fingerprint).unwrap_or_default();
-        let recorded = outcomes(recorded);
+        let recorded = group_outcomes(recorded);
         json!({ "run": head.name, "finished": head.finished, "fingerprint": fingerprint, "outcomes": recorded })
     });
-    reply(FAILED, shown)
+    json_reply(FAILED, shown)
 }
 
 /// By question; what cannot be read any more is as if it had not been recorded.
-fn outcomes(recorded: Vec<RecordedOutcome>) -> Value {
+fn group_outcomes(recorded: Vec<RecordedOutcome>) -> Value {
     let read = recorded.into_iter().filter_map(|recorded| {
         let outcome: Value = serde_json::from_str(&recorded.outcome).ok()?;
         Some((recorded.question, outcome))
@@ -268,14 +268,17 @@ fn outcomes(recorded: Vec<RecordedOutcome>) -> Value {
 }
 
 #[derive(Deserialize)]
-struct Calibrate {
+struct CalibrateRequest {
     answerable: Vec<String>,
     unanswerable: Vec<String>,
 }
 
-async fn calibrate(State(app): App, Json(questions): Json<Calibrate>) -> Response {
-    let scope = operator::principal().scope();
+async fn calibrate_threshold(State(app): EvaluationState, Json(questions): Json<CalibrateRequest>) -> Response {
+    let scope = operator::operator_principal().scope();
     let (answerable, unanswerable) = (&questions.answerable, &questions.unanswerable);
-    let calibrated = app.library.calibrate_by(&scope, answerable, unanswerable).await;
-    reply(FAILED, calibrated.map_err(Into::into))
+    let calibrated = app
+        .library
+        .calibrate_with_questions(&scope, answerable, unanswerable)
+        .await;
+    json_reply(FAILED, calibrated.map_err(Into::into))
 }

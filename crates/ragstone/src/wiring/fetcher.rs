@@ -5,16 +5,16 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use percent_encoding::percent_decode_str;
-use ragstone_adapters::source::guard::{Guard, GuardError};
+use ragstone_adapters::source::guard::{FetchGuard, GuardError};
 
 use super::options;
 use crate::config::Settings;
 
 /// Fetches, within `[fetch]`.
-pub struct Fetcher(Guard);
+pub struct UrlFetcher(FetchGuard);
 
 /// An answer whose bytes are still to be read.
-pub struct Fetched {
+pub struct FetchedUrl {
     /// The last part of the address where it stood in the end, or its host.
     pub name: String,
     /// The media type its server gave.
@@ -23,28 +23,33 @@ pub struct Fetched {
     pub bytes: BoxStream<'static, Result<Bytes, String>>,
 }
 
-impl Fetcher {
+impl UrlFetcher {
     /// One for these settings.
     pub fn new(settings: &Settings) -> anyhow::Result<Self> {
-        Ok(Self(Guard::new(options::fetch(settings)).context("[fetch]")?))
+        Ok(Self(
+            FetchGuard::new(options::guard_options(settings)).context("[fetch]")?,
+        ))
     }
 
     /// What stands at an address; an error in words, with what to do where the settings decide.
-    pub async fn open(&self, url: &str) -> Result<Fetched, String> {
-        let answer = self.0.open(url, Default::default()).await.map_err(words)?;
-        let answer = answer.successful().map_err(words)?;
+    pub async fn fetch_url(&self, url: &str) -> Result<FetchedUrl, String> {
+        let answer = self.0.open_url(url, Default::default()).await.map_err(describe_error)?;
+        let answer = answer.ensure_success().map_err(describe_error)?;
         let mut parts = answer.url.path_segments().into_iter().flatten();
         let last = parts.rfind(|part| !part.is_empty());
         let name = last.or(answer.url.host_str()).unwrap_or_default();
-        Ok(Fetched {
+        Ok(FetchedUrl {
             name: percent_decode_str(name).decode_utf8_lossy().replace(['/', '\\'], "_"),
             media_type: answer.media_type(),
-            bytes: answer.pieces().map(|piece| piece.map_err(words)).boxed(),
+            bytes: answer
+                .into_byte_stream()
+                .map(|piece| piece.map_err(describe_error))
+                .boxed(),
         })
     }
 }
 
-fn words(error: GuardError) -> String {
+fn describe_error(error: GuardError) -> String {
     match error {
         GuardError::Refused { .. } => {
             format!("{error}; hint: [fetch] in the settings says what may be fetched")

@@ -13,9 +13,9 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use super::disk::describe_disk;
-use super::stores::Probe;
-use super::vectors::{VectorState, Vectors};
-use crate::http::Readiness;
+use super::stores::StoreProbe;
+use super::vectors::{EmbedderManager, EmbedderState};
+use crate::http::ReadinessReport;
 
 /// Between two looks.
 const LOOK_EACH: Duration = Duration::from_secs(2);
@@ -25,16 +25,16 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const OK: &str = "ok";
 
 /// What was seen last.
-pub struct Health {
-    probes: Vec<Probe>,
+pub struct HealthMonitor {
+    probes: Vec<StoreProbe>,
     /// Of the data directory's disk.
     reserve: Option<DiskReserve>,
     seen: RwLock<BTreeMap<&'static str, Result<(), String>>>,
 }
 
-impl Health {
+impl HealthMonitor {
     /// Nothing was seen yet.
-    pub fn new(probes: Vec<Probe>, reserve: Option<DiskReserve>) -> Arc<Self> {
+    pub fn new(probes: Vec<StoreProbe>, reserve: Option<DiskReserve>) -> Arc<Self> {
         Arc::new(Self {
             probes,
             reserve,
@@ -43,36 +43,36 @@ impl Health {
     }
 
     /// Looks once, and again and again in the background; nothing where nothing can be away.
-    pub async fn watch(self: &Arc<Self>, vectors: Arc<Vectors>) -> Option<JoinHandle<()>> {
+    pub async fn start_watching(self: &Arc<Self>, vectors: Arc<EmbedderManager>) -> Option<JoinHandle<()>> {
         if self.probes.is_empty() {
             return None;
         }
-        self.look().await;
+        self.probe_stores().await;
         let health = self.clone();
         Some(tokio::spawn(async move {
             loop {
                 sleep(LOOK_EACH).await;
-                health.look().await;
-                if let Err(error) = vectors.keep_up().await {
+                health.probe_stores().await;
+                if let Err(error) = vectors.follow_library().await {
                     tracing::debug!("which embedder the library uses is not known: {error:#}");
                 }
             }
         }))
     }
 
-    async fn look(&self) {
+    async fn probe_stores(&self) {
         let asked = self.probes.iter().map(async |probe| {
             let late = |_| Err(format!("no answer within {PATIENCE:?}"));
             let found = timeout(PATIENCE, (probe.ask)()).await.unwrap_or_else(late);
             (probe.name, found)
         });
         for (name, found) in join_all(asked).await {
-            self.note(name, found);
+            self.record_probe(name, found);
         }
     }
 
     /// Says in the log what changed.
-    fn note(&self, name: &'static str, found: Result<(), String>) {
+    fn record_probe(&self, name: &'static str, found: Result<(), String>) {
         let mut seen = self.seen.write().unwrap_or_else(PoisonError::into_inner);
         let before = seen.insert(name, found.clone());
         match (before, found) {
@@ -83,13 +83,13 @@ impl Health {
     }
 
     /// For `/readyz`.
-    pub fn readiness(&self, vectors: &Vectors, chat: &str) -> Readiness {
+    pub fn current_readiness(&self, vectors: &EmbedderManager, chat: &str) -> ReadinessReport {
         let mut dependencies: BTreeMap<String, String> = ["catalogue", "index"]
             .map(|name| (name.to_owned(), OK.to_owned()))
             .into();
         let state = vectors.state();
         // A process that does not fit the shared stores must not be asked; one alone answers by words.
-        let mut ready = self.probes.is_empty() || !matches!(state, VectorState::Mismatch(_));
+        let mut ready = self.probes.is_empty() || !matches!(state, EmbedderState::Mismatch(_));
         let seen = self.seen.read().unwrap_or_else(PoisonError::into_inner);
         for probe in &self.probes {
             let found = seen.get(probe.name);
@@ -105,8 +105,8 @@ impl Health {
         if let Some(reserve) = &self.reserve {
             dependencies.insert("disk".to_owned(), describe_disk(reserve));
         }
-        dependencies.insert("embedder".to_owned(), vectors.words());
+        dependencies.insert("embedder".to_owned(), vectors.describe());
         dependencies.insert("chat".to_owned(), chat.to_owned());
-        Readiness { ready, dependencies }
+        ReadinessReport { ready, dependencies }
     }
 }

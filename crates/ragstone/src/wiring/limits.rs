@@ -4,7 +4,7 @@ use crate::config::Settings;
 use crate::http::LimitSettings;
 
 /// Sentences that are quoted cost no tokens, so without a service there is nothing to spend.
-pub fn of(settings: &Settings) -> LimitSettings {
+pub fn limit_settings(settings: &Settings) -> LimitSettings {
     let limits = &settings.limits;
     let spends = settings.chats_remotely();
     LimitSettings {
@@ -13,7 +13,7 @@ pub fn of(settings: &Settings) -> LimitSettings {
         caller_streams: limits.caller_streams,
         streams: limits.streams,
         tokens_per_day: if spends { limits.tokens_per_day } else { 0 },
-        wrong_proofs_per_minute: limits.wrong_proofs_per_minute,
+        failed_auths_per_minute: limits.wrong_proofs_per_minute,
         tenant_tokens_per_day: if spends { limits.tenant_tokens_per_day } else { 0 },
     }
 }

@@ -36,37 +36,37 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use axum::Router;
-use ragstone_adapters::data_dir::{DataDirectory, Locked, socket_of};
+use ragstone_adapters::data_dir::{DataDirectory, DataDirectoryError, socket_path_in};
 use ragstone_adapters::parse::PoolParser;
 use ragstone_core::id::JobId;
 use ragstone_core::ingest::{self, Ingestor};
 use ragstone_core::library::Library;
-use ragstone_core::seam::{Doorbell, Embedder, Parser};
+use ragstone_core::seam::{DocumentParser, Embedder, Notifier};
 use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 
-pub use answer::{drafter, judge};
-pub use describe::{Description, Trials, describe, issuers, text_goes_to};
-pub use fetcher::Fetcher;
-pub use model::{FetchSink, fetch as fetch_model, place as model_place};
+pub use answer::{build_judge, drafting_model};
+pub use describe::{SystemDescription, TrialOptions, describe_issuers, describe_system, list_text_destinations};
+pub use fetcher::UrlFetcher;
+pub use model::{FetchSink, fetch_weights as fetch_model, locate_model as model_place};
 pub use options::trusted_proxies;
 pub use ragstone_adapters::embed::weights::FetchProgress;
-pub use ragstone_adapters::sqlite::rollback::{ChangedSince, WayBack};
-pub use recover::{Recovery, recover};
-pub use rollback::Rollback;
-pub use vectors::VectorState;
+pub use ragstone_adapters::sqlite::rollback::{ChangedSince, RollbackPlan};
+pub use recover::{RecoveryOutcome, recover_database};
+pub use rollback::UpgradeRollback;
+pub use vectors::EmbedderState;
 pub use workers::parser_pool;
 
-use crate::clock::{new_id, now, time};
-use crate::config::{Problem, Role, Settings, SettingsError};
-use crate::http::{self, Api, Shutdown};
-use crate::jobs::Workers;
+use crate::clock::{new_id, system_time, utc_now};
+use crate::config::{ServerRole, SettingProblem, Settings, SettingsError};
+use crate::http::{self, ApiServices, ShutdownSignal};
+use crate::jobs::WorkerPool;
 use crate::operator;
 use crate::telemetry::audit::AuditLog;
-use health::Health;
-use migration::Migration;
-use stores::{Home, Purpose, Reached, Stores, open_local, open_shared};
-use vectors::{Recipe, Vectors};
+use health::HealthMonitor;
+use migration::ModelMigration;
+use stores::{OpenPurpose, ProcessRole, StoreLocation, StoreSet, open_local, open_shared};
+use vectors::{EmbedderManager, PipelineRecipe};
 
 /// How long uploads that have all their bytes may take to get their rows when the process ends.
 const ARRIVAL_BOUND: Duration = Duration::from_secs(5);
@@ -89,33 +89,33 @@ pub enum ModelFetch {
 }
 
 /// What came of opening.
-pub enum Opened {
+pub enum OpenOutcome {
     /// This process has the data directory, or shares the stores.
-    Here(Box<App>),
+    Opened(Box<RunningApp>),
     /// Another one has the data directory.
-    Elsewhere {
+    InUse {
         /// Its process id, or `unknown`.
         holder: String,
     },
 }
 
 /// Everything of a process that has the data directory, or shares the stores.
-pub struct App {
-    parts: Arc<Api>,
+pub struct RunningApp {
+    parts: Arc<ApiServices>,
     api: Router,
     operator: Router,
-    workers: Option<Workers>,
+    workers: Option<WorkerPool>,
     background: Vec<JoinHandle<()>>,
-    vectors: Arc<Vectors>,
+    vectors: Arc<EmbedderManager>,
     shutdown: Duration,
     audit: Option<AuditLog>,
-    home: Home,
+    location: StoreLocation,
     upgraded: Option<String>,
 }
 
-impl App {
+impl RunningApp {
     /// The router for callers from outside.
-    pub fn router(&self) -> Router {
+    pub fn api_router(&self) -> Router {
         self.api.clone()
     }
 
@@ -126,11 +126,11 @@ impl App {
 
     /// Whether callers from outside have to prove who they are.
     pub async fn is_guarded(&self) -> anyhow::Result<bool> {
-        Ok(self.parts.is_guarded().await?)
+        Ok(self.parts.is_auth_required().await?)
     }
 
     /// Refuses to serve beyond this machine while nobody has to prove anything.
-    pub async fn may_listen(&self, address: SocketAddr) -> anyhow::Result<()> {
+    pub async fn check_listen_address(&self, address: SocketAddr) -> anyhow::Result<()> {
         if address.ip().is_loopback() || self.is_guarded().await? {
             return Ok(());
         }
@@ -138,7 +138,7 @@ impl App {
             "{address} is not a loopback address: make a key first (`ragstone key create`), or set \
              RAGSTONE_ADMIN_KEY or [[access.issuers]]"
         );
-        Err(SettingsError(vec![Problem {
+        Err(SettingsError(vec![SettingProblem {
             key: "server.listen".into(),
             place: String::new(),
             detail,
@@ -147,12 +147,12 @@ impl App {
     }
 
     /// What opening the data directory changed because an older release had left it, and where the copy from before is.
-    pub fn upgraded(&self) -> Option<&str> {
+    pub fn upgrade_notice(&self) -> Option<&str> {
         self.upgraded.as_deref()
     }
 
     /// How the vectors stand.
-    pub fn vectors(&self) -> VectorState {
+    pub fn embedder_state(&self) -> EmbedderState {
         self.vectors.state()
     }
 
@@ -162,7 +162,7 @@ impl App {
     }
 
     /// Told to whoever is being answered when the process ends.
-    pub fn shutdown(&self) -> Shutdown {
+    pub fn shutdown_handle(&self) -> ShutdownSignal {
         self.parts.shutdown.clone()
     }
 
@@ -180,20 +180,20 @@ impl App {
         if let Some(workers) = self.workers.take() {
             workers.stop(patience).await;
         }
-        self.parts.arrivals.close();
-        if tokio::time::timeout(ARRIVAL_BOUND, self.parts.arrivals.wait())
+        self.parts.upload_tasks.close();
+        if tokio::time::timeout(ARRIVAL_BOUND, self.parts.upload_tasks.wait())
             .await
             .is_err()
         {
             tracing::warn!("uploads without a row are left to the sweep");
         }
         self.parts.ingestor.remove_abandoned().await;
-        upkeep::mark(&self.parts.ingestor).await;
+        upkeep::mark_progress(&self.parts.ingestor).await;
         if let Some(log) = self.audit.take() {
             log.close().await;
         }
-        if let Some(directory) = self.home.alone()
-            && let Err(error) = std::fs::remove_file(directory.socket())
+        if let Some(directory) = self.location.local_directory()
+            && let Err(error) = std::fs::remove_file(directory.socket_path())
         {
             tracing::debug!(%error, "the socket was gone already");
         }
@@ -201,64 +201,64 @@ impl App {
 }
 
 /// Where the process that has the data directory listens.
-pub fn socket(settings: &Settings) -> PathBuf {
-    socket_of(&settings.data.directory)
+pub fn socket_path(settings: &Settings) -> PathBuf {
+    socket_path_in(&settings.data.directory)
 }
 
 /// Opens the stores of the settings: the shared ones, or those of the data directory unless another process has it.
-pub async fn open(settings: &Settings, fetch: &ModelFetch) -> anyhow::Result<Opened> {
-    let stores = match settings.shared() {
-        Some(set) => open_shared(settings, &set, reached(settings, fetch), Purpose::Use).await?,
+pub async fn open_app(settings: &Settings, fetch: &ModelFetch) -> anyhow::Result<OpenOutcome> {
+    let stores = match settings.shared_stores() {
+        Some(set) => open_shared(settings, &set, process_role(settings, fetch), OpenPurpose::Use).await?,
         None => match DataDirectory::open(&settings.data.directory) {
-            Ok(directory) => open_local(settings, directory, Purpose::Use).await?,
-            Err(Locked::Held { holder, .. }) => return Ok(Opened::Elsewhere { holder }),
+            Ok(directory) => open_local(settings, directory, OpenPurpose::Use).await?,
+            Err(DataDirectoryError::InUse { holder, .. }) => return Ok(OpenOutcome::InUse { holder }),
             Err(error) => return Err(error.into()),
         },
     };
-    let built = build(settings, stores)?;
-    let app = built.start(settings, fetch).await?;
-    Ok(Opened::Here(Box::new(app)))
+    let built = build_process(settings, stores)?;
+    let app = built.start_app(settings, fetch).await?;
+    Ok(OpenOutcome::Opened(Box::new(app)))
 }
 
-fn reached(settings: &Settings, fetch: &ModelFetch) -> Reached {
+fn process_role(settings: &Settings, fetch: &ModelFetch) -> ProcessRole {
     match fetch {
-        ModelFetch::Background if settings.server.role.works() => Reached::Working,
-        ModelFetch::Background => Reached::Serving,
-        _ => Reached::Asking,
+        ModelFetch::Background if settings.server.role.runs_jobs() => ProcessRole::Worker,
+        ModelFetch::Background => ProcessRole::Server,
+        _ => ProcessRole::Command,
     }
 }
 
 /// The embedder of the settings, fetched first; an error where they want none.
-pub async fn embedder(settings: &Settings, sink: &FetchSink) -> anyhow::Result<Arc<dyn Embedder>> {
-    let embedder = model::embedder(settings, sink).await?;
+pub async fn require_embedder(settings: &Settings, sink: &FetchSink) -> anyhow::Result<Arc<dyn Embedder>> {
+    let embedder = model::load_embedder(settings, sink).await?;
     embedder.context("setting embed.provider is none: nothing embeds")
 }
 
 /// Everything, not running yet.
-struct Built {
-    stores: Stores,
+struct BuiltProcess {
+    stores: StoreSet,
     library: Arc<Library>,
     ingestor: Arc<Ingestor>,
-    vectors: Arc<Vectors>,
-    migration: Arc<Migration>,
-    health: Arc<Health>,
+    vectors: Arc<EmbedderManager>,
+    migration: Arc<ModelMigration>,
+    health: Arc<HealthMonitor>,
     events: broadcast::Sender<JobId>,
     /// When the stores were opened.
     started: SystemTime,
 }
 
-fn build(settings: &Settings, mut stores: Stores) -> anyhow::Result<Built> {
-    let started = now().into();
-    let parser: Arc<dyn Parser> = Arc::new(PoolParser::new(parser_pool(settings)?));
-    let recipe = Recipe {
+fn build_process(settings: &Settings, mut stores: StoreSet) -> anyhow::Result<BuiltProcess> {
+    let started = utc_now().into();
+    let parser: Arc<dyn DocumentParser> = Arc::new(PoolParser::new(parser_pool(settings)?));
+    let recipe = PipelineRecipe {
         parser: parser.fingerprint().to_owned(),
-        split: settings.split.settings(),
+        split: settings.split.splitter_settings(),
         structured: settings.split.structured,
     };
     let (catalogue, index, blobs) = (&stores.catalogue, &stores.index, &stores.blobs);
     let slot = Arc::default();
     let library = Library::new(catalogue.clone(), index.clone(), blobs.clone(), Arc::clone(&slot));
-    let written = ingest::Stores {
+    let written = ingest::IngestStores {
         catalogue: catalogue.clone(),
         index: index.clone(),
         blobs: blobs.clone(),
@@ -267,33 +267,33 @@ fn build(settings: &Settings, mut stores: Stores) -> anyhow::Result<Built> {
     };
     let ingestor = Arc::new(Ingestor::new(
         written,
-        options::ingest(settings, stores.library.clone()),
-        recipe.pipeline(None),
-        time(),
+        options::ingest_settings(settings, stores.library.clone()),
+        recipe.build_pipeline(None),
+        system_time(),
         new_id(),
     ));
-    let vectors = Vectors {
+    let vectors = EmbedderManager {
         catalogue: catalogue.clone(),
         index: index.clone(),
         ingestor: ingestor.clone(),
         slot,
         recipe,
-        operator: operator::of,
-        doorbell: ring(&stores.doorbell),
-        state: RwLock::new(VectorState::Off),
+        operator: operator::operator_principal_of,
+        notify_workers: notify_callback(&stores.notifier),
+        state: RwLock::new(EmbedderState::Off),
         embedder: RwLock::default(),
-        shared: stores.home.is_shared(),
+        shared: stores.location.is_shared(),
         switching: Default::default(),
-        sides: stores.sides.clone(),
+        dual_index: stores.dual_index.clone(),
         advice: RwLock::default(),
     };
-    if let Some(sides) = &stores.sides {
-        sides.made_by(&ingestor);
+    if let Some(sides) = &stores.dual_index {
+        sides.set_ingestor(&ingestor);
     }
     let (library, vectors) = (Arc::new(library), Arc::new(vectors));
-    let migration = Migration::new(settings, &stores, library.clone(), vectors.clone());
-    Ok(Built {
-        health: Health::new(std::mem::take(&mut stores.probes), stores.reserve.clone()),
+    let migration = ModelMigration::new(settings, &stores, library.clone(), vectors.clone());
+    Ok(BuiltProcess {
+        health: HealthMonitor::new(std::mem::take(&mut stores.probes), stores.reserve.clone()),
         stores,
         library,
         ingestor,
@@ -304,15 +304,20 @@ fn build(settings: &Settings, mut stores: Stores) -> anyhow::Result<Built> {
     })
 }
 
-fn ring(doorbell: &Arc<dyn Doorbell>) -> Arc<dyn Fn() + Send + Sync> {
+fn notify_callback(doorbell: &Arc<dyn Notifier>) -> Arc<dyn Fn() + Send + Sync> {
     let doorbell = doorbell.clone();
-    Arc::new(move || doorbell.ring())
+    Arc::new(move || doorbell.notify_workers())
 }
 
-impl Built {
+impl BuiltProcess {
     /// What the process before this one was receiving when it died is nobody's.
-    async fn finish_death(&self) {
-        if !self.stores.home.alone().is_some_and(DataDirectory::follows_a_death) {
+    async fn remove_crash_leftovers(&self) {
+        if !self
+            .stores
+            .location
+            .local_directory()
+            .is_some_and(DataDirectory::follows_crash)
+        {
             return;
         }
         match self.ingestor.sweep_incoming().await {
@@ -322,39 +327,43 @@ impl Built {
         }
     }
 
-    async fn start(self, settings: &Settings, fetch: &ModelFetch) -> anyhow::Result<App> {
-        let taken_back = self.stores.catalogue.take_back(self.ingestor.moment()).await?;
+    async fn start_app(self, settings: &Settings, fetch: &ModelFetch) -> anyhow::Result<RunningApp> {
+        let taken_back = self
+            .stores
+            .catalogue
+            .requeue_interrupted_jobs(self.ingestor.current_moment())
+            .await?;
         if taken_back > 0 {
             tracing::info!(jobs = taken_back, "jobs of a process that ended are queued again");
         }
-        self.finish_death().await;
-        let audit = audit::open(&settings.audit)?;
-        let parts = Arc::new(self.api(settings, audit.clone())?);
+        self.remove_crash_leftovers().await;
+        let audit = audit::open_audit_log(&settings.audit)?;
+        let parts = Arc::new(self.build_api(settings, audit.clone())?);
         if let (ModelFetch::Background, Some(issuers)) = (fetch, &parts.settings.issuers) {
-            issuers.prepare();
+            issuers.prefetch_keys();
         }
-        let api = http::router(parts.clone());
+        let api = http::build_router(parts.clone());
         let operator = self.operator_router(settings, &parts, &api)?;
-        let mut background = self.background(settings, fetch, &operator).await?;
+        let mut background = self.start_background_tasks(settings, fetch, &operator).await?;
         if matches!(fetch, ModelFetch::Background) {
             background.push(upkeep::forget_answers(parts.clone(), &settings.feedback));
         }
-        if matches!(fetch, ModelFetch::Background) && settings.server.role.works() {
-            background.push(sources::keep_schedules(parts.syncer.clone()));
+        if matches!(fetch, ModelFetch::Background) && settings.server.role.runs_jobs() {
+            background.push(sources::run_schedules(parts.syncer.clone()));
         }
-        background.extend(audit.clone().map(audit::reopen_when_told).transpose()?);
+        background.extend(audit.clone().map(audit::reopen_on_hangup).transpose()?);
         let works = match fetch {
             ModelFetch::Never | ModelFetch::Question(_) => false,
             // A command hands what it began to the workers of the shared stores.
-            ModelFetch::Present | ModelFetch::Foreground(_) => !self.stores.home.is_shared(),
-            ModelFetch::Background => settings.server.role.works(),
+            ModelFetch::Present | ModelFetch::Foreground(_) => !self.stores.location.is_shared(),
+            ModelFetch::Background => settings.server.role.runs_jobs(),
         };
-        let workers = works.then(|| Workers::start(&self.ingestor, &self.worker_options(settings)));
+        let workers = works.then(|| WorkerPool::start(&self.ingestor, &self.worker_options(settings)));
         let outside = match settings.server.role {
-            Role::Worker => http::worker_router(parts.clone()),
-            Role::Api | Role::All => api,
+            ServerRole::Worker => http::build_worker_router(parts.clone()),
+            ServerRole::Api | ServerRole::All => api,
         };
-        Ok(App {
+        Ok(RunningApp {
             parts,
             api: outside,
             operator,
@@ -364,7 +373,7 @@ impl Built {
             shutdown: Duration::from_secs(settings.server.shutdown_seconds),
             audit,
             upgraded: self.stores.upgraded,
-            home: self.stores.home,
+            location: self.stores.location,
         })
     }
 }

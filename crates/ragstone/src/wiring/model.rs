@@ -5,16 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use ragstone_adapters::embed::local::{LocalEmbedder, LocalModel, LocalOptions, Precision};
+use ragstone_adapters::embed::local::{LocalEmbedder, LocalModel, LocalOptions, NumericPrecision};
 use ragstone_adapters::embed::weights::{
-    FetchOptions, FetchProgress, Hub, Manifest, ManifestFile, Package, ensure_model, model_folder,
+    FetchOptions, FetchProgress, ManifestFile, ModelHub, PythonPackage, WeightsManifest, ensure_model, model_folder,
 };
-use ragstone_adapters::embed::{DEFAULT_CHUNK_TOKENS, GatheringEmbedder, OpenAiEmbedder, OpenAiEmbedderOptions};
-use ragstone_adapters::openai::{Connection, KeyHeader, Limits, Secret};
+use ragstone_adapters::embed::{BatchingEmbedder, DEFAULT_CHUNK_TOKENS, OpenAiEmbedder, OpenAiEmbedderOptions};
+use ragstone_adapters::openai::{ApiKeyHeader, ApiSecret, OpenAiConnection, ServiceLimits};
 use ragstone_core::seam::Embedder;
 use ragstone_core::seam::embedder::EmbedderFingerprint;
 
-use crate::config::{self, Service, Settings, sections};
+use crate::config::{self, ModelService, Settings, sections};
 
 /// Threads for questions; one is enough up to some hundred questions a second.
 const QUERY_THREADS: usize = 2;
@@ -26,36 +26,36 @@ const CHARACTERS_A_TOKEN: usize = 3;
 pub type FetchSink = Arc<dyn Fn(FetchProgress<'_>) + Send + Sync>;
 
 /// The embedder that the settings mean, fetched first if it is local and may be; none if they want none.
-pub async fn embedder(settings: &Settings, sink: &FetchSink) -> anyhow::Result<Option<Arc<dyn Embedder>>> {
+pub async fn load_embedder(settings: &Settings, sink: &FetchSink) -> anyhow::Result<Option<Arc<dyn Embedder>>> {
     if settings.embeds_remotely() {
-        let options = remote(settings)?;
-        let (texts, at_once) = (options.batch_texts, options.passage_lane);
+        let options = remote_options(settings)?;
+        let (texts, at_once) = (options.batch_texts, options.passage_concurrency);
         let service = Arc::new(OpenAiEmbedder::connect(options).await?);
-        return Ok(Some(Arc::new(GatheringEmbedder::new(service, texts, at_once))));
+        return Ok(Some(Arc::new(BatchingEmbedder::new(service, texts, at_once))));
     }
     if !settings.embeds_locally() {
         return Ok(None);
     }
     let folder = ensure_model(&fetch_options(settings), sink.as_ref()).await?;
-    Ok(Some(Arc::new(local(settings, folder).await?)))
+    Ok(Some(Arc::new(load_local_embedder(settings, folder).await?)))
 }
 
 /// The embedder, only if nothing has to be fetched for it.
 pub async fn embedder_if_present(settings: &Settings) -> anyhow::Result<Option<Arc<dyn Embedder>>> {
-    if settings.embeds_locally() && !place(settings).1 {
+    if settings.embeds_locally() && !locate_model(settings).1 {
         bail!("the model {} is not there yet", settings.model.manifest.name);
     }
-    embedder(settings, &(Arc::new(|_: FetchProgress<'_>| {}) as FetchSink)).await
+    load_embedder(settings, &(Arc::new(|_: FetchProgress<'_>| {}) as FetchSink)).await
 }
 
 /// Fetches the local model, if it is not there; gives its folder.
-pub async fn fetch(settings: &Settings, sink: &FetchSink) -> anyhow::Result<PathBuf> {
+pub async fn fetch_weights(settings: &Settings, sink: &FetchSink) -> anyhow::Result<PathBuf> {
     Ok(ensure_model(&fetch_options(settings), sink.as_ref()).await?)
 }
 
 /// Where the local model lies or will lie, and whether it is there.
-pub fn place(settings: &Settings) -> (PathBuf, bool) {
-    if let Some(path) = given(settings) {
+pub fn locate_model(settings: &Settings) -> (PathBuf, bool) {
+    if let Some(path) = given_folder(settings) {
         let present = path.join("modules.json").is_file();
         return (path, present);
     }
@@ -71,7 +71,7 @@ pub fn place(settings: &Settings) -> (PathBuf, bool) {
 }
 
 /// A folder that holds a model already: the one named, or the folder of models where it is one itself.
-fn given(settings: &Settings) -> Option<PathBuf> {
+fn given_folder(settings: &Settings) -> Option<PathBuf> {
     let (path, directory) = (&settings.model.path, &settings.model.directory);
     if !path.as_os_str().is_empty() {
         return Some(path.clone());
@@ -80,19 +80,23 @@ fn given(settings: &Settings) -> Option<PathBuf> {
 }
 
 /// How a service is reached.
-pub fn connection(settings: &Settings, service: &Service, limits: Limits) -> anyhow::Result<Connection> {
-    let key = service.api_key.expose().map(Secret::new);
+pub fn build_connection(
+    settings: &Settings,
+    service: &ModelService,
+    limits: ServiceLimits,
+) -> anyhow::Result<OpenAiConnection> {
+    let key = service.api_key.expose_secret().map(ApiSecret::new);
     let headers = service
         .header_values(&settings.references)
         .map_err(anyhow::Error::msg)?;
-    let headers = headers.into_iter().map(|(name, value)| (name, Secret::new(value)));
-    let mut connection = Connection::new(&service.base_url, key, limits)
+    let headers = headers.into_iter().map(|(name, value)| (name, ApiSecret::new(value)));
+    let mut connection = OpenAiConnection::new(&service.base_url, key, limits)
         .and_then(|connection| connection.with_headers(headers))
         .context("the service's address or headers cannot be used")?
         .with_key_header(match service.key_header {
-            config::KeyHeader::Auto => KeyHeader::Auto,
-            config::KeyHeader::Bearer => KeyHeader::Bearer,
-            config::KeyHeader::ApiKey => KeyHeader::ApiKey,
+            config::KeyHeaderSetting::Auto => ApiKeyHeader::Auto,
+            config::KeyHeaderSetting::Bearer => ApiKeyHeader::Bearer,
+            config::KeyHeaderSetting::ApiKey => ApiKeyHeader::ApiKey,
         });
     if !service.deployment.is_empty() {
         connection = connection.with_deployment(&service.deployment)?;
@@ -105,20 +109,20 @@ pub fn connection(settings: &Settings, service: &Service, limits: Limits) -> any
 
 /// What the embedder of the settings will be known by, while it is not there: told only of a service, whose vectors are
 /// taken to be as long as they were.
-pub fn expected(settings: &Settings, dimensions: usize) -> Option<EmbedderFingerprint> {
-    let options = settings.embeds_remotely().then(|| remote(settings))?.ok()?;
+pub fn expected_fingerprint(settings: &Settings, dimensions: usize) -> Option<EmbedderFingerprint> {
+    let options = settings.embeds_remotely().then(|| remote_options(settings))?.ok()?;
     Some(options.fingerprint(dimensions))
 }
 
-fn remote(settings: &Settings) -> anyhow::Result<OpenAiEmbedderOptions> {
+fn remote_options(settings: &Settings) -> anyhow::Result<OpenAiEmbedderOptions> {
     let embed = &settings.embed;
-    let limits = Limits {
+    let limits = ServiceLimits {
         first_byte: Duration::from_secs(embed.timeout_seconds),
         total: Duration::from_secs(embed.timeout_seconds),
         tries: embed.max_attempts as usize,
-        ..Limits::default()
+        ..ServiceLimits::default()
     };
-    let connection = connection(settings, &settings.embed_service(), limits)?;
+    let connection = build_connection(settings, &settings.embed_service(), limits)?;
     Ok(OpenAiEmbedderOptions {
         dimensions: Some(embed.dimensions).filter(|dimensions| *dimensions > 0),
         query_prefix: embed.query_prefix.clone(),
@@ -126,7 +130,7 @@ fn remote(settings: &Settings) -> anyhow::Result<OpenAiEmbedderOptions> {
         batch_texts: embed.batch_texts,
         text_tokens: Some(embed.text_tokens).filter(|tokens| *tokens > 0),
         chunk_tokens: chunk_tokens(embed.text_tokens, settings.split.chunk_size),
-        passage_lane: embed.concurrency,
+        passage_concurrency: embed.concurrency,
         ..OpenAiEmbedderOptions::new(connection, embed.model.clone())
     })
 }
@@ -140,16 +144,16 @@ fn chunk_tokens(text_tokens: usize, chunk_size: usize) -> usize {
     }
 }
 
-async fn local(settings: &Settings, folder: PathBuf) -> anyhow::Result<LocalEmbedder> {
+async fn load_local_embedder(settings: &Settings, folder: PathBuf) -> anyhow::Result<LocalEmbedder> {
     let options = LocalOptions {
         name: match settings.model.path.as_os_str().is_empty() {
             true => settings.model.manifest.name.clone(),
             false => String::new(),
         },
         precision: match settings.embed.precision {
-            sections::Precision::Auto => Precision::Auto,
-            sections::Precision::F32 => Precision::F32,
-            sections::Precision::Bf16 => Precision::Bf16,
+            sections::PrecisionSetting::Auto => NumericPrecision::Auto,
+            sections::PrecisionSetting::F32 => NumericPrecision::F32,
+            sections::PrecisionSetting::Bf16 => NumericPrecision::Bf16,
         },
         threads: settings.embed.threads,
         query_prefix: settings.embed.query_prefix.clone(),
@@ -165,30 +169,30 @@ async fn local(settings: &Settings, folder: PathBuf) -> anyhow::Result<LocalEmbe
 fn fetch_options(settings: &Settings) -> FetchOptions {
     let model = &settings.model;
     FetchOptions {
-        manifest: manifest(&model.manifest),
+        manifest: build_manifest(&model.manifest),
         models: model.directory.clone(),
-        given: given(settings),
-        hub: (!model.hub_offline && !model.hub_endpoint.is_empty()).then(|| Hub {
+        given: given_folder(settings),
+        hub: (!model.hub_offline && !model.hub_endpoint.is_empty()).then(|| ModelHub {
             endpoint: model.hub_endpoint.trim_end_matches('/').to_owned(),
-            token: model.hub_token.expose().map(String::from),
+            token: model.hub_token.expose_secret().map(String::from),
         }),
         python: Some(&model.python).filter(|path| !path.as_os_str().is_empty()).cloned(),
         offline: model.offline,
     }
 }
 
-fn manifest(settings: &sections::ModelManifest) -> Manifest {
+fn build_manifest(settings: &sections::ModelManifest) -> WeightsManifest {
     let package = &settings.package;
     let file = |file: &sections::ModelFile| ManifestFile {
         path: file.path.clone(),
         sha256: file.sha256.clone(),
         bytes: file.bytes,
     };
-    Manifest {
+    WeightsManifest {
         name: settings.name.clone(),
         repository: settings.repository.clone(),
         revision: settings.revision.clone(),
-        package: (!package.name.is_empty()).then(|| Package {
+        package: (!package.name.is_empty()).then(|| PythonPackage {
             name: package.name.clone(),
             version: package.version.clone(),
             folder: package.folder.clone(),
@@ -200,7 +204,7 @@ fn manifest(settings: &sections::ModelManifest) -> Manifest {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Layers;
+    use crate::config::SettingsLayers;
 
     #[test]
     fn chunks_fit_what_the_model_reads() {
@@ -213,7 +217,10 @@ mod tests {
 
     #[test]
     fn the_manual_pins_the_model_that_was_tested() {
-        let settings = Settings::from_layers(&Layers::default()).unwrap();
-        assert_eq!(manifest(&settings.model.manifest), Manifest::all_minilm_l6_v2());
+        let settings = Settings::from_layers(&SettingsLayers::default()).unwrap();
+        assert_eq!(
+            build_manifest(&settings.model.manifest),
+            WeightsManifest::all_minilm_l6_v2()
+        );
     }
 }

@@ -7,16 +7,16 @@ use ragstone_adapters::source::guard::GuardOptions;
 use ragstone_core::ingest::IngestSettings;
 
 use super::limits;
-use crate::clock::time;
+use crate::clock::system_time;
 use crate::config::Settings;
-use crate::http::{AdminKey, FeedbackSettings, HttpSettings, Issuers, TrustedProxies};
+use crate::http::{AdminKey, FeedbackSettings, HttpSettings, TokenIssuers, TrustedProxies};
 
 /// Generations after which a job that ends marks a shared store by itself. In a folder of this process a mark is a small
 /// file, so there every job marks, and a kill leaves no mark behind.
 const MARK_SHARED_EVERY: u64 = 64;
 
 /// Bounds, waits and batches of the ingestion of a library.
-pub fn ingest(settings: &Settings, library: String) -> IngestSettings {
+pub fn ingest_settings(settings: &Settings, library: String) -> IngestSettings {
     let jobs = &settings.jobs;
     IngestSettings {
         max_bytes: settings.parse.max_bytes,
@@ -30,7 +30,7 @@ pub fn ingest(settings: &Settings, library: String) -> IngestSettings {
         stall: Duration::from_secs(jobs.stall_seconds),
         quarantine: Duration::from_secs(u64::from(settings.data.quarantine_days) * 24 * 60 * 60),
         library,
-        mark_every: match settings.shared() {
+        mark_every: match settings.shared_stores() {
             Some(_) => MARK_SHARED_EVERY,
             None => 1,
         },
@@ -38,7 +38,7 @@ pub fn ingest(settings: &Settings, library: String) -> IngestSettings {
 }
 
 /// What may be fetched where somebody else names it; what does not parse was refused with the settings.
-pub fn fetch(settings: &Settings) -> GuardOptions {
+pub fn guard_options(settings: &Settings) -> GuardOptions {
     let fetch = &settings.fetch;
     GuardOptions {
         allowed_hosts: fetch.allowed_hosts.clone(),
@@ -52,9 +52,14 @@ pub fn fetch(settings: &Settings) -> GuardOptions {
 }
 
 /// Limits and defaults of the HTTP interface; an admin key or an issuer that cannot be used is an error.
-pub fn http(settings: &Settings) -> anyhow::Result<HttpSettings> {
-    let key = settings.access.admin_key.expose().map(AdminKey::new).transpose()?;
-    let issuers = Issuers::new(&settings.access.issuers, &time())?.map(Arc::new);
+pub fn http_settings(settings: &Settings) -> anyhow::Result<HttpSettings> {
+    let key = settings
+        .access
+        .admin_key
+        .expose_secret()
+        .map(AdminKey::new)
+        .transpose()?;
+    let issuers = TokenIssuers::new(&settings.access.issuers, &system_time())?.map(Arc::new);
     Ok(HttpSettings {
         admin_key: key,
         issuers,
@@ -70,7 +75,7 @@ pub fn http(settings: &Settings) -> anyhow::Result<HttpSettings> {
         json_bytes: settings.server.json_bytes,
         idle_timeout: Duration::from_secs(settings.server.idle_seconds),
         question_bytes: settings.ask.question_bytes,
-        limits: limits::of(settings),
+        limits: limits::limit_settings(settings),
         feedback: FeedbackSettings {
             remember_for: Duration::from_secs(60 * settings.feedback.remember_minutes),
             keep_all: settings.feedback.keep_all,

@@ -5,100 +5,100 @@
 use std::sync::Arc;
 
 use axum::Router;
-use ragstone_core::sync::Syncer;
+use ragstone_core::sync::SourceSyncer;
 use tokio_util::task::TaskTracker;
 
-use super::evaluations::{self, Evaluations};
-use super::{Built, answer, migration, moving, options, ring, routes, sources};
-use crate::clock::{clock, entropy, new_id};
+use super::evaluations::{self, EvaluationService};
+use super::{BuiltProcess, answer, migration, moving, notify_callback, options, routes, sources};
+use crate::clock::{new_id, system_entropy, utc_clock};
 use crate::config::Settings;
-use crate::http::{self, Api, Keyring, Shutdown};
+use crate::http::{self, ApiKeyring, ApiServices, ShutdownSignal};
 use crate::operator;
 use crate::telemetry::audit::AuditLog;
 
-impl Built {
+impl BuiltProcess {
     /// The API as the local operator has it.
     pub(super) fn operator_router(
         &self,
         settings: &Settings,
-        parts: &Arc<Api>,
+        parts: &Arc<ApiServices>,
         api: &Router,
     ) -> anyhow::Result<Router> {
-        let own = routes::router(self.vectors.clone())
-            .merge(evaluations::router(self.evaluations(settings)?))
-            .merge(moving::router(self.moving()))
-            .merge(migration::router(self.migration.clone()));
+        let own = routes::index_router(self.vectors.clone())
+            .merge(evaluations::evaluation_router(self.build_evaluation_service(settings)?))
+            .merge(moving::transfer_router(self.build_transfer()))
+            .merge(migration::migration_router(self.migration.clone()));
         Ok(routes::operator_router(
             api.clone(),
-            http::operators(parts.clone(), own),
+            http::wrap_operator_routes(parts.clone(), own),
         ))
     }
 
-    fn evaluations(&self, settings: &Settings) -> anyhow::Result<Evaluations> {
-        Ok(Evaluations {
+    fn build_evaluation_service(&self, settings: &Settings) -> anyhow::Result<EvaluationService> {
+        Ok(EvaluationService {
             store: self.stores.evaluations.clone(),
             catalogue: self.stores.catalogue.clone(),
             library: self.library.clone(),
             vectors: self.vectors.clone(),
-            settings: evaluations::settings_that_matter(settings),
-            model: answer::chat_model(settings)?.describe().model,
+            settings: evaluations::describe_retrieval_settings(settings),
+            model: answer::chat_model(settings)?.model_description().model,
             prompt: answer::prompt_digest(settings)?,
-            clock: clock(),
+            clock: utc_clock(),
         })
     }
 
-    fn moving(&self) -> moving::Moving {
+    fn build_transfer(&self) -> moving::LibraryTransfer {
         let stores = &self.stores;
-        moving::Moving {
-            portable: stores.portable.clone(),
+        moving::LibraryTransfer {
+            export_store: stores.export_store.clone(),
             points: stores.points.clone(),
             blobs: stores.blobs.clone(),
             sources: stores.sources.clone(),
             library: self.library.clone(),
             vectors: self.vectors.clone(),
-            operator: operator::of,
+            operator: operator::operator_principal_of,
         }
     }
 
-    fn syncer(&self, settings: &Settings) -> Syncer {
-        Syncer {
+    fn build_syncer(&self, settings: &Settings) -> SourceSyncer {
+        SourceSyncer {
             sources: self.stores.sources.clone(),
             catalogue: self.stores.catalogue.clone(),
             ingestor: self.ingestor.clone(),
-            open: sources::Tools::of(settings).opener(),
-            operator: operator::of,
-            doorbell: ring(&self.stores.doorbell),
-            clock: clock(),
+            source_opener: sources::SourceFactory::from_settings(settings).into_opener(),
+            operator: operator::operator_principal_of,
+            notify_workers: notify_callback(&self.stores.notifier),
+            clock: utc_clock(),
             new_id: new_id(),
             max_deleted_share: settings.sync.max_deleted_share,
-            at_work: Default::default(),
+            running_syncs: Default::default(),
         }
     }
 
-    pub(super) fn api(&self, settings: &Settings, audit: Option<AuditLog>) -> anyhow::Result<Api> {
+    pub(super) fn build_api(&self, settings: &Settings, audit: Option<AuditLog>) -> anyhow::Result<ApiServices> {
         let chat = answer::chat_model(settings)?;
         let (vectors, health) = (self.vectors.clone(), self.health.clone());
-        Ok(Api {
+        Ok(ApiServices {
             library: self.library.clone(),
             ingestor: self.ingestor.clone(),
-            arrivals: TaskTracker::new(),
+            upload_tasks: TaskTracker::new(),
             catalogue: self.stores.catalogue.clone(),
-            keys: Keyring::new(self.stores.keys.clone(), entropy(), clock()),
+            keys: ApiKeyring::new(self.stores.keys.clone(), system_entropy(), utc_clock()),
             usage: self.stores.usage.clone(),
-            syncer: Arc::new(self.syncer(settings)),
+            syncer: Arc::new(self.build_syncer(settings)),
             idempotency: self.stores.idempotency.clone(),
             feedback: self.stores.feedback.clone(),
             audit,
-            answerer: answer::answerer(settings, self.library.clone(), chat.clone())?,
-            operator: operator::principal,
-            doorbell: ring(&self.stores.doorbell),
+            answerer: answer::build_answerer(settings, self.library.clone(), chat.clone())?,
+            operator: operator::operator_principal,
+            notify_workers: notify_callback(&self.stores.notifier),
             job_events: self.events.clone(),
-            shutdown: Shutdown::default(),
-            readiness: Arc::new(move || health.readiness(&vectors, &chat.describe().model)),
-            clock: clock(),
+            shutdown: ShutdownSignal::default(),
+            readiness: Arc::new(move || health.current_readiness(&vectors, &chat.model_description().model)),
+            clock: utc_clock(),
             new_id: new_id(),
-            metrics: http::metrics::recorder(),
-            settings: options::http(settings)?,
+            metrics: http::metrics::install_recorder(),
+            settings: options::http_settings(settings)?,
         })
     }
 }

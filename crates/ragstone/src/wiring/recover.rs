@@ -7,16 +7,16 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
 use object_store::ObjectStore;
-use ragstone_adapters::data_dir::{DataDirectory, Locked};
-use ragstone_adapters::sqlite::DatabaseError;
-use ragstone_core::ingest::Recovered;
-use ragstone_core::library::mark::{MarkError, Mismatch, Owners, POINTS, RECOVERY};
+use ragstone_adapters::data_dir::{DataDirectory, DataDirectoryError};
+use ragstone_adapters::sqlite::SqliteError;
+use ragstone_core::ingest::RecoveryCounts;
+use ragstone_core::library::mark::{MarkError, RECOVERING_POINTS, RECOVERY_SETTING, StoreMismatch, StoreOwners};
 use ragstone_core::seam::{Catalogue, CatalogueError};
 
-use super::build;
-use super::stores::{self, Purpose, Reached, Stores, open_catalogue, open_local, open_shared};
-use crate::clock::now;
-use crate::config::{Settings, SharedSet};
+use super::build_process;
+use super::stores::{self, OpenPurpose, ProcessRole, StoreSet, open_catalogue, open_local, open_shared};
+use crate::clock::utc_now;
+use crate::config::{Settings, SharedStores};
 use crate::operator;
 
 /// What a database consists of, by the end of its name.
@@ -24,9 +24,9 @@ const DATABASE_FILES: [&str; 3] = ["", "-wal", "-shm"];
 
 /// What was done.
 #[derive(Debug, Default)]
-pub struct Recovery {
+pub struct RecoveryOutcome {
     /// What came of the rows; none where the database is the blobs' own and whole.
-    pub recovered: Option<Recovered>,
+    pub recovered: Option<RecoveryCounts>,
     /// Where the files of the database that was there are.
     pub aside: Vec<PathBuf>,
     /// Whether the points are to be made.
@@ -34,91 +34,97 @@ pub struct Recovery {
 }
 
 /// Makes the database of the settings' stores again, if it needs that.
-pub async fn recover(settings: &Settings) -> anyhow::Result<Recovery> {
-    match settings.shared() {
-        Some(set) => in_shared_stores(settings, &set).await,
-        None => in_data_directory(settings).await,
+pub async fn recover_database(settings: &Settings) -> anyhow::Result<RecoveryOutcome> {
+    match settings.shared_stores() {
+        Some(set) => recover_shared_stores(settings, &set).await,
+        None => recover_data_directory(settings).await,
     }
 }
 
 /// How the database that is there stands to the blobs.
-enum Found {
+enum DatabaseState {
     /// It is theirs.
-    Whole { lacks_points: bool },
+    Intact { lacks_points: bool },
     /// An earlier recovery of it was cut off.
-    Begun,
+    Interrupted,
     /// There is nothing in it.
     Empty,
     /// It is not to be used, and why.
-    Unfit(anyhow::Error),
+    Unusable(anyhow::Error),
 }
 
-async fn in_data_directory(settings: &Settings) -> anyhow::Result<Recovery> {
+async fn recover_data_directory(settings: &Settings) -> anyhow::Result<RecoveryOutcome> {
     let directory = match DataDirectory::open(&settings.data.directory) {
         Ok(directory) => directory,
-        Err(error @ Locked::Held { .. }) => bail!("{error}; a recovery has the data directory alone"),
+        Err(error @ DataDirectoryError::InUse { .. }) => {
+            bail!("{error}; a recovery has the data directory alone")
+        }
         Err(error) => return Err(error.into()),
     };
-    let mut recovery = Recovery::default();
-    match find_local(&directory).await? {
-        Found::Whole { lacks_points } => {
+    let mut recovery = RecoveryOutcome::default();
+    match inspect_data_directory(&directory).await? {
+        DatabaseState::Intact { lacks_points } => {
             recovery.lacks_points = lacks_points;
             return Ok(recovery);
         }
-        Found::Begun => {}
+        DatabaseState::Interrupted => {}
         // Its log may be there without it.
-        Found::Empty => recovery.aside = move_aside(&directory.database())?,
-        Found::Unfit(why) => {
+        DatabaseState::Empty => recovery.aside = move_aside(&directory.database_path())?,
+        DatabaseState::Unusable(why) => {
             tracing::warn!("the database is moved aside: {why:#}");
-            recovery.aside = move_aside(&directory.database())?;
+            recovery.aside = move_aside(&directory.database_path())?;
         }
     }
-    let stores = open_local(settings, directory, Purpose::Recovery).await?;
-    recovery.recovered = Some(make_rows(settings, stores).await?);
+    let stores = open_local(settings, directory, OpenPurpose::Recovery).await?;
+    recovery.recovered = Some(rebuild_rows(settings, stores).await?);
     recovery.lacks_points = true;
     Ok(recovery)
 }
 
-async fn find_local(directory: &DataDirectory) -> anyhow::Result<Found> {
-    if !directory.database().exists() {
-        return Ok(Found::Empty);
+async fn inspect_data_directory(directory: &DataDirectory) -> anyhow::Result<DatabaseState> {
+    if !directory.database_path().exists() {
+        return Ok(DatabaseState::Empty);
     }
-    let (catalogue, database) = match stores::open_database(directory.database(), None).await {
+    let (catalogue, database) = match stores::open_database(directory.database_path(), None).await {
         Ok(opened) => opened,
         // One that cannot be opened for another reason, a full disk or a newer program, may be whole.
-        Err(error) if is_damaged(&error) => return Ok(Found::Unfit(error)),
+        Err(error) if is_damaged(&error) => return Ok(DatabaseState::Unusable(error)),
         Err(error) => return Err(error),
     };
     if !database.is_sound().await? {
-        return Ok(Found::Unfit(anyhow!("it is damaged")));
+        return Ok(DatabaseState::Unusable(anyhow!("it is damaged")));
     }
-    let blobs = stores::open_folder(&directory.blobs())?;
-    find(catalogue.as_ref(), blobs.as_ref(), Owners::One).await
+    let blobs = stores::open_folder(&directory.blobs_path())?;
+    inspect_database(catalogue.as_ref(), blobs.as_ref(), StoreOwners::One).await
 }
 
 fn is_damaged(error: &anyhow::Error) -> bool {
-    let database = error.downcast_ref::<DatabaseError>();
+    let database = error.downcast_ref::<SqliteError>();
     let catalogue = error.downcast_ref::<CatalogueError>();
-    database.is_some_and(DatabaseError::is_damaged)
+    database.is_some_and(SqliteError::is_damaged)
         || catalogue.is_some_and(|error| matches!(error, CatalogueError::Damaged { .. }))
 }
 
-async fn find(catalogue: &dyn Catalogue, blobs: &dyn ObjectStore, owners: Owners) -> anyhow::Result<Found> {
-    let is_empty = catalogue.named_after(None, 1).await?.is_empty();
-    match stores::try_claim(catalogue, blobs, owners).await {
-        Ok(_) => Ok(Found::Whole {
-            lacks_points: catalogue.setting(RECOVERY).await?.as_deref() == Some(POINTS),
+async fn inspect_database(
+    catalogue: &dyn Catalogue,
+    blobs: &dyn ObjectStore,
+    owners: StoreOwners,
+) -> anyhow::Result<DatabaseState> {
+    let is_empty = catalogue.list_document_refs(None, 1).await?.is_empty();
+    match stores::try_claim_library(catalogue, blobs, owners).await {
+        Ok(_) => Ok(DatabaseState::Intact {
+            lacks_points: catalogue.get_setting(RECOVERY_SETTING).await?.as_deref() == Some(RECOVERING_POINTS),
         }),
-        Err(MarkError::Mismatch(Mismatch::Unfinished)) => Ok(Found::Begun),
-        Err(MarkError::Mismatch(_)) if is_empty && owners == Owners::Many => Ok(Found::Empty),
-        Err(MarkError::Mismatch(why)) => Ok(Found::Unfit(why.into())),
+        Err(MarkError::Mismatch(StoreMismatch::Unfinished)) => Ok(DatabaseState::Interrupted),
+        Err(MarkError::Mismatch(_)) if is_empty && owners == StoreOwners::Many => Ok(DatabaseState::Empty),
+        Err(MarkError::Mismatch(why)) => Ok(DatabaseState::Unusable(why.into())),
         Err(error) => Err(error.into()),
     }
 }
 
 /// Moves the files of a database aside; says where they are.
 fn move_aside(database: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let since = now().unix_timestamp();
+    let since = utc_now().unix_timestamp();
     let mut moved = Vec::new();
     for end in DATABASE_FILES {
         let from = database.with_file_name(format!("ragstone.db{end}"));
@@ -135,40 +141,43 @@ fn move_aside(database: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(moved)
 }
 
-async fn in_shared_stores(settings: &Settings, set: &SharedSet) -> anyhow::Result<Recovery> {
+async fn recover_shared_stores(settings: &Settings, set: &SharedStores) -> anyhow::Result<RecoveryOutcome> {
     let (catalogue, blobs) = open_catalogue(settings, set).await?;
-    match find(catalogue.as_ref(), blobs.as_ref(), Owners::Many).await? {
-        Found::Whole { lacks_points } => {
-            return Ok(Recovery {
+    match inspect_database(catalogue.as_ref(), blobs.as_ref(), StoreOwners::Many).await? {
+        DatabaseState::Intact { lacks_points } => {
+            return Ok(RecoveryOutcome {
                 lacks_points,
-                ..Recovery::default()
+                ..RecoveryOutcome::default()
             });
         }
-        Found::Begun | Found::Empty => {}
-        Found::Unfit(why) => {
+        DatabaseState::Interrupted | DatabaseState::Empty => {}
+        DatabaseState::Unusable(why) => {
             bail!("{why:#}; `ragstone recover` fills an empty database: make one, and let data.database_url name it")
         }
     }
-    let stores = open_shared(settings, set, Reached::Asking, Purpose::Recovery).await?;
-    Ok(Recovery {
-        recovered: Some(make_rows(settings, stores).await?),
+    let stores = open_shared(settings, set, ProcessRole::Command, OpenPurpose::Recovery).await?;
+    Ok(RecoveryOutcome {
+        recovered: Some(rebuild_rows(settings, stores).await?),
         aside: Vec::new(),
         lacks_points: true,
     })
 }
 
 /// Makes the rows, and lets other starts through.
-async fn make_rows(settings: &Settings, stores: Stores) -> anyhow::Result<Recovered> {
-    let owners = match stores.home.is_shared() {
-        true => Owners::Many,
-        false => Owners::One,
+async fn rebuild_rows(settings: &Settings, stores: StoreSet) -> anyhow::Result<RecoveryCounts> {
+    let owners = match stores.location.is_shared() {
+        true => StoreOwners::Many,
+        false => StoreOwners::One,
     };
-    let built = build(settings, stores)?;
-    let recovered = built.ingestor.recover(operator::of).await?;
-    built.ingestor.mark().await?;
+    let built = build_process(settings, stores)?;
+    let recovered = built
+        .ingestor
+        .recover_catalogue(operator::operator_principal_of)
+        .await?;
+    built.ingestor.mark_generation().await?;
     let catalogue = built.stores.catalogue.as_ref();
-    catalogue.set_setting(RECOVERY, POINTS).await?;
+    catalogue.set_setting(RECOVERY_SETTING, RECOVERING_POINTS).await?;
     // Marks blobs that bear no mark yet.
-    stores::claim(catalogue, built.stores.blobs.as_ref(), owners).await?;
+    stores::claim_library(catalogue, built.stores.blobs.as_ref(), owners).await?;
     Ok(recovered)
 }

@@ -4,24 +4,24 @@ use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use ragstone_adapters::data_dir::DataDirectory;
-use ragstone_adapters::sqlite::rollback::{ChangedSince, WayBack, find_way_back, put_back};
+use ragstone_adapters::sqlite::rollback::{ChangedSince, RollbackPlan, plan_rollback, restore_copy};
 
 use super::stores::copy_label;
 use crate::config::Settings;
 
 /// What going back would do; the data directory is locked meanwhile.
-pub struct Rollback {
+pub struct UpgradeRollback {
     directory: DataDirectory,
-    way: WayBack,
+    way: RollbackPlan,
     /// Indexes of their own that have a copy as well: the database and its copy.
     indexes: Vec<(PathBuf, PathBuf)>,
 }
 
-impl Rollback {
+impl UpgradeRollback {
     /// Looks; nothing is changed.
-    pub fn find(settings: &Settings) -> anyhow::Result<Self> {
+    pub fn find_copies(settings: &Settings) -> anyhow::Result<Self> {
         let path = &settings.data.directory;
-        if settings.shared().is_some() {
+        if settings.shared_stores().is_some() {
             bail!(
                 "PostgreSQL is not copied before an upgrade: restore the dump that was made before it (docs/operations/upgrade.md)"
             );
@@ -30,14 +30,16 @@ impl Rollback {
             bail!("there is no data directory {}", path.display());
         }
         let directory = DataDirectory::open(path)?;
-        let database = directory.database();
+        let database = directory.database_path();
         if !database.exists() {
             bail!("there is no database {}", database.display());
         }
-        let way = find_way_back(&database).with_context(|| database.display().to_string())?;
+        let way = plan_rollback(&database).with_context(|| database.display().to_string())?;
         let mut indexes = Vec::new();
-        for index in directory.indexes()? {
-            if let WayBack::Copy { copy, .. } = find_way_back(&index).with_context(|| index.display().to_string())? {
+        for index in directory.list_indexes()? {
+            if let RollbackPlan::Copy { copy, .. } =
+                plan_rollback(&index).with_context(|| index.display().to_string())?
+            {
                 indexes.push((index, copy));
             }
         }
@@ -49,30 +51,30 @@ impl Rollback {
     }
 
     /// What there is to go back to.
-    pub fn way(&self) -> &WayBack {
+    pub fn way_back(&self) -> &RollbackPlan {
         &self.way
     }
 
     /// Whether nothing that was stored since the copy is lost, as far as that can be told.
     pub fn loses_nothing(&self) -> bool {
         match &self.way {
-            WayBack::Copy { changed, .. } => changed.as_ref().is_some_and(ChangedSince::is_nothing),
-            WayBack::NoCopy | WayBack::SameSchema { .. } => true,
+            RollbackPlan::Copy { changed, .. } => changed.as_ref().is_some_and(ChangedSince::is_nothing),
+            RollbackPlan::NoCopy | RollbackPlan::SameSchema { .. } => true,
         }
     }
 
     /// Puts the copies back; gives the names under which the newer databases lie, that of the catalogue first.
-    pub fn carry_out(self) -> anyhow::Result<Vec<PathBuf>> {
-        let WayBack::Copy { copy, .. } = &self.way else {
+    pub fn restore_copies(self) -> anyhow::Result<Vec<PathBuf>> {
+        let RollbackPlan::Copy { copy, .. } = &self.way else {
             bail!("there is nothing to go back to");
         };
         let label = copy_label();
         // The catalogue comes last: until then this program still opens everything, and its copies may be made again.
         let mut aside = Vec::new();
         for (index, copy) in &self.indexes {
-            aside.push(put_back(index, copy, &label)?);
+            aside.push(restore_copy(index, copy, &label)?);
         }
-        aside.insert(0, put_back(&self.directory.database(), copy, &label)?);
+        aside.insert(0, restore_copy(&self.directory.database_path(), copy, &label)?);
         Ok(aside)
     }
 }

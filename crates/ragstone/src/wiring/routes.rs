@@ -12,34 +12,34 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use ragstone_core::document::Job;
 use ragstone_core::id::JobId;
-use ragstone_core::ingest::Uploads;
-use ragstone_core::ingest::fsck::Remedies;
+use ragstone_core::ingest::UploadSharing;
+use ragstone_core::ingest::fsck::RepairOptions;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::net::UnixListener;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use super::vectors::Vectors;
-use crate::http::{FailureNote, OperatorDoor};
+use super::vectors::EmbedderManager;
+use crate::http::{FailureNote, OperatorChannel};
 
 /// The API with the operator's own routes, all behind the operator's door.
 pub fn operator_router(api: Router, own: Router) -> Router {
-    api.merge(own).layer(axum::Extension(OperatorDoor))
+    api.merge(own).layer(axum::Extension(OperatorChannel))
 }
 
 /// What only the operator can do with the index and the stores.
-pub fn router(vectors: Arc<Vectors>) -> Router {
+pub fn index_router(vectors: Arc<EmbedderManager>) -> Router {
     Router::new()
-        .route("/operator/v1/index", get(index_status))
-        .route("/operator/v1/index/rebuild", post(index_rebuild))
-        .route("/operator/v1/fsck", post(fsck))
-        .route("/operator/v1/jobs/{id}", get(job))
+        .route("/operator/v1/index", get(get_index_status))
+        .route("/operator/v1/index/rebuild", post(rebuild_index))
+        .route("/operator/v1/fsck", post(run_fsck))
+        .route("/operator/v1/jobs/{id}", get(get_job))
         .with_state(vectors)
 }
 
 /// Serves other processes of the same user at the socket `path`.
-pub fn listen(path: &FilePath, router: Router) -> anyhow::Result<JoinHandle<()>> {
+pub fn serve_socket(path: &FilePath, router: Router) -> anyhow::Result<JoinHandle<()>> {
     // The lock is ours, so whoever made it is gone.
     let _ = std::fs::remove_file(path);
     let listener = UnixListener::bind(path).with_context(|| format!("cannot listen at {}", path.display()))?;
@@ -61,56 +61,56 @@ struct FsckRequest {
     allow_many: bool,
 }
 
-async fn fsck(State(vectors): State<Arc<Vectors>>, Json(request): Json<FsckRequest>) -> Response {
+async fn run_fsck(State(vectors): State<Arc<EmbedderManager>>, Json(request): Json<FsckRequest>) -> Response {
     let remedies = match request.repair {
-        true => Remedies {
-            many: request.allow_many,
-            ..Remedies::repair(Duration::from_secs(request.older_than_seconds))
+        true => RepairOptions {
+            allow_many: request.allow_many,
+            ..RepairOptions::repair_all(Duration::from_secs(request.older_than_seconds))
         },
-        false => Remedies::default(),
+        false => RepairOptions::default(),
     };
     let uploads = match vectors.shared {
-        true => Uploads::Shared,
-        false => Uploads::OursAlone,
+        true => UploadSharing::Shared,
+        false => UploadSharing::Exclusive,
     };
-    let report = vectors.ingestor.fsck(remedies, uploads).await;
+    let report = vectors.ingestor.run_fsck(remedies, uploads).await;
     if report.as_ref().is_ok_and(|report| !report.jobs.is_empty()) {
-        (vectors.doorbell)();
+        (vectors.notify_workers)();
     }
-    reply("fsck_failed", report.map_err(Into::into))
+    json_reply("fsck_failed", report.map_err(Into::into))
 }
 
-async fn index_status(State(vectors): State<Arc<Vectors>>) -> Response {
-    reply("index_failed", vectors.status().await)
+async fn get_index_status(State(vectors): State<Arc<EmbedderManager>>) -> Response {
+    json_reply("index_failed", vectors.index_status().await)
 }
 
-async fn index_rebuild(State(vectors): State<Arc<Vectors>>) -> Response {
-    reply(
+async fn rebuild_index(State(vectors): State<Arc<EmbedderManager>>) -> Response {
+    json_reply(
         "index_failed",
-        vectors.rebuild().await.map(|jobs| json!({ "jobs": jobs })),
+        vectors.rebuild_index().await.map(|jobs| json!({ "jobs": jobs })),
     )
 }
 
 /// How far a rebuild is with one document, of whatever tenant.
-async fn job(State(vectors): State<Arc<Vectors>>, Path(id): Path<Uuid>) -> Response {
+async fn get_job(State(vectors): State<Arc<EmbedderManager>>, Path(id): Path<Uuid>) -> Response {
     let shown = |job: Job| json!({ "state": job.state, "document_id": job.document_id, "error": job.error });
-    match vectors.job(JobId(id)).await {
-        Ok(None) => problem(StatusCode::NOT_FOUND, "not_found", "no such job".into()),
-        found => reply("index_failed", found.map(|job| job.map(shown))),
+    match vectors.find_job(JobId(id)).await {
+        Ok(None) => problem_reply(StatusCode::NOT_FOUND, "not_found", "no such job".into()),
+        found => json_reply("index_failed", found.map(|job| job.map(shown))),
     }
 }
 
-pub(super) fn reply(code: &str, result: anyhow::Result<impl Serialize>) -> Response {
+pub(super) fn json_reply(code: &str, result: anyhow::Result<impl Serialize>) -> Response {
     match result {
         Ok(value) => Json(value).into_response(),
         Err(error) => {
             let detail = format!("{error:#}");
-            problem(StatusCode::INTERNAL_SERVER_ERROR, code, detail)
+            problem_reply(StatusCode::INTERNAL_SERVER_ERROR, code, detail)
         }
     }
 }
 
-pub(super) fn problem(status: StatusCode, code: &str, detail: String) -> Response {
+pub(super) fn problem_reply(status: StatusCode, code: &str, detail: String) -> Response {
     let problem = json!({ "status": status.as_u16(), "code": code, "detail": detail });
     let note = FailureNote {
         code: code.to_owned(),

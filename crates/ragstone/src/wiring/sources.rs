@@ -3,23 +3,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ragstone_adapters::blob::s3::{S3Options, bucket};
-use ragstone_adapters::openai::Secret;
-use ragstone_adapters::source::bucket::{Bucket, BucketSettings};
-use ragstone_adapters::source::confluence::{Confluence, ConfluenceSettings, Patience};
-use ragstone_adapters::source::folder::Folder;
-use ragstone_adapters::source::guard::{Guard, GuardOptions};
-use ragstone_adapters::source::web::Web;
+use ragstone_adapters::blob::s3::{S3Options, open_bucket};
+use ragstone_adapters::openai::ApiSecret;
+use ragstone_adapters::source::bucket::{BucketSettings, BucketSource};
+use ragstone_adapters::source::confluence::{ConfluenceRetrySettings, ConfluenceSettings, ConfluenceSource};
+use ragstone_adapters::source::folder::FolderSource;
+use ragstone_adapters::source::guard::{FetchGuard, GuardOptions};
+use ragstone_adapters::source::web::WebSource;
 use ragstone_core::seam::catalogue::PageRequest;
-use ragstone_core::seam::source::{Source, SourceError, SourceRecord};
-use ragstone_core::sync::{OpenSource, SyncError, Syncer};
+use ragstone_core::seam::source::{DocumentSource, SourceError, SourceRecord};
+use ragstone_core::sync::{SourceOpener, SourceSyncer, SyncError};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::task::JoinHandle;
 
 use super::options;
-use crate::config::{References, Settings};
-use crate::schedule::Schedule;
+use crate::config::{SecretReferences, Settings};
+use crate::schedule::CronSchedule;
 
 /// How often schedules are looked at; they name minutes.
 const LOOK_EVERY: Duration = Duration::from_secs(20);
@@ -28,82 +28,91 @@ const PAGE: usize = 1_000;
 
 /// What places are opened with.
 #[derive(Clone)]
-pub struct Tools {
+pub struct SourceFactory {
     /// What secrets by reference may name.
-    pub references: References,
+    pub references: SecretReferences,
     /// What may be fetched where somebody else names it.
     pub fetch: GuardOptions,
 }
 
-impl Tools {
+impl SourceFactory {
     /// Those of the settings.
-    pub fn of(settings: &Settings) -> Self {
+    pub fn from_settings(settings: &Settings) -> Self {
         Self {
             references: settings.references.clone(),
-            fetch: options::fetch(settings),
+            fetch: options::guard_options(settings),
         }
     }
 
     /// Opens the places that records tell of.
-    pub fn opener(self) -> OpenSource {
-        Arc::new(move |record| self.open(record))
+    pub fn into_opener(self) -> SourceOpener {
+        Arc::new(move |record| self.open_source(record))
     }
 
-    fn open(&self, record: &SourceRecord) -> Result<Arc<dyn Source>, SourceError> {
+    fn open_source(&self, record: &SourceRecord) -> Result<Arc<dyn DocumentSource>, SourceError> {
         match record.kind.as_str() {
-            "folder" => Ok(Arc::new(Folder::new(settings(record)?)?)),
-            "confluence" => self.confluence(settings(record)?),
-            "s3" => self.bucket(settings(record)?),
-            "web" => Ok(Arc::new(Web::new(settings(record)?, self.guard()?)?)),
+            "folder" => Ok(Arc::new(FolderSource::new(parse_settings(record)?)?)),
+            "confluence" => self.open_confluence(parse_settings(record)?),
+            "s3" => self.open_bucket(parse_settings(record)?),
+            "web" => Ok(Arc::new(WebSource::new(parse_settings(record)?, self.build_guard()?)?)),
             other => Err(SourceError::Refused(format!(
                 "{other:?} is no kind of source: folder, confluence, s3 and web are"
             ))),
         }
     }
 
-    fn confluence(&self, settings: ConfluenceSettings) -> Result<Arc<dyn Source>, SourceError> {
-        let token = self.secret(settings.token.as_deref())?;
-        let opened = Confluence::new(settings, token.map(Secret::new), Patience::default(), self.guard()?)?;
+    fn open_confluence(&self, settings: ConfluenceSettings) -> Result<Arc<dyn DocumentSource>, SourceError> {
+        let token = self.resolve_secret(settings.token.as_deref())?;
+        let opened = ConfluenceSource::new(
+            settings,
+            token.map(ApiSecret::new),
+            ConfluenceRetrySettings::default(),
+            self.build_guard()?,
+        )?;
         Ok(Arc::new(opened))
     }
 
-    fn bucket(&self, settings: BucketSettings) -> Result<Arc<dyn Source>, SourceError> {
+    fn open_bucket(&self, settings: BucketSettings) -> Result<Arc<dyn DocumentSource>, SourceError> {
         settings.check()?;
-        let address = settings.address();
+        let address = settings.uri_prefix();
         let options = S3Options {
-            access_key_id: self.secret(settings.access_key_id.as_deref())?.unwrap_or_default(),
-            secret_access_key: self.secret(settings.secret_access_key.as_deref())?.unwrap_or_default(),
+            access_key_id: self
+                .resolve_secret(settings.access_key_id.as_deref())?
+                .unwrap_or_default(),
+            secret_access_key: self
+                .resolve_secret(settings.secret_access_key.as_deref())?
+                .unwrap_or_default(),
             bucket: settings.bucket,
             prefix: settings.prefix,
             endpoint: settings.endpoint,
             region: settings.region,
             ..S3Options::default()
         };
-        let store = bucket(&options).map_err(|error| SourceError::Refused(error.to_string()))?;
-        Ok(Arc::new(Bucket::new(store, address)))
+        let store = open_bucket(&options).map_err(|error| SourceError::Refused(error.to_string()))?;
+        Ok(Arc::new(BucketSource::new(store, address)))
     }
 
     /// The secret that a reference names, if there is one.
-    fn secret(&self, reference: Option<&str>) -> Result<Option<String>, SourceError> {
-        let secret = reference.map(|named| self.references.secret(named)).transpose();
+    fn resolve_secret(&self, reference: Option<&str>) -> Result<Option<String>, SourceError> {
+        let secret = reference.map(|named| self.references.resolve_secret(named)).transpose();
         secret.map_err(|error| SourceError::Refused(error.to_string()))
     }
 
-    fn guard(&self) -> Result<Guard, SourceError> {
-        Guard::new(self.fetch.clone()).map_err(|error| SourceError::Broken(error.to_string()))
+    fn build_guard(&self) -> Result<FetchGuard, SourceError> {
+        FetchGuard::new(self.fetch.clone()).map_err(|error| SourceError::Broken(error.to_string()))
     }
 }
 
-fn settings<T: DeserializeOwned>(record: &SourceRecord) -> Result<T, SourceError> {
+fn parse_settings<T: DeserializeOwned>(record: &SourceRecord) -> Result<T, SourceError> {
     let settings = Value::Object(record.settings.clone());
     serde_json::from_value(settings).map_err(|error| SourceError::Refused(format!("settings: {error}")))
 }
 
 /// Syncs what is due, in the background, until it is aborted.
-pub fn keep_schedules(syncer: Arc<Syncer>) -> JoinHandle<()> {
+pub fn run_schedules(syncer: Arc<SourceSyncer>) -> JoinHandle<()> {
     tokio::spawn(async move {
         loop {
-            if let Err(error) = start_due(&syncer).await {
+            if let Err(error) = start_due_syncs(&syncer).await {
                 tracing::warn!(%error, "schedules are looked at again later");
             }
             tokio::time::sleep(LOOK_EVERY).await;
@@ -111,19 +120,19 @@ pub fn keep_schedules(syncer: Arc<Syncer>) -> JoinHandle<()> {
     })
 }
 
-async fn start_due(syncer: &Arc<Syncer>) -> Result<(), SyncError> {
+async fn start_due_syncs(syncer: &Arc<SourceSyncer>) -> Result<(), SyncError> {
     let mut cursor = None;
     loop {
         let page = PageRequest { cursor, limit: PAGE };
-        let found = syncer.sources.sources(None, &page).await?;
+        let found = syncer.sources.list_sources(None, &page).await?;
         for record in found.items.into_iter().filter(|record| is_due(syncer, record)) {
-            let turn = match syncer.turn(record.id).await {
+            let turn = match syncer.acquire_permit(record.id).await {
                 Ok(turn) => turn,
                 Err(SyncError::Running) => continue,
                 Err(error) => return Err(error),
             };
             tokio::spawn(async move {
-                if let Err(error) = turn.sync(&record.tenant).await {
+                if let Err(error) = turn.run_sync(&record.tenant).await {
                     tracing::warn!(source = %record.id, %error, "a sync was not carried out");
                 }
             });
@@ -135,9 +144,9 @@ async fn start_due(syncer: &Arc<Syncer>) -> Result<(), SyncError> {
     }
 }
 
-fn is_due(syncer: &Syncer, record: &SourceRecord) -> bool {
+fn is_due(syncer: &SourceSyncer, record: &SourceRecord) -> bool {
     let schedule = record.schedule.as_deref().filter(|_| !record.paused);
-    let Some(Ok(schedule)) = schedule.map(str::parse::<Schedule>) else {
+    let Some(Ok(schedule)) = schedule.map(str::parse::<CronSchedule>) else {
         return false;
     };
     let last = record

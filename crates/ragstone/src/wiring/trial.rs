@@ -10,11 +10,11 @@ use futures::StreamExt;
 use object_store::path::Path as Key;
 use object_store::{Error as StoreError, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 use ragstone_core::seam::ChatModel;
-use ragstone_core::seam::chat::{ChatEvent, ChatRequest, Message, MessageRole};
+use ragstone_core::seam::chat::{ChatEvent, ChatMessage, ChatRequest, MessageRole};
 use ragstone_core::seam::embedder::TextKind;
 use uuid::Uuid;
 
-use super::answer::{chat_model, judge};
+use super::answer::{build_judge, chat_model};
 use super::model;
 use crate::config::Settings;
 use crate::config::sections::EmbedProvider;
@@ -33,7 +33,7 @@ const REPLY_TOKENS: u32 = 16;
 const TRIAL_PREFIX: &str = "doctor";
 
 /// The settings with one attempt and little time for each call.
-fn impatient(settings: &Settings) -> Settings {
+fn with_trial_limits(settings: &Settings) -> Settings {
     let mut settings = settings.clone();
     let (embed, chat) = (&mut settings.embed, &mut settings.chat);
     (embed.timeout_seconds, embed.max_attempts) = (TRIAL_SECONDS, 1);
@@ -42,7 +42,7 @@ fn impatient(settings: &Settings) -> Settings {
 }
 
 /// What `trial` came to, unless it took too long.
-pub async fn within_patience<T>(trial: impl Future<Output = anyhow::Result<T>>) -> Result<T, String> {
+pub async fn with_time_limit<T>(trial: impl Future<Output = anyhow::Result<T>>) -> Result<T, String> {
     match tokio::time::timeout(PATIENCE, trial).await {
         Ok(tried) => tried.map_err(|error| format!("{error:#}")),
         Err(_) => Err(format!("there was no answer within {} s", PATIENCE.as_secs())),
@@ -50,37 +50,38 @@ pub async fn within_patience<T>(trial: impl Future<Output = anyhow::Result<T>>) 
 }
 
 /// Loads or asks the embedder of the settings, fetching nothing, and embeds one word: what it is, and how long that took.
-pub async fn embed(settings: &Settings) -> anyhow::Result<String> {
+pub async fn try_embedder(settings: &Settings) -> anyhow::Result<String> {
     let started = Instant::now();
-    let embedder = model::embedder_if_present(&impatient(settings)).await?;
+    let embedder = model::embedder_if_present(&with_trial_limits(settings)).await?;
     let embedder = embedder.context("nothing embeds")?;
-    let vectors = embedder.embed(&[WORD.to_owned()], TextKind::Query).await?;
+    let vectors = embedder.embed_texts(&[WORD.to_owned()], TextKind::Query).await?;
     let dimensions = embedder.fingerprint().dimensions;
     match vectors.as_slice() {
-        [one] if one.vector.len() == dimensions => {
-            Ok(format!("{dimensions} dimensions; {}", took("one word", started)))
-        }
+        [one] if one.vector.len() == dimensions => Ok(format!(
+            "{dimensions} dimensions; {}",
+            describe_duration("one word", started)
+        )),
         _ => bail!("it did not give one vector of {dimensions} numbers for one word"),
     }
 }
 
 /// Asks the chat model of the settings for one word.
-pub async fn chat(settings: &Settings) -> anyhow::Result<String> {
-    ask(chat_model(&impatient(settings))?).await
+pub async fn try_chat_model(settings: &Settings) -> anyhow::Result<String> {
+    request_one_word(chat_model(&with_trial_limits(settings))?).await
 }
 
 /// Asks the judge of the settings for one word.
-pub async fn ask_judge(settings: &Settings) -> anyhow::Result<String> {
-    let mut settings = impatient(settings);
+pub async fn try_judge(settings: &Settings) -> anyhow::Result<String> {
+    let mut settings = with_trial_limits(settings);
     // What compares meanings beside the judge has a trial of its own.
     settings.embed.provider = EmbedProvider::None;
-    let judge = judge(&settings).await?;
-    ask(judge.context("nobody judges")?.model).await
+    let judge = build_judge(&settings).await?;
+    request_one_word(judge.context("nobody judges")?.model).await
 }
 
-async fn ask(model: Arc<dyn ChatModel>) -> anyhow::Result<String> {
+async fn request_one_word(model: Arc<dyn ChatModel>) -> anyhow::Result<String> {
     let started = Instant::now();
-    let message = Message {
+    let message = ChatMessage {
         role: MessageRole::User,
         content: REQUEST.into(),
     };
@@ -93,22 +94,22 @@ async fn ask(model: Arc<dyn ChatModel>) -> anyhow::Result<String> {
         max_tokens: Some(REPLY_TOKENS),
         reply_schema: None,
     };
-    let mut events = model.stream(request).await?;
+    let mut events = model.stream_reply(request).await?;
     while let Some(event) = events.next().await {
         if let ChatEvent::End(_) = event? {
-            return Ok(took("a reply", started));
+            return Ok(describe_duration("a reply", started));
         }
     }
     bail!("its reply broke off")
 }
 
-fn took(what: &str, started: Instant) -> String {
+fn describe_duration(what: &str, started: Instant) -> String {
     format!("{what} took {} ms", started.elapsed().as_millis())
 }
 
 /// Writes, reads and removes a small object, and sees that the store refuses to write over it where it is told to: what
 /// keeps two processes from overwriting each other stands on that.
-pub async fn store(blobs: &dyn ObjectStore) -> anyhow::Result<()> {
+pub async fn try_blob_store(blobs: &dyn ObjectStore) -> anyhow::Result<()> {
     let key = Key::from(format!("{TRIAL_PREFIX}/{}", Uuid::new_v4()));
     let write = || blobs.put_opts(&key, PutPayload::from_static(WORD.as_bytes()), PutMode::Create.into());
     write().await.context("it cannot be written to")?;
@@ -135,7 +136,7 @@ mod tests {
     #[tokio::test]
     async fn a_store_that_works_is_left_as_it_was() {
         let blobs = InMemory::new();
-        store(&blobs).await.unwrap();
+        try_blob_store(&blobs).await.unwrap();
         assert_eq!(blobs.list(None).count().await, 0);
     }
 
@@ -143,11 +144,11 @@ mod tests {
     async fn a_folder_that_cannot_be_written_is_told() {
         let folder = tempfile::tempdir().unwrap();
         let blobs = object_store::local::LocalFileSystem::new_with_prefix(folder.path()).unwrap();
-        store(&blobs).await.unwrap();
+        try_blob_store(&blobs).await.unwrap();
         // A file stands where the trial's folder has to be.
         std::fs::remove_dir_all(folder.path().join(TRIAL_PREFIX)).ok();
         std::fs::write(folder.path().join(TRIAL_PREFIX), "").unwrap();
-        let error = store(&blobs).await.unwrap_err();
+        let error = try_blob_store(&blobs).await.unwrap_err();
         assert!(format!("{error:#}").contains("cannot be written"), "{error:#}");
     }
 }

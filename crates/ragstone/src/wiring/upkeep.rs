@@ -7,17 +7,17 @@ use std::time::{Duration, SystemTime};
 
 use futures::FutureExt;
 use ragstone_adapters::blob::remove_unfinished;
-use ragstone_core::ingest::fsck::{FsckError, ORPHAN_AGE, Report};
-use ragstone_core::ingest::{Ingestor, Uploads};
+use ragstone_core::ingest::fsck::{FsckError, FsckReport, ORPHAN_AGE};
+use ragstone_core::ingest::{Ingestor, UploadSharing};
 use ragstone_core::library::Library;
 use ragstone_core::seam::Catalogue;
 use ragstone_core::seam::catalogue::CatalogueResult;
 use tokio::task::JoinHandle;
 
-use crate::clock::now;
-use crate::config::evaluation::Feedback;
-use crate::http::Api;
-use crate::jobs::OnIdle;
+use crate::clock::utc_now;
+use crate::config::evaluation::FeedbackSection;
+use crate::http::ApiServices;
+use crate::jobs::IdleCallback;
 use crate::operator;
 
 /// How long a sweep is worth.
@@ -30,7 +30,7 @@ const MARK_EVERY: Duration = Duration::from_secs(5);
 /// How often a process that serves shared stores looks for a threshold that another one found.
 const FOLLOW_EVERY: Duration = Duration::from_secs(30);
 /// By how much the sweeps of processes that start together are apart, at most.
-const APART: Duration = Duration::from_secs(60);
+const MAX_START_OFFSET: Duration = Duration::from_secs(60);
 /// The setting that holds when the shared stores were swept, in seconds since 1970.
 const SWEPT_AT: &str = "swept_at";
 
@@ -38,7 +38,7 @@ const SWEPT_AT: &str = "swept_at";
 const JOBS_AT_ONCE: usize = 500;
 
 /// What is swept.
-pub struct Sweep {
+pub struct SweepTask {
     /// Whose stores.
     pub ingestor: Arc<Ingestor>,
     /// The folder of the blob store, if it is one.
@@ -48,24 +48,24 @@ pub struct Sweep {
     /// Where processes that share the stores agree who sweeps; none where this one has them alone.
     pub shared: Option<Arc<dyn Catalogue>>,
     /// Rung for jobs that the sweep queued.
-    pub doorbell: Arc<dyn Fn() + Send + Sync>,
+    pub notify_workers: Arc<dyn Fn() + Send + Sync>,
 }
 
-impl Sweep {
+impl SweepTask {
     /// Sweeps in the background, until it is aborted.
     pub fn start(self) -> JoinHandle<()> {
         tokio::spawn(async move {
             if self.shared.is_some() {
-                tokio::time::sleep(APART.mul_f64(apart())).await;
+                tokio::time::sleep(MAX_START_OFFSET.mul_f64(start_offset())).await;
             }
             self.remove_unfinished().await;
             loop {
-                match self.once().await {
+                match self.sweep_once().await {
                     Ok(report) if report.repaired > 0 => {
                         let removed = report.repaired;
                         tracing::info!(removed, "leftovers of interrupted work are removed");
                         if !report.jobs.is_empty() {
-                            (self.doorbell)();
+                            (self.notify_workers)();
                         }
                     }
                     Ok(_) => {}
@@ -78,10 +78,12 @@ impl Sweep {
 
     /// Each process sweeps the embeddings that it remembers, and one of them what they share. Should two take the turn,
     /// both find less to do.
-    async fn once(&self) -> Result<Report, FsckError> {
+    async fn sweep_once(&self) -> Result<FsckReport, FsckError> {
         match &self.shared {
-            None => self.ingestor.sweep(Uploads::OursAlone).await,
-            Some(catalogue) if takes_turn(catalogue.as_ref()).await? => self.ingestor.sweep(Uploads::Shared).await,
+            None => self.ingestor.sweep_stores(UploadSharing::Exclusive).await,
+            Some(catalogue) if claim_sweep(catalogue.as_ref()).await? => {
+                self.ingestor.sweep_stores(UploadSharing::Shared).await
+            }
             Some(_) => self.ingestor.sweep_cache().await,
         }
     }
@@ -106,13 +108,13 @@ impl Sweep {
 }
 
 /// Somewhere between 0 and 1, another for each process.
-fn apart() -> f64 {
+fn start_offset() -> f64 {
     f64::from(std::process::id() % 60) / 60.0
 }
 
-async fn takes_turn(catalogue: &dyn Catalogue) -> Result<bool, FsckError> {
-    let now = now().unix_timestamp();
-    let swept: Option<i64> = catalogue.setting(SWEPT_AT).await?.and_then(|at| at.parse().ok());
+async fn claim_sweep(catalogue: &dyn Catalogue) -> Result<bool, FsckError> {
+    let now = utc_now().unix_timestamp();
+    let swept: Option<i64> = catalogue.get_setting(SWEPT_AT).await?.and_then(|at| at.parse().ok());
     // A clock that was set back ends no sweeping.
     let is_due = swept.is_none_or(|at| (now - at).unsigned_abs() >= SWEEP_EVERY.as_secs());
     if is_due {
@@ -132,34 +134,34 @@ pub fn remove_abandoned(ingestor: Arc<Ingestor>) -> JoinHandle<()> {
 }
 
 /// Marks how far the library has come, in the background, until it is aborted.
-pub fn keep_mark(ingestor: Arc<Ingestor>) -> JoinHandle<()> {
+pub fn mark_periodically(ingestor: Arc<Ingestor>) -> JoinHandle<()> {
     tokio::spawn(async move {
         loop {
             tokio::time::sleep(MARK_EVERY).await;
-            mark(&ingestor).await;
+            mark_progress(&ingestor).await;
         }
     })
 }
 
 /// Marks how far the library has come; what fails is done later.
-pub async fn mark(ingestor: &Ingestor) {
-    if let Err(error) = ingestor.mark().await {
+pub async fn mark_progress(ingestor: &Ingestor) {
+    if let Err(error) = ingestor.mark_generation().await {
         tracing::warn!(%error, "how far the library has come is marked later");
     }
 }
 
 /// Follows the threshold for answers that other processes find as the library grows.
-pub fn follow(library: Arc<Library>) -> JoinHandle<()> {
+pub fn follow_threshold(library: Arc<Library>) -> JoinHandle<()> {
     tokio::spawn(async move {
         loop {
             tokio::time::sleep(FOLLOW_EVERY).await;
-            calibrate(&library).await;
+            calibrate_threshold(&library).await;
         }
     })
 }
 
 /// Forgets answers that were kept for long enough, in the background, until it is aborted.
-pub fn forget_answers(api: Arc<Api>, settings: &Feedback) -> JoinHandle<()> {
+pub fn forget_answers(api: Arc<ApiServices>, settings: &FeedbackSection) -> JoinHandle<()> {
     let (days, most) = (settings.retention_days, settings.max_answers);
     tokio::spawn(async move {
         loop {
@@ -167,7 +169,7 @@ pub fn forget_answers(api: Arc<Api>, settings: &Feedback) -> JoinHandle<()> {
                 0 => time::OffsetDateTime::UNIX_EPOCH,
                 days => (api.clock)() - time::Duration::days(days.into()),
             };
-            match api.feedback.forget_answers(before, most).await {
+            match api.feedback.remove_old_answers(before, most).await {
                 Ok(0) => {}
                 Ok(answers) => tracing::info!(answers, "old answers are forgotten"),
                 Err(error) => tracing::warn!(%error, "old answers are forgotten later"),
@@ -182,7 +184,7 @@ pub fn forget_answers(api: Arc<Api>, settings: &Feedback) -> JoinHandle<()> {
 pub fn remove_ended_jobs(catalogue: Arc<dyn Catalogue>, keep_days: u32) -> JoinHandle<()> {
     tokio::spawn(async move {
         loop {
-            let before = now() - time::Duration::days(keep_days.into());
+            let before = utc_now() - time::Duration::days(keep_days.into());
             match remove_jobs_before(catalogue.as_ref(), before).await {
                 Ok(0) => {}
                 Ok(jobs) => tracing::info!(jobs, "jobs that ended long ago are removed"),
@@ -205,17 +207,20 @@ async fn remove_jobs_before(catalogue: &dyn Catalogue, before: time::OffsetDateT
 }
 
 /// Finds the threshold below which nothing is answered, where the library has changed enough.
-pub async fn calibrate(library: &Library) {
-    if let Err(error) = library.calibrate(&operator::principal().scope()).await {
+pub async fn calibrate_threshold(library: &Library) {
+    if let Err(error) = library
+        .calibrate_threshold(&operator::operator_principal().scope())
+        .await
+    {
         tracing::warn!(%error, "the threshold for answers cannot be found");
     }
 }
 
 /// What the workers do when nothing waits any more.
-pub fn on_idle(library: &Arc<Library>) -> OnIdle {
+pub fn on_idle(library: &Arc<Library>) -> IdleCallback {
     let library = library.clone();
     Arc::new(move || {
         let library = library.clone();
-        async move { calibrate(&library).await }.boxed()
+        async move { calibrate_threshold(&library).await }.boxed()
     })
 }

@@ -11,9 +11,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 use anyhow::bail;
 use ragstone_core::access::Principal;
 use ragstone_core::id::{JobId, TenantId};
-use ragstone_core::ingest::{Ingestor, Pipeline};
-use ragstone_core::library::mark::{POINTS, RECOVERY};
-use ragstone_core::library::{EmbedderSlot, InUse};
+use ragstone_core::ingest::{IngestPipeline, Ingestor};
+use ragstone_core::library::mark::{RECOVERING_POINTS, RECOVERY_SETTING};
+use ragstone_core::library::{ActiveEmbedder, EmbedderSlot};
 use ragstone_core::seam::catalogue::DocumentFilter;
 use ragstone_core::seam::embedder::EmbedderFingerprint;
 use ragstone_core::seam::index::IndexSpec;
@@ -22,13 +22,13 @@ use ragstone_core::split::{SplitSettings, SplitStrategy};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
-pub use state::VectorState;
+pub use state::EmbedderState;
 
-use super::absent::Absent;
-use super::migration::{Active, OneSide, Sides};
+use super::absent::AbsentEmbedder;
+use super::migration::{ActiveIndex, DualIndex, PinnedIndex};
 
 /// The embedder's place in a running process.
-pub struct Vectors {
+pub struct EmbedderManager {
     /// The truth.
     pub catalogue: Arc<dyn Catalogue>,
     /// Where points are.
@@ -38,13 +38,13 @@ pub struct Vectors {
     /// The library's embedder.
     pub slot: EmbedderSlot,
     /// How pipelines are made.
-    pub recipe: Recipe,
+    pub recipe: PipelineRecipe,
     /// Names the local operator of a tenant.
     pub operator: fn(TenantId) -> Principal,
     /// Wakes the workers.
-    pub doorbell: Arc<dyn Fn() + Send + Sync>,
+    pub notify_workers: Arc<dyn Fn() + Send + Sync>,
     /// How it stands.
-    pub state: RwLock<VectorState>,
+    pub state: RwLock<EmbedderState>,
     /// What the settings mean, once it is there.
     pub embedder: RwLock<Option<Arc<dyn Embedder>>>,
     /// Whether other processes use the same library: the first one decides which embedder that has.
@@ -52,14 +52,14 @@ pub struct Vectors {
     /// One switch at a time.
     pub switching: Mutex<()>,
     /// The index, where its model may be changed while it answers.
-    pub sides: Option<Arc<Sides>>,
+    pub dual_index: Option<Arc<DualIndex>>,
     /// What whoever wrote the settings should know of the model in use.
     pub advice: RwLock<Option<String>>,
 }
 
 /// What a pipeline is made of, beside its embedder.
 #[derive(Debug, Clone)]
-pub struct Recipe {
+pub struct PipelineRecipe {
     /// The parser's fingerprint.
     pub parser: String,
     /// How texts are split.
@@ -68,33 +68,33 @@ pub struct Recipe {
     pub structured: SplitStrategy,
 }
 
-impl Recipe {
+impl PipelineRecipe {
     /// A pipeline with this embedder, or none.
-    pub fn pipeline(&self, embedder: Option<Arc<dyn Embedder>>) -> Pipeline {
-        Pipeline::new(&self.parser, self.split.clone(), self.structured, embedder)
+    pub fn build_pipeline(&self, embedder: Option<Arc<dyn Embedder>>) -> IngestPipeline {
+        IngestPipeline::new(&self.parser, self.split.clone(), self.structured, embedder)
     }
 
     /// The same under the name that another embedder gave it.
-    fn pipeline_as(&self, embedder: Arc<dyn Embedder>, known_as: &str) -> Pipeline {
+    fn build_pipeline_as(&self, embedder: Arc<dyn Embedder>, known_as: &str) -> IngestPipeline {
         let split = self.split.clone();
-        Pipeline::known_as(&self.parser, split, self.structured, Some(embedder), Some(known_as))
+        IngestPipeline::with_embedder_digest(&self.parser, split, self.structured, Some(embedder), Some(known_as))
     }
 }
 
-impl Vectors {
+impl EmbedderManager {
     /// How it stands.
-    pub fn state(&self) -> VectorState {
+    pub fn state(&self) -> EmbedderState {
         self.state.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Notes how it stands.
-    pub fn note(&self, state: VectorState) {
+    pub fn set_state(&self, state: EmbedderState) {
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = state;
     }
 
     /// How it stands, with what whoever wrote the settings should know.
-    pub fn words(&self) -> String {
-        let words = self.state().words();
+    pub fn describe(&self) -> String {
+        let words = self.state().describe();
         match &*self.advice.read().unwrap_or_else(PoisonError::into_inner) {
             Some(advice) => format!("{words}; {advice}"),
             None => words,
@@ -102,111 +102,111 @@ impl Vectors {
     }
 
     /// Notes what whoever wrote the settings should know.
-    pub fn advise(&self, advice: Option<String>) {
+    pub fn set_advice(&self, advice: Option<String>) {
         *self.advice.write().unwrap_or_else(PoisonError::into_inner) = advice;
     }
 
     /// Whether the model is being changed.
     pub fn is_migrating(&self) -> bool {
-        let sides = self.sides.as_ref();
-        sides.is_some_and(|sides| sides.pair().other.is_some())
+        let sides = self.dual_index.as_ref();
+        sides.is_some_and(|sides| sides.current_pair().shadow.is_some())
     }
 
     /// The pipeline of an embedder, under the name that the library knows it by and into the index of its vectors.
-    fn pipeline(&self, embedder: Arc<dyn Embedder>, active: Option<&Active>) -> Pipeline {
+    fn embedder_pipeline(&self, embedder: Arc<dyn Embedder>, active: Option<&ActiveIndex>) -> IngestPipeline {
         let digest = Some(embedder.fingerprint().digest());
         let active = active.filter(|active| active.spec.embedder == digest);
         let pipeline = match active.and_then(|active| active.known_as.as_deref()) {
-            Some(known_as) => self.recipe.pipeline_as(embedder, known_as),
-            None => self.recipe.pipeline(Some(embedder)),
+            Some(known_as) => self.recipe.build_pipeline_as(embedder, known_as),
+            None => self.recipe.build_pipeline(Some(embedder)),
         };
-        match &self.sides {
-            Some(sides) => pipeline.stored_in(Arc::new(OneSide {
-                side: sides.pair().active,
-                sides: sides.clone(),
+        match &self.dual_index {
+            Some(sides) => pipeline.with_index(Arc::new(PinnedIndex {
+                side: sides.current_pair().active,
+                dual_index: sides.clone(),
             })),
             None => pipeline,
         }
     }
 
     /// Lets an embedder of whose making the active side's vectors are answer, and make new documents'.
-    pub fn answer_by(&self, embedder: Arc<dyn Embedder>, active: &Active) {
+    pub fn activate_side(&self, embedder: Arc<dyn Embedder>, active: &ActiveIndex) {
         *self.embedder.write().unwrap_or_else(PoisonError::into_inner) = Some(embedder.clone());
         self.ingestor
-            .set_pipeline(self.pipeline(embedder.clone(), Some(active)));
+            .set_pipeline(self.embedder_pipeline(embedder.clone(), Some(active)));
         self.fill_slot(embedder);
     }
 
     /// The embedder and the index of its vectors, in one step.
     fn fill_slot(&self, embedder: Arc<dyn Embedder>) {
-        let index = match &self.sides {
+        let index = match &self.dual_index {
             Some(sides) => {
-                let active = sides.pair().active;
-                active.takes(embedder.clone());
+                let active = sides.current_pair().active;
+                active.set_embedder(embedder.clone());
                 active.index.clone()
             }
             None => self.index.clone(),
         };
-        self.note(VectorState::Ready(embedder.fingerprint().model.clone()));
-        *self.slot.write().unwrap_or_else(PoisonError::into_inner) = Some(InUse { embedder, index });
+        self.set_state(EmbedderState::Ready(embedder.fingerprint().model.clone()));
+        *self.slot.write().unwrap_or_else(PoisonError::into_inner) = Some(ActiveEmbedder { embedder, index });
     }
 
     /// Takes an embedder into use as far as the stored points allow. With `catch_up`, documents without vectors get
     /// theirs by jobs, and the library turns hybrid when all have them.
-    pub async fn adopt(&self, embedder: Arc<dyn Embedder>, catch_up: bool) -> anyhow::Result<()> {
+    pub async fn adopt_embedder(&self, embedder: Arc<dyn Embedder>, catch_up: bool) -> anyhow::Result<()> {
         let _one = self.switching.lock().await;
         *self.embedder.write().unwrap_or_else(PoisonError::into_inner) = Some(embedder.clone());
-        let active = Active::read(self.catalogue.as_ref()).await?;
-        let pipeline = self.pipeline(embedder.clone(), active.as_ref());
+        let active = ActiveIndex::load_from(self.catalogue.as_ref()).await?;
+        let pipeline = self.embedder_pipeline(embedder.clone(), active.as_ref());
         let wanted = pipeline.index_spec();
         let active = active.map(|active| active.spec);
         if self.shared && active.as_ref().is_some_and(|active| *active != wanted) {
-            return self.refuse(active.as_ref());
+            return self.note_mismatch(active.as_ref());
         }
-        let empty = self.index.count().await? == 0;
+        let empty = self.index.count_points().await? == 0;
         let is_lexical = active.as_ref().is_none_or(|active| active.embedder.is_none());
         if empty || active.as_ref() == Some(&wanted) {
-            self.index.ensure(&wanted).await?;
+            self.index.prepare_index(&wanted).await?;
             self.ingestor.set_pipeline(pipeline);
-            self.use_it(embedder, &wanted).await?;
+            self.activate_embedder(embedder, &wanted).await?;
             if catch_up {
-                self.embed_what_went_without().await?;
+                self.embed_lexical_documents().await?;
             }
             return Ok(());
         }
         if !is_lexical {
-            self.ingestor.set_pipeline(self.recipe.pipeline(None));
-            return self.refuse(active.as_ref());
+            self.ingestor.set_pipeline(self.recipe.build_pipeline(None));
+            return self.note_mismatch(active.as_ref());
         }
         if !catch_up {
-            self.note(VectorState::Missing(
+            self.set_state(EmbedderState::Missing(
                 "the documents have no vectors yet; `ragstone index rebuild` makes them, and `ragstone serve` does by itself".into(),
             ));
             return Ok(());
         }
-        self.note(VectorState::Catching);
+        self.set_state(EmbedderState::CatchingUp);
         let by_it = pipeline.fingerprint().to_owned();
         self.ingestor.set_pipeline(pipeline);
-        self.wait_for(self.live_jobs().await?).await?;
+        self.wait_for_jobs(self.live_jobs().await?).await?;
         // What was published by this pipeline before a restart has its vectors.
         let behind = DocumentFilter {
             not_made_by: Some(by_it),
             ..DocumentFilter::default()
         };
-        let jobs = self.again(behind).await?;
+        let jobs = self.requeue_documents(behind).await?;
         tracing::info!(documents = jobs.len(), "documents are being embedded");
-        self.wait_for(jobs).await?;
-        self.use_it(embedder, &wanted).await
+        self.wait_for_jobs(jobs).await?;
+        self.activate_embedder(embedder, &wanted).await
     }
 
     /// Queues what was taken in by words alone while the embedder of the library was away.
-    async fn embed_what_went_without(&self) -> anyhow::Result<()> {
-        let lexical = self.recipe.pipeline(None).fingerprint().to_owned();
+    async fn embed_lexical_documents(&self) -> anyhow::Result<()> {
+        let lexical = self.recipe.build_pipeline(None).fingerprint().to_owned();
         let went_without = DocumentFilter {
             made_by: Some(lexical),
             ..DocumentFilter::default()
         };
-        let jobs = self.again(went_without).await?;
+        let jobs = self.requeue_documents(went_without).await?;
         if !jobs.is_empty() {
             tracing::info!(
                 documents = jobs.len(),
@@ -217,59 +217,59 @@ impl Vectors {
     }
 
     /// Notes that the library's vectors, or that it has none, do not fit the settings.
-    fn refuse(&self, active: Option<&IndexSpec>) -> anyhow::Result<()> {
+    fn note_mismatch(&self, active: Option<&IndexSpec>) -> anyhow::Result<()> {
         let has_vectors = active.is_some_and(|active| active.embedder.is_some());
         let why = match has_vectors {
             true => "the library was embedded by another model",
             false => "the library was begun without vectors",
         };
         let remedy = "`ragstone index rebuild` makes them by the model of the settings";
-        let state = VectorState::Mismatch(format!("{why}; {remedy}"));
+        let state = EmbedderState::Mismatch(format!("{why}; {remedy}"));
         if self.state() != state {
-            tracing::warn!("the embedder of the settings {}", state.words());
-            self.note(state);
+            tracing::warn!("the embedder of the settings {}", state.describe());
+            self.set_state(state);
         }
         Ok(())
     }
 
     /// Whether jobs may be done: a process that shares the library publishes nothing without the library's vectors.
-    pub fn may_work(&self) -> bool {
-        use VectorState::{Catching, Off, Ready};
-        !self.shared || matches!(self.state(), Ready(_) | Off | Catching)
+    pub fn may_run_jobs(&self) -> bool {
+        use EmbedderState::{CatchingUp, Off, Ready};
+        !self.shared || matches!(self.state(), Ready(_) | Off | CatchingUp)
     }
 
     /// Follows what other processes made of a shared library since the last look.
-    pub async fn keep_up(&self) -> anyhow::Result<()> {
+    pub async fn follow_library(&self) -> anyhow::Result<()> {
         let embedder = self.embedder.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let wanted = self.recipe.pipeline(embedder.clone()).index_spec();
-        let active = self.active().await?;
+        let wanted = self.recipe.build_pipeline(embedder.clone()).index_spec();
+        let active = self.active_spec().await?;
         let fits = active.as_ref() == Some(&wanted);
         match (self.state(), embedder) {
-            (VectorState::Ready(_), _) if !fits => {
+            (EmbedderState::Ready(_), _) if !fits => {
                 *self.slot.write().unwrap_or_else(PoisonError::into_inner) = None;
-                self.refuse(active.as_ref())
+                self.note_mismatch(active.as_ref())
             }
-            (VectorState::Mismatch(_), Some(embedder)) if fits => {
-                self.adopt(embedder, false).await?;
-                (self.doorbell)();
+            (EmbedderState::Mismatch(_), Some(embedder)) if fits => {
+                self.adopt_embedder(embedder, false).await?;
+                (self.notify_workers)();
                 Ok(())
             }
-            (VectorState::Mismatch(_), None) if fits => {
-                self.note(VectorState::Off);
+            (EmbedderState::Mismatch(_), None) if fits => {
+                self.set_state(EmbedderState::Off);
                 Ok(())
             }
-            (VectorState::Off, None) if !fits => self.begin_without(&wanted, active.as_ref()).await,
+            (EmbedderState::Off, None) if !fits => self.begin_lexical(&wanted, active.as_ref()).await,
             _ => Ok(()),
         }
     }
 
     /// A shared library that nobody began has no vectors where the settings want none.
-    async fn begin_without(&self, wanted: &IndexSpec, active: Option<&IndexSpec>) -> anyhow::Result<()> {
+    async fn begin_lexical(&self, wanted: &IndexSpec, active: Option<&IndexSpec>) -> anyhow::Result<()> {
         if active.is_some() {
-            return self.refuse(active);
+            return self.note_mismatch(active);
         }
-        self.index.ensure(wanted).await?;
-        self.remember(wanted).await
+        self.index.prepare_index(wanted).await?;
+        self.save_active_spec(wanted).await
     }
 
     /// Lets new documents wait for an embedder that is not there, where the library was embedded by it: without vectors
@@ -278,14 +278,14 @@ impl Vectors {
         &self,
         expected: impl FnOnce(usize) -> Option<EmbedderFingerprint> + Send,
     ) -> anyhow::Result<()> {
-        let Some(active) = Active::read(self.catalogue.as_ref()).await? else {
+        let Some(active) = ActiveIndex::load_from(self.catalogue.as_ref()).await? else {
             return Ok(());
         };
         let expected = active.spec.dimensions.and_then(expected);
         let by_it = |expected: &EmbedderFingerprint| active.spec.embedder == Some(expected.digest());
         if let Some(expected) = expected.filter(by_it) {
             tracing::warn!("new documents wait for the embedder");
-            let absent = self.pipeline(Arc::new(Absent(expected)), Some(&active));
+            let absent = self.embedder_pipeline(Arc::new(AbsentEmbedder(expected)), Some(&active));
             self.ingestor.set_pipeline(absent);
         }
         Ok(())
@@ -293,82 +293,82 @@ impl Vectors {
 
     /// Makes every document's points again, with the embedder of the settings if it is there. Gives the jobs. Refused where
     /// that would drop vectors that the settings want.
-    pub async fn rebuild(&self) -> anyhow::Result<Vec<JobId>> {
+    pub async fn rebuild_index(&self) -> anyhow::Result<Vec<JobId>> {
         let _one = self.switching.lock().await;
         if self.is_migrating() {
             bail!("the embedding model is being changed; hint: `ragstone model migrate --finish` or `--abort` first");
         }
         let embedder = self.embedder.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let active = Active::read(self.catalogue.as_ref()).await?;
+        let active = ActiveIndex::load_from(self.catalogue.as_ref()).await?;
         let pipeline = match &embedder {
-            Some(embedder) => self.pipeline(embedder.clone(), active.as_ref()),
-            None => self.recipe.pipeline(None),
+            Some(embedder) => self.embedder_pipeline(embedder.clone(), active.as_ref()),
+            None => self.recipe.build_pipeline(None),
         };
         let wanted = pipeline.index_spec();
         let active = active.map(|active| active.spec);
         let had = active.as_ref().is_some_and(|active| active.embedder.is_some());
-        if had && embedder.is_none() && self.state() != VectorState::Off {
+        if had && embedder.is_none() && self.state() != EmbedderState::Off {
             bail!(
                 "the library has vectors, and their embedder is not there ({}): a rebuild would drop them; hint: \
                  try again once it is there, or set embed.provider = \"none\" to go by words alone",
-                self.state().words()
+                self.state().describe()
             );
         }
         if active.as_ref() != Some(&wanted) {
             *self.slot.write().unwrap_or_else(PoisonError::into_inner) = None;
-            for ((document, generation), _) in self.index.generations(None).await? {
-                self.index.delete(document, generation).await?;
+            for ((document, generation), _) in self.index.list_generations(None).await? {
+                self.index.delete_generation(document, generation).await?;
             }
-            self.index.ensure(&wanted).await?;
+            self.index.prepare_index(&wanted).await?;
         }
         self.ingestor.set_pipeline(pipeline);
-        let all = self.again(DocumentFilter::default()).await?;
+        let all = self.requeue_documents(DocumentFilter::default()).await?;
         let jobs = all.into_iter().map(|(_, job)| job).collect();
         match embedder {
-            Some(embedder) => self.use_it(embedder, &wanted).await?,
-            None => self.remember(&wanted).await?,
+            Some(embedder) => self.activate_embedder(embedder, &wanted).await?,
+            None => self.save_active_spec(&wanted).await?,
         }
-        if self.catalogue.setting(RECOVERY).await?.as_deref() == Some(POINTS) {
+        if self.catalogue.get_setting(RECOVERY_SETTING).await?.as_deref() == Some(RECOVERING_POINTS) {
             // All of them are queued.
-            self.catalogue.set_setting(RECOVERY, "").await?;
+            self.catalogue.set_setting(RECOVERY_SETTING, "").await?;
         }
         Ok(jobs)
     }
 
     /// What the index holds, for a person.
-    pub async fn status(&self) -> anyhow::Result<Value> {
-        let active = self.active().await?;
+    pub async fn index_status(&self) -> anyhow::Result<Value> {
+        let active = self.active_spec().await?;
         Ok(json!({
-            "points": self.index.count().await?,
-            "documents": self.documents(DocumentFilter::default()).await?.len(),
+            "points": self.index.count_points().await?,
+            "documents": self.list_published_documents(DocumentFilter::default()).await?.len(),
             "spec": active,
-            "embedder": self.state().words(),
+            "embedder": self.state().describe(),
         }))
     }
 
-    async fn use_it(&self, embedder: Arc<dyn Embedder>, wanted: &IndexSpec) -> anyhow::Result<()> {
-        self.remember(wanted).await?;
+    async fn activate_embedder(&self, embedder: Arc<dyn Embedder>, wanted: &IndexSpec) -> anyhow::Result<()> {
+        self.save_active_spec(wanted).await?;
         self.fill_slot(embedder);
         Ok(())
     }
 
     /// The library's active spec, if anybody began it.
-    pub async fn active(&self) -> anyhow::Result<Option<IndexSpec>> {
-        let active = Active::read(self.catalogue.as_ref()).await?;
+    pub async fn active_spec(&self) -> anyhow::Result<Option<IndexSpec>> {
+        let active = ActiveIndex::load_from(self.catalogue.as_ref()).await?;
         Ok(active.map(|active| active.spec))
     }
 
     /// Makes a spec the library's, where its index is.
-    pub async fn remember(&self, spec: &IndexSpec) -> anyhow::Result<()> {
-        let before = Active::read(self.catalogue.as_ref()).await?;
-        let active = Active {
+    pub async fn save_active_spec(&self, spec: &IndexSpec) -> anyhow::Result<()> {
+        let before = ActiveIndex::load_from(self.catalogue.as_ref()).await?;
+        let active = ActiveIndex {
             spec: spec.clone(),
             place: before.as_ref().and_then(|before| before.place.clone()),
             known_as: before
                 .filter(|before| before.spec == *spec)
                 .and_then(|before| before.known_as),
         };
-        active.write(self.catalogue.as_ref()).await
+        active.save_to(self.catalogue.as_ref()).await
     }
 }
 

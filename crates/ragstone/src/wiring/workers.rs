@@ -16,7 +16,7 @@ pub fn parser_pool(settings: &Settings) -> anyhow::Result<ParserPool> {
     Ok(ParserPool::new(ParserOptions {
         workers: match parse.workers {
             // One tenant has half of them, which is one a core.
-            0 => 2 * or_cores(0),
+            0 => 2 * default_workers(0),
             workers => workers,
         },
         documents_per_worker: parse.files_per_process,
@@ -36,12 +36,12 @@ pub fn parser_pool(settings: &Settings) -> anyhow::Result<ParserPool> {
 /// Twice as many as cores: while the model runs for some, others parse and store.
 pub fn job_workers(workers: usize) -> usize {
     match workers {
-        0 => 2 * or_cores(0),
+        0 => 2 * default_workers(0),
         workers => workers,
     }
 }
 
-fn or_cores(workers: usize) -> usize {
+fn default_workers(workers: usize) -> usize {
     match workers {
         0 => std::thread::available_parallelism()
             .map_or(1, usize::from)

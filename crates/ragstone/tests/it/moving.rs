@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Stdio;
 
-use ragstone_adapters::archive::{ArchiveWriter, Header};
+use ragstone_adapters::archive::{ArchiveHeader, ArchiveWriter};
 use ragstone_core::seam::index::IndexSpec;
 use serde_json::{Value, json};
 
@@ -191,7 +191,7 @@ fn vectors_of_another_model_are_refused() {
         dimensions: Some(7),
         lexical: "other".into(),
     };
-    let header = Header::new("test", Some(spec));
+    let header = ArchiveHeader::new("test", Some(spec));
     let (archive, _) = ArchiveWriter::open(&file, &header, |_| true).unwrap();
     archive
         .finish(&[Value::Null; 0], &json!({}), &[Value::Null; 0])

@@ -120,11 +120,11 @@ pub const CORE_LAYERS: &[(&str, &[&str])] = &[
 pub const CORE_LOOPS: &[(&str, &str, &[&str])] = &[
     // A chat model is given admitted passages, and a passage is what the library makes.
     ("seam", "library", &["Passage", "passage"]),
-    // `ask` says what evidence it needs, as a trait; the library, which alone can find it, implements that trait.
+    // `ask` says what it has to retrieve, as a trait; the library, which alone can find it, implements that trait.
     (
         "library",
         "ask",
-        &["self", "AskError", "AskRequest", "Evidence", "Found"],
+        &["self", "AskRequest", "RetrievalError", "RetrievedPassages", "Retriever"],
     ),
 ];
 

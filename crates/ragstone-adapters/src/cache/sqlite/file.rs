@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use ragstone_core::seam::embedding_cache::EmbeddingCacheError;
 use rusqlite::{Connection, OpenFlags};
 
-use super::{Failure, rows, unavailable};
-use crate::sqlite::{connect, protect};
+use super::{CacheFileError, rows, unavailable_error};
+use crate::sqlite::{create_private_file, open_connection};
 
 /// `user_version` of the layout below; a file of another one is replaced.
 const LAYOUT: u32 = 1;
@@ -46,10 +46,10 @@ pub struct CacheFile {
     path: PathBuf,
     max_bytes: u64,
     /// None between two files.
-    open: Option<Open>,
+    open: Option<CacheConnection>,
 }
 
-struct Open {
+struct CacheConnection {
     connection: Connection,
     /// Counts calls; what was used in the lowest turn goes first.
     turn: u64,
@@ -63,10 +63,10 @@ impl CacheFile {
             max_bytes,
             open: None,
         };
-        file.run(|connection, _| {
-            if in_file(connection)? > max_bytes {
-                evict(connection, max_bytes)?;
-                give_back(connection)?;
+        file.run_or_rebuild(|connection, _| {
+            if file_bytes(connection)? > max_bytes {
+                evict_oldest(connection, max_bytes)?;
+                shrink_file(connection)?;
             }
             Ok(())
         })?;
@@ -75,42 +75,45 @@ impl CacheFile {
 
     /// Runs `work` with the number of this turn, and again on an empty file if this one is damaged; then the file is within
     /// its bound again.
-    pub fn run<T>(
+    pub fn run_or_rebuild<T>(
         &mut self,
-        work: impl Fn(&mut Connection, u64) -> Result<T, Failure>,
+        work: impl Fn(&mut Connection, u64) -> Result<T, CacheFileError>,
     ) -> Result<T, EmbeddingCacheError> {
         match self.try_run(&work) {
             Err(failure) if failure.is_damage() => {
                 tracing::warn!(path = %self.path.display(), error = %failure, "the embedding cache is damaged and begun anew");
                 self.open = None;
-                remove(&self.path)?;
+                remove_files(&self.path)?;
                 Ok(self.try_run(&work)?)
             }
             done => Ok(done?),
         }
     }
 
-    fn try_run<T>(&mut self, work: impl Fn(&mut Connection, u64) -> Result<T, Failure>) -> Result<T, Failure> {
+    fn try_run<T>(
+        &mut self,
+        work: impl Fn(&mut Connection, u64) -> Result<T, CacheFileError>,
+    ) -> Result<T, CacheFileError> {
         let open = match self.open.take() {
             Some(open) => open,
-            None => open(&self.path)?,
+            None => open_cache_file(&self.path)?,
         };
-        let Open { connection, turn } = self.open.insert(open);
+        let CacheConnection { connection, turn } = self.open.insert(open);
         *turn += 1;
         let value = work(connection, *turn)?;
-        evict(connection, self.max_bytes)?;
+        evict_oldest(connection, self.max_bytes)?;
         Ok(value)
     }
 }
 
 /// Removes the file with its log.
-pub fn remove(path: &Path) -> Result<(), EmbeddingCacheError> {
+pub fn remove_files(path: &Path) -> Result<(), EmbeddingCacheError> {
     for end in ["", "-wal", "-shm"] {
         let mut name = path.as_os_str().to_owned();
         name.push(end);
         match std::fs::remove_file(&name) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
-                return Err(unavailable(format!("cannot remove {}: {error}", path.display())));
+                return Err(unavailable_error(format!("cannot remove {}: {error}", path.display())));
             }
             _ => {}
         }
@@ -118,12 +121,12 @@ pub fn remove(path: &Path) -> Result<(), EmbeddingCacheError> {
     Ok(())
 }
 
-fn open(path: &Path) -> Result<Open, Failure> {
-    protect(path).map_err(|_| {
+fn open_cache_file(path: &Path) -> Result<CacheConnection, CacheFileError> {
+    create_private_file(path).map_err(|_| {
         let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CANTOPEN);
         rusqlite::Error::SqliteFailure(code, Some(format!("cannot use {}", path.display())))
     })?;
-    let mut connection = connect(path, OpenFlags::default())?;
+    let mut connection = open_connection(path, OpenFlags::default())?;
     // Counts only in a file without tables, and so comes first.
     connection.pragma_update(None, "auto_vacuum", "incremental")?;
     connection.pragma_update(None, "journal_mode", "wal")?;
@@ -137,15 +140,15 @@ fn open(path: &Path) -> Result<Open, Failure> {
             transaction.pragma_update(None, "user_version", LAYOUT)?;
             transaction.commit()?;
         }
-        _ => return Err(Failure::Damaged("another version of this program made it")),
+        _ => return Err(CacheFileError::Damaged("another version of this program made it")),
     }
     let turn = rows::last_turn(&connection)?;
-    Ok(Open { connection, turn })
+    Ok(CacheConnection { connection, turn })
 }
 
 /// Removes what was not used for longest until the file's pages in use are within `max_bytes`.
-fn evict(connection: &mut Connection, max_bytes: u64) -> Result<(), Failure> {
-    while in_use(connection)? > max_bytes {
+fn evict_oldest(connection: &mut Connection, max_bytes: u64) -> Result<(), CacheFileError> {
+    while used_bytes(connection)? > max_bytes {
         if rows::remove_oldest(connection)? == 0 {
             break;
         }
@@ -154,22 +157,22 @@ fn evict(connection: &mut Connection, max_bytes: u64) -> Result<(), Failure> {
 }
 
 /// Shortens the file by its free pages, one a step.
-fn give_back(connection: &Connection) -> Result<(), Failure> {
+fn shrink_file(connection: &Connection) -> Result<(), CacheFileError> {
     let mut statement = connection.prepare("pragma incremental_vacuum")?;
     let mut rows = statement.query([])?;
     while rows.next()?.is_some() {}
     Ok(())
 }
 
-fn in_use(connection: &Connection) -> Result<u64, Failure> {
-    let free = number(connection, "freelist_count")? * number(connection, "page_size")?;
-    Ok(in_file(connection)?.saturating_sub(free))
+fn used_bytes(connection: &Connection) -> Result<u64, CacheFileError> {
+    let free = read_pragma(connection, "freelist_count")? * read_pragma(connection, "page_size")?;
+    Ok(file_bytes(connection)?.saturating_sub(free))
 }
 
-fn in_file(connection: &Connection) -> Result<u64, Failure> {
-    Ok(number(connection, "page_count")? * number(connection, "page_size")?)
+fn file_bytes(connection: &Connection) -> Result<u64, CacheFileError> {
+    Ok(read_pragma(connection, "page_count")? * read_pragma(connection, "page_size")?)
 }
 
-fn number(connection: &Connection, pragma: &str) -> Result<u64, Failure> {
+fn read_pragma(connection: &Connection, pragma: &str) -> Result<u64, CacheFileError> {
     Ok(connection.pragma_query_value(None, pragma, |row| row.get(0))?)
 }

@@ -17,7 +17,7 @@ use ragstone_core::seam::EmbeddingCache;
 use ragstone_core::seam::embedding_cache::{EmbeddingCacheError, EmbeddingKey, StoredEmbedding};
 use rusqlite::Connection;
 
-use crate::sqlite::{DatabaseError, blocking, lock};
+use crate::sqlite::{SqliteError, lock_mutex, run_blocking};
 use file::CacheFile;
 
 /// Embeddings in a file, at most so many bytes of them.
@@ -43,29 +43,29 @@ impl SqliteEmbeddingCache {
     ///
     /// # Errors
     /// If it is there and stays.
-    pub fn remove(path: &Path) -> Result<(), EmbeddingCacheError> {
-        file::remove(path)
+    pub fn remove_file(path: &Path) -> Result<(), EmbeddingCacheError> {
+        file::remove_files(path)
     }
 
-    async fn run<T: Send + 'static>(
+    async fn run_on_file<T: Send + 'static>(
         &self,
-        work: impl Fn(&mut Connection, u64) -> Result<T, Failure> + Send + 'static,
+        work: impl Fn(&mut Connection, u64) -> Result<T, CacheFileError> + Send + 'static,
     ) -> Result<T, EmbeddingCacheError> {
         let file = self.file.clone();
-        blocking(move || lock(&file).run(work)).await
+        run_blocking(move || lock_mutex(&file).run_or_rebuild(work)).await
     }
 }
 
 /// Why a statement did not work.
 #[derive(Debug, thiserror::Error)]
-enum Failure {
+enum CacheFileError {
     #[error("sqlite: {0}")]
     Sqlite(#[from] rusqlite::Error),
     #[error("{0}")]
     Damaged(&'static str),
 }
 
-impl Failure {
+impl CacheFileError {
     /// Whether an empty file would help: always but where the system is short of something.
     fn is_damage(&self) -> bool {
         use rusqlite::ErrorCode;
@@ -88,19 +88,19 @@ impl Failure {
     }
 }
 
-impl From<Failure> for EmbeddingCacheError {
-    fn from(failure: Failure) -> Self {
-        unavailable(failure)
+impl From<CacheFileError> for EmbeddingCacheError {
+    fn from(failure: CacheFileError) -> Self {
+        unavailable_error(failure)
     }
 }
 
-impl From<DatabaseError> for EmbeddingCacheError {
-    fn from(error: DatabaseError) -> Self {
-        unavailable(error)
+impl From<SqliteError> for EmbeddingCacheError {
+    fn from(error: SqliteError) -> Self {
+        unavailable_error(error)
     }
 }
 
-fn unavailable(reason: impl ToString) -> EmbeddingCacheError {
+fn unavailable_error(reason: impl ToString) -> EmbeddingCacheError {
     EmbeddingCacheError {
         detail: reason.to_string(),
     }
@@ -108,33 +108,36 @@ fn unavailable(reason: impl ToString) -> EmbeddingCacheError {
 
 #[async_trait]
 impl EmbeddingCache for SqliteEmbeddingCache {
-    async fn get(
+    async fn get_embeddings(
         &self,
         fingerprint: &str,
         document: DocumentId,
         keys: &[EmbeddingKey],
     ) -> Result<Vec<Option<StoredEmbedding>>, EmbeddingCacheError> {
         let (fingerprint, keys) = (fingerprint.to_owned(), keys.to_vec());
-        self.run(move |connection, turn| rows::get(connection, turn, &fingerprint, document, &keys))
+        self.run_on_file(move |connection, turn| rows::get_embeddings(connection, turn, &fingerprint, document, &keys))
             .await
     }
 
-    async fn put(
+    async fn put_embeddings(
         &self,
         fingerprint: &str,
         document: DocumentId,
         entries: Vec<(EmbeddingKey, StoredEmbedding)>,
     ) -> Result<(), EmbeddingCacheError> {
         let fingerprint = fingerprint.to_owned();
-        self.run(move |connection, turn| rows::put(connection, turn, &fingerprint, document, &entries))
+        self.run_on_file(move |connection, turn| {
+            rows::put_embeddings(connection, turn, &fingerprint, document, &entries)
+        })
+        .await
+    }
+
+    async fn remove_document(&self, document: DocumentId) -> Result<(), EmbeddingCacheError> {
+        self.run_on_file(move |connection, _| rows::remove_document(connection, document))
             .await
     }
 
-    async fn forget(&self, document: DocumentId) -> Result<(), EmbeddingCacheError> {
-        self.run(move |connection, _| rows::forget(connection, document)).await
-    }
-
-    async fn documents(&self) -> Result<Vec<DocumentId>, EmbeddingCacheError> {
-        self.run(|connection, _| rows::documents(connection)).await
+    async fn list_documents(&self) -> Result<Vec<DocumentId>, EmbeddingCacheError> {
+        self.run_on_file(|connection, _| rows::list_documents(connection)).await
     }
 }

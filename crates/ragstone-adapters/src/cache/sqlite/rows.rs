@@ -4,51 +4,55 @@ use ragstone_core::id::DocumentId;
 use ragstone_core::seam::embedding_cache::{EmbeddingKey, StoredEmbedding};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
-use super::Failure;
+use super::CacheFileError;
 
 /// Entries that go at once where there is no room.
-const EVICTED: u32 = 256;
+const EVICTED_AT_ONCE: u32 = 256;
 
 /// The turn of the last use.
-pub fn last_turn(connection: &Connection) -> Result<u64, Failure> {
+pub fn last_turn(connection: &Connection) -> Result<u64, CacheFileError> {
     Ok(connection.query_row("select ifnull(max(used), 0) from entries", [], |row| row.get(0))?)
 }
 
 /// What is held under `keys`, from here on used by `document`.
-pub fn get(
+pub fn get_embeddings(
     connection: &mut Connection,
     turn: u64,
     fingerprint: &str,
     document: DocumentId,
     keys: &[EmbeddingKey],
-) -> Result<Vec<Option<StoredEmbedding>>, Failure> {
+) -> Result<Vec<Option<StoredEmbedding>>, CacheFileError> {
     let transaction = connection.transaction()?;
     let mut found = Vec::with_capacity(keys.len());
     for key in keys {
-        let entry = entry(&transaction, fingerprint, key)?;
+        let entry = find_entry(&transaction, fingerprint, key)?;
         if let Some(entry) = entry {
             note_use(&transaction, turn, document, entry)?;
         }
-        found.push(entry.map(|entry| embedding(&transaction, entry, key)).transpose()?);
+        found.push(
+            entry
+                .map(|entry| load_embedding(&transaction, entry, key))
+                .transpose()?,
+        );
     }
     transaction.commit()?;
     Ok(found)
 }
 
 /// Keeps what is not held yet, all of it used by `document`.
-pub fn put(
+pub fn put_embeddings(
     connection: &mut Connection,
     turn: u64,
     fingerprint: &str,
     document: DocumentId,
     entries: &[(EmbeddingKey, StoredEmbedding)],
-) -> Result<(), Failure> {
+) -> Result<(), CacheFileError> {
     let transaction = connection.transaction()?;
     for (key, stored) in entries {
-        let held = entry(&transaction, fingerprint, key)?;
+        let held = find_entry(&transaction, fingerprint, key)?;
         let entry = match held {
             Some(entry) => entry,
-            None => insert(&transaction, turn, fingerprint, key, stored)?,
+            None => insert_entry(&transaction, turn, fingerprint, key, stored)?,
         };
         note_use(&transaction, turn, document, entry)?;
     }
@@ -56,7 +60,7 @@ pub fn put(
 }
 
 /// Removes every entry that `document` uses.
-pub fn forget(connection: &mut Connection, document: DocumentId) -> Result<(), Failure> {
+pub fn remove_document(connection: &mut Connection, document: DocumentId) -> Result<(), CacheFileError> {
     let transaction = connection.transaction()?;
     transaction.execute(
         "delete from entries where id in (select entry from uses where document = ?1)",
@@ -66,26 +70,26 @@ pub fn forget(connection: &mut Connection, document: DocumentId) -> Result<(), F
 }
 
 /// Every document that uses an entry.
-pub fn documents(connection: &Connection) -> Result<Vec<DocumentId>, Failure> {
+pub fn list_documents(connection: &Connection) -> Result<Vec<DocumentId>, CacheFileError> {
     let mut statement = connection.prepare_cached("select distinct document from uses order by document")?;
     let documents = statement.query_map([], |row| row.get(0).map(DocumentId))?;
     Ok(documents.collect::<Result<_, _>>()?)
 }
 
 /// Removes some of the entries that were not used for longest; says how many.
-pub fn remove_oldest(connection: &Connection) -> Result<usize, Failure> {
+pub fn remove_oldest(connection: &Connection) -> Result<usize, CacheFileError> {
     let oldest = "delete from entries where id in (select id from entries order by used, id limit ?1)";
-    Ok(connection.prepare_cached(oldest)?.execute([EVICTED])?)
+    Ok(connection.prepare_cached(oldest)?.execute([EVICTED_AT_ONCE])?)
 }
 
-fn entry(t: &Transaction<'_>, fingerprint: &str, key: &EmbeddingKey) -> Result<Option<i64>, Failure> {
+fn find_entry(t: &Transaction<'_>, fingerprint: &str, key: &EmbeddingKey) -> Result<Option<i64>, CacheFileError> {
     let mut statement = t.prepare_cached("select id from entries where fingerprint = ?1 and key = ?2")?;
     Ok(statement
         .query_row(params![fingerprint, key.0], |row| row.get(0))
         .optional()?)
 }
 
-fn note_use(t: &Transaction<'_>, turn: u64, document: DocumentId, entry: i64) -> Result<(), Failure> {
+fn note_use(t: &Transaction<'_>, turn: u64, document: DocumentId, entry: i64) -> Result<(), CacheFileError> {
     t.prepare_cached("update entries set used = ?2 where id = ?1 and used <> ?2")?
         .execute(params![entry, turn])?;
     t.prepare_cached("insert or ignore into uses (document, entry) values (?1, ?2)")?
@@ -93,13 +97,13 @@ fn note_use(t: &Transaction<'_>, turn: u64, document: DocumentId, entry: i64) ->
     Ok(())
 }
 
-fn insert(
+fn insert_entry(
     t: &Transaction<'_>,
     turn: u64,
     fingerprint: &str,
     key: &EmbeddingKey,
     stored: &StoredEmbedding,
-) -> Result<i64, Failure> {
+) -> Result<i64, CacheFileError> {
     t.prepare_cached("insert into entries (fingerprint, key, used) values (?1, ?2, ?3)")?
         .execute(params![fingerprint, key.0, turn])?;
     let entry = t.last_insert_rowid();
@@ -109,7 +113,7 @@ fn insert(
     t.prepare_cached("insert into embeddings (entry, sum, vector, pieces, tokens) values (?1, ?2, ?3, ?4, ?5)")?
         .execute(params![
             entry,
-            sum(key, &vector, &pieces, tokens),
+            embedding_checksum(key, &vector, &pieces, tokens),
             vector,
             pieces,
             tokens
@@ -117,36 +121,36 @@ fn insert(
     Ok(entry)
 }
 
-fn embedding(t: &Transaction<'_>, entry: i64, key: &EmbeddingKey) -> Result<StoredEmbedding, Failure> {
+fn load_embedding(t: &Transaction<'_>, entry: i64, key: &EmbeddingKey) -> Result<StoredEmbedding, CacheFileError> {
     let mut statement = t.prepare_cached("select sum, vector, pieces, tokens from embeddings where entry = ?1")?;
     let mut rows = statement.query([entry])?;
     match rows.next()? {
-        Some(row) => read(row, key),
-        None => Err(Failure::Damaged("an entry without its embedding")),
+        Some(row) => read_embedding(row, key),
+        None => Err(CacheFileError::Damaged("an entry without its embedding")),
     }
 }
 
-fn read(row: &Row<'_>, key: &EmbeddingKey) -> Result<StoredEmbedding, Failure> {
+fn read_embedding(row: &Row<'_>, key: &EmbeddingKey) -> Result<StoredEmbedding, CacheFileError> {
     let (vector, pieces) = (row.get_ref("vector")?, row.get_ref("pieces")?);
     let blobs = vector.as_blob().ok().zip(pieces.as_blob().ok());
-    let (vector, pieces) = blobs.ok_or(Failure::Damaged("a row of another form"))?;
+    let (vector, pieces) = blobs.ok_or(CacheFileError::Damaged("a row of another form"))?;
     let tokens: Option<Vec<u8>> = row.get("tokens")?;
-    if row.get::<_, [u8; 32]>("sum")? != sum(key, vector, pieces, tokens.as_deref()) {
-        return Err(Failure::Damaged("an embedding that is not what was kept"));
+    if row.get::<_, [u8; 32]>("sum")? != embedding_checksum(key, vector, pieces, tokens.as_deref()) {
+        return Err(CacheFileError::Damaged("an embedding that is not what was kept"));
     }
     Ok(StoredEmbedding {
-        vector: words(vector).map(f32::from_le_bytes).collect(),
-        pieces: words(pieces).map(u32::from_le_bytes).collect(),
+        vector: four_byte_groups(vector).map(f32::from_le_bytes).collect(),
+        pieces: four_byte_groups(pieces).map(u32::from_le_bytes).collect(),
         tokens,
     })
 }
 
-fn words(bytes: &[u8]) -> impl Iterator<Item = [u8; 4]> + '_ {
+fn four_byte_groups(bytes: &[u8]) -> impl Iterator<Item = [u8; 4]> + '_ {
     bytes.as_chunks().0.iter().copied()
 }
 
 /// A hash that only this embedding under this key has.
-fn sum(key: &EmbeddingKey, vector: &[u8], pieces: &[u8], tokens: Option<&[u8]>) -> [u8; 32] {
+fn embedding_checksum(key: &EmbeddingKey, vector: &[u8], pieces: &[u8], tokens: Option<&[u8]>) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new_keyed(&key.0);
     for part in [Some(vector), Some(pieces), tokens] {
         hasher.update(&part.map_or(u64::MAX, |part| part.len() as u64).to_le_bytes());

@@ -39,11 +39,14 @@ async fn put(cache: &SqliteEmbeddingCache, numbers: std::ops::Range<u16>) {
         ..embedding(n)
     };
     let entries = numbers.map(|n| (key(&n.to_string()), large(n))).collect();
-    cache.put("m", document(1), entries).await.unwrap();
+    cache.put_embeddings("m", document(1), entries).await.unwrap();
 }
 
 async fn holds(cache: &SqliteEmbeddingCache, n: u16) -> bool {
-    let found = cache.get("m", document(1), &[key(&n.to_string())]).await.unwrap();
+    let found = cache
+        .get_embeddings("m", document(1), &[key(&n.to_string())])
+        .await
+        .unwrap();
     found[0].is_some()
 }
 
@@ -176,14 +179,14 @@ async fn it_may_be_deleted_at_any_time() {
     put(&cache, 0..2).await;
     std::fs::remove_file(folder.path()).unwrap();
     put(&cache, 2..4).await;
-    cache.forget(document(1)).await.unwrap();
+    cache.remove_document(document(1)).await.unwrap();
     drop(cache);
     let cache = folder.open(ROOM);
     assert!(!holds(&cache, 3).await);
     put(&cache, 0..2).await;
     assert!(holds(&cache, 1).await);
     drop(cache);
-    SqliteEmbeddingCache::remove(&folder.path()).unwrap();
-    SqliteEmbeddingCache::remove(&folder.path()).unwrap();
+    SqliteEmbeddingCache::remove_file(&folder.path()).unwrap();
+    SqliteEmbeddingCache::remove_file(&folder.path()).unwrap();
     assert_eq!(std::fs::read_dir(folder.folder.path()).unwrap().count(), 0);
 }

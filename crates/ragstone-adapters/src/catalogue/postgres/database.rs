@@ -9,7 +9,7 @@ use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Object, Pool, R
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{NoTls, Row};
 
-use super::error::{Failure, PostgresError};
+use super::error::{PostgresError, PostgresTransactionError};
 use super::options::PostgresOptions;
 
 /// How often a transaction that lost a race is tried again.
@@ -18,11 +18,11 @@ pub const MAX_RACES: u32 = 6;
 const FIRST_WAIT: Duration = Duration::from_millis(4);
 
 /// Values for a statement.
-pub type Values<'a> = &'a [&'a (dyn ToSql + Sync)];
+pub type StatementValues<'a> = &'a [&'a (dyn ToSql + Sync)];
 
 /// What a transaction is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
+pub enum TransactionMode {
     /// It writes, and its commit waits for the disk.
     Synced,
     /// It writes what is worth no wait: a crash of the server may take it back, together with all that came after.
@@ -57,14 +57,14 @@ pub async fn back_off(races: u32) {
 
 /// The pool.
 #[derive(Clone)]
-pub struct Database {
+pub struct PostgresDatabase {
     pool: Pool,
 }
 
-impl Database {
+impl PostgresDatabase {
     /// A pool that connects when it is first asked.
     pub fn new(options: &PostgresOptions) -> Result<Self, PostgresError> {
-        let config = options.tuned();
+        let config = options.tuned_config();
         let recycling = ManagerConfig {
             recycling_method: RecyclingMethod::Fast,
         };
@@ -78,7 +78,7 @@ impl Database {
             let settings = settings.clone();
             Box::pin(async move { client.batch_execute(&settings).await.map_err(HookError::Backend) })
         });
-        let manager = match options.tls()? {
+        let manager = match options.tls_connector()? {
             Some(tls) => Manager::from_config(config, tls, recycling),
             None => Manager::from_config(config, NoTls, recycling),
         };
@@ -95,52 +95,52 @@ impl Database {
     }
 
     /// A connection for statements that each stand alone.
-    pub async fn session(&self) -> Result<Session, PostgresError> {
+    pub async fn open_session(&self) -> Result<PostgresSession, PostgresError> {
         use deadpool_postgres::{PoolError, TimeoutType};
         let connection = self.pool.get().await.map_err(|error| match error {
             PoolError::Backend(error) | PoolError::PostCreateHook(HookError::Backend(error)) => error.into(),
             PoolError::Timeout(TimeoutType::Wait) => PostgresError::NoConnection("all of the pool are in use".into()),
             other => PostgresError::NoConnection(other.to_string()),
         })?;
-        Ok(Session {
+        Ok(PostgresSession {
             connection: Some(connection),
             is_open: false,
         })
     }
 
-    /// A connection inside a transaction, which [`Session::end`] ends.
-    pub async fn begin(&self, mode: Mode) -> Result<Session, PostgresError> {
-        let mut session = self.session().await?;
+    /// A connection inside a transaction, which [`PostgresSession::end`] ends.
+    pub async fn begin(&self, mode: TransactionMode) -> Result<PostgresSession, PostgresError> {
+        let mut session = self.open_session().await?;
         session.is_open = true;
         let begin = match mode {
-            Mode::Synced => "begin",
-            Mode::Ordered => "begin; set local synchronous_commit = off",
-            Mode::Snapshot => "begin isolation level repeatable read, read only",
+            TransactionMode::Synced => "begin",
+            TransactionMode::Ordered => "begin; set local synchronous_commit = off",
+            TransactionMode::Snapshot => "begin isolation level repeatable read, read only",
         };
-        session.client()?.batch_execute(begin).await?;
+        session.pooled_client()?.batch_execute(begin).await?;
         Ok(session)
     }
 }
 
 /// A connection of the pool.
-pub struct Session {
+pub struct PostgresSession {
     connection: Option<Object>,
     is_open: bool,
 }
 
-impl Session {
-    fn client(&self) -> Result<&Object, PostgresError> {
+impl PostgresSession {
+    fn pooled_client(&self) -> Result<&Object, PostgresError> {
         let gone = || PostgresError::NoConnection("it was closed".into());
         self.connection.as_ref().ok_or_else(gone)
     }
 
     /// Commits what was done, or takes it back.
-    pub async fn end<T>(mut self, done: Result<T, Failure>) -> Result<T, Failure> {
+    pub async fn end<T>(mut self, done: Result<T, PostgresTransactionError>) -> Result<T, PostgresTransactionError> {
         let word = match done {
             Ok(_) => "commit",
             Err(_) => "rollback",
         };
-        let ended = self.client()?.batch_execute(word).await;
+        let ended = self.pooled_client()?.batch_execute(word).await;
         self.is_open = ended.is_err();
         let value = done?;
         ended?;
@@ -148,38 +148,50 @@ impl Session {
     }
 
     /// Runs statements without values.
-    pub async fn script(&self, statements: &str) -> Result<(), Failure> {
-        Ok(self.client()?.batch_execute(statements).await?)
+    pub async fn run_script(&self, statements: &str) -> Result<(), PostgresTransactionError> {
+        Ok(self.pooled_client()?.batch_execute(statements).await?)
     }
 
     /// Every row that a query finds.
-    pub async fn all(&self, query: &str, values: Values<'_>) -> Result<Vec<Row>, Failure> {
-        let client = self.client()?;
+    pub async fn query_all(
+        &self,
+        query: &str,
+        values: StatementValues<'_>,
+    ) -> Result<Vec<Row>, PostgresTransactionError> {
+        let client = self.pooled_client()?;
         let statement = client.prepare_cached(query).await?;
         Ok(client.query(&statement, values).await?)
     }
 
     /// The first row that a query finds.
-    pub async fn first(&self, query: &str, values: Values<'_>) -> Result<Option<Row>, Failure> {
-        Ok(self.all(query, values).await?.into_iter().next())
+    pub async fn query_first(
+        &self,
+        query: &str,
+        values: StatementValues<'_>,
+    ) -> Result<Option<Row>, PostgresTransactionError> {
+        Ok(self.query_all(query, values).await?.into_iter().next())
     }
 
     /// The row of a query that finds one.
-    pub async fn one(&self, query: &str, values: Values<'_>) -> Result<Row, Failure> {
-        let found = self.first(query, values).await?;
+    pub async fn query_one(&self, query: &str, values: StatementValues<'_>) -> Result<Row, PostgresTransactionError> {
+        let found = self.query_first(query, values).await?;
         let missing = || PostgresError::Damaged(format!("no row: {query}"));
         Ok(found.ok_or_else(missing)?)
     }
 
     /// Runs a statement; says how many rows it moved.
-    pub async fn run(&self, statement: &str, values: Values<'_>) -> Result<u64, Failure> {
-        let client = self.client()?;
+    pub async fn execute_statement(
+        &self,
+        statement: &str,
+        values: StatementValues<'_>,
+    ) -> Result<u64, PostgresTransactionError> {
+        let client = self.pooled_client()?;
         let statement = client.prepare_cached(statement).await?;
         Ok(client.execute(&statement, values).await?)
     }
 }
 
-impl Drop for Session {
+impl Drop for PostgresSession {
     fn drop(&mut self) {
         if let Some(connection) = self.connection.take().filter(|_| self.is_open) {
             drop(Object::take(connection));

@@ -7,35 +7,41 @@ use ragstone_core::access::Scope;
 use ragstone_core::document::{Document, SourceUrl};
 use ragstone_core::id::{DocumentId, Generation, SourceName, TenantId};
 use ragstone_core::seam::catalogue::{
-    DocumentAccess, DocumentFilter, DocumentLabel, FailedDocuments, Page, PageRequest,
+    DocumentAccess, DocumentFilter, DocumentLabel, FailedDocuments, ListPage, PageRequest,
 };
 use tokio_postgres::Row;
 use uuid::Uuid;
 
-use super::database::Session;
-use super::error::Failure;
-use super::row::{DOCUMENT, Hold, acl, get, json, name, number, optional_number, plain, read_document};
-use crate::catalogue::cursor::{Key, page_of};
-use crate::catalogue::value::{nanoseconds, write_word};
+use super::database::PostgresSession;
+use super::error::PostgresTransactionError;
+use super::row::{
+    DOCUMENT, RowLock, get_acl, get_json, get_name, get_number, get_value, optional_number, read_document, without_nul,
+};
+use crate::catalogue::cursor::{CursorKey, build_page};
+use crate::catalogue::value::{to_nanoseconds, write_enum};
 use crate::catalogue::version::is_visible;
-use crate::shared_values::ReadTexts;
+use crate::shared_values::ParsedTexts;
 
 /// A document that `scope` admits and that is not tombstoned.
-pub async fn document(c: &Session, scope: &Scope, id: DocumentId) -> Result<Option<Document>, Failure> {
-    let found = super::row::document(c, id, Hold::No).await?;
+pub async fn get_document(
+    c: &PostgresSession,
+    scope: &Scope,
+    id: DocumentId,
+) -> Result<Option<Document>, PostgresTransactionError> {
+    let found = super::row::load_document(c, id, RowLock::Unlocked).await?;
     let seen = |document: &Document| is_visible(document, scope);
     Ok(found.map(|stored| stored.document).filter(seen))
 }
 
 /// One page of the documents that `scope` admits, oldest first.
-pub async fn documents(
-    c: &Session,
+pub async fn list_documents(
+    c: &PostgresSession,
     scope: &Scope,
     filter: &DocumentFilter,
     page: &PageRequest,
-) -> Result<Page<Document>, Failure> {
-    let after = page.cursor.as_deref().map(Key::read).transpose()?;
-    let mut after = after.unwrap_or(Key {
+) -> Result<ListPage<Document>, PostgresTransactionError> {
+    let after = page.cursor.as_deref().map(CursorKey::parse_cursor).transpose()?;
+    let mut after = after.unwrap_or(CursorKey {
         at: i64::MIN,
         id: Uuid::nil(),
     });
@@ -48,13 +54,13 @@ pub async fn documents(
            and ($10::text is null or published_pipeline <> $10)
          order by created_at, id limit $4"
     );
-    let status = filter.status.as_ref().map(write_word).transpose()?;
-    let uri = filter.uri.as_deref().map(plain);
+    let status = filter.status.as_ref().map(write_enum).transpose()?;
+    let uri = filter.uri.as_deref().map(without_nul);
     let limit = page.limit as i64 + 1;
     let mut items = Vec::new();
     loop {
         let rows = c
-            .all(
+            .query_all(
                 &query,
                 &[
                     &scope.tenant().as_str(),
@@ -72,61 +78,66 @@ pub async fn documents(
             .await?;
         for row in &rows {
             let document = read_document(row)?.document;
-            after = key(&document)?;
+            after = document_key(&document)?;
             items.extend(scope.admits(&document.acl).then_some(document));
         }
         if items.len() > page.limit || (rows.len() as i64) < limit {
             break;
         }
     }
-    page_of(items, page.limit, |last| Ok(key(last)?.write()))
+    build_page(items, page.limit, |last| Ok(document_key(last)?.encode_cursor()))
 }
 
-fn key(document: &Document) -> Result<Key, Failure> {
-    Ok(Key {
-        at: nanoseconds(document.created_at)?,
+fn document_key(document: &Document) -> Result<CursorKey, PostgresTransactionError> {
+    Ok(CursorKey {
+        at: to_nanoseconds(document.created_at)?,
         id: document.id.0,
     })
 }
 
 /// The documents of a source that have a `last_error`; the condition is that of the index `documents_with_error`.
-pub async fn failed(
-    c: &Session,
+pub async fn list_failed_documents(
+    c: &PostgresSession,
     tenant: &TenantId,
     source: &SourceName,
     limit: usize,
-) -> Result<FailedDocuments, Failure> {
+) -> Result<FailedDocuments, PostgresTransactionError> {
     let of_source = "from documents
          where tenant = $1 and source = $2 and last_error is not null and status <> 'deleting'";
     let (tenant, source, limit) = (tenant.as_str(), source.as_str(), limit as i64);
     let counted = c
-        .first(&format!("select count(*) as failed {of_source}"), &[&tenant, &source])
+        .query_first(&format!("select count(*) as failed {of_source}"), &[&tenant, &source])
         .await?;
-    let count = counted.as_ref().map_or(Ok(0), |row| number(row, "failed"))?;
+    let count = counted.as_ref().map_or(Ok(0), |row| get_number(row, "failed"))?;
     let rows = c
-        .all(
+        .query_all(
             &format!("select uri, last_error {of_source} order by created_at, id limit $3"),
             &[&tenant, &source, &limit],
         )
         .await?;
-    let first = rows.iter().map(|row| Ok((get(row, "uri")?, json(row, "last_error")?)));
-    let first = first.collect::<Result<_, Failure>>()?;
+    let first = rows
+        .iter()
+        .map(|row| Ok((get_value(row, "uri")?, get_json(row, "last_error")?)));
+    let first = first.collect::<Result<_, PostgresTransactionError>>()?;
     Ok(FailedDocuments { count, first })
 }
 
 /// Every tenant that has documents.
-pub async fn tenants(c: &Session) -> Result<Vec<TenantId>, Failure> {
+pub async fn list_tenants(c: &PostgresSession) -> Result<Vec<TenantId>, PostgresTransactionError> {
     let rows = c
-        .all("select distinct tenant from documents order by tenant", &[])
+        .query_all("select distinct tenant from documents order by tenant", &[])
         .await?;
-    rows.iter().map(|row| name(row, "tenant")).collect()
+    rows.iter().map(|row| get_name(row, "tenant")).collect()
 }
 
 /// Of `ids`, the documents that are not tombstoned, whatever their tenant and ACL, in the order of `ids`.
-pub async fn standing(c: &Session, ids: &[DocumentId]) -> Result<Vec<Document>, Failure> {
+pub async fn documents_unchecked(
+    c: &PostgresSession,
+    ids: &[DocumentId],
+) -> Result<Vec<Document>, PostgresTransactionError> {
     let uuids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
     let rows = c
-        .all(
+        .query_all(
             &format!("select {DOCUMENT} from documents where id = any($1) and status <> 'deleting'"),
             &[&uuids],
         )
@@ -140,21 +151,24 @@ pub async fn standing(c: &Session, ids: &[DocumentId]) -> Result<Vec<Document>, 
 }
 
 /// Who may read those of `ids` that are not tombstoned.
-pub async fn access(c: &Session, ids: &[DocumentId]) -> Result<Vec<DocumentAccess>, Failure> {
+pub async fn get_document_access(
+    c: &PostgresSession,
+    ids: &[DocumentId],
+) -> Result<Vec<DocumentAccess>, PostgresTransactionError> {
     let uuids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
     let rows = c
-        .all(
+        .query_all(
             "select id, acl, acl_revision, published from documents where id = any($1) and status <> 'deleting'",
             &[&uuids],
         )
         .await?;
-    let mut acls = ReadTexts::default();
+    let mut acls = ParsedTexts::default();
     let of = |row: &Row| {
-        let read = |_: &str| acl(row).map(Arc::new);
+        let read = |_: &str| get_acl(row).map(Arc::new);
         Ok(DocumentAccess {
-            id: DocumentId(get(row, "id")?),
-            acl: acls.get(get(row, "acl")?, read)?,
-            acl_revision: number(row, "acl_revision")?,
+            id: DocumentId(get_value(row, "id")?),
+            acl: acls.get_or_parse(get_value(row, "acl")?, read)?,
+            acl_revision: get_number(row, "acl_revision")?,
             published: optional_number(row, "published")?.map(Generation),
         })
     };
@@ -162,10 +176,14 @@ pub async fn access(c: &Session, ids: &[DocumentId]) -> Result<Vec<DocumentAcces
 }
 
 /// How those of `ids` are named that `scope` admits and that are not tombstoned.
-pub async fn labels(c: &Session, scope: &Scope, ids: &[DocumentId]) -> Result<Vec<DocumentLabel>, Failure> {
+pub async fn get_document_labels(
+    c: &PostgresSession,
+    scope: &Scope,
+    ids: &[DocumentId],
+) -> Result<Vec<DocumentLabel>, PostgresTransactionError> {
     let uuids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
     let rows = c
-        .all(
+        .query_all(
             "select id, acl, coalesce(given_title, published_title, name) as title, uri, source_url from documents
              where id = any($1) and status <> 'deleting'",
             &[&uuids],
@@ -173,12 +191,12 @@ pub async fn labels(c: &Session, scope: &Scope, ids: &[DocumentId]) -> Result<Ve
         .await?;
     let mut labels = Vec::with_capacity(rows.len());
     for row in &rows {
-        if scope.admits(&acl(row)?) {
+        if scope.admits(&get_acl(row)?) {
             labels.push(DocumentLabel {
-                id: DocumentId(get(row, "id")?),
-                title: get(row, "title")?,
-                uri: get(row, "uri")?,
-                source_url: SourceUrl::of_text(get::<Option<&str>>(row, "source_url")?),
+                id: DocumentId(get_value(row, "id")?),
+                title: get_value(row, "title")?,
+                uri: get_value(row, "uri")?,
+                source_url: SourceUrl::from_text(get_value::<Option<&str>>(row, "source_url")?),
             });
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream::poll_fn;
-use ragstone_core::seam::Doorbell;
+use ragstone_core::seam::Notifier;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -15,65 +15,65 @@ use uuid::Uuid;
 
 use super::error::PostgresError;
 use super::options::PostgresOptions;
-use crate::doorbell::line::{Line, Wire};
+use crate::doorbell::line::{NotifyTransport, RemoteNotifier};
 
 /// Rings that wait to be heard; what does not fit is no loss, as those before it wake as well.
-const HEARD: usize = 16;
+const MAX_QUEUED_NOTIFICATIONS: usize = 16;
 /// One channel for each installation of a database: it lives in a schema of its own.
 const CHANNEL: &str = "select 'ragstone_' || md5(current_schema()) as channel";
 
 /// The doorbell of the database of `options`. Connects in the background, so it is called within a runtime.
-pub fn doorbell(options: &PostgresOptions) -> Arc<dyn Doorbell> {
-    let wire = PostgresWire {
+pub fn start_notifier(options: &PostgresOptions) -> Arc<dyn Notifier> {
+    let wire = PostgresNotifyTransport {
         options: options.clone(),
-        name: Uuid::new_v4().to_string(),
-        open: None,
+        sender_id: Uuid::new_v4().to_string(),
+        connection: None,
     };
-    Arc::new(Line::start("postgresql", wire))
+    Arc::new(RemoteNotifier::start("postgresql", wire))
 }
 
-struct PostgresWire {
+struct PostgresNotifyTransport {
     options: PostgresOptions,
     /// What this process signs its rings with, so that it does not hear itself.
-    name: String,
-    open: Option<Open>,
+    sender_id: String,
+    connection: Option<PostgresListener>,
 }
 
-struct Open {
+struct PostgresListener {
     client: Client,
     channel: String,
-    told: mpsc::Receiver<String>,
+    notifications: mpsc::Receiver<String>,
     task: JoinHandle<()>,
 }
 
-impl Drop for Open {
+impl Drop for PostgresListener {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
-impl PostgresWire {
-    fn open(&mut self) -> Result<&mut Open, String> {
-        self.open.as_mut().ok_or_else(closed)
+impl PostgresNotifyTransport {
+    fn current_listener(&mut self) -> Result<&mut PostgresListener, String> {
+        self.connection.as_mut().ok_or_else(connection_closed)
     }
 
-    async fn connect(&self) -> Result<Open, PostgresError> {
-        let config = self.options.tuned();
-        let (tell, told) = mpsc::channel(HEARD);
-        let (client, task) = match self.options.tls()? {
+    async fn open_listener(&self) -> Result<PostgresListener, PostgresError> {
+        let config = self.options.tuned_config();
+        let (tell, told) = mpsc::channel(MAX_QUEUED_NOTIFICATIONS);
+        let (client, task) = match self.options.tls_connector()? {
             Some(tls) => {
                 let (client, connection) = config.connect(tls).await?;
-                (client, tokio::spawn(listen(connection, tell)))
+                (client, tokio::spawn(forward_notifications(connection, tell)))
             }
             None => {
                 let (client, connection) = config.connect(NoTls).await?;
-                (client, tokio::spawn(listen(connection, tell)))
+                (client, tokio::spawn(forward_notifications(connection, tell)))
             }
         };
-        let mut open = Open {
+        let mut open = PostgresListener {
             client,
             channel: String::new(),
-            told,
+            notifications: told,
             task,
         };
         open.channel = open.client.query_one(CHANNEL, &[]).await?.try_get("channel")?;
@@ -83,38 +83,43 @@ impl PostgresWire {
 }
 
 #[async_trait]
-impl Wire for PostgresWire {
-    async fn open(&mut self) -> Result<(), String> {
-        self.open = None;
-        self.open = Some(self.connect().await.map_err(said)?);
+impl NotifyTransport for PostgresNotifyTransport {
+    async fn open_connection(&mut self) -> Result<(), String> {
+        self.connection = None;
+        self.connection = Some(self.open_listener().await.map_err(describe_error)?);
         Ok(())
     }
 
-    async fn heard(&mut self) -> Result<(), String> {
+    async fn recv(&mut self) -> Result<(), String> {
         loop {
-            let name = self.open()?.told.recv().await.ok_or_else(closed)?;
-            if name != self.name {
+            let name = self
+                .current_listener()?
+                .notifications
+                .recv()
+                .await
+                .ok_or_else(connection_closed)?;
+            if name != self.sender_id {
                 return Ok(());
             }
         }
     }
 
-    async fn tell(&mut self) -> Result<(), String> {
-        let name = self.name.clone();
-        let open = self.open()?;
+    async fn send_notification(&mut self) -> Result<(), String> {
+        let name = self.sender_id.clone();
+        let open = self.current_listener()?;
         let notify = "select pg_notify($1, $2)";
         let told = open.client.execute(notify, &[&open.channel, &name]).await;
-        told.map(drop).map_err(|error| said(error.into()))
+        told.map(drop).map_err(|error| describe_error(error.into()))
     }
 
-    async fn probe(&mut self) -> Result<(), String> {
-        let asked = self.open()?.client.batch_execute("").await;
-        asked.map_err(|error| said(error.into()))
+    async fn probe_server(&mut self) -> Result<(), String> {
+        let asked = self.current_listener()?.client.batch_execute("").await;
+        asked.map_err(|error| describe_error(error.into()))
     }
 }
 
 /// Carries the connection until it breaks, which closes the channel too.
-async fn listen<S, T>(mut connection: Connection<S, T>, tell: mpsc::Sender<String>)
+async fn forward_notifications<S, T>(mut connection: Connection<S, T>, tell: mpsc::Sender<String>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
     T: AsyncRead + AsyncWrite + Unpin,
@@ -127,10 +132,10 @@ where
     }
 }
 
-fn closed() -> String {
+fn connection_closed() -> String {
     "the connection is closed".into()
 }
 
-fn said(error: PostgresError) -> String {
+fn describe_error(error: PostgresError) -> String {
     error.to_string().trim_start_matches("postgresql: ").to_owned()
 }

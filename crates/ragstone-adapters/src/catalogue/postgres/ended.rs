@@ -5,16 +5,20 @@
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::database::Session;
-use super::error::Failure;
-use super::row::id;
+use super::database::PostgresSession;
+use super::error::PostgresTransactionError;
+use super::row::get_uuid;
 use crate::catalogue::ended::{HAS_ENDED, IS_NEEDED};
-use crate::catalogue::value::nanoseconds;
+use crate::catalogue::value::to_nanoseconds;
 
 /// Removes at most `most` batches and as many other jobs; says how many went.
-pub async fn remove(t: &Session, before: OffsetDateTime, most: usize) -> Result<u64, Failure> {
-    let (before, most) = (nanoseconds(before)?, most as i64);
-    let batches = remove_batches(t, before, most).await?;
+pub async fn remove_ended_jobs(
+    t: &PostgresSession,
+    before: OffsetDateTime,
+    most: usize,
+) -> Result<u64, PostgresTransactionError> {
+    let (before, most) = (to_nanoseconds(before)?, most as i64);
+    let batches = remove_ended_batches(t, before, most).await?;
     let statement = format!(
         "with gone as (
            delete from jobs where id in (
@@ -24,12 +28,12 @@ pub async fn remove(t: &Session, before: OffsetDateTime, most: usize) -> Result<
            returning tenant, state, updated_at)
          insert into job_changes (tenant, parent, state, jobs, at) select tenant, null, state, -1, updated_at from gone"
     );
-    let jobs = t.run(&statement, &[&before, &most]).await?;
+    let jobs = t.execute_statement(&statement, &[&before, &most]).await?;
     Ok(batches + jobs)
 }
 
 /// Batches whose children have all ended and are not needed.
-async fn remove_batches(t: &Session, before: i64, most: i64) -> Result<u64, Failure> {
+async fn remove_ended_batches(t: &PostgresSession, before: i64, most: i64) -> Result<u64, PostgresTransactionError> {
     let is_over = format!(
         "not exists (select 1 from jobs j where j.parent = b.id
            and (not {HAS_ENDED} or j.updated_at >= $1 or ({IS_NEEDED})))"
@@ -40,15 +44,16 @@ async fn remove_batches(t: &Session, before: i64, most: i64) -> Result<u64, Fail
            order by b.created_at limit $2)
          for update skip locked"
     );
-    let held = t.all(&held, &[&before, &most]).await?;
-    let held: Vec<Uuid> = held.iter().map(|row| id(row, "id")).collect::<Result<_, _>>()?;
+    let held = t.query_all(&held, &[&before, &most]).await?;
+    let held: Vec<Uuid> = held.iter().map(|row| get_uuid(row, "id")).collect::<Result<_, _>>()?;
     if held.is_empty() {
         return Ok(0);
     }
     // Whoever joined one before its row was held has a child in it now.
     let gone = format!("delete from jobs b where b.kind = 'batch' and b.id = any($2) and {is_over} returning b.id");
-    let gone = t.all(&gone, &[&before, &held]).await?;
-    let gone: Vec<Uuid> = gone.iter().map(|row| id(row, "id")).collect::<Result<_, _>>()?;
-    t.run("delete from batches where id = any($1)", &[&gone]).await?;
+    let gone = t.query_all(&gone, &[&before, &held]).await?;
+    let gone: Vec<Uuid> = gone.iter().map(|row| get_uuid(row, "id")).collect::<Result<_, _>>()?;
+    t.execute_statement("delete from batches where id = any($1)", &[&gone])
+        .await?;
     Ok(gone.len() as u64)
 }

@@ -4,7 +4,7 @@ use ragstone_core::seam::catalogue::CatalogueError;
 use tokio_postgres::Error;
 use tokio_postgres::error::SqlState;
 
-use crate::catalogue::value::Damaged;
+use crate::catalogue::value::DamagedValue;
 
 /// Why the database did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -16,7 +16,7 @@ pub enum PostgresError {
     #[error("postgresql over tls: {0}")]
     Tls(String),
     /// The server said no, or said nothing.
-    #[error("postgresql: {}", told(.0))]
+    #[error("postgresql: {}", describe_server_error(.0))]
     Server(#[from] Error),
     /// No connection could be had in time.
     #[error("postgresql: no connection: {0}")]
@@ -35,7 +35,7 @@ pub enum PostgresError {
 }
 
 /// The message alone: details of the server may hold values of rows.
-fn told(error: &Error) -> String {
+fn describe_server_error(error: &Error) -> String {
     match error.as_db_error() {
         Some(said) => format!("{} ({})", said.message(), said.code().code()),
         None => match std::error::Error::source(error) {
@@ -46,7 +46,7 @@ fn told(error: &Error) -> String {
 }
 
 impl PostgresError {
-    fn code(&self) -> Option<&SqlState> {
+    fn sql_state(&self) -> Option<&SqlState> {
         match self {
             Self::Server(error) => error.code(),
             _ => None,
@@ -60,11 +60,11 @@ impl PostgresError {
             SqlState::T_R_DEADLOCK_DETECTED,
             SqlState::UNIQUE_VIOLATION,
         ];
-        self.code().is_some_and(|code| RACES.contains(code))
+        self.sql_state().is_some_and(|code| RACES.contains(code))
     }
 
     /// Whether a server that is not there, or not yet, may be the reason.
-    pub fn may_pass(&self) -> bool {
+    pub fn is_transient(&self) -> bool {
         // Connections that are refused for now, and a server that starts or stops.
         const PASSING: [&str; 3] = ["08", "53", "57"];
         let passes = |code: &SqlState| PASSING.iter().any(|class| code.code().starts_with(class));
@@ -75,13 +75,13 @@ impl PostgresError {
     }
 
     fn is_full(&self) -> bool {
-        self.code() == Some(&SqlState::DISK_FULL)
+        self.sql_state() == Some(&SqlState::DISK_FULL)
     }
 
     /// Whether what is stored cannot be read, rather than not be read now.
     fn is_damaged(&self) -> bool {
         let damage = |code: &SqlState| *code == SqlState::DATA_CORRUPTED || *code == SqlState::INDEX_CORRUPTED;
-        matches!(self, Self::Damaged(_)) || self.code().is_some_and(damage)
+        matches!(self, Self::Damaged(_)) || self.sql_state().is_some_and(damage)
     }
 }
 
@@ -98,47 +98,47 @@ impl From<PostgresError> for CatalogueError {
 
 /// What stops a transaction: the database, or a rule of the catalogue.
 #[derive(Debug)]
-pub enum Failure {
+pub enum PostgresTransactionError {
     Database(PostgresError),
     Rule(CatalogueError),
 }
 
-impl Failure {
+impl PostgresTransactionError {
     /// See [`PostgresError::is_race`].
     pub fn is_race(&self) -> bool {
         matches!(self, Self::Database(error) if error.is_race())
     }
 }
 
-impl From<PostgresError> for Failure {
+impl From<PostgresError> for PostgresTransactionError {
     fn from(error: PostgresError) -> Self {
         Self::Database(error)
     }
 }
 
-impl From<Error> for Failure {
+impl From<Error> for PostgresTransactionError {
     fn from(error: Error) -> Self {
         Self::Database(error.into())
     }
 }
 
-impl From<Damaged> for Failure {
-    fn from(damaged: Damaged) -> Self {
+impl From<DamagedValue> for PostgresTransactionError {
+    fn from(damaged: DamagedValue) -> Self {
         Self::Database(PostgresError::Damaged(damaged.0))
     }
 }
 
-impl From<CatalogueError> for Failure {
+impl From<CatalogueError> for PostgresTransactionError {
     fn from(error: CatalogueError) -> Self {
         Self::Rule(error)
     }
 }
 
-impl From<Failure> for CatalogueError {
-    fn from(failure: Failure) -> Self {
+impl From<PostgresTransactionError> for CatalogueError {
+    fn from(failure: PostgresTransactionError) -> Self {
         match failure {
-            Failure::Database(error) => error.into(),
-            Failure::Rule(error) => error,
+            PostgresTransactionError::Database(error) => error.into(),
+            PostgresTransactionError::Rule(error) => error,
         }
     }
 }

@@ -2,42 +2,48 @@
 
 use async_trait::async_trait;
 use ragstone_core::id::{TenantId, TraceId};
-use ragstone_core::seam::catalogue::{CatalogueResult, Page, PageRequest};
-use ragstone_core::seam::feedback::{AnsweredQuestion, Feedback, FeedbackStore, Rating};
+use ragstone_core::seam::catalogue::{CatalogueResult, ListPage, PageRequest};
+use ragstone_core::seam::feedback::{AnswerRating, AnsweredQuestion, FeedbackStore, RatedAnswer};
 use time::OffsetDateTime;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::PostgresCatalogue;
-use super::database::{Mode, Session, transact};
-use super::error::Failure;
-use super::row::{instant, json, plain};
-use crate::catalogue::cursor::{begin_of_feedback, page_of_feedback};
-use crate::catalogue::value::{damaged, nanoseconds, write_json};
+use super::database::{PostgresSession, TransactionMode, transact};
+use super::error::PostgresTransactionError;
+use super::row::{get_instant, get_json, without_nul};
+use crate::catalogue::cursor::{build_feedback_page, parse_feedback_cursor};
+use crate::catalogue::value::{damaged_value, to_nanoseconds, write_json};
 
 #[async_trait]
 impl FeedbackStore for PostgresCatalogue {
     /// An answer that nobody said anything of is no great loss: no disk write each.
-    async fn keep_answer(&self, tenant: &TenantId, answer: &AnsweredQuestion) -> CatalogueResult<()> {
-        Ok(transact!(self.database, Mode::Ordered, |t| keep(&t, tenant, answer))?)
+    async fn save_answer(&self, tenant: &TenantId, answer: &AnsweredQuestion) -> CatalogueResult<()> {
+        Ok(transact!(self.database, TransactionMode::Ordered, |t| {
+            save_answer(&t, tenant, answer)
+        })?)
     }
 
-    async fn rate(
+    async fn rate_answer(
         &self,
         tenant: &TenantId,
         subject: &str,
         trace_id: TraceId,
-        rating: Rating,
+        rating: AnswerRating,
         now: OffsetDateTime,
     ) -> CatalogueResult<bool> {
-        Ok(transact!(self.database, Mode::Synced, |t| rate(
-            &t, tenant, subject, trace_id, &rating, now
-        ))?)
+        Ok(transact!(self.database, TransactionMode::Synced, |t| {
+            rate_answer(&t, tenant, subject, trace_id, &rating, now)
+        })?)
     }
 
-    async fn feedback(&self, tenant: &TenantId, page: &PageRequest) -> CatalogueResult<Page<Feedback>> {
-        let session = self.database.session().await?;
-        Ok(list(&session, tenant, page).await?)
+    async fn list_rated_answers(
+        &self,
+        tenant: &TenantId,
+        page: &PageRequest,
+    ) -> CatalogueResult<ListPage<RatedAnswer>> {
+        let session = self.database.open_session().await?;
+        Ok(list_rated_answers(&session, tenant, page).await?)
     }
 
     async fn remove_answer(
@@ -46,25 +52,31 @@ impl FeedbackStore for PostgresCatalogue {
         subject: Option<&str>,
         trace_id: TraceId,
     ) -> CatalogueResult<bool> {
-        Ok(transact!(self.database, Mode::Synced, |t| remove(
-            &t, tenant, subject, trace_id
-        ))?)
+        Ok(transact!(self.database, TransactionMode::Synced, |t| {
+            remove_answer(&t, tenant, subject, trace_id)
+        })?)
     }
 
-    async fn forget_answers(&self, before: OffsetDateTime, most: u64) -> CatalogueResult<u64> {
-        Ok(transact!(self.database, Mode::Ordered, |t| forget(&t, before, most))?)
+    async fn remove_old_answers(&self, before: OffsetDateTime, most: u64) -> CatalogueResult<u64> {
+        Ok(transact!(self.database, TransactionMode::Ordered, |t| {
+            remove_old_answers(&t, before, most)
+        })?)
     }
 }
 
-async fn keep(t: &Session, tenant: &TenantId, answer: &AnsweredQuestion) -> Result<(), Failure> {
-    t.run(
+async fn save_answer(
+    t: &PostgresSession,
+    tenant: &TenantId,
+    answer: &AnsweredQuestion,
+) -> Result<(), PostgresTransactionError> {
+    t.execute_statement(
         "insert into answers (tenant, trace, subject, asked_at, record) values ($1, $2, $3, $4, $5)
          on conflict (tenant, trace) do nothing",
         &[
             &tenant.as_str(),
             &answer.trace_id.0,
-            &plain(&answer.subject),
-            &nanoseconds(answer.asked_at)?,
+            &without_nul(&answer.subject),
+            &to_nanoseconds(answer.asked_at)?,
             &write_json(answer)?,
         ],
     )
@@ -72,33 +84,38 @@ async fn keep(t: &Session, tenant: &TenantId, answer: &AnsweredQuestion) -> Resu
     .map(drop)
 }
 
-async fn rate(
-    t: &Session,
+async fn rate_answer(
+    t: &PostgresSession,
     tenant: &TenantId,
     subject: &str,
     trace_id: TraceId,
-    rating: &Rating,
+    rating: &AnswerRating,
     now: OffsetDateTime,
-) -> Result<bool, Failure> {
+) -> Result<bool, PostgresTransactionError> {
     let rated = t
-        .run(
+        .execute_statement(
             "update answers set rating = $4, rated_at = $5 where tenant = $1 and trace = $2 and subject = $3",
             &[
                 &tenant.as_str(),
                 &trace_id.0,
-                &plain(subject),
+                &without_nul(subject),
                 &write_json(rating)?,
-                &nanoseconds(now)?,
+                &to_nanoseconds(now)?,
             ],
         )
         .await?;
     Ok(rated > 0)
 }
 
-async fn remove(t: &Session, tenant: &TenantId, subject: Option<&str>, trace_id: TraceId) -> Result<bool, Failure> {
-    let subject = subject.map(plain);
+async fn remove_answer(
+    t: &PostgresSession,
+    tenant: &TenantId,
+    subject: Option<&str>,
+    trace_id: TraceId,
+) -> Result<bool, PostgresTransactionError> {
+    let subject = subject.map(without_nul);
     let removed = t
-        .run(
+        .execute_statement(
             "delete from answers where tenant = $1 and trace = $2 and ($3::text is null or subject = $3)",
             &[&tenant.as_str(), &trace_id.0, &subject],
         )
@@ -106,17 +123,21 @@ async fn remove(t: &Session, tenant: &TenantId, subject: Option<&str>, trace_id:
     Ok(removed > 0)
 }
 
-async fn forget(t: &Session, before: OffsetDateTime, most: u64) -> Result<u64, Failure> {
+async fn remove_old_answers(
+    t: &PostgresSession,
+    before: OffsetDateTime,
+    most: u64,
+) -> Result<u64, PostgresTransactionError> {
     // What another process forgets at this moment, it counts itself.
     let old = t
-        .run(
+        .execute_statement(
             "delete from answers where (tenant, trace) in (
                select tenant, trace from answers where asked_at < $1 for update skip locked)",
-            &[&nanoseconds(before)?],
+            &[&to_nanoseconds(before)?],
         )
         .await?;
     let beyond = t
-        .run(
+        .execute_statement(
             "delete from answers where (tenant, trace) in (
                select tenant, trace from (
                  select tenant, trace,
@@ -129,28 +150,32 @@ async fn forget(t: &Session, before: OffsetDateTime, most: u64) -> Result<u64, F
     Ok(old + beyond)
 }
 
-async fn list(c: &Session, tenant: &TenantId, page: &PageRequest) -> Result<Page<Feedback>, Failure> {
-    let (rated_at, trace) = begin_of_feedback(page)?;
+async fn list_rated_answers(
+    c: &PostgresSession,
+    tenant: &TenantId,
+    page: &PageRequest,
+) -> Result<ListPage<RatedAnswer>, PostgresTransactionError> {
+    let (rated_at, trace) = parse_feedback_cursor(page)?;
     let trace = match trace.is_empty() {
         true => Uuid::nil(),
-        false => trace.parse().map_err(|error| damaged("trace", error))?,
+        false => trace.parse().map_err(|error| damaged_value("trace", error))?,
     };
     let rows = c
-        .all(
+        .query_all(
             "select record, rating, rated_at from answers
              where tenant = $1 and rated_at is not null and (rated_at, trace) > ($2, $3)
              order by rated_at, trace limit $4",
             &[&tenant.as_str(), &rated_at, &trace, &(page.limit as i64 + 1)],
         )
         .await?;
-    let found = rows.iter().map(read).collect::<Result<_, _>>()?;
-    Ok(page_of_feedback(found, page.limit)?)
+    let found = rows.iter().map(read_rated_answer).collect::<Result<_, _>>()?;
+    Ok(build_feedback_page(found, page.limit)?)
 }
 
-fn read(row: &Row) -> Result<Feedback, Failure> {
-    Ok(Feedback {
-        answer: json(row, "record")?,
-        rating: json(row, "rating")?,
-        rated_at: instant(row, "rated_at")?,
+fn read_rated_answer(row: &Row) -> Result<RatedAnswer, PostgresTransactionError> {
+    Ok(RatedAnswer {
+        answer: get_json(row, "record")?,
+        rating: get_json(row, "rating")?,
+        rated_at: get_instant(row, "rated_at")?,
     })
 }

@@ -2,60 +2,77 @@
 
 use async_trait::async_trait;
 use ragstone_core::seam::catalogue::CatalogueResult;
-use ragstone_core::seam::idempotency::{Answered, IdempotencyStore, KEPT_FOR, MAX_KEPT, RequestKey};
+use ragstone_core::seam::idempotency::{
+    IdempotencyStore, MAX_RESPONSES_PER_CALLER, RESPONSE_LIFETIME, RequestKey, StoredResponse,
+};
 use time::OffsetDateTime;
 use tokio_postgres::Row;
 
 use super::PostgresCatalogue;
-use super::database::{Mode, Session, transact};
-use super::error::Failure;
-use super::row::{get, hash, number, plain};
-use crate::catalogue::value::nanoseconds;
+use super::database::{PostgresSession, TransactionMode, transact};
+use super::error::PostgresTransactionError;
+use super::row::{get_hash, get_number, get_value, without_nul};
+use crate::catalogue::value::to_nanoseconds;
 
 /// Answers that are too old which one writer forgets.
 const FORGOTTEN_AT_ONCE: i64 = 256;
 
 #[async_trait]
 impl IdempotencyStore for PostgresCatalogue {
-    async fn answered(&self, key: &RequestKey, now: OffsetDateTime) -> CatalogueResult<Option<Answered>> {
-        let session = self.database.session().await?;
-        let since = nanoseconds(now - KEPT_FOR).map_err(Failure::from)?;
+    async fn find_response(&self, key: &RequestKey, now: OffsetDateTime) -> CatalogueResult<Option<StoredResponse>> {
+        let session = self.database.open_session().await?;
+        let since = to_nanoseconds(now - RESPONSE_LIFETIME).map_err(PostgresTransactionError::from)?;
         let found = session
-            .first(
+            .query_first(
                 "select fingerprint, status, body from answered_keys
                  where tenant = $1 and subject = $2 and key = $3 and answered_at > $4",
-                &[&key.tenant.as_str(), &plain(&key.subject), &plain(&key.key), &since],
+                &[
+                    &key.tenant.as_str(),
+                    &without_nul(&key.subject),
+                    &without_nul(&key.key),
+                    &since,
+                ],
             )
             .await?;
-        Ok(found.as_ref().map(read).transpose()?)
+        Ok(found.as_ref().map(read_response).transpose()?)
     }
 
-    async fn keep(&self, key: &RequestKey, answered: Answered, now: OffsetDateTime) -> CatalogueResult<()> {
-        Ok(transact!(self.database, Mode::Synced, |t| keep(
-            &t, key, &answered, now
-        ))?)
+    async fn save_response(
+        &self,
+        key: &RequestKey,
+        answered: StoredResponse,
+        now: OffsetDateTime,
+    ) -> CatalogueResult<()> {
+        Ok(transact!(self.database, TransactionMode::Synced, |t| {
+            save_response(&t, key, &answered, now)
+        })?)
     }
 }
 
-fn read(row: &Row) -> Result<Answered, Failure> {
-    Ok(Answered {
-        fingerprint: hash(row, "fingerprint")?,
-        status: number(row, "status")?,
-        body: get(row, "body")?,
+fn read_response(row: &Row) -> Result<StoredResponse, PostgresTransactionError> {
+    Ok(StoredResponse {
+        fingerprint: get_hash(row, "fingerprint")?,
+        status: get_number(row, "status")?,
+        body: get_value(row, "body")?,
     })
 }
 
-async fn keep(t: &Session, key: &RequestKey, answered: &Answered, now: OffsetDateTime) -> Result<(), Failure> {
-    let (tenant, subject, key) = (key.tenant.as_str(), plain(&key.subject), plain(&key.key));
+async fn save_response(
+    t: &PostgresSession,
+    key: &RequestKey,
+    answered: &StoredResponse,
+    now: OffsetDateTime,
+) -> Result<(), PostgresTransactionError> {
+    let (tenant, subject, key) = (key.tenant.as_str(), without_nul(&key.subject), without_nul(&key.key));
     // What another writer holds, it forgets itself.
-    t.run(
+    t.execute_statement(
         "delete from answered_keys where (tenant, subject, key) in (
            select tenant, subject, key from answered_keys where answered_at <= $1 limit $2 for update skip locked)",
-        &[&nanoseconds(now - KEPT_FOR)?, &FORGOTTEN_AT_ONCE],
+        &[&to_nanoseconds(now - RESPONSE_LIFETIME)?, &FORGOTTEN_AT_ONCE],
     )
     .await?;
     // One that is too old and was not forgotten just now gives its place up.
-    t.run(
+    t.execute_statement(
         "insert into answered_keys (tenant, subject, key, fingerprint, status, body, answered_at)
          values ($1, $2, $3, $4, $5, $6, $7)
          on conflict (tenant, subject, key) do update set
@@ -68,17 +85,17 @@ async fn keep(t: &Session, key: &RequestKey, answered: &Answered, now: OffsetDat
             &key,
             &answered.fingerprint.as_slice(),
             &i64::from(answered.status),
-            &plain(&answered.body),
-            &nanoseconds(now)?,
-            &nanoseconds(now - KEPT_FOR)?,
+            &without_nul(&answered.body),
+            &to_nanoseconds(now)?,
+            &to_nanoseconds(now - RESPONSE_LIFETIME)?,
         ],
     )
     .await?;
-    t.run(
+    t.execute_statement(
         "delete from answered_keys where tenant = $1 and subject = $2 and (answered_at, sequence) <= (
            select answered_at, sequence from answered_keys where tenant = $1 and subject = $2
            order by answered_at desc, sequence desc offset $3 limit 1)",
-        &[&tenant, &subject, &(MAX_KEPT as i64)],
+        &[&tenant, &subject, &(MAX_RESPONSES_PER_CALLER as i64)],
     )
     .await
     .map(drop)

@@ -2,20 +2,21 @@
 
 use std::collections::HashMap;
 
-use ragstone_core::document::{Job, JobCounts, JobKind, Worker};
+use ragstone_core::document::{Job, JobCounts, JobKind, WorkerId};
 use ragstone_core::id::{DocumentId, Generation, JobId};
-use ragstone_core::seam::catalogue::{Course, summed};
+use ragstone_core::seam::catalogue::{AttemptState, aggregate_batch};
 use time::OffsetDateTime;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
-use super::database::{Session, Values};
-use super::error::Failure;
+use super::database::{PostgresSession, StatementValues};
+use super::error::PostgresTransactionError;
 use super::row::{
-    Hold, acl, get, id, instant, number, optional_instant, optional_json, optional_number, optional_word, whole, word,
+    RowLock, get_acl, get_enum, get_instant, get_number, get_uuid, get_value, optional_enum, optional_instant,
+    optional_json, optional_number, to_bigint,
 };
-use crate::catalogue::stored::{Batch, StoredJob, both};
-use crate::catalogue::value::{nanoseconds, read_instant, read_steady, steady, write_json, write_word};
+use crate::catalogue::stored::{BatchState, StoredJob, zip_options};
+use crate::catalogue::value::{read_instant, read_steady, steady_nanoseconds, to_nanoseconds, write_enum, write_json};
 
 /// Every column of a job that is read. Named one by one: what a later release adds must not change what this one
 /// prepared.
@@ -38,77 +39,94 @@ const UPDATE: &str = "update jobs set kind = $2, document = $3, parent = $4, lif
     reached = $31, noted_at = $32, timed_since = $33, timed_from = $34, holder = $35, suspect = $36 where id = $1";
 
 /// The row of `id`.
-pub async fn job(c: &Session, id: JobId, hold: Hold) -> Result<Option<StoredJob>, Failure> {
+pub async fn load_job(
+    c: &PostgresSession,
+    id: JobId,
+    hold: RowLock,
+) -> Result<Option<StoredJob>, PostgresTransactionError> {
     let query = match hold {
-        Hold::No => format!("select {JOB} from jobs where id = $1"),
-        Hold::Row => format!("select {JOB} from jobs where id = $1 for update"),
+        RowLock::Unlocked => format!("select {JOB} from jobs where id = $1"),
+        RowLock::ForUpdate => format!("select {JOB} from jobs where id = $1 for update"),
     };
-    first(c, &query, &[&id.0]).await
+    find_first_job(c, &query, &[&id.0]).await
 }
 
 /// The first job that `query` finds.
-pub async fn first(c: &Session, query: &str, values: Values<'_>) -> Result<Option<StoredJob>, Failure> {
-    c.first(query, values).await?.as_ref().map(read_job).transpose()
+pub async fn find_first_job(
+    c: &PostgresSession,
+    query: &str,
+    values: StatementValues<'_>,
+) -> Result<Option<StoredJob>, PostgresTransactionError> {
+    c.query_first(query, values).await?.as_ref().map(read_job).transpose()
 }
 
 /// Writes a job that is not there yet.
-pub async fn insert_job(t: &Session, stored: &StoredJob) -> Result<(), Failure> {
-    write(t, stored, None, INSERT).await
+pub async fn insert_job(t: &PostgresSession, stored: &StoredJob) -> Result<(), PostgresTransactionError> {
+    write_row(t, stored, None, INSERT).await
 }
 
 /// Writes a job whose row is held, and that nobody works on.
-pub async fn update_job(t: &Session, stored: &StoredJob) -> Result<(), Failure> {
-    write(t, stored, None, UPDATE).await
+pub async fn update_job(t: &PostgresSession, stored: &StoredJob) -> Result<(), PostgresTransactionError> {
+    write_row(t, stored, None, UPDATE).await
 }
 
 /// Writes a job whose row is held, and on which a worker of the process `holder` works.
-pub async fn update_held_job(t: &Session, stored: &StoredJob, holder: Uuid) -> Result<(), Failure> {
-    write(t, stored, Some(holder), UPDATE).await
+pub async fn update_held_job(
+    t: &PostgresSession,
+    stored: &StoredJob,
+    holder: Uuid,
+) -> Result<(), PostgresTransactionError> {
+    write_row(t, stored, Some(holder), UPDATE).await
 }
 
-async fn write(t: &Session, stored: &StoredJob, holder: Option<Uuid>, statement: &str) -> Result<(), Failure> {
-    let (job, course) = (&stored.job, &stored.course);
+async fn write_row(
+    t: &PostgresSession,
+    stored: &StoredJob,
+    holder: Option<Uuid>,
+    statement: &str,
+) -> Result<(), PostgresTransactionError> {
+    let (job, course) = (&stored.job, &stored.attempt_state);
     let due = match job.kind {
         JobKind::Batch => -1,
-        _ => steady(course.due)?,
+        _ => steady_nanoseconds(course.due)?,
     };
-    t.run(
+    t.execute_statement(
         statement,
         &[
             &job.id.0,
-            &write_word(&job.kind)?,
+            &write_enum(&job.kind)?,
             &job.document_id.map(|id| id.0),
             &job.parent.map(|id| id.0),
-            &whole(stored.life)?,
+            &to_bigint(stored.incarnation)?,
             &stored.acl.tenant.as_str(),
             &stored.source,
             &write_json(&stored.acl)?,
-            &whole(job.generation.0)?,
-            &write_word(&job.state)?,
-            &write_word(&job.stage)?,
-            &whole(job.done)?,
-            &whole(job.total)?,
+            &to_bigint(job.generation.0)?,
+            &write_enum(&job.state)?,
+            &write_enum(&job.stage)?,
+            &to_bigint(job.done)?,
+            &to_bigint(job.total)?,
             &job.rate,
             &i64::from(job.attempts),
             &job.error.as_ref().map(write_json).transpose()?,
-            &nanoseconds(job.created_at)?,
-            &nanoseconds(job.updated_at)?,
-            &whole(stored.place)?,
+            &to_nanoseconds(job.created_at)?,
+            &to_nanoseconds(job.updated_at)?,
+            &to_bigint(stored.queue_sequence)?,
             &due,
-            &course.wait.map(|(wait, _)| steady(wait)).transpose()?,
-            &course.wait.map(|(_, until)| nanoseconds(until)).transpose()?,
+            &course.wait.map(|(wait, _)| steady_nanoseconds(wait)).transpose()?,
+            &course.wait.map(|(_, until)| to_nanoseconds(until)).transpose()?,
             &job.worker.map(|worker| i64::from(worker.process)),
             &job.worker.map(|worker| i64::from(worker.number)),
-            &course.lease_until.map(steady).transpose()?,
+            &course.lease_until.map(steady_nanoseconds).transpose()?,
             &i64::from(course.claims),
             &i64::from(course.failures),
             &i64::from(course.deaths),
-            &course.died.map(|(stage, _)| write_word(&stage)).transpose()?,
-            &course.died.map(|(_, reached)| whole(reached)).transpose()?,
-            &whole(course.reached)?,
-            &steady(course.noted_at)?,
-            &course.timed.map(|(since, _)| steady(since)).transpose()?,
-            &course.timed.map(|(_, from)| whole(from)).transpose()?,
+            &course.died.map(|(stage, _)| write_enum(&stage)).transpose()?,
+            &course.died.map(|(_, reached)| to_bigint(reached)).transpose()?,
+            &to_bigint(course.reached)?,
+            &steady_nanoseconds(course.noted_at)?,
+            &course.timed.map(|(since, _)| steady_nanoseconds(since)).transpose()?,
+            &course.timed.map(|(_, from)| to_bigint(from)).transpose()?,
             &holder,
             &course.suspect,
         ],
@@ -118,79 +136,85 @@ async fn write(t: &Session, stored: &StoredJob, holder: Option<Uuid>, statement:
 }
 
 /// Reads a row of [`JOB`].
-pub fn read_job(row: &Row) -> Result<StoredJob, Failure> {
+pub fn read_job(row: &Row) -> Result<StoredJob, PostgresTransactionError> {
     Ok(StoredJob {
-        job: seen_job(row)?,
-        course: course(row)?,
-        life: number(row, "life")?,
-        source: get(row, "source")?,
-        acl: acl(row)?,
-        place: number(row, "place")?,
+        job: read_public_job(row)?,
+        attempt_state: read_attempt_state(row)?,
+        incarnation: get_number(row, "life")?,
+        source: get_value(row, "source")?,
+        acl: get_acl(row)?,
+        queue_sequence: get_number(row, "place")?,
     })
 }
 
-fn seen_job(row: &Row) -> Result<Job, Failure> {
-    let worker = both(optional_number(row, "process")?, optional_number(row, "worker")?);
+fn read_public_job(row: &Row) -> Result<Job, PostgresTransactionError> {
+    let worker = zip_options(optional_number(row, "process")?, optional_number(row, "worker")?);
     Ok(Job {
-        id: JobId(id(row, "id")?),
-        kind: word(row, "kind")?,
-        document_id: get::<Option<_>>(row, "document")?.map(DocumentId),
-        parent: get::<Option<_>>(row, "parent")?.map(JobId),
+        id: JobId(get_uuid(row, "id")?),
+        kind: get_enum(row, "kind")?,
+        document_id: get_value::<Option<_>>(row, "document")?.map(DocumentId),
+        parent: get_value::<Option<_>>(row, "parent")?.map(JobId),
         children: None,
-        generation: Generation(number(row, "generation")?),
-        state: word(row, "state")?,
-        stage: word(row, "stage")?,
-        done: number(row, "done")?,
-        total: number(row, "total")?,
-        rate: get(row, "rate")?,
-        attempts: number(row, "attempts")?,
-        worker: worker.map(|(process, number)| Worker { process, number }),
+        generation: Generation(get_number(row, "generation")?),
+        state: get_enum(row, "state")?,
+        stage: get_enum(row, "stage")?,
+        done: get_number(row, "done")?,
+        total: get_number(row, "total")?,
+        rate: get_value(row, "rate")?,
+        attempts: get_number(row, "attempts")?,
+        worker: worker.map(|(process, number)| WorkerId { process, number }),
         error: optional_json(row, "error")?,
-        created_at: instant(row, "created_at")?,
-        updated_at: instant(row, "updated_at")?,
+        created_at: get_instant(row, "created_at")?,
+        updated_at: get_instant(row, "updated_at")?,
     })
 }
 
-fn course(row: &Row) -> Result<Course, Failure> {
-    let since = |column: &str| Ok::<_, Failure>(get::<Option<i64>>(row, column)?.map(read_steady));
-    Ok(Course {
-        claims: number(row, "claims")?,
-        failures: number(row, "failures")?,
-        deaths: number(row, "deaths")?,
-        died: both(optional_word(row, "died_stage")?, optional_number(row, "died_at")?),
-        suspect: get(row, "suspect")?,
-        reached: number(row, "reached")?,
+fn read_attempt_state(row: &Row) -> Result<AttemptState, PostgresTransactionError> {
+    let since =
+        |column: &str| Ok::<_, PostgresTransactionError>(get_value::<Option<i64>>(row, column)?.map(read_steady));
+    Ok(AttemptState {
+        claims: get_number(row, "claims")?,
+        failures: get_number(row, "failures")?,
+        deaths: get_number(row, "deaths")?,
+        died: zip_options(optional_enum(row, "died_stage")?, optional_number(row, "died_at")?),
+        suspect: get_value(row, "suspect")?,
+        reached: get_number(row, "reached")?,
         noted_at: since("noted_at")?.unwrap_or_default(),
-        timed: both(since("timed_since")?, optional_number(row, "timed_from")?),
+        timed: zip_options(since("timed_since")?, optional_number(row, "timed_from")?),
         lease_until: since("lease_until")?,
         due: since("due")?.unwrap_or_default(),
-        wait: both(since("wait")?, optional_instant(row, "wait_until")?),
+        wait: zip_options(since("wait")?, optional_instant(row, "wait_until")?),
     })
 }
 
 /// A batch without children.
-pub async fn insert_batch(t: &Session, id: JobId) -> Result<(), Failure> {
-    t.run("insert into batches (id) values ($1)", &[&id.0]).await.map(drop)
+pub async fn insert_batch(t: &PostgresSession, id: JobId) -> Result<(), PostgresTransactionError> {
+    t.execute_statement("insert into batches (id) values ($1)", &[&id.0])
+        .await
+        .map(drop)
 }
 
 /// Notes whether a batch is cancelled.
-pub async fn stop_batch(t: &Session, id: JobId, stopped: bool) -> Result<(), Failure> {
-    t.run("update batches set stopped = $2 where id = $1", &[&id.0, &stopped])
+pub async fn set_batch_stopped(t: &PostgresSession, id: JobId, stopped: bool) -> Result<(), PostgresTransactionError> {
+    t.execute_statement("update batches set stopped = $2 where id = $1", &[&id.0, &stopped])
         .await
         .map(drop)
 }
 
 /// Whether a batch takes children; it goes on doing so until the transaction ends.
-pub async fn is_open_batch(t: &Session, id: JobId) -> Result<bool, Failure> {
+pub async fn is_open_batch(t: &PostgresSession, id: JobId) -> Result<bool, PostgresTransactionError> {
     let row = t
-        .first("select stopped from batches where id = $1 for share", &[&id.0])
+        .query_first("select stopped from batches where id = $1 for share", &[&id.0])
         .await?;
-    let stopped = row.map(|row| get::<bool>(&row, "stopped")).transpose()?;
+    let stopped = row.map(|row| get_value::<bool>(&row, "stopped")).transpose()?;
     Ok(stopped == Some(false))
 }
 
 /// The jobs as others see them: batches as their children stand.
-pub async fn shown(c: &Session, mut jobs: Vec<StoredJob>) -> Result<Vec<StoredJob>, Failure> {
+pub async fn with_batch_states(
+    c: &PostgresSession,
+    mut jobs: Vec<StoredJob>,
+) -> Result<Vec<StoredJob>, PostgresTransactionError> {
     let is_batch = |stored: &StoredJob| stored.job.kind == JobKind::Batch;
     let batches: Vec<_> = jobs
         .iter()
@@ -200,42 +224,45 @@ pub async fn shown(c: &Session, mut jobs: Vec<StoredJob>) -> Result<Vec<StoredJo
     if batches.is_empty() {
         return Ok(jobs);
     }
-    let mut standing = standing(c, &batches).await?;
+    let mut standing = load_batch_summaries(c, &batches).await?;
     for stored in jobs.iter_mut().filter(|stored| is_batch(stored)) {
         let (batch, changed_at) = standing.remove(&stored.job.id.0).unwrap_or_default();
         let job = Job {
             updated_at: changed_at.unwrap_or(stored.job.updated_at),
             ..stored.job.clone()
         };
-        stored.job = summed(job, batch.children, batch.stopped);
+        stored.job = aggregate_batch(job, batch.children, batch.stopped);
     }
     Ok(jobs)
 }
 
-type Standing = (Batch, Option<OffsetDateTime>);
+type BatchSummary = (BatchState, Option<OffsetDateTime>);
 
-async fn standing(c: &Session, batches: &[Uuid]) -> Result<HashMap<Uuid, Standing>, Failure> {
+async fn load_batch_summaries(
+    c: &PostgresSession,
+    batches: &[Uuid],
+) -> Result<HashMap<Uuid, BatchSummary>, PostgresTransactionError> {
     let rows = c
-        .all(
+        .query_all(
             "select id, stopped, queued, running, succeeded, failed, cancelled, changed_at from batch_standing
              where id = any($1)",
             &[&batches],
         )
         .await?;
     let read = |row: &Row| {
-        let changed_at: i64 = get(row, "changed_at")?;
+        let changed_at: i64 = get_value(row, "changed_at")?;
         let changed_at = (changed_at != 0).then(|| read_instant(changed_at, "changed_at"));
-        let batch = Batch {
+        let batch = BatchState {
             children: JobCounts {
-                queued: number(row, "queued")?,
-                running: number(row, "running")?,
-                succeeded: number(row, "succeeded")?,
-                failed: number(row, "failed")?,
-                cancelled: number(row, "cancelled")?,
+                queued: get_number(row, "queued")?,
+                running: get_number(row, "running")?,
+                succeeded: get_number(row, "succeeded")?,
+                failed: get_number(row, "failed")?,
+                cancelled: get_number(row, "cancelled")?,
             },
-            stopped: get(row, "stopped")?,
+            stopped: get_value(row, "stopped")?,
         };
-        Ok((id(row, "id")?, (batch, changed_at.transpose()?)))
+        Ok((get_uuid(row, "id")?, (batch, changed_at.transpose()?)))
     };
     rows.iter().map(read).collect()
 }

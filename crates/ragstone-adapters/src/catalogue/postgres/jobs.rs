@@ -6,160 +6,196 @@
 use ragstone_core::access::Scope;
 use ragstone_core::document::{DocumentStatus, Job, JobCounts, JobKind, JobState};
 use ragstone_core::id::{JobId, TenantId};
-use ragstone_core::seam::catalogue::{JobFilter, Page, PageRequest, Redriven};
+use ragstone_core::seam::catalogue::{JobFilter, ListPage, PageRequest, RequeueOutcome};
 use time::OffsetDateTime;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
-use super::database::{Database, Mode, Session, transact};
-use super::error::Failure;
-use super::job_row::{self, JOB, shown, stop_batch};
-use super::lease::{end, give_up};
-use super::queue::queue_again;
-use super::row::{Hold, document, number, update_document, word};
-use crate::catalogue::cursor::{Key, page_of};
-use crate::catalogue::stored::{StoredJob, cancelled};
-use crate::catalogue::value::{nanoseconds, write_word};
+use super::database::{PostgresDatabase, PostgresSession, TransactionMode, transact};
+use super::error::PostgresTransactionError;
+use super::job_row::{self, JOB, set_batch_stopped, with_batch_states};
+use super::lease::{end_job, fail_document};
+use super::queue::append_to_queue;
+use super::row::{RowLock, get_enum, get_number, load_document, update_document};
+use crate::catalogue::cursor::{CursorKey, build_page};
+use crate::catalogue::stored::{StoredJob, cancelled_error};
+use crate::catalogue::value::{to_nanoseconds, write_enum};
 
 /// Cancels an ingestion that is not final, or the children of a batch that are not. A deletion that was acknowledged is
 /// not taken back.
-pub async fn cancel(
-    database: &Database,
+pub async fn cancel_job(
+    database: &PostgresDatabase,
     scope: &Scope,
     id: JobId,
     now: OffsetDateTime,
-) -> Result<Option<Job>, Failure> {
-    let session = database.session().await?;
-    let Some(stored) = seen(&session, scope, id).await? else {
+) -> Result<Option<Job>, PostgresTransactionError> {
+    let session = database.open_session().await?;
+    let Some(stored) = find_visible_job(&session, scope, id).await? else {
         return Ok(None);
     };
     let jobs = match (stored.job.state.is_final(), stored.job.kind) {
         (true, _) => Vec::new(),
         (false, JobKind::Batch) => {
-            stop_batch(&session, id, true).await?;
-            children(&session, scope, id).await?
+            set_batch_stopped(&session, id, true).await?;
+            load_children(&session, scope, id).await?
         }
         (false, _) => vec![stored],
     };
     drop(session);
-    for stored in jobs.into_iter().filter(StoredJob::may_be_cancelled) {
-        transact!(database, Mode::Synced, |t| cancel_one(&t, scope, &stored, now))?;
+    for stored in jobs.into_iter().filter(StoredJob::is_cancellable) {
+        transact!(database, TransactionMode::Synced, |t| cancel_one(
+            &t, scope, &stored, now
+        ))?;
     }
-    job(&database.session().await?, scope, id).await
+    get_job(&database.open_session().await?, scope, id).await
 }
 
-async fn cancel_one(t: &Session, scope: &Scope, seen: &StoredJob, now: OffsetDateTime) -> Result<(), Failure> {
-    let Some(stored) = held(t, scope, seen).await?.filter(StoredJob::may_be_cancelled) else {
+async fn cancel_one(
+    t: &PostgresSession,
+    scope: &Scope,
+    seen: &StoredJob,
+    now: OffsetDateTime,
+) -> Result<(), PostgresTransactionError> {
+    let Some(stored) = lock_visible_job(t, scope, seen)
+        .await?
+        .filter(StoredJob::is_cancellable)
+    else {
         return Ok(());
     };
-    give_up(t, &stored, &cancelled(), now).await?;
-    end(t, stored, JobState::Cancelled, None, now).await
+    fail_document(t, &stored, &cancelled_error(), now).await?;
+    end_job(t, stored, JobState::Cancelled, None, now).await
 }
 
 /// Holds the rows of a job that was seen, and of its document, if it may still be seen.
-async fn held(t: &Session, scope: &Scope, seen: &StoredJob) -> Result<Option<StoredJob>, Failure> {
+async fn lock_visible_job(
+    t: &PostgresSession,
+    scope: &Scope,
+    seen: &StoredJob,
+) -> Result<Option<StoredJob>, PostgresTransactionError> {
     if let Some(id) = seen.job.document_id {
-        document(t, id, Hold::Row).await?;
+        load_document(t, id, RowLock::ForUpdate).await?;
     }
-    let held = job_row::job(t, seen.job.id, Hold::Row).await?;
+    let held = job_row::load_job(t, seen.job.id, RowLock::ForUpdate).await?;
     Ok(held.filter(|stored| scope.admits(&stored.acl)))
 }
 
 /// Queues what failed or was cancelled again.
-pub async fn redrive(
-    database: &Database,
+pub async fn requeue_job(
+    database: &PostgresDatabase,
     scope: &Scope,
     id: JobId,
     now: OffsetDateTime,
-) -> Result<Option<Redriven>, Failure> {
-    let session = database.session().await?;
-    let Some(stored) = seen(&session, scope, id).await? else {
+) -> Result<Option<RequeueOutcome>, PostgresTransactionError> {
+    let session = database.open_session().await?;
+    let Some(stored) = find_visible_job(&session, scope, id).await? else {
         return Ok(None);
     };
-    if !stored.has_missed() {
-        return Ok(Some(Redriven::NotEnded(stored.job)));
+    if !stored.is_unsuccessful() {
+        return Ok(Some(RequeueOutcome::NotEnded(stored.job)));
     }
     let jobs = match stored.job.kind {
-        JobKind::Batch => children(&session, scope, id).await?,
+        JobKind::Batch => load_children(&session, scope, id).await?,
         _ => vec![stored.clone()],
     };
     drop(session);
     let mut queued = 0;
-    for job in jobs.into_iter().filter(StoredJob::has_missed) {
-        queued += u64::from(transact!(database, Mode::Synced, |t| redrive_one(
-            &t, scope, &job, now
-        ))?);
+    for job in jobs.into_iter().filter(StoredJob::is_unsuccessful) {
+        queued += u64::from(transact!(database, TransactionMode::Synced, |t| {
+            requeue_failed_job(&t, scope, &job, now)
+        })?);
     }
     if queued == 0 {
-        return Ok(Some(Redriven::Superseded(stored.job)));
+        return Ok(Some(RequeueOutcome::Superseded(stored.job)));
     }
-    let session = database.session().await?;
-    stop_batch(&session, id, false).await?;
-    Ok(job(&session, scope, id).await?.map(Redriven::Queued))
+    let session = database.open_session().await?;
+    set_batch_stopped(&session, id, false).await?;
+    Ok(get_job(&session, scope, id).await?.map(RequeueOutcome::Queued))
 }
 
 /// Whether the job could be: its document was not begun again or deleted since.
-async fn redrive_one(t: &Session, scope: &Scope, seen: &StoredJob, now: OffsetDateTime) -> Result<bool, Failure> {
-    let Some(mut stored) = held(t, scope, seen).await?.filter(StoredJob::has_missed) else {
+async fn requeue_failed_job(
+    t: &PostgresSession,
+    scope: &Scope,
+    seen: &StoredJob,
+    now: OffsetDateTime,
+) -> Result<bool, PostgresTransactionError> {
+    let Some(mut stored) = lock_visible_job(t, scope, seen)
+        .await?
+        .filter(StoredJob::is_unsuccessful)
+    else {
         return Ok(false);
     };
     if stored.job.kind == JobKind::Ingest {
         let found = match stored.job.document_id {
-            Some(id) => document(t, id, Hold::Row).await?,
+            Some(id) => load_document(t, id, RowLock::ForUpdate).await?,
             None => None,
         };
-        let living = found
-            .filter(|document| document.life == stored.life && document.document.status != DocumentStatus::Deleting);
+        let living = found.filter(|document| {
+            document.incarnation == stored.incarnation && document.document.status != DocumentStatus::Deleting
+        });
         let Some(mut document) = living else {
             return Ok(false);
         };
         if !is_newest(t, &stored).await? {
             return Ok(false);
         }
-        document.await_again(now);
+        document.reset_to_pending(now);
         update_document(t, &document).await?;
     }
-    stored.course.redrive(&mut stored.job, now);
-    queue_again(t, stored).await?;
+    stored.attempt_state.requeue_job(&mut stored.job, now);
+    append_to_queue(t, stored).await?;
     Ok(true)
 }
 
-async fn is_newest(t: &Session, stored: &StoredJob) -> Result<bool, Failure> {
+async fn is_newest(t: &PostgresSession, stored: &StoredJob) -> Result<bool, PostgresTransactionError> {
     let newest = format!("select {JOB} from jobs where document = $1 order by sequence desc limit 1");
     let document = stored.job.document_id.map(|id| id.0);
-    let newest = job_row::first(t, &newest, &[&document]).await?;
+    let newest = job_row::find_first_job(t, &newest, &[&document]).await?;
     Ok(newest.is_some_and(|newest| newest.job.id == stored.job.id))
 }
 
-async fn children(c: &Session, scope: &Scope, batch: JobId) -> Result<Vec<StoredJob>, Failure> {
+async fn load_children(
+    c: &PostgresSession,
+    scope: &Scope,
+    batch: JobId,
+) -> Result<Vec<StoredJob>, PostgresTransactionError> {
     let of_batch = format!("select {JOB} from jobs where parent = $1 order by sequence");
-    let rows = c.all(&of_batch, &[&batch.0]).await?;
+    let rows = c.query_all(&of_batch, &[&batch.0]).await?;
     let mut children: Vec<_> = rows.iter().map(job_row::read_job).collect::<Result<_, _>>()?;
     children.retain(|child| scope.admits(&child.acl));
     Ok(children)
 }
 
-async fn seen(c: &Session, scope: &Scope, id: JobId) -> Result<Option<StoredJob>, Failure> {
-    let found = job_row::job(c, id, Hold::No).await?;
+async fn find_visible_job(
+    c: &PostgresSession,
+    scope: &Scope,
+    id: JobId,
+) -> Result<Option<StoredJob>, PostgresTransactionError> {
+    let found = job_row::load_job(c, id, RowLock::Unlocked).await?;
     let seen = found.filter(|stored| scope.admits(&stored.acl));
-    Ok(shown(c, seen.into_iter().collect()).await?.pop())
+    Ok(with_batch_states(c, seen.into_iter().collect()).await?.pop())
 }
 
 /// A job that `scope` may see.
-pub async fn job(c: &Session, scope: &Scope, id: JobId) -> Result<Option<Job>, Failure> {
-    Ok(seen(c, scope, id).await?.map(|stored| stored.job))
+pub async fn get_job(c: &PostgresSession, scope: &Scope, id: JobId) -> Result<Option<Job>, PostgresTransactionError> {
+    Ok(find_visible_job(c, scope, id).await?.map(|stored| stored.job))
 }
 
 /// One page of the jobs that `scope` may see, newest first.
-pub async fn jobs(c: &Session, scope: &Scope, filter: &JobFilter, page: &PageRequest) -> Result<Page<Job>, Failure> {
-    let before = page.cursor.as_deref().map(Key::read).transpose()?;
-    let mut before = before.unwrap_or(Key {
+pub async fn list_jobs(
+    c: &PostgresSession,
+    scope: &Scope,
+    filter: &JobFilter,
+    page: &PageRequest,
+) -> Result<ListPage<Job>, PostgresTransactionError> {
+    let before = page.cursor.as_deref().map(CursorKey::parse_cursor).transpose()?;
+    let mut before = before.unwrap_or(CursorKey {
         at: i64::MAX,
         id: Uuid::max(),
     });
-    let query = list(filter);
-    let state = filter.state.as_ref().map(write_word).transpose()?;
-    let kind = filter.kind.as_ref().map(write_word).transpose()?;
+    let query = build_list_query(filter);
+    let state = filter.state.as_ref().map(write_enum).transpose()?;
+    let kind = filter.kind.as_ref().map(write_enum).transpose()?;
     let (parent, document) = (filter.parent.map(|id| id.0), filter.document.map(|id| id.0));
     let tenant = scope.tenant().as_str();
     let limit = page.limit as i64 + 1;
@@ -173,10 +209,10 @@ pub async fn jobs(c: &Session, scope: &Scope, filter: &JobFilter, page: &PageReq
             document.as_ref().map(|document| document as _),
         ];
         values.extend(narrowing.into_iter().flatten());
-        let rows = c.all(&query, &values).await?;
+        let rows = c.query_all(&query, &values).await?;
         for row in &rows {
             let stored = job_row::read_job(row)?;
-            before = key(&stored.job)?;
+            before = job_key(&stored.job)?;
             if scope.admits(&stored.acl) {
                 items.push(stored);
             }
@@ -185,19 +221,21 @@ pub async fn jobs(c: &Session, scope: &Scope, filter: &JobFilter, page: &PageReq
             break;
         }
     }
-    let found = page_of(items, page.limit, |last| Ok::<_, Failure>(key(&last.job)?.write()))?;
-    let items = shown(c, found.items)
+    let found = build_page(items, page.limit, |last| {
+        Ok::<_, PostgresTransactionError>(job_key(&last.job)?.encode_cursor())
+    })?;
+    let items = with_batch_states(c, found.items)
         .await?
         .into_iter()
         .map(|stored| stored.job)
         .collect();
     let next_cursor = found.next_cursor;
-    Ok(Page { items, next_cursor })
+    Ok(ListPage { items, next_cursor })
 }
 
 /// Only what is asked for stands in the query, so that an index can answer it. A batch is in the state that its children
 /// give it.
-fn list(filter: &JobFilter) -> String {
+fn build_list_query(filter: &JobFilter) -> String {
     let asked = [
         (filter.kind.is_some(), "kind"),
         (filter.parent.is_some(), "parent"),
@@ -220,15 +258,15 @@ fn list(filter: &JobFilter) -> String {
     )
 }
 
-fn key(job: &Job) -> Result<Key, Failure> {
-    let at = nanoseconds(job.created_at)?;
-    Ok(Key { at, id: job.id.0 })
+fn job_key(job: &Job) -> Result<CursorKey, PostgresTransactionError> {
+    let at = to_nanoseconds(job.created_at)?;
+    Ok(CursorKey { at, id: job.id.0 })
 }
 
 /// How many jobs of a tenant are in each state.
-pub async fn counts(c: &Session, tenant: &TenantId) -> Result<JobCounts, Failure> {
+pub async fn count_jobs(c: &PostgresSession, tenant: &TenantId) -> Result<JobCounts, PostgresTransactionError> {
     let rows = c
-        .all(
+        .query_all(
             "select state, sum(jobs)::bigint as jobs from (
                select state, jobs from job_totals where tenant = $1
                union all select state, jobs from job_changes where tenant = $1) as counted group by state",
@@ -237,20 +275,20 @@ pub async fn counts(c: &Session, tenant: &TenantId) -> Result<JobCounts, Failure
         .await?;
     let mut counts = JobCounts::default();
     for row in rows {
-        *counts.of(word(&row, "state")?) = number(&row, "jobs")?;
+        *counts.count_mut(get_enum(&row, "state")?) = get_number(&row, "jobs")?;
     }
     Ok(counts)
 }
 
 /// Puts changes of counts into the totals, unless somebody else does.
-pub async fn fold(t: &Session) -> Result<(), Failure> {
-    if t.first("select 1 from upkeep for update skip locked", &[])
+pub async fn fold_job_counts(t: &PostgresSession) -> Result<(), PostgresTransactionError> {
+    if t.query_first("select 1 from upkeep for update skip locked", &[])
         .await?
         .is_none()
     {
         return Ok(());
     }
-    t.run(
+    t.execute_statement(
         "with folded as (delete from job_changes returning *),
          by_state as (
            insert into job_totals (tenant, state, jobs) select tenant, state, sum(jobs)::bigint from folded group by 1, 2

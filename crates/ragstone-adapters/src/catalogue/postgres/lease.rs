@@ -1,132 +1,160 @@
 //! What a worker writes.
 //!
-//! Invariant: what a worker writes passes [`leased`] first, while the job's row is held, so a job that was cancelled, taken
+//! Invariant: what a worker writes passes [`lock_leased_job`] first, while the job's row is held, so a job that was cancelled, taken
 //! over or ended takes nothing more.
 
 use std::time::Duration;
 
 use ragstone_core::document::{DocumentStatus, JobError, JobKind, JobState};
-use ragstone_core::seam::catalogue::{CatalogueError, Flipped, Lease, Moment, Progress, PublishedVersion, Wait};
+use ragstone_core::seam::catalogue::{
+    CatalogueError, ClockReading, JobLease, JobProgress, PublishOutcome, PublishedVersion, RetryDelay,
+};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::database::Session;
-use super::error::Failure;
-use super::job_row::{job, update_held_job, update_job};
-use super::row::{Hold, document, update_document};
+use super::database::PostgresSession;
+use super::error::PostgresTransactionError;
+use super::job_row::{load_job, update_held_job, update_job};
+use super::row::{RowLock, load_document, update_document};
 use super::statistics;
 use crate::catalogue::stored::{StoredDocument, StoredJob};
 
 /// Notes that the accepted bytes are at their final key.
-pub async fn stored(t: &Session, lease: &Lease) -> Result<(), Failure> {
-    let found = document(t, lease.document, Hold::Row).await?;
-    let job = leased(t, lease).await?;
-    let mut stored = of_its_life(found, &job)?;
-    stored.stored = Some(lease.generation);
+pub async fn mark_original_stored(t: &PostgresSession, lease: &JobLease) -> Result<(), PostgresTransactionError> {
+    let found = load_document(t, lease.document, RowLock::ForUpdate).await?;
+    let job = lock_leased_job(t, lease).await?;
+    let mut stored = check_incarnation(found, &job)?;
+    stored.stored_generation = Some(lease.generation);
     update_document(t, &stored).await
 }
 
 /// Whether a lease holds, without holding its row.
-pub async fn holds(c: &Session, lease: &Lease) -> Result<StoredJob, Failure> {
-    let stored = job(c, lease.job, Hold::No).await?;
-    stored.filter(|stored| stored.is_held_by(lease)).ok_or_else(stale)
+pub async fn check_lease(c: &PostgresSession, lease: &JobLease) -> Result<StoredJob, PostgresTransactionError> {
+    let stored = load_job(c, lease.job, RowLock::Unlocked).await?;
+    stored
+        .filter(|stored| stored.is_held_by(lease))
+        .ok_or_else(stale_lease_error)
 }
 
 /// Extends a lease.
-pub async fn heartbeat(
-    t: &Session,
+pub async fn extend_lease(
+    t: &PostgresSession,
     holder: Uuid,
-    lease: &Lease,
+    lease: &JobLease,
     extend: Duration,
-    now: Moment,
-) -> Result<Duration, Failure> {
-    let mut stored = leased(t, lease).await?;
-    let idle = stored.course.extend(extend, now);
+    now: ClockReading,
+) -> Result<Duration, PostgresTransactionError> {
+    let mut stored = lock_leased_job(t, lease).await?;
+    let idle = stored.attempt_state.extend_lease(extend, now);
     update_held_job(t, &stored, holder).await?;
     Ok(idle)
 }
 
 /// Notes how far a job is.
-pub async fn progress(
-    t: &Session,
+pub async fn record_progress(
+    t: &PostgresSession,
     holder: Uuid,
-    lease: &Lease,
-    progress: Progress,
-    now: Moment,
-) -> Result<(), Failure> {
-    let mut stored = leased(t, lease).await?;
-    stored.course.note(&mut stored.job, progress, now);
+    lease: &JobLease,
+    progress: JobProgress,
+    now: ClockReading,
+) -> Result<(), PostgresTransactionError> {
+    let mut stored = lock_leased_job(t, lease).await?;
+    stored.attempt_state.record_progress(&mut stored.job, progress, now);
     update_held_job(t, &stored, holder).await
 }
 
 /// Makes the lease's generation the published one.
-pub async fn publish(
-    t: &Session,
-    lease: &Lease,
+pub async fn publish_version(
+    t: &PostgresSession,
+    lease: &JobLease,
     mut version: PublishedVersion,
     now: OffsetDateTime,
-) -> Result<Flipped, Failure> {
-    let found = document(t, lease.document, Hold::Row).await?;
-    let job = leased(t, lease).await?;
-    let mut stored = of_its_life(found, &job)?;
+) -> Result<PublishOutcome, PostgresTransactionError> {
+    let found = load_document(t, lease.document, RowLock::ForUpdate).await?;
+    let job = lock_leased_job(t, lease).await?;
+    let mut stored = check_incarnation(found, &job)?;
     if stored.document.status == DocumentStatus::Deleting {
-        return Err(stale());
+        return Err(stale_lease_error());
     }
     let statistics = std::mem::take(&mut version.statistics);
-    let replaced = stored.publish(lease.generation, version, now);
+    let replaced = stored.mark_published(lease.generation, version, now);
     update_document(t, &stored).await?;
     if let Some(replaced) = replaced {
-        statistics::withdraw(t, lease.document, replaced).await?;
+        statistics::remove_generation(t, lease.document, replaced).await?;
     }
-    statistics::contribute(t, &stored.document.acl.tenant, lease, &statistics).await?;
-    end(t, job, JobState::Succeeded, None, now).await?;
-    Ok(Flipped {
+    statistics::add_generation(t, &stored.document.acl.tenant, lease, &statistics).await?;
+    end_job(t, job, JobState::Succeeded, None, now).await?;
+    Ok(PublishOutcome {
         replaced,
         acl_revision: stored.document.acl_revision,
     })
 }
 
 /// Ends a job for good.
-pub async fn fail(t: &Session, lease: &Lease, error: JobError, now: OffsetDateTime) -> Result<(), Failure> {
-    document(t, lease.document, Hold::Row).await?;
-    let job = leased(t, lease).await?;
-    give_up(t, &job, &error, now).await?;
-    end(t, job, JobState::Failed, Some(error), now).await
+pub async fn fail_job(
+    t: &PostgresSession,
+    lease: &JobLease,
+    error: JobError,
+    now: OffsetDateTime,
+) -> Result<(), PostgresTransactionError> {
+    load_document(t, lease.document, RowLock::ForUpdate).await?;
+    let job = lock_leased_job(t, lease).await?;
+    fail_document(t, &job, &error, now).await?;
+    end_job(t, job, JobState::Failed, Some(error), now).await
 }
 
 /// A document whose ingestion ended without a version keeps the one it has, if any. Its row is held.
-pub async fn give_up(t: &Session, job: &StoredJob, error: &JobError, now: OffsetDateTime) -> Result<(), Failure> {
+pub async fn fail_document(
+    t: &PostgresSession,
+    job: &StoredJob,
+    error: &JobError,
+    now: OffsetDateTime,
+) -> Result<(), PostgresTransactionError> {
     let (JobKind::Ingest, Some(id)) = (job.job.kind, job.job.document_id) else {
         return Ok(());
     };
-    let mut stored = of_its_life(document(t, id, Hold::Row).await?, job)?;
-    stored.give_up(error, now);
+    let mut stored = check_incarnation(load_document(t, id, RowLock::ForUpdate).await?, job)?;
+    stored.fail_ingestion(error, now);
     update_document(t, &stored).await
 }
 
 /// Queues a job again, for later.
-pub async fn retry(t: &Session, lease: &Lease, error: JobError, wait: Wait, now: Moment) -> Result<(), Failure> {
-    let mut stored = leased(t, lease).await?;
-    stored.course.fail_once(&mut stored.job, error, wait, now);
+pub async fn schedule_retry(
+    t: &PostgresSession,
+    lease: &JobLease,
+    error: JobError,
+    wait: RetryDelay,
+    now: ClockReading,
+) -> Result<(), PostgresTransactionError> {
+    let mut stored = lock_leased_job(t, lease).await?;
+    stored.attempt_state.schedule_retry(&mut stored.job, error, wait, now);
     update_job(t, &stored).await
 }
 
 /// Queues a job again in its old place.
-pub async fn hand_back(t: &Session, lease: &Lease, now: OffsetDateTime) -> Result<(), Failure> {
-    let mut stored = leased(t, lease).await?;
-    stored.course.hand_back(&mut stored.job, now);
+pub async fn release_job(
+    t: &PostgresSession,
+    lease: &JobLease,
+    now: OffsetDateTime,
+) -> Result<(), PostgresTransactionError> {
+    let mut stored = lock_leased_job(t, lease).await?;
+    stored.attempt_state.release_job(&mut stored.job, now);
     update_job(t, &stored).await
 }
 
 /// Ends a purge. The row goes with the last purge of a document that was not begun again.
-pub async fn purged(t: &Session, lease: &Lease, now: OffsetDateTime) -> Result<(), Failure> {
-    document(t, lease.document, Hold::Row).await?;
-    let job = leased(t, lease).await?;
+pub async fn finish_purge(
+    t: &PostgresSession,
+    lease: &JobLease,
+    now: OffsetDateTime,
+) -> Result<(), PostgresTransactionError> {
+    load_document(t, lease.document, RowLock::ForUpdate).await?;
+    let job = lock_leased_job(t, lease).await?;
     if job.job.kind != JobKind::Purge {
-        return Err(stale());
+        return Err(stale_lease_error());
     }
-    end(t, job, JobState::Succeeded, None, now).await?;
-    t.run(
+    end_job(t, job, JobState::Succeeded, None, now).await?;
+    t.execute_statement(
         "delete from documents where id = $1 and status = 'deleting' and not exists (
            select 1 from jobs where document = $1 and kind = 'purge' and state in ('queued', 'running'))",
         &[&lease.document.0],
@@ -136,28 +164,35 @@ pub async fn purged(t: &Session, lease: &Lease, now: OffsetDateTime) -> Result<(
 }
 
 /// The running job of `lease`, if it still holds; nobody else writes its row until the transaction ends.
-pub async fn leased(t: &Session, lease: &Lease) -> Result<StoredJob, Failure> {
-    let stored = job(t, lease.job, Hold::Row).await?;
-    stored.filter(|stored| stored.is_held_by(lease)).ok_or_else(stale)
+pub async fn lock_leased_job(t: &PostgresSession, lease: &JobLease) -> Result<StoredJob, PostgresTransactionError> {
+    let stored = load_job(t, lease.job, RowLock::ForUpdate).await?;
+    stored
+        .filter(|stored| stored.is_held_by(lease))
+        .ok_or_else(stale_lease_error)
 }
 
 /// The document, if it is of the life that the job is about.
-pub fn of_its_life(found: Option<StoredDocument>, job: &StoredJob) -> Result<StoredDocument, Failure> {
-    found.filter(|stored| stored.life == job.life).ok_or_else(stale)
+pub fn check_incarnation(
+    found: Option<StoredDocument>,
+    job: &StoredJob,
+) -> Result<StoredDocument, PostgresTransactionError> {
+    found
+        .filter(|stored| stored.incarnation == job.incarnation)
+        .ok_or_else(stale_lease_error)
 }
 
-pub fn stale() -> Failure {
+pub fn stale_lease_error() -> PostgresTransactionError {
     CatalogueError::Stale.into()
 }
 
 /// Ends a job whose row is held.
-pub async fn end(
-    t: &Session,
+pub async fn end_job(
+    t: &PostgresSession,
     mut stored: StoredJob,
     state: JobState,
     error: Option<JobError>,
     now: OffsetDateTime,
-) -> Result<(), Failure> {
-    stored.course.end(&mut stored.job, state, error, now);
+) -> Result<(), PostgresTransactionError> {
+    stored.attempt_state.end_job(&mut stored.job, state, error, now);
     update_job(t, &stored).await
 }

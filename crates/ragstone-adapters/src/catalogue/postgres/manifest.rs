@@ -3,43 +3,50 @@
 use async_trait::async_trait;
 use ragstone_core::id::{DocumentId, Generation};
 use ragstone_core::seam::catalogue::{CatalogueResult, StatisticsDelta};
-use ragstone_core::seam::manifest::{Manifest, Manifests};
+use ragstone_core::seam::manifest::{DocumentManifest, ManifestStore};
 
 use super::PostgresCatalogue;
-use super::database::{Mode, Session, transact};
-use super::error::Failure;
-use super::row::{Hold, document, draw_generation, id, insert_document, whole};
+use super::database::{PostgresSession, TransactionMode, transact};
+use super::error::PostgresTransactionError;
+use super::row::{RowLock, draw_generation, get_uuid, insert_document, load_document, to_bigint};
 use crate::catalogue::moved;
 
 #[async_trait]
-impl Manifests for PostgresCatalogue {
-    async fn manifest(&self, document: DocumentId) -> CatalogueResult<Option<Manifest>> {
-        Ok(transact!(self.database, Mode::Snapshot, |t| manifest(&t, document))?)
+impl ManifestStore for PostgresCatalogue {
+    async fn get_manifest(&self, document: DocumentId) -> CatalogueResult<Option<DocumentManifest>> {
+        Ok(transact!(self.database, TransactionMode::Snapshot, |t| {
+            load_manifest(&t, document)
+        })?)
     }
 
-    async fn recover(&self, manifest: &Manifest) -> CatalogueResult<bool> {
-        Ok(transact!(self.database, Mode::Synced, |t| recover(&t, manifest))?)
+    async fn recover_document(&self, manifest: &DocumentManifest) -> CatalogueResult<bool> {
+        Ok(transact!(self.database, TransactionMode::Synced, |t| {
+            recover_document(&t, manifest)
+        })?)
     }
 
     async fn raise_generation(&self, to: Generation) -> CatalogueResult<()> {
-        let (session, to) = (self.database.session().await?, whole(to.0)?);
+        let (session, to) = (self.database.open_session().await?, to_bigint(to.0)?);
         // Numbers that others draw meanwhile are below it or above the sequence's own.
         let raise = "select setval('generations', greatest($1, last_value)) from generations where $1 > 0";
-        session.all(raise, &[&to]).await?;
+        session.query_all(raise, &[&to]).await?;
         Ok(())
     }
 }
 
-async fn manifest(t: &Session, of: DocumentId) -> Result<Option<Manifest>, Failure> {
-    let Some(stored) = document(t, of, Hold::No).await? else {
+async fn load_manifest(
+    t: &PostgresSession,
+    of: DocumentId,
+) -> Result<Option<DocumentManifest>, PostgresTransactionError> {
+    let Some(stored) = load_document(t, of, RowLock::Unlocked).await? else {
         return Ok(None);
     };
     let mail = "select mail from attachments where document = $1";
-    let mail = t.first(mail, &[&of.0]).await?;
-    let mail = mail.map(|row| id(&row, "mail")).transpose()?;
+    let mail = t.query_first(mail, &[&of.0]).await?;
+    let mail = mail.map(|row| get_uuid(&row, "mail")).transpose()?;
     let brought_by = stored.document.brought_by.clone();
-    let packed = moved::pack(stored, StatisticsDelta::default());
-    Ok(packed.map(|document| Manifest {
+    let packed = moved::build_exported_version(stored, StatisticsDelta::default());
+    Ok(packed.map(|document| DocumentManifest {
         library: String::new(),
         brought_by,
         document,
@@ -47,16 +54,16 @@ async fn manifest(t: &Session, of: DocumentId) -> Result<Option<Manifest>, Failu
     }))
 }
 
-async fn recover(t: &Session, manifest: &Manifest) -> Result<bool, Failure> {
+async fn recover_document(t: &PostgresSession, manifest: &DocumentManifest) -> Result<bool, PostgresTransactionError> {
     let packed = &manifest.document;
-    if document(t, packed.id, Hold::Row).await?.is_some() {
+    if load_document(t, packed.id, RowLock::ForUpdate).await?.is_some() {
         return Ok(false);
     }
-    let stored = moved::recovered(manifest, draw_generation(t).await?.0);
+    let stored = moved::recovered_document_row(manifest, draw_generation(t).await?.0);
     insert_document(t, &stored).await?;
     if let Some(mail) = manifest.attached_to {
         // By no generation of its mail: the next version of that brings it again, or loses it.
-        t.run(
+        t.execute_statement(
             "insert into attachments (document, mail, brought) values ($1, $2, 0)
              on conflict (document) do update set mail = $2, brought = 0",
             &[&packed.id.0, &mail.0],

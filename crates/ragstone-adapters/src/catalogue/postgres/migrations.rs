@@ -9,23 +9,23 @@
 //! while it still runs beside the new one. Processes that start at once take turns by an advisory lock: the first runs
 //! the steps, the others find them done.
 
-use super::database::{Database, Mode, Session, transact};
-use super::error::{Failure, PostgresError};
-use super::row::number;
+use super::database::{PostgresDatabase, PostgresSession, TransactionMode, transact};
+use super::error::{PostgresError, PostgresTransactionError};
+use super::row::get_number;
 
 /// One change of the schema.
 #[derive(Debug, Clone, Copy)]
-enum Step {
+enum PostgresMigrationStep {
     /// Raises the schema's number by one.
     Numbered(&'static str),
     /// Is recorded by its name.
     Additive { name: &'static str, script: &'static str },
 }
 
-use Step::{Additive, Numbered};
+use PostgresMigrationStep::{Additive, Numbered};
 
 /// In order. Additive steps come after the numbered step whose tables they need.
-const STEPS: &[Step] = &[
+const STEPS: &[PostgresMigrationStep] = &[
     Numbered(include_str!("schema_1.sql")),
     Numbered(include_str!("schema_2.sql")),
     Numbered(include_str!("schema_3.sql")),
@@ -53,24 +53,26 @@ const STEPS: &[Step] = &[
 /// one database do not wait for each other.
 const LOCK: i32 = i32::from_be_bytes(*b"rags");
 /// How long all the steps, and the wait for another process that runs them, may take.
-const PATIENCE: &str = "set local statement_timeout = '15min'; set local idle_in_transaction_session_timeout = '15min'";
+const MIGRATION_TIMEOUTS: &str =
+    "set local statement_timeout = '15min'; set local idle_in_transaction_session_timeout = '15min'";
 
 /// Runs the steps that the database lacks, all in one transaction.
-pub async fn run(database: &Database) -> Result<(), Failure> {
-    transact!(database, Mode::Synced, |t| run_steps(&t, STEPS))
+pub async fn run_migrations(database: &PostgresDatabase) -> Result<(), PostgresTransactionError> {
+    transact!(database, TransactionMode::Synced, |t| run_steps(&t, STEPS))
 }
 
-async fn run_steps(t: &Session, steps: &[Step]) -> Result<(), Failure> {
-    t.script(PATIENCE).await?;
-    t.run("select pg_advisory_xact_lock($1, hashtext(current_schema()))", &[&LOCK])
+async fn run_steps(t: &PostgresSession, steps: &[PostgresMigrationStep]) -> Result<(), PostgresTransactionError> {
+    t.run_script(MIGRATION_TIMEOUTS).await?;
+    t.execute_statement("select pg_advisory_xact_lock($1, hashtext(current_schema()))", &[&LOCK])
         .await?;
-    t.script("create table if not exists ragstone_schema (version bigint not null)")
+    t.run_script("create table if not exists ragstone_schema (version bigint not null)")
         .await?;
     let known = steps.iter().filter(|step| matches!(step, Numbered(_))).count() as u32;
-    let found: u32 = match t.first("select version from ragstone_schema", &[]).await? {
-        Some(row) => number(&row, "version")?,
+    let found: u32 = match t.query_first("select version from ragstone_schema", &[]).await? {
+        Some(row) => get_number(&row, "version")?,
         None => {
-            t.run("insert into ragstone_schema values (0)", &[]).await?;
+            t.execute_statement("insert into ragstone_schema values (0)", &[])
+                .await?;
             0
         }
     };
@@ -83,17 +85,17 @@ async fn run_steps(t: &Session, steps: &[Step]) -> Result<(), Failure> {
             Numbered(script) => {
                 number += 1;
                 if number > found {
-                    t.script(script).await?;
+                    t.run_script(script).await?;
                 }
             }
             Additive { name, script } => {
-                if add_once(t, name, script).await? {
+                if apply_addition(t, name, script).await? {
                     additions.push(*name);
                 }
             }
         }
     }
-    t.run("update ragstone_schema set version = $1", &[&i64::from(known)])
+    t.execute_statement("update ragstone_schema set version = $1", &[&i64::from(known)])
         .await?;
     if found > 0 && (found < known || !additions.is_empty()) {
         tracing::info!(
@@ -107,15 +109,15 @@ async fn run_steps(t: &Session, steps: &[Step]) -> Result<(), Failure> {
 }
 
 /// Whether the step had to be run.
-async fn add_once(t: &Session, name: &str, script: &str) -> Result<bool, Failure> {
-    t.script("create table if not exists ragstone_schema_additions (name text primary key)")
+async fn apply_addition(t: &PostgresSession, name: &str, script: &str) -> Result<bool, PostgresTransactionError> {
+    t.run_script("create table if not exists ragstone_schema_additions (name text primary key)")
         .await?;
     let known = "select name from ragstone_schema_additions where name = $1";
-    if t.first(known, &[&name]).await?.is_some() {
+    if t.query_first(known, &[&name]).await?.is_some() {
         return Ok(false);
     }
-    t.script(script).await?;
-    t.run("insert into ragstone_schema_additions (name) values ($1)", &[&name])
+    t.run_script(script).await?;
+    t.execute_statement("insert into ragstone_schema_additions (name) values ($1)", &[&name])
         .await?;
     Ok(true)
 }

@@ -4,10 +4,10 @@
 //! children go one by one; what a call acknowledged survives power loss, but for progress, which is worth no wait.
 //!
 //! *Clocks.* When a job may run and when a lease runs out is judged by the server's clock, the one that all processes
-//! share; [`Moment::steady`] is not looked at. Should that clock be set back (another server took over, say), waits are cut
+//! share; [`ClockReading::steady`] is not looked at. Should that clock be set back (another server took over, say), waits are cut
 //! to their length when the next process starts, and leases of workers that died meanwhile last longer by the step.
 //!
-//! *Processes that end.* Others go on while one starts, so [`take_back`](Catalogue::take_back) takes back the jobs that
+//! *Processes that end.* Others go on while one starts, so [`requeue_interrupted_jobs`](Catalogue::take_back) takes back the jobs that
 //! were claimed under this process's own `holder` ([`PostgresOptions::new`]) and no others: a name that one living process
 //! has at a time, such as one that lies in its locked data directory. The jobs of a process that never comes back are
 //! taken when their leases run out. Should two living processes share a name all the same, a job may be taken from a worker
@@ -50,26 +50,26 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use ragstone_core::access::Scope;
-use ragstone_core::document::{Document, DocumentStatus, Job, JobCounts, JobError, Worker};
+use ragstone_core::document::{Document, DocumentStatus, Job, JobCounts, JobError, WorkerId};
 use ragstone_core::id::{DocumentId, JobId, SourceName, TenantId};
 use ragstone_core::rank::{TermId, TermStatistics};
 use ragstone_core::seam::catalogue::{
-    Begun, Catalogue, CatalogueResult, Claim, DocumentAccess, DocumentFilter, DocumentLabel, DocumentPatch,
-    FailedDocuments, Flipped, JobFilter, Lease, Moment, NewVersion, Original, Page, PageRequest, Progress,
-    PublishedVersion, Redriven, Wait,
+    BeginOutcome, Catalogue, CatalogueResult, ClaimedJob, ClockReading, DocumentAccess, DocumentFilter, DocumentLabel,
+    DocumentPatch, FailedDocuments, JobFilter, JobLease, JobProgress, ListPage, NewVersion, OriginalLocation,
+    PageRequest, PublishOutcome, PublishedVersion, RequeueOutcome, RetryDelay,
 };
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use database::{Database, Mode, transact};
-use error::Failure;
-use row::{Hold, get, number};
-use statistics::Statistics;
+use database::{PostgresDatabase, TransactionMode, transact};
+use error::PostgresTransactionError;
+use row::{RowLock, get_number, get_value};
+use statistics::PostgresTermStatistics;
 
-pub use doorbell::doorbell;
+pub use doorbell::start_notifier;
 pub use error::PostgresError;
 pub use options::{CONNECT_TIMEOUT, POOL_SIZE, PostgresOptions, STATEMENT_TIMEOUT};
-pub use reach::{has_keys, version};
+pub use reach::{has_keys, server_version};
 
 /// Changes of jobs by this process after which those of all are put into the totals.
 const FOLD_JOBS_AFTER: usize = 512;
@@ -79,19 +79,19 @@ const CLOCK: &str = "select (extract(epoch from clock_timestamp()) * 1000000000)
 
 /// Documents and jobs in a PostgreSQL database.
 pub struct PostgresCatalogue {
-    database: Database,
-    statistics: Statistics,
+    database: PostgresDatabase,
+    statistics: PostgresTermStatistics,
     holder: Uuid,
     /// Held by the claim that is under way: beside a suspect a process takes nothing.
     claiming: tokio::sync::Mutex<()>,
     /// Changes of jobs since the last fold.
     unfolded: AtomicUsize,
-    clock: Clock,
+    clock: LeaseClock,
 }
 
 /// Whose time counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Clock {
+enum LeaseClock {
     /// The server's.
     Server,
     /// The caller's, so that a test need not wait.
@@ -102,68 +102,68 @@ enum Clock {
 impl PostgresCatalogue {
     /// The catalogue of a database, which is brought to the newest schema.
     pub async fn open(options: &PostgresOptions) -> Result<Self, PostgresError> {
-        let database = Database::new(options)?;
-        match migrations::run(&database).await {
+        let database = PostgresDatabase::new(options)?;
+        match migrations::run_migrations(&database).await {
             Ok(()) => Ok(Self {
                 database,
-                statistics: Statistics::default(),
+                statistics: PostgresTermStatistics::default(),
                 holder: options.holder,
                 claiming: tokio::sync::Mutex::default(),
                 unfolded: AtomicUsize::default(),
-                clock: Clock::Server,
+                clock: LeaseClock::Server,
             }),
-            Err(Failure::Database(error)) => Err(error),
-            Err(Failure::Rule(rule)) => Err(PostgresError::Damaged(rule.to_string())),
+            Err(PostgresTransactionError::Database(error)) => Err(error),
+            Err(PostgresTransactionError::Rule(rule)) => Err(PostgresError::Damaged(rule.to_string())),
         }
     }
 
     /// The moment by the clock that counts.
-    async fn moment(&self, now: Moment) -> Result<Moment, Failure> {
+    async fn current_moment(&self, now: ClockReading) -> Result<ClockReading, PostgresTransactionError> {
         match self.clock {
-            Clock::Server => {
-                let row = self.database.session().await?.one(CLOCK, &[]).await?;
-                let steady = Duration::from_nanos(number(&row, "now")?);
-                Ok(Moment { steady, ..now })
+            LeaseClock::Server => {
+                let row = self.database.open_session().await?.query_one(CLOCK, &[]).await?;
+                let steady = Duration::from_nanos(get_number(&row, "now")?);
+                Ok(ClockReading { steady, ..now })
             }
             #[cfg(test)]
-            Clock::Caller => Ok(now),
+            LeaseClock::Caller => Ok(now),
         }
     }
 
     /// Counts changes of jobs, and puts them into the totals now and then.
-    async fn moved(&self, changes: usize) {
+    async fn note_job_changes(&self, changes: usize) {
         if self.unfolded.fetch_add(changes, Ordering::Relaxed) + changes < FOLD_JOBS_AFTER {
             return;
         }
         self.unfolded.store(0, Ordering::Relaxed);
         // The changes stand where they are until the next attempt.
-        if let Err(error) = self.fold().await {
+        if let Err(error) = self.fold_changes().await {
             tracing::warn!(?error, "counts of jobs were not folded");
         }
     }
 
-    async fn fold(&self) -> Result<(), Failure> {
-        transact!(self.database, Mode::Synced, |t| jobs::fold(&t))
+    async fn fold_changes(&self) -> Result<(), PostgresTransactionError> {
+        transact!(self.database, TransactionMode::Synced, |t| jobs::fold_job_counts(&t))
     }
 }
 
 #[async_trait]
 impl Catalogue for PostgresCatalogue {
-    async fn begin(
+    async fn begin_version(
         &self,
         scope: &Scope,
         version: NewVersion,
         job: JobId,
         now: OffsetDateTime,
-    ) -> CatalogueResult<Begun> {
-        let begun = transact!(self.database, Mode::Synced, |t| begin::begin(
+    ) -> CatalogueResult<BeginOutcome> {
+        let begun = transact!(self.database, TransactionMode::Synced, |t| begin::begin_version(
             &t, scope, &version, job, now
         ))?;
-        self.moved(1).await;
+        self.note_job_changes(1).await;
         Ok(begun)
     }
 
-    async fn reingest(
+    async fn queue_reingest(
         &self,
         scope: &Scope,
         document: DocumentId,
@@ -171,223 +171,238 @@ impl Catalogue for PostgresCatalogue {
         job: JobId,
         now: OffsetDateTime,
     ) -> CatalogueResult<Option<Job>> {
-        Ok(transact!(self.database, Mode::Synced, |t| begin::reingest(
-            &t, scope, document, pipeline, job, now
-        ))?)
+        Ok(transact!(self.database, TransactionMode::Synced, |t| {
+            begin::queue_reingest(&t, scope, document, pipeline, job, now)
+        })?)
     }
 
-    async fn patch(
+    async fn patch_document(
         &self,
         scope: &Scope,
         document: DocumentId,
         patch: DocumentPatch,
         now: OffsetDateTime,
     ) -> CatalogueResult<Option<Document>> {
-        Ok(transact!(self.database, Mode::Synced, |t| begin::patch(
-            &t,
-            scope,
-            document,
-            patch.clone(),
-            now
-        ))?)
+        Ok(transact!(self.database, TransactionMode::Synced, |t| {
+            begin::patch_document(&t, scope, document, patch.clone(), now)
+        })?)
     }
 
-    async fn tombstone(
+    async fn tombstone_document(
         &self,
         scope: &Scope,
         document: DocumentId,
         job: JobId,
         now: OffsetDateTime,
     ) -> CatalogueResult<Option<Job>> {
-        let purge = transact!(self.database, Mode::Synced, |t| begin::tombstone(
-            &t, scope, document, job, now
-        ))?;
-        self.statistics.noted(&self.database, 1).await;
+        let purge = transact!(self.database, TransactionMode::Synced, |t| {
+            begin::tombstone_document(&t, scope, document, job, now)
+        })?;
+        self.statistics.note_changes(&self.database, 1).await;
         Ok(purge)
     }
 
-    async fn claim(&self, worker: Worker, lease: Duration, now: Moment) -> CatalogueResult<Option<Claim>> {
-        let now = self.moment(now).await?;
+    async fn claim_job(
+        &self,
+        worker: WorkerId,
+        lease: Duration,
+        now: ClockReading,
+    ) -> CatalogueResult<Option<ClaimedJob>> {
+        let now = self.current_moment(now).await?;
         let claiming = self.claiming.lock().await;
-        let claim = queue::claim(&self.database, self.holder, worker, lease, now).await?;
+        let claim = queue::claim_job(&self.database, self.holder, worker, lease, now).await?;
         drop(claiming);
-        self.moved(2 * usize::from(claim.is_some())).await;
+        self.note_job_changes(2 * usize::from(claim.is_some())).await;
         Ok(claim)
     }
 
     /// Most heartbeats find that the lease holds long enough, and write nothing.
-    async fn heartbeat(&self, lease: &Lease, extend: Duration, now: Moment) -> CatalogueResult<Duration> {
-        let now = self.moment(now).await?;
-        let course = lease::holds(&self.database.session().await?, lease).await?.course;
+    async fn extend_lease(&self, lease: &JobLease, extend: Duration, now: ClockReading) -> CatalogueResult<Duration> {
+        let now = self.current_moment(now).await?;
+        let course = lease::check_lease(&self.database.open_session().await?, lease)
+            .await?
+            .attempt_state;
         if course.lease_until.unwrap_or_default() >= now.steady + extend / 2 {
             return Ok(now.steady.saturating_sub(course.noted_at));
         }
-        Ok(transact!(self.database, Mode::Ordered, |t| lease::heartbeat(
-            &t,
-            self.holder,
-            lease,
-            extend,
-            now
-        ))?)
+        Ok(transact!(self.database, TransactionMode::Ordered, |t| {
+            lease::extend_lease(&t, self.holder, lease, extend, now)
+        })?)
     }
 
-    async fn take_back(&self, now: Moment) -> CatalogueResult<u64> {
-        let now = self.moment(now).await?;
-        Ok(queue::take_back(&self.database, self.holder, now).await?)
+    async fn requeue_interrupted_jobs(&self, now: ClockReading) -> CatalogueResult<u64> {
+        let now = self.current_moment(now).await?;
+        Ok(queue::requeue_interrupted_jobs(&self.database, self.holder, now).await?)
     }
 
-    async fn hand_back(&self, lease: &Lease, now: OffsetDateTime) -> CatalogueResult<()> {
-        Ok(transact!(self.database, Mode::Synced, |t| lease::hand_back(
-            &t, lease, now
-        ))?)
+    async fn release_job(&self, lease: &JobLease, now: OffsetDateTime) -> CatalogueResult<()> {
+        Ok(transact!(self.database, TransactionMode::Synced, |t| {
+            lease::release_job(&t, lease, now)
+        })?)
     }
 
-    async fn stored(&self, lease: &Lease) -> CatalogueResult<()> {
-        Ok(transact!(self.database, Mode::Synced, |t| lease::stored(&t, lease))?)
+    async fn mark_original_stored(&self, lease: &JobLease) -> CatalogueResult<()> {
+        Ok(transact!(self.database, TransactionMode::Synced, |t| {
+            lease::mark_original_stored(&t, lease)
+        })?)
     }
 
-    async fn original(&self, document: DocumentId) -> CatalogueResult<Option<Original>> {
-        let session = self.database.session().await?;
-        let stored = row::document(&session, document, Hold::No).await?;
+    async fn locate_original(&self, document: DocumentId) -> CatalogueResult<Option<OriginalLocation>> {
+        let session = self.database.open_session().await?;
+        let stored = row::load_document(&session, document, RowLock::Unlocked).await?;
         let living = stored.filter(|stored| stored.document.status != DocumentStatus::Deleting);
-        Ok(living.map(|stored| stored.original()))
+        Ok(living.map(|stored| stored.original_location()))
     }
 
-    async fn progress(&self, lease: &Lease, progress: Progress, now: Moment) -> CatalogueResult<()> {
-        let now = self.moment(now).await?;
-        Ok(transact!(self.database, Mode::Ordered, |t| lease::progress(
-            &t,
-            self.holder,
-            lease,
-            progress,
-            now
-        ))?)
+    async fn record_progress(&self, lease: &JobLease, progress: JobProgress, now: ClockReading) -> CatalogueResult<()> {
+        let now = self.current_moment(now).await?;
+        Ok(transact!(self.database, TransactionMode::Ordered, |t| {
+            lease::record_progress(&t, self.holder, lease, progress, now)
+        })?)
     }
 
-    async fn publish(&self, lease: &Lease, version: PublishedVersion, now: OffsetDateTime) -> CatalogueResult<Flipped> {
-        let flipped = transact!(self.database, Mode::Synced, |t| lease::publish(
+    async fn publish_version(
+        &self,
+        lease: &JobLease,
+        version: PublishedVersion,
+        now: OffsetDateTime,
+    ) -> CatalogueResult<PublishOutcome> {
+        let flipped = transact!(self.database, TransactionMode::Synced, |t| lease::publish_version(
             &t,
             lease,
             version.clone(),
             now
         ))?;
         self.statistics
-            .noted(&self.database, 1 + usize::from(flipped.replaced.is_some()))
+            .note_changes(&self.database, 1 + usize::from(flipped.replaced.is_some()))
             .await;
-        self.moved(2).await;
+        self.note_job_changes(2).await;
         Ok(flipped)
     }
 
-    async fn fail(&self, lease: &Lease, error: JobError, now: OffsetDateTime) -> CatalogueResult<()> {
-        Ok(transact!(self.database, Mode::Synced, |t| lease::fail(
-            &t,
-            lease,
-            error.clone(),
-            now
-        ))?)
+    async fn fail_job(&self, lease: &JobLease, error: JobError, now: OffsetDateTime) -> CatalogueResult<()> {
+        Ok(transact!(self.database, TransactionMode::Synced, |t| {
+            lease::fail_job(&t, lease, error.clone(), now)
+        })?)
     }
 
-    async fn retry(&self, lease: &Lease, error: JobError, wait: Wait, now: Moment) -> CatalogueResult<()> {
-        let now = self.moment(now).await?;
-        Ok(transact!(self.database, Mode::Synced, |t| lease::retry(
-            &t,
-            lease,
-            error.clone(),
-            wait,
-            now
-        ))?)
+    async fn schedule_retry(
+        &self,
+        lease: &JobLease,
+        error: JobError,
+        wait: RetryDelay,
+        now: ClockReading,
+    ) -> CatalogueResult<()> {
+        let now = self.current_moment(now).await?;
+        Ok(transact!(self.database, TransactionMode::Synced, |t| {
+            lease::schedule_retry(&t, lease, error.clone(), wait, now)
+        })?)
     }
 
-    async fn purged(&self, lease: &Lease, now: OffsetDateTime) -> CatalogueResult<()> {
-        Ok(transact!(self.database, Mode::Synced, |t| lease::purged(
-            &t, lease, now
-        ))?)
+    async fn finish_purge(&self, lease: &JobLease, now: OffsetDateTime) -> CatalogueResult<()> {
+        Ok(transact!(self.database, TransactionMode::Synced, |t| {
+            lease::finish_purge(&t, lease, now)
+        })?)
     }
 
-    async fn redrive(&self, scope: &Scope, job: JobId, now: OffsetDateTime) -> CatalogueResult<Option<Redriven>> {
-        Ok(jobs::redrive(&self.database, scope, job, now).await?)
+    async fn requeue_job(
+        &self,
+        scope: &Scope,
+        job: JobId,
+        now: OffsetDateTime,
+    ) -> CatalogueResult<Option<RequeueOutcome>> {
+        Ok(jobs::requeue_job(&self.database, scope, job, now).await?)
     }
 
-    async fn cancel(&self, scope: &Scope, job: JobId, now: OffsetDateTime) -> CatalogueResult<Option<Job>> {
-        Ok(jobs::cancel(&self.database, scope, job, now).await?)
+    async fn cancel_job(&self, scope: &Scope, job: JobId, now: OffsetDateTime) -> CatalogueResult<Option<Job>> {
+        Ok(jobs::cancel_job(&self.database, scope, job, now).await?)
     }
 
-    async fn document(&self, scope: &Scope, document: DocumentId) -> CatalogueResult<Option<Document>> {
-        Ok(documents::document(&self.database.session().await?, scope, document).await?)
+    async fn get_document(&self, scope: &Scope, document: DocumentId) -> CatalogueResult<Option<Document>> {
+        Ok(documents::get_document(&self.database.open_session().await?, scope, document).await?)
     }
 
-    async fn documents(
+    async fn list_documents(
         &self,
         scope: &Scope,
         filter: &DocumentFilter,
         page: &PageRequest,
-    ) -> CatalogueResult<Page<Document>> {
-        Ok(documents::documents(&self.database.session().await?, scope, filter, page).await?)
+    ) -> CatalogueResult<ListPage<Document>> {
+        Ok(documents::list_documents(&self.database.open_session().await?, scope, filter, page).await?)
     }
 
-    async fn failed_documents(
+    async fn list_failed_documents(
         &self,
         tenant: &TenantId,
         source: &SourceName,
         limit: usize,
     ) -> CatalogueResult<FailedDocuments> {
-        Ok(documents::failed(&self.database.session().await?, tenant, source, limit).await?)
+        Ok(documents::list_failed_documents(&self.database.open_session().await?, tenant, source, limit).await?)
     }
 
-    async fn tenants(&self) -> CatalogueResult<Vec<TenantId>> {
-        Ok(documents::tenants(&self.database.session().await?).await?)
+    async fn list_tenants(&self) -> CatalogueResult<Vec<TenantId>> {
+        Ok(documents::list_tenants(&self.database.open_session().await?).await?)
     }
 
-    async fn standing(&self, documents: &[DocumentId]) -> CatalogueResult<Vec<Document>> {
-        Ok(documents::standing(&self.database.session().await?, documents).await?)
+    async fn documents_unchecked(&self, documents: &[DocumentId]) -> CatalogueResult<Vec<Document>> {
+        Ok(documents::documents_unchecked(&self.database.open_session().await?, documents).await?)
     }
 
-    async fn access(&self, documents: &[DocumentId]) -> CatalogueResult<Vec<DocumentAccess>> {
-        Ok(documents::access(&self.database.session().await?, documents).await?)
+    async fn get_document_access(&self, documents: &[DocumentId]) -> CatalogueResult<Vec<DocumentAccess>> {
+        Ok(documents::get_document_access(&self.database.open_session().await?, documents).await?)
     }
 
-    async fn labels(&self, scope: &Scope, documents: &[DocumentId]) -> CatalogueResult<Vec<DocumentLabel>> {
-        Ok(documents::labels(&self.database.session().await?, scope, documents).await?)
+    async fn get_document_labels(
+        &self,
+        scope: &Scope,
+        documents: &[DocumentId],
+    ) -> CatalogueResult<Vec<DocumentLabel>> {
+        Ok(documents::get_document_labels(&self.database.open_session().await?, scope, documents).await?)
     }
 
-    async fn job(&self, scope: &Scope, job: JobId) -> CatalogueResult<Option<Job>> {
-        Ok(jobs::job(&self.database.session().await?, scope, job).await?)
+    async fn get_job(&self, scope: &Scope, job: JobId) -> CatalogueResult<Option<Job>> {
+        Ok(jobs::get_job(&self.database.open_session().await?, scope, job).await?)
     }
 
-    async fn jobs(&self, scope: &Scope, filter: &JobFilter, page: &PageRequest) -> CatalogueResult<Page<Job>> {
-        Ok(jobs::jobs(&self.database.session().await?, scope, filter, page).await?)
+    async fn list_jobs(&self, scope: &Scope, filter: &JobFilter, page: &PageRequest) -> CatalogueResult<ListPage<Job>> {
+        Ok(jobs::list_jobs(&self.database.open_session().await?, scope, filter, page).await?)
     }
 
     async fn remove_ended_jobs(&self, before: OffsetDateTime, most: usize) -> CatalogueResult<u64> {
-        let gone = transact!(self.database, Mode::Synced, |t| ended::remove(&t, before, most))?;
-        self.moved(usize::try_from(gone).unwrap_or(usize::MAX)).await;
+        let gone = transact!(self.database, TransactionMode::Synced, |t| {
+            ended::remove_ended_jobs(&t, before, most)
+        })?;
+        self.note_job_changes(usize::try_from(gone).unwrap_or(usize::MAX)).await;
         Ok(gone)
     }
 
-    async fn job_counts(&self, tenant: &TenantId) -> CatalogueResult<JobCounts> {
-        Ok(jobs::counts(&self.database.session().await?, tenant).await?)
+    async fn count_jobs(&self, tenant: &TenantId) -> CatalogueResult<JobCounts> {
+        Ok(jobs::count_jobs(&self.database.open_session().await?, tenant).await?)
     }
 
     async fn term_statistics(&self, tenant: &TenantId, terms: &[TermId]) -> CatalogueResult<TermStatistics> {
-        Ok(self.statistics.terms(&self.database, tenant, terms).await?)
+        Ok(self.statistics.term_statistics(&self.database, tenant, terms).await?)
     }
 
     async fn piece_frequencies(&self, tenant: &TenantId, pieces: &[u32]) -> CatalogueResult<Vec<u64>> {
-        Ok(self.statistics.pieces(&self.database, tenant, pieces).await?)
+        Ok(self
+            .statistics
+            .piece_frequencies(&self.database, tenant, pieces)
+            .await?)
     }
 
-    async fn setting(&self, key: &str) -> CatalogueResult<Option<String>> {
-        let session = self.database.session().await?;
+    async fn get_setting(&self, key: &str) -> CatalogueResult<Option<String>> {
+        let session = self.database.open_session().await?;
         let found = session
-            .first("select value from settings where key = $1", &[&key])
+            .query_first("select value from settings where key = $1", &[&key])
             .await?;
-        Ok(found.map(|row| get(&row, "value")).transpose()?)
+        Ok(found.map(|row| get_value(&row, "value")).transpose()?)
     }
 
     async fn set_setting(&self, key: &str, value: &str) -> CatalogueResult<()> {
-        let session = self.database.session().await?;
+        let session = self.database.open_session().await?;
         session
-            .run(
+            .execute_statement(
                 "insert into settings (key, value) values ($1, $2)
                  on conflict (key) do update set value = excluded.value",
                 &[&key, &value],

@@ -17,7 +17,7 @@ pub const STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long making a connection may take, and how long a call waits for one of the pool.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Silent probes after which a connection to a host that is gone is given up.
-const PROBES: u32 = 3;
+const KEEPALIVE_PROBES: u32 = 3;
 
 /// How a process uses a server.
 #[derive(Debug, Clone)]
@@ -60,7 +60,7 @@ impl PostgresOptions {
     }
 
     /// The same, trusting the certificates in `pem` in place of the machine's.
-    pub fn trusting(self, pem: Vec<u8>) -> Self {
+    pub fn with_authorities(self, pem: Vec<u8>) -> Self {
         Self {
             authorities: Some(pem),
             ..self
@@ -68,15 +68,15 @@ impl PostgresOptions {
     }
 
     /// How TLS is spoken, if it is.
-    pub(super) fn tls(&self) -> Result<Option<MakeRustlsConnect>, PostgresError> {
+    pub(super) fn tls_connector(&self) -> Result<Option<MakeRustlsConnect>, PostgresError> {
         match self.config.get_ssl_mode() {
-            SslMode::Require => tls::connector(self.authorities.as_deref()).map(Some),
+            SslMode::Require => tls::build_connector(self.authorities.as_deref()).map(Some),
             _ => Ok(None),
         }
     }
 
     /// The way to the server, with bounds on how long it may be silent.
-    pub(super) fn tuned(&self) -> Config {
+    pub(super) fn tuned_config(&self) -> Config {
         let mut config = self.config.clone();
         if config.get_ssl_mode() != SslMode::Require {
             config.ssl_mode(SslMode::Disable);
@@ -84,8 +84,8 @@ impl PostgresOptions {
         config.connect_timeout(self.connect_timeout);
         config.tcp_user_timeout(self.statement_timeout);
         config.keepalives_idle(self.statement_timeout);
-        config.keepalives_interval(self.statement_timeout / PROBES);
-        config.keepalives_retries(PROBES);
+        config.keepalives_interval(self.statement_timeout / KEEPALIVE_PROBES);
+        config.keepalives_retries(KEEPALIVE_PROBES);
         if config.get_application_name().is_none() {
             config.application_name("ragstone");
         }
@@ -113,10 +113,10 @@ mod tests {
     fn tls_is_spoken_where_the_url_asks_for_it() {
         let options = |mode: &str| PostgresOptions::new(&format!("host=h sslmode={mode}"), Uuid::nil()).unwrap();
         for mode in ["disable", "prefer"] {
-            assert!(options(mode).tls().unwrap().is_none());
-            assert_eq!(options(mode).tuned().get_ssl_mode(), SslMode::Disable);
+            assert!(options(mode).tls_connector().unwrap().is_none());
+            assert_eq!(options(mode).tuned_config().get_ssl_mode(), SslMode::Disable);
         }
-        let nothing = options("require").trusting(b"no certificate".to_vec());
-        assert!(nothing.tls().is_err());
+        let nothing = options("require").with_authorities(b"no certificate".to_vec());
+        assert!(nothing.tls_connector().is_err());
     }
 }

@@ -6,38 +6,38 @@
 
 use std::time::Duration;
 
-use ragstone_core::document::{Job, JobKind, JobState, Worker};
+use ragstone_core::document::{Job, JobKind, JobState, WorkerId};
 use ragstone_core::id::JobId;
-use ragstone_core::seam::catalogue::{Claim, Company, Moment, SUSPECT_TURNS};
+use ragstone_core::seam::catalogue::{ClaimedJob, ClockReading, ConcurrentJobs, SUSPECT_TURNS};
 use uuid::Uuid;
 
-use super::database::{Database, Mode, Session, transact};
-use super::error::Failure;
+use super::database::{PostgresDatabase, PostgresSession, TransactionMode, transact};
+use super::error::PostgresTransactionError;
 use super::job_row::{self, JOB, update_held_job, update_job};
-use super::lease::end;
-use super::row::{Hold, document, draw_generation, get, id, number, whole};
-use crate::catalogue::stored::{StoredJob, no_document};
-use crate::catalogue::value::steady;
+use super::lease::end_job;
+use super::row::{RowLock, draw_generation, get_number, get_uuid, get_value, load_document, to_bigint};
+use crate::catalogue::stored::{StoredJob, missing_document_error};
+use crate::catalogue::value::steady_nanoseconds;
 
 /// Jobs whose wait is over that one claim puts back in line.
-const WOKEN_AT_ONCE: i64 = 64;
+const DUE_JOBS_AT_ONCE: i64 = 64;
 /// Jobs whose lease ran out that one claim takes from their workers.
-const BURIED_AT_ONCE: i64 = 64;
+const LOST_JOBS_AT_ONCE: i64 = 64;
 
 const RAN_OUT: &str = "select id from jobs where lease_until <= $1 order by lease_until limit $2";
 const OVER: &str =
     "select id from jobs where state = 'queued' and due > 0 and due <= $1 order by due, sequence limit $2";
-const LAST_OF_LANE: &str = "select place from jobs
+const LAST_IN_FAIR_QUEUE: &str = "select place from jobs
     where tenant = $1 and source = $2 and state = 'queued' and due = 0 order by place desc limit 1";
 
-fn first_in_line() -> String {
+fn first_ready_query() -> String {
     format!(
         "select {JOB} from jobs where state = 'queued' and due = 0 and not suspect order by place, sequence limit 1
          for update skip locked"
     )
 }
 
-fn first_suspect() -> String {
+fn first_suspect_query() -> String {
     format!(
         "select {JOB} from jobs where suspect and state = 'queued' and due = 0 order by place, sequence limit 1
          for update skip locked"
@@ -56,26 +56,35 @@ const ASKED: &str = "select
     exists (select 1 from jobs where holder = $2 and state = 'running' and suspect) as taken_up";
 
 /// Takes the next job that may run. A process calls it once at a time.
-pub async fn claim(
-    database: &Database,
+pub async fn claim_job(
+    database: &PostgresDatabase,
     holder: Uuid,
-    worker: Worker,
+    worker: WorkerId,
     lease: Duration,
-    now: Moment,
-) -> Result<Option<Claim>, Failure> {
-    let session = database.session().await?;
-    let asked = session.one(ASKED, &[&steady(now.steady)?, &holder]).await?;
-    let is = |what: &str| get::<bool>(&asked, what);
+    now: ClockReading,
+) -> Result<Option<ClaimedJob>, PostgresTransactionError> {
+    let session = database.open_session().await?;
+    let asked = session
+        .query_one(ASKED, &[&steady_nanoseconds(now.steady)?, &holder])
+        .await?;
+    let is = |what: &str| get_value::<bool>(&asked, what);
     let (ran_out, over, ready) = (is("ran_out")?, is("over")?, is("ready")?);
     let candidates = match ran_out {
-        true => candidates(&session, RAN_OUT, &[&steady(now.steady)?, &BURIED_AT_ONCE]).await?,
+        true => {
+            find_candidates(
+                &session,
+                RAN_OUT,
+                &[&steady_nanoseconds(now.steady)?, &LOST_JOBS_AT_ONCE],
+            )
+            .await?
+        }
         false => Vec::new(),
     };
     drop(session);
     for candidate in candidates {
-        let has_run_out = |stored: &StoredJob| stored.course.lease_until <= Some(now.steady);
-        let company = |stored: &StoredJob| stored.course.company();
-        transact!(database, Mode::Synced, |t| bury(
+        let has_run_out = |stored: &StoredJob| stored.attempt_state.lease_until <= Some(now.steady);
+        let company = |stored: &StoredJob| stored.attempt_state.concurrent_jobs();
+        transact!(database, TransactionMode::Synced, |t| requeue_lost_job(
             &t,
             candidate,
             has_run_out,
@@ -84,14 +93,16 @@ pub async fn claim(
         ))?;
     }
     if over {
-        transact!(database, Mode::Synced, |t| wake(&t, now))?;
+        transact!(database, TransactionMode::Synced, |t| requeue_due_jobs(&t, now))?;
     }
     // The suspect whose lease ran out is at work no more.
     let taken_up = match ran_out {
         true => {
-            let session = database.session().await?;
-            let asked = session.one(ASKED, &[&steady(now.steady)?, &holder]).await?;
-            get::<bool>(&asked, "taken_up")?
+            let session = database.open_session().await?;
+            let asked = session
+                .query_one(ASKED, &[&steady_nanoseconds(now.steady)?, &holder])
+                .await?;
+            get_value::<bool>(&asked, "taken_up")?
         }
         false => is("taken_up")?,
     };
@@ -99,77 +110,84 @@ pub async fn claim(
         return Ok(None);
     }
     let suspected = is("suspected")? || ran_out || over;
-    transact!(database, Mode::Synced, |t| take(
+    transact!(database, TransactionMode::Synced, |t| claim_next_job(
         &t, holder, worker, lease, suspected, now
     ))
 }
 
-async fn take(
-    t: &Session,
+async fn claim_next_job(
+    t: &PostgresSession,
     holder: Uuid,
-    worker: Worker,
+    worker: WorkerId,
     lease: Duration,
     suspected: bool,
-    now: Moment,
-) -> Result<Option<Claim>, Failure> {
-    while let Some(mut stored) = next(t, holder, suspected).await? {
+    now: ClockReading,
+) -> Result<Option<ClaimedJob>, PostgresTransactionError> {
+    while let Some(mut stored) = next_job(t, holder, suspected).await? {
         let found = match stored.job.document_id {
-            Some(id) => document(t, id, Hold::No).await?,
+            Some(id) => load_document(t, id, RowLock::Unlocked).await?,
             None => None,
         };
         let Some(document) = found else {
-            end(t, stored, JobState::Failed, Some(no_document()), now.wall).await?;
+            end_job(t, stored, JobState::Failed, Some(missing_document_error()), now.wall).await?;
             continue;
         };
         // Not in step with the transaction, and need not be: a turn that is one off serves somebody a little sooner.
-        t.run(
+        t.execute_statement(
             "select setval('turns', $1) from turns where last_value < $1",
-            &[&whole(stored.place)?],
+            &[&to_bigint(stored.queue_sequence)?],
         )
         .await?;
-        stored.course.claim(&mut stored.job, worker, lease, now);
+        stored.attempt_state.start_attempt(&mut stored.job, worker, lease, now);
         if stored.job.kind == JobKind::Ingest {
             stored.job.generation = draw_generation(t).await?;
         }
         update_held_job(t, &stored, holder).await?;
-        return Ok(Some(stored.claimed(document)));
+        return Ok(Some(stored.into_claimed_job(document)));
     }
     Ok(None)
 }
 
 /// A suspect comes after all others, unless it let too many of them go first, and only where its process works on
 /// nothing else.
-async fn next(t: &Session, holder: Uuid, suspected: bool) -> Result<Option<StoredJob>, Failure> {
+async fn next_job(
+    t: &PostgresSession,
+    holder: Uuid,
+    suspected: bool,
+) -> Result<Option<StoredJob>, PostgresTransactionError> {
     let suspect = match suspected {
-        true => job_row::first(t, &first_suspect(), &[]).await?,
+        true => job_row::find_first_job(t, &first_suspect_query(), &[]).await?,
         false => None,
     };
     let Some(suspect) = suspect else {
-        return job_row::first(t, &first_in_line(), &[]).await;
+        return job_row::find_first_job(t, &first_ready_query(), &[]).await;
     };
-    let lets_others_go_first = suspect.place + SUSPECT_TURNS >= turn(t).await?;
-    if lets_others_go_first && let Some(other) = job_row::first(t, &first_in_line(), &[]).await? {
+    let lets_others_go_first = suspect.queue_sequence + SUSPECT_TURNS >= claimed_sequence(t).await?;
+    if lets_others_go_first && let Some(other) = job_row::find_first_job(t, &first_ready_query(), &[]).await? {
         return Ok(Some(other));
     }
-    let is_alone = t.first(RUNNING, &[&holder]).await?.is_none();
+    let is_alone = t.query_first(RUNNING, &[&holder]).await?.is_none();
     Ok(is_alone.then_some(suspect))
 }
 
 /// The place of the job claimed last.
-async fn turn(t: &Session) -> Result<u64, Failure> {
-    number(&t.one("select last_value from turns", &[]).await?, "last_value")
+async fn claimed_sequence(t: &PostgresSession) -> Result<u64, PostgresTransactionError> {
+    get_number(&t.query_one("select last_value from turns", &[]).await?, "last_value")
 }
 
 /// Jobs whose wait is over take a turn like new ones. In the order of their lanes, as each lane is held to the end.
-async fn wake(t: &Session, now: Moment) -> Result<(), Failure> {
+async fn requeue_due_jobs(t: &PostgresSession, now: ClockReading) -> Result<(), PostgresTransactionError> {
     let query = format!(
         "select {JOB} from jobs where id in ({OVER}) and state = 'queued' and due > 0 and due <= $1
          order by tenant, source, due, sequence for update skip locked"
     );
-    for row in t.all(&query, &[&steady(now.steady)?, &WOKEN_AT_ONCE]).await? {
+    for row in t
+        .query_all(&query, &[&steady_nanoseconds(now.steady)?, &DUE_JOBS_AT_ONCE])
+        .await?
+    {
         let mut stored = job_row::read_job(&row)?;
-        (stored.course.due, stored.course.wait) = (Duration::ZERO, None);
-        stored.place = last_place(t, stored.acl.tenant.as_str(), &stored.source).await?;
+        (stored.attempt_state.due, stored.attempt_state.wait) = (Duration::ZERO, None);
+        stored.queue_sequence = last_sequence(t, stored.acl.tenant.as_str(), &stored.source).await?;
         update_job(t, &stored).await?;
     }
     Ok(())
@@ -177,65 +195,75 @@ async fn wake(t: &Session, now: Moment) -> Result<(), Failure> {
 
 /// Behind everything that is ready of the same tenant and source, and behind what was claimed: so every source with
 /// something to do is served once before any is served twice. Holds the lane until the transaction ends.
-pub async fn last_place(t: &Session, tenant: &str, source: &str) -> Result<u64, Failure> {
+pub async fn last_sequence(t: &PostgresSession, tenant: &str, source: &str) -> Result<u64, PostgresTransactionError> {
     let hold = "select 1 from lanes where tenant = $1 and source = $2 for update";
-    if t.first(hold, &[&tenant, &source]).await?.is_none() {
-        t.run(
+    if t.query_first(hold, &[&tenant, &source]).await?.is_none() {
+        t.execute_statement(
             "insert into lanes (tenant, source) values ($1, $2) on conflict do nothing",
             &[&tenant, &source],
         )
         .await?;
-        t.one(hold, &[&tenant, &source]).await?;
+        t.query_one(hold, &[&tenant, &source]).await?;
     }
-    let turn = turn(t).await?;
-    let lane = t.first(LAST_OF_LANE, &[&tenant, &source]).await?;
-    let lane: Option<u64> = lane.map(|row| number(&row, "place")).transpose()?;
+    let turn = claimed_sequence(t).await?;
+    let lane = t.query_first(LAST_IN_FAIR_QUEUE, &[&tenant, &source]).await?;
+    let lane: Option<u64> = lane.map(|row| get_number(&row, "place")).transpose()?;
     Ok(turn.max(lane.unwrap_or(0)) + 1)
 }
 
-async fn candidates(c: &Session, query: &str, values: super::database::Values<'_>) -> Result<Vec<JobId>, Failure> {
-    let read = |row: &tokio_postgres::Row| Ok(JobId(id(row, "id")?));
-    c.all(query, values).await?.iter().map(read).collect()
+async fn find_candidates(
+    c: &PostgresSession,
+    query: &str,
+    values: super::database::StatementValues<'_>,
+) -> Result<Vec<JobId>, PostgresTransactionError> {
+    let read = |row: &tokio_postgres::Row| Ok(JobId(get_uuid(row, "id")?));
+    c.query_all(query, values).await?.iter().map(read).collect()
 }
 
 /// Takes a job from a worker that is gone, if nobody did and it did not come back; says whether.
-async fn bury(
-    t: &Session,
+async fn requeue_lost_job(
+    t: &PostgresSession,
     candidate: JobId,
     is_lost: impl Fn(&StoredJob) -> bool,
-    company: impl Fn(&StoredJob) -> Company,
-    now: Moment,
-) -> Result<bool, Failure> {
-    let found = job_row::job(t, candidate, Hold::Row).await?;
+    company: impl Fn(&StoredJob) -> ConcurrentJobs,
+    now: ClockReading,
+) -> Result<bool, PostgresTransactionError> {
+    let found = job_row::load_job(t, candidate, RowLock::ForUpdate).await?;
     let lost = |stored: &StoredJob| stored.job.state == JobState::Running && is_lost(stored);
     let Some(mut stored) = found.filter(lost) else {
         return Ok(false);
     };
     let company = company(&stored);
-    stored.course.die(&mut stored.job, company, now);
+    stored.attempt_state.record_death(&mut stored.job, company, now);
     update_job(t, &stored).await?;
     Ok(true)
 }
 
 /// Queues again what the process before this one held, and shortens waits that a clock set back made longer.
-pub async fn take_back(database: &Database, holder: Uuid, now: Moment) -> Result<u64, Failure> {
-    let session = database.session().await?;
+pub async fn requeue_interrupted_jobs(
+    database: &PostgresDatabase,
+    holder: Uuid,
+    now: ClockReading,
+) -> Result<u64, PostgresTransactionError> {
+    let session = database.open_session().await?;
     // One by one: the processes that do so at once take no rows in another order.
     let too_long = "select id from jobs where state = 'queued' and due > 0 and due > $1 + wait";
-    let moment = steady(now.steady)?;
-    for row in session.all(too_long, &[&moment]).await? {
+    let moment = steady_nanoseconds(now.steady)?;
+    for row in session.query_all(too_long, &[&moment]).await? {
         let shorten = "update jobs set due = $2 + wait where id = $1 and state = 'queued' and due > $2 + wait";
-        session.run(shorten, &[&id(&row, "id")?, &moment]).await?;
+        session
+            .execute_statement(shorten, &[&get_uuid(&row, "id")?, &moment])
+            .await?;
     }
     let held = "select id from jobs where holder = $1 and state = 'running'";
-    let candidates = candidates(&session, held, &[&holder]).await?;
+    let candidates = find_candidates(&session, held, &[&holder]).await?;
     drop(session);
-    let (mut count, company) = (0, Company::among(candidates.len()));
+    let (mut count, company) = (0, ConcurrentJobs::from_job_count(candidates.len()));
     for candidate in candidates {
         let (was_held, company) = (|_: &StoredJob| true, |_: &StoredJob| company);
-        count += u64::from(transact!(database, Mode::Synced, |t| bury(
-            &t, candidate, was_held, company, now
-        ))?);
+        count += u64::from(transact!(database, TransactionMode::Synced, |t| {
+            requeue_lost_job(&t, candidate, was_held, company, now)
+        })?);
     }
     Ok(count)
 }
@@ -243,16 +271,16 @@ pub async fn take_back(database: &Database, holder: Uuid, now: Moment) -> Result
 /// Everything that a claim asks of the queue.
 #[cfg(test)]
 pub fn questions() -> Vec<String> {
-    [RAN_OUT, OVER, LAST_OF_LANE, RUNNING]
+    [RAN_OUT, OVER, LAST_IN_FAIR_QUEUE, RUNNING]
         .map(String::from)
         .into_iter()
-        .chain([first_in_line(), first_suspect()])
+        .chain([first_ready_query(), first_suspect_query()])
         .collect()
 }
 
 /// Puts a job of a document in its place at the end of its lane.
-pub async fn queue_again(t: &Session, mut stored: StoredJob) -> Result<Job, Failure> {
-    stored.place = last_place(t, stored.acl.tenant.as_str(), &stored.source).await?;
+pub async fn append_to_queue(t: &PostgresSession, mut stored: StoredJob) -> Result<Job, PostgresTransactionError> {
+    stored.queue_sequence = last_sequence(t, stored.acl.tenant.as_str(), &stored.source).await?;
     update_job(t, &stored).await?;
     Ok(stored.job)
 }

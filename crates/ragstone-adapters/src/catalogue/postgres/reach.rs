@@ -1,45 +1,45 @@
 //! Whether the server is there.
 
 use super::PostgresCatalogue;
-use super::database::Database;
-use super::error::{Failure, PostgresError};
+use super::database::PostgresDatabase;
+use super::error::{PostgresError, PostgresTransactionError};
 use super::options::PostgresOptions;
 
 /// The version of the server, which is asked for nothing else.
-pub async fn version(options: &PostgresOptions) -> Result<String, PostgresError> {
-    let session = Database::new(options)?.session().await?;
-    let version = session.one("select current_setting('server_version') as version", &[]);
-    Ok(version.await.map_err(failed)?.get("version"))
+pub async fn server_version(options: &PostgresOptions) -> Result<String, PostgresError> {
+    let session = PostgresDatabase::new(options)?.open_session().await?;
+    let version = session.query_one("select current_setting('server_version') as version", &[]);
+    Ok(version.await.map_err(into_postgres_error)?.get("version"))
 }
 
 /// Whether the database holds an API key; one without our tables holds none. Changes nothing.
 pub async fn has_keys(options: &PostgresOptions) -> Result<bool, PostgresError> {
-    let session = Database::new(options)?.session().await?;
+    let session = PostgresDatabase::new(options)?.open_session().await?;
     let has_table = "select to_regclass('api_keys') is not null as found";
     let found = async {
-        match session.one(has_table, &[]).await?.get("found") {
+        match session.query_one(has_table, &[]).await?.get("found") {
             false => Ok(false),
             true => {
-                let found = session.one("select exists (select 1 from api_keys) as found", &[]);
+                let found = session.query_one("select exists (select 1 from api_keys) as found", &[]);
                 Ok(found.await?.get("found"))
             }
         }
     };
-    found.await.map_err(failed)
+    found.await.map_err(into_postgres_error)
 }
 
-fn failed(failure: Failure) -> PostgresError {
+fn into_postgres_error(failure: PostgresTransactionError) -> PostgresError {
     match failure {
-        Failure::Database(error) => error,
-        Failure::Rule(rule) => PostgresError::Damaged(rule.to_string()),
+        PostgresTransactionError::Database(error) => error,
+        PostgresTransactionError::Rule(rule) => PostgresError::Damaged(rule.to_string()),
     }
 }
 
 impl PostgresCatalogue {
     /// Whether the server answers.
-    pub async fn ping(&self) -> Result<(), PostgresError> {
-        match self.database.session().await?.script("").await {
-            Err(Failure::Database(error)) => Err(error),
+    pub async fn ping_server(&self) -> Result<(), PostgresError> {
+        match self.database.open_session().await?.run_script("").await {
+            Err(PostgresTransactionError::Database(error)) => Err(error),
             _ => Ok(()),
         }
     }

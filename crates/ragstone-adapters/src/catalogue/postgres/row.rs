@@ -9,10 +9,10 @@ use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
 use uuid::Uuid;
 
-use super::database::Session;
-use super::error::Failure;
-use crate::catalogue::stored::{File, StoredDocument};
-use crate::catalogue::value::{self, damaged, nanoseconds, write_json, write_word};
+use super::database::PostgresSession;
+use super::error::PostgresTransactionError;
+use crate::catalogue::stored::{StoredDocument, VersionFile};
+use crate::catalogue::value::{self, damaged_value, to_nanoseconds, write_enum, write_json};
 
 /// Every column of a document. Named one by one: what a later release adds must not change what this one prepared.
 pub const DOCUMENT: &str = "id, tenant, collection, source, uri, life, status, newest, version, published,
@@ -38,37 +38,49 @@ const UPDATE: &str = "update documents set tenant = $2, collection = $3, source 
 
 /// Whether a row that is read may be written in the same transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Hold {
+pub enum RowLock {
     /// It is read only.
-    No,
+    Unlocked,
     /// Nobody else writes it until the transaction ends.
-    Row,
+    ForUpdate,
 }
 
 /// The row of `id`, tombstoned or not.
-pub async fn document(c: &Session, id: DocumentId, hold: Hold) -> Result<Option<StoredDocument>, Failure> {
+pub async fn load_document(
+    c: &PostgresSession,
+    id: DocumentId,
+    hold: RowLock,
+) -> Result<Option<StoredDocument>, PostgresTransactionError> {
     let row = match hold {
-        Hold::No => format!("select {DOCUMENT} from documents where id = $1"),
-        Hold::Row => format!("select {DOCUMENT} from documents where id = $1 for update"),
+        RowLock::Unlocked => format!("select {DOCUMENT} from documents where id = $1"),
+        RowLock::ForUpdate => format!("select {DOCUMENT} from documents where id = $1 for update"),
     };
-    c.first(&row, &[&id.0]).await?.as_ref().map(read_document).transpose()
+    c.query_first(&row, &[&id.0])
+        .await?
+        .as_ref()
+        .map(read_document)
+        .transpose()
 }
 
 /// Writes a document that has no row; one that got a row meanwhile is a race that is lost.
-pub async fn insert_document(t: &Session, stored: &StoredDocument) -> Result<(), Failure> {
-    write(t, stored, INSERT).await
+pub async fn insert_document(t: &PostgresSession, stored: &StoredDocument) -> Result<(), PostgresTransactionError> {
+    write_row(t, stored, INSERT).await
 }
 
 /// Writes a document whose row is held.
-pub async fn update_document(t: &Session, stored: &StoredDocument) -> Result<(), Failure> {
-    write(t, stored, UPDATE).await
+pub async fn update_document(t: &PostgresSession, stored: &StoredDocument) -> Result<(), PostgresTransactionError> {
+    write_row(t, stored, UPDATE).await
 }
 
-async fn write(t: &Session, stored: &StoredDocument, statement: &str) -> Result<(), Failure> {
+async fn write_row(
+    t: &PostgresSession,
+    stored: &StoredDocument,
+    statement: &str,
+) -> Result<(), PostgresTransactionError> {
     let d = &stored.document;
     let file = stored.published_file.as_ref();
-    let generation = |generation: Option<Generation>| generation.map(|g| whole(g.0)).transpose();
-    t.run(
+    let generation = |generation: Option<Generation>| generation.map(|g| to_bigint(g.0)).transpose();
+    t.execute_statement(
         statement,
         &[
             &d.id.0,
@@ -76,38 +88,38 @@ async fn write(t: &Session, stored: &StoredDocument, statement: &str) -> Result<
             &d.collection.as_str(),
             &d.source.as_str(),
             &d.uri,
-            &whole(stored.life)?,
-            &write_word(&d.status)?,
-            &write_word(&stored.newest)?,
-            &whole(d.version)?,
+            &to_bigint(stored.incarnation)?,
+            &write_enum(&d.status)?,
+            &write_enum(&stored.newest)?,
+            &to_bigint(d.version)?,
             &generation(d.published)?,
             &stored.published_pipeline,
-            &stored.published_title.as_deref().map(plain),
-            &plain(&d.media_type),
+            &stored.published_title.as_deref().map(without_nul),
+            &without_nul(&d.media_type),
             &d.pages.map(i64::from),
             &i64::from(d.chunks),
             &write_json(&d.warnings)?,
             &stored.name,
-            &stored.given_title.as_deref().map(plain),
+            &stored.given_title.as_deref().map(without_nul),
             &stored.declared_media_type,
             &d.content_hash.0.as_slice(),
-            &whole(d.bytes)?,
+            &to_bigint(d.bytes)?,
             &stored.incoming,
-            &generation(stored.stored)?,
+            &generation(stored.stored_generation)?,
             &stored.pipeline,
             &write_json(&d.acl)?,
-            &whole(d.acl_revision)?,
+            &to_bigint(d.acl_revision)?,
             &write_json(&d.metadata)?,
-            &d.department_id.as_deref().map(plain),
+            &d.department_id.as_deref().map(without_nul),
             &d.source_url.as_ref().map(SourceUrl::as_str),
             &d.last_error.as_ref().map(write_json).transpose()?,
-            &nanoseconds(d.created_at)?,
-            &nanoseconds(d.updated_at)?,
+            &to_nanoseconds(d.created_at)?,
+            &to_nanoseconds(d.updated_at)?,
             &file.map(|file| file.content_hash.0.as_slice()),
-            &file.map(|file| whole(file.bytes)).transpose()?,
+            &file.map(|file| to_bigint(file.bytes)).transpose()?,
             &file.map(|file| &file.name),
             &file.and_then(|file| file.declared_media_type.as_ref()),
-            &d.brought_by.as_deref().map(plain),
+            &d.brought_by.as_deref().map(without_nul),
         ],
     )
     .await
@@ -115,153 +127,159 @@ async fn write(t: &Session, stored: &StoredDocument, statement: &str) -> Result<
 }
 
 /// Reads a row of [`DOCUMENT`].
-pub fn read_document(row: &Row) -> Result<StoredDocument, Failure> {
+pub fn read_document(row: &Row) -> Result<StoredDocument, PostgresTransactionError> {
     let mut stored = StoredDocument {
-        document: seen_document(row)?,
-        life: number(row, "life")?,
-        newest: word(row, "newest")?,
-        published_title: get(row, "published_title")?,
-        published_pipeline: get(row, "published_pipeline")?,
+        document: read_public_document(row)?,
+        incarnation: get_number(row, "life")?,
+        newest: get_enum(row, "newest")?,
+        published_title: get_value(row, "published_title")?,
+        published_pipeline: get_value(row, "published_pipeline")?,
         published_file: published_file(row)?,
-        name: get(row, "name")?,
-        given_title: get(row, "given_title")?,
-        declared_media_type: get(row, "declared_media_type")?,
-        incoming: get(row, "incoming")?,
-        stored: optional_number(row, "stored")?.map(Generation),
-        pipeline: get(row, "pipeline")?,
+        name: get_value(row, "name")?,
+        given_title: get_value(row, "given_title")?,
+        declared_media_type: get_value(row, "declared_media_type")?,
+        incoming: get_value(row, "incoming")?,
+        stored_generation: optional_number(row, "stored")?.map(Generation),
+        pipeline: get_value(row, "pipeline")?,
     };
-    stored.name_it();
+    stored.update_title();
     Ok(stored)
 }
 
-fn seen_document(row: &Row) -> Result<Document, Failure> {
+fn read_public_document(row: &Row) -> Result<Document, PostgresTransactionError> {
     Ok(Document {
-        id: DocumentId(get(row, "id")?),
-        collection: name(row, "collection")?,
-        source: name(row, "source")?,
-        uri: get(row, "uri")?,
+        id: DocumentId(get_value(row, "id")?),
+        collection: get_name(row, "collection")?,
+        source: get_name(row, "source")?,
+        uri: get_value(row, "uri")?,
         title: String::new(),
-        media_type: get(row, "media_type")?,
-        status: word(row, "status")?,
-        version: number(row, "version")?,
+        media_type: get_value(row, "media_type")?,
+        status: get_enum(row, "status")?,
+        version: get_number(row, "version")?,
         published: optional_number(row, "published")?.map(Generation),
-        content_hash: ContentHash(hash(row, "content_hash")?),
-        bytes: number(row, "bytes")?,
+        content_hash: ContentHash(get_hash(row, "content_hash")?),
+        bytes: get_number(row, "bytes")?,
         pages: optional_number(row, "pages")?,
-        chunks: number(row, "chunks")?,
-        acl: acl(row)?,
-        acl_revision: number(row, "acl_revision")?,
-        brought_by: get(row, "brought_by")?,
-        metadata: json(row, "metadata")?,
-        department_id: get(row, "department_id")?,
-        source_url: SourceUrl::of_text(get(row, "source_url")?),
+        chunks: get_number(row, "chunks")?,
+        acl: get_acl(row)?,
+        acl_revision: get_number(row, "acl_revision")?,
+        brought_by: get_value(row, "brought_by")?,
+        metadata: get_json(row, "metadata")?,
+        department_id: get_value(row, "department_id")?,
+        source_url: SourceUrl::from_text(get_value(row, "source_url")?),
         last_error: optional_json(row, "last_error")?,
-        warnings: json(row, "warnings")?,
-        created_at: instant(row, "created_at")?,
-        updated_at: instant(row, "updated_at")?,
+        warnings: get_json(row, "warnings")?,
+        created_at: get_instant(row, "created_at")?,
+        updated_at: get_instant(row, "updated_at")?,
     })
 }
 
-fn published_file(row: &Row) -> Result<Option<File>, Failure> {
+fn published_file(row: &Row) -> Result<Option<VersionFile>, PostgresTransactionError> {
     let Some(bytes) = optional_number(row, "published_bytes")? else {
         return Ok(None);
     };
-    Ok(Some(File {
-        content_hash: ContentHash(hash(row, "published_hash")?),
+    Ok(Some(VersionFile {
+        content_hash: ContentHash(get_hash(row, "published_hash")?),
         bytes,
-        name: get(row, "published_name")?,
-        declared_media_type: get(row, "published_declared")?,
+        name: get_value(row, "published_name")?,
+        declared_media_type: get_value(row, "published_declared")?,
     }))
 }
 
 /// The next number that no generation of any document, past or present, has.
-pub async fn draw_generation(t: &Session) -> Result<Generation, Failure> {
-    let row = t.one("select nextval('generations') as drawn", &[]).await?;
-    Ok(Generation(number(&row, "drawn")?))
+pub async fn draw_generation(t: &PostgresSession) -> Result<Generation, PostgresTransactionError> {
+    let row = t.query_one("select nextval('generations') as drawn", &[]).await?;
+    Ok(Generation(get_number(&row, "drawn")?))
 }
 
 /// Text as PostgreSQL can keep it: it has no character zero, which stands in titles that files bring.
-pub fn plain(text: &str) -> String {
+pub fn without_nul(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
 }
 
 /// A number as it stands in a row.
-pub fn whole(number: u64) -> Result<i64, Failure> {
-    Ok(i64::try_from(number).map_err(|error| damaged("number", error))?)
+pub fn to_bigint(number: u64) -> Result<i64, PostgresTransactionError> {
+    Ok(i64::try_from(number).map_err(|error| damaged_value("number", error))?)
 }
 
 /// What a column holds.
-pub fn get<'r, T: FromSql<'r>>(row: &'r Row, column: &str) -> Result<T, Failure> {
-    Ok(row.try_get(column).map_err(|error| damaged(column, error))?)
+pub fn get_value<'r, T: FromSql<'r>>(row: &'r Row, column: &str) -> Result<T, PostgresTransactionError> {
+    Ok(row.try_get(column).map_err(|error| damaged_value(column, error))?)
 }
 
 /// A number that is not below zero.
-pub fn number<T: TryFrom<i64, Error: std::fmt::Display>>(row: &Row, column: &str) -> Result<T, Failure> {
-    let number: i64 = get(row, column)?;
-    Ok(T::try_from(number).map_err(|error| damaged(column, error))?)
+pub fn get_number<T: TryFrom<i64, Error: std::fmt::Display>>(
+    row: &Row,
+    column: &str,
+) -> Result<T, PostgresTransactionError> {
+    let number: i64 = get_value(row, column)?;
+    Ok(T::try_from(number).map_err(|error| damaged_value(column, error))?)
 }
 
 /// A number, if there is one.
 pub fn optional_number<T: TryFrom<i64, Error: std::fmt::Display>>(
     row: &Row,
     column: &str,
-) -> Result<Option<T>, Failure> {
-    let number: Option<i64> = get(row, column)?;
-    let read = |number| T::try_from(number).map_err(|error| damaged(column, error));
+) -> Result<Option<T>, PostgresTransactionError> {
+    let number: Option<i64> = get_value(row, column)?;
+    let read = |number| T::try_from(number).map_err(|error| damaged_value(column, error));
     Ok(number.map(read).transpose()?)
 }
 
 /// The ACL in a row.
-pub fn acl(row: &Row) -> Result<Acl, Failure> {
-    json(row, "acl")
+pub fn get_acl(row: &Row) -> Result<Acl, PostgresTransactionError> {
+    get_json(row, "acl")
 }
 
 /// The id in a row.
-pub fn id(row: &Row, column: &str) -> Result<Uuid, Failure> {
-    get(row, column)
+pub fn get_uuid(row: &Row, column: &str) -> Result<Uuid, PostgresTransactionError> {
+    get_value(row, column)
 }
 
 /// A name that was checked when it came in.
-pub fn name<T: TryFrom<String, Error: std::fmt::Display>>(row: &Row, column: &str) -> Result<T, Failure> {
-    Ok(value::read_name(get(row, column)?, column)?)
+pub fn get_name<T: TryFrom<String, Error: std::fmt::Display>>(
+    row: &Row,
+    column: &str,
+) -> Result<T, PostgresTransactionError> {
+    Ok(value::read_name(get_value(row, column)?, column)?)
 }
 
 /// 32 bytes.
-pub fn hash(row: &Row, column: &str) -> Result<[u8; 32], Failure> {
-    let bytes: &[u8] = get(row, column)?;
-    Ok(bytes.try_into().map_err(|error| damaged(column, error))?)
+pub fn get_hash(row: &Row, column: &str) -> Result<[u8; 32], PostgresTransactionError> {
+    let bytes: &[u8] = get_value(row, column)?;
+    Ok(bytes.try_into().map_err(|error| damaged_value(column, error))?)
 }
 
 /// What a JSON column holds.
-pub fn json<T: DeserializeOwned>(row: &Row, column: &str) -> Result<T, Failure> {
-    Ok(value::read_json(get(row, column)?, column)?)
+pub fn get_json<T: DeserializeOwned>(row: &Row, column: &str) -> Result<T, PostgresTransactionError> {
+    Ok(value::read_json(get_value(row, column)?, column)?)
 }
 
 /// What a JSON column holds, if anything.
-pub fn optional_json<T: DeserializeOwned>(row: &Row, column: &str) -> Result<Option<T>, Failure> {
-    let text: Option<&str> = get(row, column)?;
+pub fn optional_json<T: DeserializeOwned>(row: &Row, column: &str) -> Result<Option<T>, PostgresTransactionError> {
+    let text: Option<&str> = get_value(row, column)?;
     Ok(text.map(|text| value::read_json(text, column)).transpose()?)
 }
 
 /// A value of an enum without fields.
-pub fn word<T: DeserializeOwned>(row: &Row, column: &str) -> Result<T, Failure> {
-    Ok(value::read_word(get(row, column)?, column)?)
+pub fn get_enum<T: DeserializeOwned>(row: &Row, column: &str) -> Result<T, PostgresTransactionError> {
+    Ok(value::read_enum(get_value(row, column)?, column)?)
 }
 
 /// A value of an enum without fields, if there is one.
-pub fn optional_word<T: DeserializeOwned>(row: &Row, column: &str) -> Result<Option<T>, Failure> {
-    let word: Option<String> = get(row, column)?;
-    Ok(word.map(|word| value::read_word(word, column)).transpose()?)
+pub fn optional_enum<T: DeserializeOwned>(row: &Row, column: &str) -> Result<Option<T>, PostgresTransactionError> {
+    let word: Option<String> = get_value(row, column)?;
+    Ok(word.map(|word| value::read_enum(word, column)).transpose()?)
 }
 
 /// The time in a row.
-pub fn instant(row: &Row, column: &str) -> Result<OffsetDateTime, Failure> {
-    Ok(value::read_instant(get(row, column)?, column)?)
+pub fn get_instant(row: &Row, column: &str) -> Result<OffsetDateTime, PostgresTransactionError> {
+    Ok(value::read_instant(get_value(row, column)?, column)?)
 }
 
 /// The time in a row, if there is one.
-pub fn optional_instant(row: &Row, column: &str) -> Result<Option<OffsetDateTime>, Failure> {
-    let nanoseconds: Option<i64> = get(row, column)?;
+pub fn optional_instant(row: &Row, column: &str) -> Result<Option<OffsetDateTime>, PostgresTransactionError> {
+    let nanoseconds: Option<i64> = get_value(row, column)?;
     let read = |nanoseconds| value::read_instant(nanoseconds, column);
     Ok(nanoseconds.map(read).transpose()?)
 }

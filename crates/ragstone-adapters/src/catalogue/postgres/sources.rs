@@ -4,105 +4,117 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use ragstone_core::id::{SourceId, TenantId};
-use ragstone_core::seam::catalogue::{CatalogueResult, Moment, Page, PageRequest};
-use ragstone_core::seam::source::{Memory, SourcePatch, SourceRecord, SourceStore, SyncReport, TurnHolder};
+use ragstone_core::seam::catalogue::{CatalogueResult, ClockReading, ListPage, PageRequest};
+use ragstone_core::seam::source::{ItemStates, SourcePatch, SourceRecord, SourceStore, SyncLease, SyncReport};
 use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::PostgresCatalogue;
-use super::database::{Mode, Session, transact};
-use super::error::Failure;
-use super::row::{get, json};
-use crate::catalogue::cursor::{begin_of_sources, page_of_sources};
-use crate::catalogue::stored::{record_of, source_of};
+use super::database::{PostgresSession, TransactionMode, transact};
+use super::error::PostgresTransactionError;
+use super::row::{get_json, get_value};
+use crate::catalogue::cursor::{build_source_page, parse_source_cursor};
+use crate::catalogue::stored::{decode_source, encode_source};
 use crate::catalogue::value::write_json;
 
 #[async_trait]
 impl SourceStore for PostgresCatalogue {
     async fn add_source(&self, source: SourceRecord) -> CatalogueResult<bool> {
-        Ok(transact!(self.database, Mode::Synced, |t| insert(&t, &source))?)
+        Ok(transact!(self.database, TransactionMode::Synced, |t| {
+            insert_source(&t, &source)
+        })?)
     }
 
-    async fn source(&self, tenant: &TenantId, id: SourceId) -> CatalogueResult<Option<SourceRecord>> {
-        let session = self.database.session().await?;
+    async fn get_source(&self, tenant: &TenantId, id: SourceId) -> CatalogueResult<Option<SourceRecord>> {
+        let session = self.database.open_session().await?;
         let found = session
-            .first(
+            .query_first(
                 "select record, last_sync from sources where tenant = $1 and id = $2",
                 &[&tenant.as_str(), &id.0],
             )
             .await?;
-        Ok(found.as_ref().map(read).transpose()?)
+        Ok(found.as_ref().map(read_source).transpose()?)
     }
 
-    async fn sources(&self, tenant: Option<&TenantId>, page: &PageRequest) -> CatalogueResult<Page<SourceRecord>> {
-        let session = self.database.session().await?;
-        Ok(list(&session, tenant, page).await?)
+    async fn list_sources(
+        &self,
+        tenant: Option<&TenantId>,
+        page: &PageRequest,
+    ) -> CatalogueResult<ListPage<SourceRecord>> {
+        let session = self.database.open_session().await?;
+        Ok(list_sources(&session, tenant, page).await?)
     }
 
-    async fn change_source(
+    async fn patch_source(
         &self,
         tenant: &TenantId,
         id: SourceId,
         patch: SourcePatch,
     ) -> CatalogueResult<Option<SourceRecord>> {
-        Ok(transact!(self.database, Mode::Synced, |t| change(
-            &t,
-            tenant,
-            id,
-            patch.clone()
-        ))?)
+        Ok(transact!(self.database, TransactionMode::Synced, |t| {
+            patch_source(&t, tenant, id, patch.clone())
+        })?)
     }
 
-    async fn note_sync(&self, tenant: &TenantId, id: SourceId, report: SyncReport) -> CatalogueResult<bool> {
-        Ok(transact!(self.database, Mode::Ordered, |t| note(
-            &t, tenant, id, &report
-        ))?)
+    async fn save_sync_report(&self, tenant: &TenantId, id: SourceId, report: SyncReport) -> CatalogueResult<bool> {
+        Ok(transact!(self.database, TransactionMode::Ordered, |t| {
+            save_sync_report(&t, tenant, id, &report)
+        })?)
     }
 
-    async fn memory(&self, tenant: &TenantId, id: SourceId) -> CatalogueResult<Memory> {
-        let session = self.database.session().await?;
+    async fn load_item_states(&self, tenant: &TenantId, id: SourceId) -> CatalogueResult<ItemStates> {
+        let session = self.database.open_session().await?;
         let found = session
-            .first(
+            .query_first(
                 "select memory from sources where tenant = $1 and id = $2",
                 &[&tenant.as_str(), &id.0],
             )
             .await?;
-        Ok(found.map_or(Ok(Memory::new()), |row| json(&row, "memory"))?)
+        Ok(found.map_or(Ok(ItemStates::new()), |row| get_json(&row, "memory"))?)
     }
 
-    async fn remember(&self, tenant: &TenantId, id: SourceId, memory: Memory) -> CatalogueResult<bool> {
-        Ok(transact!(self.database, Mode::Ordered, |t| remember(
-            &t, tenant, id, &memory
-        ))?)
+    async fn save_item_states(&self, tenant: &TenantId, id: SourceId, memory: ItemStates) -> CatalogueResult<bool> {
+        Ok(transact!(self.database, TransactionMode::Ordered, |t| {
+            save_item_states(&t, tenant, id, &memory)
+        })?)
     }
 
-    async fn take_turn(&self, id: SourceId, holder: TurnHolder, now: Moment) -> CatalogueResult<bool> {
-        let now = self.moment(now).await?.steady;
-        Ok(transact!(self.database, Mode::Ordered, |t| take_turn(
-            &t, id, holder, now
-        ))?)
+    async fn acquire_sync_lease(&self, id: SourceId, holder: SyncLease, now: ClockReading) -> CatalogueResult<bool> {
+        let now = self.current_moment(now).await?.steady;
+        Ok(transact!(self.database, TransactionMode::Ordered, |t| {
+            acquire_sync_lease(&t, id, holder, now)
+        })?)
     }
 
-    async fn end_turn(&self, id: SourceId, process: Uuid) -> CatalogueResult<()> {
-        Ok(transact!(self.database, Mode::Ordered, |t| end_turn(&t, id, process))?)
+    async fn release_sync_lease(&self, id: SourceId, process: Uuid) -> CatalogueResult<()> {
+        Ok(transact!(self.database, TransactionMode::Ordered, |t| {
+            release_sync_lease(&t, id, process)
+        })?)
     }
 
     async fn remove_source(&self, tenant: &TenantId, id: SourceId) -> CatalogueResult<bool> {
-        Ok(transact!(self.database, Mode::Synced, |t| remove(&t, tenant, id))?)
+        Ok(transact!(self.database, TransactionMode::Synced, |t| {
+            remove_source(&t, tenant, id)
+        })?)
     }
 }
 
-async fn take_turn(t: &Session, id: SourceId, holder: TurnHolder, now: Duration) -> Result<bool, Failure> {
+async fn acquire_sync_lease(
+    t: &PostgresSession,
+    id: SourceId,
+    holder: SyncLease,
+    now: Duration,
+) -> Result<bool, PostgresTransactionError> {
     let nanoseconds = |time: Duration| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX);
     let rows = t
-        .run(
+        .execute_statement(
             "insert into source_turns (source, process, until) values ($1, $2, $3)
              on conflict (source) do update set process = $2, until = $3
              where source_turns.process = $2 or source_turns.until <= $4",
             &[
                 &id.0,
                 &holder.process,
-                &nanoseconds(now + holder.lasts),
+                &nanoseconds(now + holder.duration),
                 &nanoseconds(now),
             ],
         )
@@ -110,15 +122,15 @@ async fn take_turn(t: &Session, id: SourceId, holder: TurnHolder, now: Duration)
     Ok(rows == 1)
 }
 
-async fn end_turn(t: &Session, id: SourceId, process: Uuid) -> Result<(), Failure> {
+async fn release_sync_lease(t: &PostgresSession, id: SourceId, process: Uuid) -> Result<(), PostgresTransactionError> {
     let end = "delete from source_turns where source = $1 and process = $2";
-    t.run(end, &[&id.0, &process]).await.map(drop)
+    t.execute_statement(end, &[&id.0, &process]).await.map(drop)
 }
 
-async fn insert(t: &Session, source: &SourceRecord) -> Result<bool, Failure> {
-    let (record, last_sync) = record_of(source)?;
+async fn insert_source(t: &PostgresSession, source: &SourceRecord) -> Result<bool, PostgresTransactionError> {
+    let (record, last_sync) = encode_source(source)?;
     let rows = t
-        .run(
+        .execute_statement(
             "insert into sources (tenant, name, id, record, last_sync) values ($1, $2, $3, $4, $5)
              on conflict do nothing",
             &[
@@ -133,32 +145,37 @@ async fn insert(t: &Session, source: &SourceRecord) -> Result<bool, Failure> {
     Ok(rows == 1)
 }
 
-async fn change(
-    t: &Session,
+async fn patch_source(
+    t: &PostgresSession,
     tenant: &TenantId,
     id: SourceId,
     patch: SourcePatch,
-) -> Result<Option<SourceRecord>, Failure> {
+) -> Result<Option<SourceRecord>, PostgresTransactionError> {
     let found = t
-        .first(
+        .query_first(
             "select record, last_sync from sources where tenant = $1 and id = $2 for update",
             &[&tenant.as_str(), &id.0],
         )
         .await?;
     let Some(row) = found else { return Ok(None) };
-    let mut source = read(&row)?;
-    patch.apply(&mut source);
-    t.run(
+    let mut source = read_source(&row)?;
+    patch.apply_to_record(&mut source);
+    t.execute_statement(
         "update sources set record = $3 where tenant = $1 and id = $2",
-        &[&tenant.as_str(), &id.0, &record_of(&source)?.0],
+        &[&tenant.as_str(), &id.0, &encode_source(&source)?.0],
     )
     .await?;
     Ok(Some(source))
 }
 
-async fn note(t: &Session, tenant: &TenantId, id: SourceId, report: &SyncReport) -> Result<bool, Failure> {
+async fn save_sync_report(
+    t: &PostgresSession,
+    tenant: &TenantId,
+    id: SourceId,
+    report: &SyncReport,
+) -> Result<bool, PostgresTransactionError> {
     let rows = t
-        .run(
+        .execute_statement(
             "update sources set last_sync = $3 where tenant = $1 and id = $2",
             &[&tenant.as_str(), &id.0, &write_json(report)?],
         )
@@ -166,9 +183,14 @@ async fn note(t: &Session, tenant: &TenantId, id: SourceId, report: &SyncReport)
     Ok(rows == 1)
 }
 
-async fn remember(t: &Session, tenant: &TenantId, id: SourceId, memory: &Memory) -> Result<bool, Failure> {
+async fn save_item_states(
+    t: &PostgresSession,
+    tenant: &TenantId,
+    id: SourceId,
+    memory: &ItemStates,
+) -> Result<bool, PostgresTransactionError> {
     let rows = t
-        .run(
+        .execute_statement(
             "update sources set memory = $3 where tenant = $1 and id = $2",
             &[&tenant.as_str(), &id.0, &write_json(memory)?],
         )
@@ -176,9 +198,9 @@ async fn remember(t: &Session, tenant: &TenantId, id: SourceId, memory: &Memory)
     Ok(rows == 1)
 }
 
-async fn remove(t: &Session, tenant: &TenantId, id: SourceId) -> Result<bool, Failure> {
+async fn remove_source(t: &PostgresSession, tenant: &TenantId, id: SourceId) -> Result<bool, PostgresTransactionError> {
     let rows = t
-        .run(
+        .execute_statement(
             "delete from sources where tenant = $1 and id = $2",
             &[&tenant.as_str(), &id.0],
         )
@@ -186,22 +208,26 @@ async fn remove(t: &Session, tenant: &TenantId, id: SourceId) -> Result<bool, Fa
     Ok(rows == 1)
 }
 
-async fn list(c: &Session, tenant: Option<&TenantId>, page: &PageRequest) -> Result<Page<SourceRecord>, Failure> {
-    let (of, name) = begin_of_sources(page)?;
+async fn list_sources(
+    c: &PostgresSession,
+    tenant: Option<&TenantId>,
+    page: &PageRequest,
+) -> Result<ListPage<SourceRecord>, PostgresTransactionError> {
+    let (of, name) = parse_source_cursor(page)?;
     let limit = i64::try_from(page.limit + 1).unwrap_or(i64::MAX);
     let rows = c
-        .all(
+        .query_all(
             "select record, last_sync from sources
              where ($1::text is null or tenant = $1) and (tenant, name) > ($2, $3)
              order by tenant, name limit $4",
             &[&tenant.map(TenantId::as_str), &of, &name, &limit],
         )
         .await?;
-    let items = rows.iter().map(read).collect::<Result<_, _>>()?;
-    Ok(page_of_sources(items, page.limit))
+    let items = rows.iter().map(read_source).collect::<Result<_, _>>()?;
+    Ok(build_source_page(items, page.limit))
 }
 
-fn read(row: &Row) -> Result<SourceRecord, Failure> {
-    let last_sync: Option<&str> = get(row, "last_sync")?;
-    Ok(source_of(get(row, "record")?, last_sync)?)
+fn read_source(row: &Row) -> Result<SourceRecord, PostgresTransactionError> {
+    let last_sync: Option<&str> = get_value(row, "last_sync")?;
+    Ok(decode_source(get_value(row, "record")?, last_sync)?)
 }

@@ -12,14 +12,14 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use ragstone_core::id::{DocumentId, Generation, TenantId};
 use ragstone_core::rank::{TermId, TermStatistics};
-use ragstone_core::seam::catalogue::{Lease, StatisticsDelta};
+use ragstone_core::seam::catalogue::{JobLease, StatisticsDelta};
 use tokio::sync::{Mutex, MutexGuard};
 use tokio_postgres::Row;
 
-use super::database::{Database, Mode, Session, transact};
-use super::error::Failure;
-use super::row::{get, name, whole};
-use crate::catalogue::sums::{Sums, decode, encode};
+use super::database::{PostgresDatabase, PostgresSession, TransactionMode, transact};
+use super::error::PostgresTransactionError;
+use super::row::{get_name, get_value, to_bigint};
+use crate::catalogue::sums::{TermSums, decode_delta, encode_delta};
 
 /// Changes by one process after which it folds those of all into the totals.
 const FOLD_AFTER: usize = 1_024;
@@ -27,12 +27,12 @@ const FOLD_AFTER: usize = 1_024;
 /// The oldest transaction that runs, as a number; all below it are done and seen.
 const SETTLED: &str = "pg_snapshot_xmin(pg_current_snapshot())::text::bigint";
 
-type Tenants = HashMap<TenantId, Sums>;
+type PostgresSumsByTenant = HashMap<TenantId, TermSums>;
 
 /// What memory holds.
 #[derive(Default)]
-struct Held {
-    tenants: Tenants,
+struct CachedStatistics {
+    tenants: PostgresSumsByTenant,
     /// None before it was first read.
     epoch: Option<i64>,
     /// Every change of a transaction below this one is in the sums.
@@ -40,96 +40,107 @@ struct Held {
     /// The changes of other transactions that are in the sums: their numbers, and their transactions.
     applied: HashMap<i64, i64>,
     /// The look that brought it here.
-    look: u64,
+    refresh: u64,
 }
 
 /// Sums of every tenant.
 #[derive(Default)]
-pub struct Statistics {
-    held: Mutex<Held>,
+pub struct PostgresTermStatistics {
+    held: Mutex<CachedStatistics>,
     /// Looks at the changes so far.
-    looks: AtomicU64,
+    refreshes: AtomicU64,
     unfolded: AtomicUsize,
 }
 
-impl Statistics {
+impl PostgresTermStatistics {
     /// Document frequencies of `terms`.
-    pub async fn terms(
+    pub async fn term_statistics(
         &self,
-        database: &Database,
+        database: &PostgresDatabase,
         tenant: &TenantId,
         terms: &[TermId],
-    ) -> Result<TermStatistics, Failure> {
-        let held = self.current(database).await?;
+    ) -> Result<TermStatistics, PostgresTransactionError> {
+        let held = self.current_sums(database).await?;
         let sums = held.tenants.get(tenant);
-        Ok(sums.map(|sums| sums.terms(terms)).unwrap_or_default())
+        Ok(sums.map(|sums| sums.term_statistics(terms)).unwrap_or_default())
     }
 
     /// Document frequencies of `pieces`, in order.
-    pub async fn pieces(&self, database: &Database, tenant: &TenantId, pieces: &[u32]) -> Result<Vec<u64>, Failure> {
-        let held = self.current(database).await?;
+    pub async fn piece_frequencies(
+        &self,
+        database: &PostgresDatabase,
+        tenant: &TenantId,
+        pieces: &[u32],
+    ) -> Result<Vec<u64>, PostgresTransactionError> {
+        let held = self.current_sums(database).await?;
         let sums = held.tenants.get(tenant);
-        let count = |piece: &u32| sums.map_or(0, |sums| sums.piece(*piece));
+        let count = |piece: &u32| sums.map_or(0, |sums| sums.piece_frequency(*piece));
         Ok(pieces.iter().map(count).collect())
     }
 
     /// The sums as they are now. Callers that wait for a look share the next one: it begins after all of them came.
-    async fn current(&self, database: &Database) -> Result<MutexGuard<'_, Held>, Failure> {
-        let came = self.looks.load(Ordering::SeqCst);
+    async fn current_sums(
+        &self,
+        database: &PostgresDatabase,
+    ) -> Result<MutexGuard<'_, CachedStatistics>, PostgresTransactionError> {
+        let came = self.refreshes.load(Ordering::SeqCst);
         let mut held = self.held.lock().await;
-        if held.look <= came {
-            let look = self.looks.fetch_add(1, Ordering::SeqCst) + 1;
-            follow(database, &mut held).await?;
-            held.look = look;
+        if held.refresh <= came {
+            let look = self.refreshes.fetch_add(1, Ordering::SeqCst) + 1;
+            refresh_cache(database, &mut held).await?;
+            held.refresh = look;
         }
         Ok(held)
     }
 
     /// Counts changes that were committed, and folds them now and then.
-    pub async fn noted(&self, database: &Database, changes: usize) {
+    pub async fn note_changes(&self, database: &PostgresDatabase, changes: usize) {
         let unfolded = self.unfolded.fetch_add(changes, Ordering::Relaxed) + changes;
         if unfolded < FOLD_AFTER {
             return;
         }
         self.unfolded.store(0, Ordering::Relaxed);
         // The changes stand where they are until the next attempt.
-        if let Err(error) = folded(database).await {
+        if let Err(error) = fold_into_totals(database).await {
             tracing::warn!(?error, "term statistics were not folded");
         }
     }
 }
 
 /// Brings memory to what is committed.
-async fn follow(database: &Database, held: &mut Held) -> Result<(), Failure> {
-    let session = database.session().await?;
-    if held.epoch.is_some() && take_changes(&session, held).await? {
+async fn refresh_cache(
+    database: &PostgresDatabase,
+    held: &mut CachedStatistics,
+) -> Result<(), PostgresTransactionError> {
+    let session = database.open_session().await?;
+    if held.epoch.is_some() && apply_new_changes(&session, held).await? {
         return Ok(());
     }
     drop(session);
-    *held = transact!(database, Mode::Snapshot, |t| load(&t))?;
+    *held = transact!(database, TransactionMode::Snapshot, |t| load_all_sums(&t))?;
     Ok(())
 }
 
 /// False if changes went into the totals meanwhile, and nothing was taken.
-async fn take_changes(c: &Session, held: &mut Held) -> Result<bool, Failure> {
+async fn apply_new_changes(c: &PostgresSession, held: &mut CachedStatistics) -> Result<bool, PostgresTransactionError> {
     let applied: Vec<i64> = held.applied.keys().copied().collect();
     let query = format!(
         "select e.epoch, {SETTLED} as settled, c.sequence, c.xact, c.tenant, c.sign, c.delta
          from statistics_epoch e left join statistics_changes c on c.xact >= $1 and c.sequence <> all($2)"
     );
-    let rows = c.all(&query, &[&held.settled, &applied]).await?;
+    let rows = c.query_all(&query, &[&held.settled, &applied]).await?;
     let Some(first) = rows.first() else {
         return Ok(false);
     };
-    if held.epoch != Some(get(first, "epoch")?) {
+    if held.epoch != Some(get_value(first, "epoch")?) {
         return Ok(false);
     }
-    let settled = get(first, "settled")?;
+    let settled = get_value(first, "settled")?;
     for row in &rows {
-        if let Some(sequence) = get::<Option<i64>>(row, "sequence")? {
+        if let Some(sequence) = get_value::<Option<i64>>(row, "sequence")? {
             let (tenant, sign, delta) = read_change(row)?;
-            held.tenants.entry(tenant).or_default().add(sign, &delta);
-            held.applied.insert(sequence, get(row, "xact")?);
+            held.tenants.entry(tenant).or_default().add_delta(sign, &delta);
+            held.applied.insert(sequence, get_value(row, "xact")?);
         }
     }
     held.settled = settled;
@@ -138,32 +149,32 @@ async fn take_changes(c: &Session, held: &mut Held) -> Result<bool, Failure> {
 }
 
 /// Reads everything, in one state of the database.
-async fn load(t: &Session) -> Result<Held, Failure> {
+async fn load_all_sums(t: &PostgresSession) -> Result<CachedStatistics, PostgresTransactionError> {
     let row = t
-        .one(
+        .query_one(
             &format!("select epoch, {SETTLED} as settled from statistics_epoch"),
             &[],
         )
         .await?;
-    let mut held = Held {
-        tenants: totals(t, None).await?,
-        epoch: Some(get(&row, "epoch")?),
-        settled: get(&row, "settled")?,
-        ..Held::default()
+    let mut held = CachedStatistics {
+        tenants: load_totals(t, None).await?,
+        epoch: Some(get_value(&row, "epoch")?),
+        settled: get_value(&row, "settled")?,
+        ..CachedStatistics::default()
     };
-    for row in changes(t).await? {
+    for row in load_changes(t).await? {
         let (tenant, sign, delta) = read_change(&row)?;
-        held.tenants.entry(tenant).or_default().add(sign, &delta);
-        let transaction: i64 = get(&row, "xact")?;
+        held.tenants.entry(tenant).or_default().add_delta(sign, &delta);
+        let transaction: i64 = get_value(&row, "xact")?;
         if transaction >= held.settled {
-            held.applied.insert(get(&row, "sequence")?, transaction);
+            held.applied.insert(get_value(&row, "sequence")?, transaction);
         }
     }
     Ok(held)
 }
 
-async fn changes(t: &Session) -> Result<Vec<Row>, Failure> {
-    t.all(
+async fn load_changes(t: &PostgresSession) -> Result<Vec<Row>, PostgresTransactionError> {
+    t.query_all(
         "select sequence, xact, tenant, sign, delta from statistics_changes",
         &[],
     )
@@ -171,88 +182,114 @@ async fn changes(t: &Session) -> Result<Vec<Row>, Failure> {
 }
 
 /// The totals of some tenants, or of all.
-async fn totals(t: &Session, tenants: Option<Vec<&str>>) -> Result<Tenants, Failure> {
+async fn load_totals(
+    t: &PostgresSession,
+    tenants: Option<Vec<&str>>,
+) -> Result<PostgresSumsByTenant, PostgresTransactionError> {
     let query = "select tenant, total from statistics_totals where $1::text[] is null or tenant = any($1)";
-    let mut found = Tenants::new();
-    for row in t.all(query, &[&tenants]).await? {
-        let mut sums = Sums::default();
-        sums.add(1, &decode(get(&row, "total")?)?);
-        found.insert(name(&row, "tenant")?, sums);
+    let mut found = PostgresSumsByTenant::new();
+    for row in t.query_all(query, &[&tenants]).await? {
+        let mut sums = TermSums::default();
+        sums.add_delta(1, &decode_delta(get_value(&row, "total")?)?);
+        found.insert(get_name(&row, "tenant")?, sums);
     }
     Ok(found)
 }
 
-fn read_change(row: &Row) -> Result<(TenantId, i64, StatisticsDelta), Failure> {
-    Ok((name(row, "tenant")?, get(row, "sign")?, decode(get(row, "delta")?)?))
+fn read_change(row: &Row) -> Result<(TenantId, i64, StatisticsDelta), PostgresTransactionError> {
+    Ok((
+        get_name(row, "tenant")?,
+        get_value(row, "sign")?,
+        decode_delta(get_value(row, "delta")?)?,
+    ))
 }
 
 /// Puts the changes into the totals, unless somebody else does.
-pub async fn folded(database: &Database) -> Result<(), Failure> {
-    transact!(database, Mode::Synced, |t| fold(&t))
+pub async fn fold_into_totals(database: &PostgresDatabase) -> Result<(), PostgresTransactionError> {
+    transact!(database, TransactionMode::Synced, |t| fold_changes(&t))
 }
 
-async fn fold(t: &Session) -> Result<(), Failure> {
+async fn fold_changes(t: &PostgresSession) -> Result<(), PostgresTransactionError> {
     let epoch = "select epoch from statistics_epoch for update skip locked";
-    if t.first(epoch, &[]).await?.is_none() {
+    if t.query_first(epoch, &[]).await?.is_none() {
         return Ok(());
     }
     let mut sequences: Vec<i64> = Vec::new();
     let mut read = Vec::new();
-    for row in changes(t).await? {
-        sequences.push(get(&row, "sequence")?);
+    for row in load_changes(t).await? {
+        sequences.push(get_value(&row, "sequence")?);
         read.push(read_change(&row)?);
     }
     let touched: HashSet<&str> = read.iter().map(|(tenant, ..)| tenant.as_str()).collect();
-    let mut tenants = totals(t, Some(touched.into_iter().collect())).await?;
+    let mut tenants = load_totals(t, Some(touched.into_iter().collect())).await?;
     for (tenant, sign, delta) in &read {
-        tenants.entry(tenant.clone()).or_default().add(*sign, delta);
+        tenants.entry(tenant.clone()).or_default().add_delta(*sign, delta);
     }
-    t.run("delete from statistics_changes where sequence = any($1)", &[&sequences])
+    t.execute_statement("delete from statistics_changes where sequence = any($1)", &[&sequences])
         .await?;
     write_totals(t, &tenants).await?;
     begin_epoch(t).await
 }
 
-async fn write_totals(t: &Session, tenants: &Tenants) -> Result<(), Failure> {
+async fn write_totals(t: &PostgresSession, tenants: &PostgresSumsByTenant) -> Result<(), PostgresTransactionError> {
     for (tenant, sums) in tenants {
-        t.run(
+        t.execute_statement(
             "insert into statistics_totals (tenant, total) values ($1, $2)
              on conflict (tenant) do update set total = excluded.total",
-            &[&tenant.as_str(), &encode(&sums.total())],
+            &[&tenant.as_str(), &encode_delta(&sums.to_delta())],
         )
         .await?;
     }
     Ok(())
 }
 
-async fn begin_epoch(t: &Session) -> Result<(), Failure> {
-    t.run("update statistics_epoch set epoch = epoch + 1", &[])
+async fn begin_epoch(t: &PostgresSession) -> Result<(), PostgresTransactionError> {
+    t.execute_statement("update statistics_epoch set epoch = epoch + 1", &[])
         .await
         .map(drop)
 }
 
 /// Writes what the lease's generation adds.
-pub async fn contribute(t: &Session, tenant: &TenantId, lease: &Lease, delta: &StatisticsDelta) -> Result<(), Failure> {
-    let bytes = encode(delta);
-    t.run(
+pub async fn add_generation(
+    t: &PostgresSession,
+    tenant: &TenantId,
+    lease: &JobLease,
+    delta: &StatisticsDelta,
+) -> Result<(), PostgresTransactionError> {
+    let bytes = encode_delta(delta);
+    t.execute_statement(
         "insert into statistics (document, generation, tenant, delta) values ($1, $2, $3, $4)",
-        &[&lease.document.0, &whole(lease.generation.0)?, &tenant.as_str(), &bytes],
+        &[
+            &lease.document.0,
+            &to_bigint(lease.generation.0)?,
+            &tenant.as_str(),
+            &bytes,
+        ],
     )
     .await?;
-    note(t, tenant.as_str(), 1, &bytes).await
+    insert_change(t, tenant.as_str(), 1, &bytes).await
 }
 
 /// Takes away what a generation added, if it did and was not taken away yet.
-pub async fn withdraw(t: &Session, document: DocumentId, generation: Generation) -> Result<(), Failure> {
+pub async fn remove_generation(
+    t: &PostgresSession,
+    document: DocumentId,
+    generation: Generation,
+) -> Result<(), PostgresTransactionError> {
     let taken = "delete from statistics where document = $1 and generation = $2 returning tenant, delta";
-    let Some(row) = t.first(taken, &[&document.0, &whole(generation.0)?]).await? else {
+    let Some(row) = t.query_first(taken, &[&document.0, &to_bigint(generation.0)?]).await? else {
         return Ok(());
     };
-    note(t, get(&row, "tenant")?, -1, get(&row, "delta")?).await
+    insert_change(t, get_value(&row, "tenant")?, -1, get_value(&row, "delta")?).await
 }
 
-async fn note(t: &Session, tenant: &str, sign: i64, delta: &[u8]) -> Result<(), Failure> {
-    t.run(
+async fn insert_change(
+    t: &PostgresSession,
+    tenant: &str,
+    sign: i64,
+    delta: &[u8],
+) -> Result<(), PostgresTransactionError> {
+    t.execute_statement(
         "insert into statistics_changes (tenant, sign, delta) values ($1, $2, $3)",
         &[&tenant, &sign, &delta],
     )

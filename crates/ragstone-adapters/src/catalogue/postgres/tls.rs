@@ -10,13 +10,13 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use super::error::PostgresError;
 
 /// A connector that trusts the certificates in `authorities` (PEM), or where there are none those of the machine.
-pub fn connector(authorities: Option<&[u8]>) -> Result<MakeRustlsConnect, PostgresError> {
+pub fn build_connector(authorities: Option<&[u8]>) -> Result<MakeRustlsConnect, PostgresError> {
     let mut roots = RootCertStore::empty();
     match authorities {
         Some(pem) => {
             for certificate in CertificateDer::pem_slice_iter(pem) {
-                let certificate = certificate.map_err(|error| wrong(&error))?;
-                roots.add(certificate).map_err(|error| wrong(&error))?;
+                let certificate = certificate.map_err(|error| certificate_error(&error))?;
+                roots.add(certificate).map_err(|error| certificate_error(&error))?;
             }
         }
         None => {
@@ -30,12 +30,12 @@ pub fn connector(authorities: Option<&[u8]>) -> Result<MakeRustlsConnect, Postgr
     let provider = rustls::crypto::ring::default_provider();
     let config = ClientConfig::builder_with_provider(provider.into())
         .with_safe_default_protocol_versions()
-        .map_err(|error| wrong(&error))?
+        .map_err(|error| certificate_error(&error))?
         .with_root_certificates(roots)
         .with_no_client_auth();
     Ok(MakeRustlsConnect::new(config))
 }
 
-fn wrong(error: &dyn std::fmt::Display) -> PostgresError {
+fn certificate_error(error: &dyn std::fmt::Display) -> PostgresError {
     PostgresError::Tls(format!("the certificates to trust: {error}"))
 }

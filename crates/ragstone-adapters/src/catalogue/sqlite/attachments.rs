@@ -3,17 +3,17 @@
 use async_trait::async_trait;
 use ragstone_core::document::{Document, DocumentStatus, Job, SourceUrl};
 use ragstone_core::id::{DocumentId, Generation, JobId};
-use ragstone_core::seam::attachments::{Attached, Attachment, Attachments};
-use ragstone_core::seam::catalogue::{Begun, CatalogueError, CatalogueResult, Lease};
+use ragstone_core::seam::attachments::{AttachedDocument, AttachmentStore, NewAttachment};
+use ragstone_core::seam::catalogue::{BeginOutcome, CatalogueError, CatalogueResult, JobLease};
 use rusqlite::{Connection, OptionalExtension, params};
 use time::OffsetDateTime;
 
-use super::begin::{bury, put};
-use super::lease::{document_of, leased};
+use super::begin::{tombstone_unchecked, write_version};
+use super::lease::{load_leased_document, load_leased_job};
 use super::row::StoredDocument;
-use super::statistics::Change;
-use super::{Failure, SqliteCatalogue};
-use crate::catalogue::value::{nanoseconds, write_json};
+use super::statistics::StatisticsChange;
+use super::{SqliteCatalogue, SqliteTransactionError};
+use crate::catalogue::value::{to_nanoseconds, write_json};
 use crate::sqlite::Durability;
 
 /// Everything in a mail, at any depth.
@@ -22,97 +22,103 @@ const WITHIN: &str = "with recursive within (id) as (
     union select a.document from attachments a join within on a.mail = within.id)";
 
 #[async_trait]
-impl Attachments for SqliteCatalogue {
-    async fn attach(
+impl AttachmentStore for SqliteCatalogue {
+    async fn begin_attachment(
         &self,
-        lease: &Lease,
-        attachment: Attachment,
+        lease: &JobLease,
+        attachment: NewAttachment,
         job: JobId,
         now: OffsetDateTime,
-    ) -> CatalogueResult<Begun> {
+    ) -> CatalogueResult<BeginOutcome> {
         let lease = lease.clone();
-        self.write(Durability::Synced, move |t| attach(t, &lease, attachment, job, now))
-            .await
+        self.run_write(Durability::Synced, move |t| {
+            begin_attachment(t, &lease, attachment, job, now)
+        })
+        .await
     }
 
-    async fn attached(&self, document: DocumentId) -> CatalogueResult<Vec<Attached>> {
-        self.read(move |c| attached(c, document)).await
+    async fn list_attachments(&self, document: DocumentId) -> CatalogueResult<Vec<AttachedDocument>> {
+        self.run_read(move |c| list_attachments(c, document)).await
     }
 
-    async fn detach(
+    async fn remove_attachment(
         &self,
-        lease: &Lease,
+        lease: &JobLease,
         document: DocumentId,
         job: JobId,
         now: OffsetDateTime,
     ) -> CatalogueResult<Option<Job>> {
         let lease = lease.clone();
-        self.write_counted(move |t, changes| detach(t, changes, &lease, document, job, now))
+        self.run_statistics_write(move |t, changes| remove_attachment(t, changes, &lease, document, job, now))
             .await
     }
 }
 
-fn attach(
+fn begin_attachment(
     t: &Connection,
-    lease: &Lease,
-    attachment: Attachment,
+    lease: &JobLease,
+    attachment: NewAttachment,
     job: JobId,
     now: OffsetDateTime,
-) -> Result<Begun, Failure> {
-    let held = leased(t, lease)?;
-    let mail = document_of(t, &held)?.document;
+) -> Result<BeginOutcome, SqliteTransactionError> {
+    let held = load_leased_job(t, lease)?;
+    let mail = load_leased_document(t, &held)?.document;
     if mail.status == DocumentStatus::Deleting {
         return Err(CatalogueError::Stale.into());
     }
-    let version = attachment.version(&mail, held.job.parent);
+    let version = attachment.into_new_version(&mail, held.job.parent);
     let id = version.document_id();
-    let living = StoredDocument::load(t, id)?;
+    let living = StoredDocument::load_document(t, id)?;
     let living = living.filter(|stored| stored.document.status != DocumentStatus::Deleting);
-    let is_attached = brought(t, id, mail.id)?.is_some();
+    let is_attached = last_mail_generation(t, id, mail.id)?.is_some();
     let foreign = |stored: &StoredDocument| !is_attached && stored.document.acl != mail.acl;
     if living.as_ref().is_some_and(foreign) {
         return Err(CatalogueError::UriTaken.into());
     }
-    let begun = put(t, &|_| true, living, version, job, now)?;
+    let begun = write_version(t, &|_| true, living, version, job, now)?;
     t.prepare_cached("insert or replace into attachments (document, mail, brought) values (?1, ?2, ?3)")?
         .execute(params![id.0, mail.id.0, lease.generation.0])?;
     Ok(begun)
 }
 
-fn attached(c: &Connection, document: DocumentId) -> Result<Vec<Attached>, Failure> {
+fn list_attachments(c: &Connection, document: DocumentId) -> Result<Vec<AttachedDocument>, SqliteTransactionError> {
     let mut statement =
         c.prepare_cached("select document, brought from attachments where mail = ?1 order by document")?;
     let mut rows = statement.query([document.0])?;
     let mut all = Vec::new();
     while let Some(row) = rows.next()? {
-        all.push(Attached {
+        all.push(AttachedDocument {
             document: DocumentId(row.get(0)?),
-            by: Generation(row.get(1)?),
+            mail_generation: Generation(row.get(1)?),
         });
     }
     Ok(all)
 }
 
-fn detach(
+fn remove_attachment(
     t: &Connection,
-    changes: &mut Vec<Change>,
-    lease: &Lease,
+    changes: &mut Vec<StatisticsChange>,
+    lease: &JobLease,
     document: DocumentId,
     job: JobId,
     now: OffsetDateTime,
-) -> Result<Option<Job>, Failure> {
-    leased(t, lease)?;
-    if brought(t, document, lease.document)?.is_none_or(|by| by >= lease.generation) {
+) -> Result<Option<Job>, SqliteTransactionError> {
+    load_leased_job(t, lease)?;
+    if last_mail_generation(t, document, lease.document)?.is_none_or(|by| by >= lease.generation) {
         return Ok(None);
     }
-    match StoredDocument::load(t, document)? {
-        Some(stored) => bury(t, changes, stored, job, now).map(Some),
+    match StoredDocument::load_document(t, document)? {
+        Some(stored) => tombstone_unchecked(t, changes, stored, job, now).map(Some),
         None => Ok(None),
     }
 }
 
 /// Which generation of `mail` brought `document` last.
-fn brought(t: &Connection, document: DocumentId, mail: DocumentId) -> Result<Option<Generation>, Failure> {
+fn last_mail_generation(
+    t: &Connection,
+    document: DocumentId,
+    mail: DocumentId,
+) -> Result<Option<Generation>, SqliteTransactionError> {
     let found = t
         .prepare_cached("select brought from attachments where document = ?1 and mail = ?2")?
         .query_row(params![document.0, mail.0], |row| row.get(0))
@@ -121,14 +127,14 @@ fn brought(t: &Connection, document: DocumentId, mail: DocumentId) -> Result<Opt
 }
 
 /// A tombstoned document is attached to nothing.
-pub fn forget(t: &Connection, document: DocumentId) -> Result<(), Failure> {
+pub fn delete_attachment_row(t: &Connection, document: DocumentId) -> Result<(), SqliteTransactionError> {
     t.prepare_cached("delete from attachments where document = ?1")?
         .execute([document.0])?;
     Ok(())
 }
 
 /// Gives everything in a mail what is the mail's own: its readers above all.
-pub fn hand_down(t: &Connection, mail: &Document) -> Result<(), Failure> {
+pub fn update_attached_documents(t: &Connection, mail: &Document) -> Result<(), SqliteTransactionError> {
     let has = "select exists (select 1 from attachments where mail = ?1)";
     if !t
         .prepare_cached(has)?
@@ -150,7 +156,7 @@ pub fn hand_down(t: &Connection, mail: &Document) -> Result<(), Failure> {
         write_json(&mail.metadata)?,
         mail.department_id,
         mail.source_url.as_ref().map(SourceUrl::as_str),
-        nanoseconds(mail.updated_at)?
+        to_nanoseconds(mail.updated_at)?
     ])?;
     t.prepare_cached(&format!(
         "{WITHIN} update jobs set acl = ?2 where document in (select id from within) and acl <> ?2

@@ -3,107 +3,110 @@
 use ragstone_core::access::{Acl, Scope};
 use ragstone_core::document::{Document, DocumentStatus, Job, JobKind};
 use ragstone_core::id::{DocumentId, Generation, JobId};
-use ragstone_core::seam::catalogue::{Begun, CatalogueError, DocumentPatch, NewVersion, check_writer};
+use ragstone_core::seam::catalogue::{BeginOutcome, CatalogueError, DocumentPatch, NewVersion, check_writer};
 use rusqlite::{Connection, params};
 use time::OffsetDateTime;
 
-use super::Failure;
-use super::attachments::{forget, hand_down};
-use super::job_row::{Batch, StoredJob};
-use super::queue::last_place;
+use super::SqliteTransactionError;
+use super::attachments::{delete_attachment_row, update_attached_documents};
+use super::job_row::{BatchState, StoredJob};
+use super::queue::last_sequence;
 use super::row::{StoredDocument, draw_generation};
-use super::statistics::{self, Change};
-use crate::catalogue::value::{nanoseconds, write_json};
+use super::statistics::{self, StatisticsChange};
+use crate::catalogue::value::{to_nanoseconds, write_json};
 use crate::catalogue::version::{
-    Amendments, amended, amendments, apply, born, holds, is_visible, make_of_published, renewed,
+    MetadataAmendments, apply_patch, has_same_content, is_visible, metadata_amendments, new_document_row,
+    next_version_row, rebuild_from_published, with_amendments,
 };
 
 /// Writes a version and its job, or finds that there is nothing to do.
-pub fn begin(
+pub fn begin_version(
     t: &Connection,
     scope: &Scope,
     version: NewVersion,
     job: JobId,
     now: OffsetDateTime,
-) -> Result<Begun, Failure> {
+) -> Result<BeginOutcome, SqliteTransactionError> {
     let id = version.document_id();
-    let stored = StoredDocument::load(t, id)?;
+    let stored = StoredDocument::load_document(t, id)?;
     let living = stored.filter(|stored| stored.document.status != DocumentStatus::Deleting);
-    version.check_over(scope, living.as_ref().map(|stored| &stored.document))?;
-    put(t, &|acl: &Acl| scope.admits(acl), living, version, job, now)
+    version.check_may_overwrite(scope, living.as_ref().map(|stored| &stored.document))?;
+    write_version(t, &|acl: &Acl| scope.admits(acl), living, version, job, now)
 }
 
 /// Writes a version over what lives in its place; `admits` says whose batches it may join.
-pub fn put(
+pub fn write_version(
     t: &Connection,
     admits: &dyn Fn(&Acl) -> bool,
     living: Option<StoredDocument>,
     version: NewVersion,
     job: JobId,
     now: OffsetDateTime,
-) -> Result<Begun, Failure> {
+) -> Result<BeginOutcome, SqliteTransactionError> {
     let id = version.document_id();
     match living {
-        Some(stored) if holds(&stored, &version) => update(t, stored, amendments(version), now),
+        Some(stored) if has_same_content(&stored, &version) => {
+            amend_document(t, stored, metadata_amendments(version), now)
+        }
         Some(stored) => {
             let batch = version.batch;
             cancel_ingests(t, id, now)?;
-            start(t, admits, renewed(stored, version, now), batch, job, now)
+            start_version(t, admits, next_version_row(stored, version, now), batch, job, now)
         }
         None => {
             let (life, batch) = (draw_generation(t)?.0, version.batch);
-            start(t, admits, born(version, life, now), batch, job, now)
+            start_version(t, admits, new_document_row(version, life, now), batch, job, now)
         }
     }
 }
 
-fn update(
+fn amend_document(
     t: &Connection,
     stored: StoredDocument,
-    amendments: Amendments,
+    amendments: MetadataAmendments,
     now: OffsetDateTime,
-) -> Result<Begun, Failure> {
-    let mut changed = amended(&stored, amendments);
+) -> Result<BeginOutcome, SqliteTransactionError> {
+    let mut changed = with_amendments(&stored, amendments);
     if changed == stored {
-        return Ok(Begun::Unchanged(stored.document));
+        return Ok(BeginOutcome::Unchanged(stored.document));
     }
     changed.document.updated_at = now;
     save_with_jobs(t, &changed)?;
-    Ok(Begun::Updated(changed.document))
+    Ok(BeginOutcome::Updated(changed.document))
 }
 
-fn start(
+fn start_version(
     t: &Connection,
     admits: &dyn Fn(&Acl) -> bool,
     mut stored: StoredDocument,
     batch: Option<JobId>,
     job: JobId,
     now: OffsetDateTime,
-) -> Result<Begun, Failure> {
-    stored.name_it();
+) -> Result<BeginOutcome, SqliteTransactionError> {
+    stored.update_title();
     if let Some(batch) = batch {
-        join(t, admits, &stored, batch, now)?;
+        join_batch(t, admits, &stored, batch, now)?;
     }
     save_with_jobs(t, &stored)?;
-    let job = queue(t, &stored, Job::queued(job, JobKind::Ingest, batch, now))?;
-    Ok(Begun::Started(stored.document, job))
+    let job = queue_job(t, &stored, Job::new_queued(job, JobKind::Ingest, batch, now))?;
+    Ok(BeginOutcome::Started(stored.document, job))
 }
 
 /// Finds the batch, or begins it.
-fn join(
+fn join_batch(
     t: &Connection,
     admits: &dyn Fn(&Acl) -> bool,
     stored: &StoredDocument,
     batch: JobId,
     now: OffsetDateTime,
-) -> Result<(), Failure> {
-    let Some(found) = StoredJob::load(t, batch)? else {
-        Batch::insert(t, batch)?;
-        let mut job = StoredJob::of(stored, Job::queued(batch, JobKind::Batch, None, now));
+) -> Result<(), SqliteTransactionError> {
+    let Some(found) = StoredJob::load_job(t, batch)? else {
+        BatchState::insert_batch(t, batch)?;
+        let mut job = StoredJob::for_document(stored, Job::new_queued(batch, JobKind::Batch, None, now));
         job.job.document_id = None;
-        return job.insert(t);
+        return job.insert_job(t);
     };
-    let is_open = Batch::load(t, batch)?.is_some_and(|batch| !batch.stopped);
+    let is_open = BatchState::load_batch(t, batch)?.is_some_and(|batch| !batch.stopped);
     match is_open && admits(&found.acl) {
         true => Ok(()),
         false => Err(CatalogueError::BatchTaken.into()),
@@ -111,24 +114,24 @@ fn join(
 }
 
 /// Writes a job of a document.
-pub fn queue(t: &Connection, stored: &StoredDocument, job: Job) -> Result<Job, Failure> {
-    let mut row = StoredJob::of(stored, job);
+pub fn queue_job(t: &Connection, stored: &StoredDocument, job: Job) -> Result<Job, SqliteTransactionError> {
+    let mut row = StoredJob::for_document(stored, job);
     row.job.generation = draw_generation(t)?;
-    row.place = last_place(t, row.acl.tenant.as_str(), &row.source)?;
-    row.insert(t)?;
+    row.queue_sequence = last_sequence(t, row.acl.tenant.as_str(), &row.source)?;
+    row.insert_job(t)?;
     Ok(row.job)
 }
 
 /// Queues a version of the published bytes for another pipeline.
-pub fn reingest(
+pub fn queue_reingest(
     t: &Connection,
     scope: &Scope,
     id: DocumentId,
     pipeline: &str,
     job: JobId,
     now: OffsetDateTime,
-) -> Result<Option<Job>, Failure> {
-    let stored = StoredDocument::load(t, id)?.filter(|stored| is_visible(&stored.document, scope));
+) -> Result<Option<Job>, SqliteTransactionError> {
+    let stored = StoredDocument::load_document(t, id)?.filter(|stored| is_visible(&stored.document, scope));
     let Some(stored) = stored.filter(|stored| stored.document.published.is_some()) else {
         return Ok(None);
     };
@@ -136,37 +139,37 @@ pub fn reingest(
     if t.prepare_cached(live)?.query_row([id.0], |row| row.get(0))? {
         return Ok(None);
     }
-    make_again(t, stored, pipeline, job, now).map(Some)
+    reingest_published(t, stored, pipeline, job, now).map(Some)
 }
 
 /// Queues a version of the published bytes of a document that has no live job.
-pub fn make_again(
+pub fn reingest_published(
     t: &Connection,
     mut stored: StoredDocument,
     pipeline: &str,
     job: JobId,
     now: OffsetDateTime,
-) -> Result<Job, Failure> {
-    make_of_published(&mut stored, pipeline, now);
-    stored.save(t)?;
-    queue(t, &stored, Job::queued(job, JobKind::Ingest, None, now))
+) -> Result<Job, SqliteTransactionError> {
+    rebuild_from_published(&mut stored, pipeline, now);
+    stored.save_document(t)?;
+    queue_job(t, &stored, Job::new_queued(job, JobKind::Ingest, None, now))
 }
 
 /// Changes what touches no bytes.
-pub fn patch(
+pub fn patch_document(
     t: &Connection,
     scope: &Scope,
     id: DocumentId,
     patch: DocumentPatch,
     now: OffsetDateTime,
-) -> Result<Option<Document>, Failure> {
-    let stored = StoredDocument::load(t, id)?;
+) -> Result<Option<Document>, SqliteTransactionError> {
+    let stored = StoredDocument::load_document(t, id)?;
     let Some(stored) = stored.filter(|stored| is_visible(&stored.document, scope)) else {
         return Ok(None);
     };
-    patch.check_over(scope, &stored.document)?;
+    patch.check_may_patch(scope, &stored.document)?;
     let mut changed = stored.clone();
-    apply(&mut changed, patch);
+    apply_patch(&mut changed, patch);
     if changed != stored {
         changed.document.updated_at = now;
         save_with_jobs(t, &changed)?;
@@ -175,62 +178,62 @@ pub fn patch(
 }
 
 /// A document's jobs are seen by whom the document is seen, and so is what is attached to it.
-pub fn save_with_jobs(t: &Connection, stored: &StoredDocument) -> Result<(), Failure> {
-    stored.save(t)?;
-    hand_down(t, &stored.document)?;
+pub fn save_with_jobs(t: &Connection, stored: &StoredDocument) -> Result<(), SqliteTransactionError> {
+    stored.save_document(t)?;
+    update_attached_documents(t, &stored.document)?;
     t.prepare_cached("update jobs set acl = ?1 where document = ?2 and life = ?3")?
         .execute(params![
             write_json(&stored.document.acl)?,
             stored.document.id.0,
-            stored.life
+            stored.incarnation
         ])?;
     Ok(())
 }
 
 /// Tombstones a document and queues the purge of everything it has.
-pub fn tombstone(
+pub fn tombstone_document(
     t: &Connection,
-    changes: &mut Vec<Change>,
+    changes: &mut Vec<StatisticsChange>,
     scope: &Scope,
     id: DocumentId,
     job: JobId,
     now: OffsetDateTime,
-) -> Result<Option<Job>, Failure> {
-    let stored = StoredDocument::load(t, id)?;
+) -> Result<Option<Job>, SqliteTransactionError> {
+    let stored = StoredDocument::load_document(t, id)?;
     let Some(stored) = stored.filter(|stored| is_visible(&stored.document, scope)) else {
         return Ok(None);
     };
     check_writer(scope, &stored.document)?;
-    bury(t, changes, stored, job, now).map(Some)
+    tombstone_unchecked(t, changes, stored, job, now).map(Some)
 }
 
 /// Tombstones a document that is there.
-pub fn bury(
+pub fn tombstone_unchecked(
     t: &Connection,
-    changes: &mut Vec<Change>,
+    changes: &mut Vec<StatisticsChange>,
     mut stored: StoredDocument,
     job: JobId,
     now: OffsetDateTime,
-) -> Result<Job, Failure> {
+) -> Result<Job, SqliteTransactionError> {
     let id = stored.document.id;
     cancel_ingests(t, id, now)?;
     stored.document.status = DocumentStatus::Deleting;
     stored.document.updated_at = now;
-    stored.save(t)?;
+    stored.save_document(t)?;
     let published = stored.document.published.unwrap_or(Generation(0));
-    changes.extend(statistics::withdraw(t, id, published)?);
-    forget(t, id)?;
+    changes.extend(statistics::remove_generation(t, id, published)?);
+    delete_attachment_row(t, id)?;
     // Everything before this generation is the life that ends here.
-    queue(t, &stored, Job::queued(job, JobKind::Purge, None, now))
+    queue_job(t, &stored, Job::new_queued(job, JobKind::Purge, None, now))
 }
 
 /// Purges of earlier lives go on: what they remove is nobody else's.
-pub fn cancel_ingests(t: &Connection, id: DocumentId, now: OffsetDateTime) -> Result<(), Failure> {
+pub fn cancel_ingests(t: &Connection, id: DocumentId, now: OffsetDateTime) -> Result<(), SqliteTransactionError> {
     t.prepare_cached(
         "update jobs set state = 'cancelled', stage = 'done', updated_at = ?2, rate = null, process = null,
          worker = null, lease_until = null, due = 0, wait = null, wait_until = null
          where document = ?1 and kind = 'ingest' and state in ('queued', 'running')",
     )?
-    .execute(params![id.0, nanoseconds(now)?])?;
+    .execute(params![id.0, to_nanoseconds(now)?])?;
     Ok(())
 }

@@ -3,31 +3,35 @@
 use ragstone_core::access::Scope;
 use ragstone_core::document::{Document, DocumentStatus, SourceUrl};
 use ragstone_core::id::{DocumentId, SourceName, TenantId};
-use ragstone_core::seam::catalogue::{DocumentFilter, DocumentLabel, FailedDocuments, Page, PageRequest};
+use ragstone_core::seam::catalogue::{DocumentFilter, DocumentLabel, FailedDocuments, ListPage, PageRequest};
 use rusqlite::{Connection, named_params, params};
 use uuid::Uuid;
 
-use super::Failure;
-use super::row::{StoredDocument, acl, name};
-use crate::catalogue::cursor::Key;
-use crate::catalogue::value::{nanoseconds, read_json, write_word};
+use super::SqliteTransactionError;
+use super::row::{StoredDocument, get_acl, get_name};
+use crate::catalogue::cursor::CursorKey;
+use crate::catalogue::value::{read_json, to_nanoseconds, write_enum};
 use crate::catalogue::version::is_visible;
 
 /// A document that `scope` admits and that is not tombstoned.
-pub fn document(connection: &Connection, scope: &Scope, id: DocumentId) -> Result<Option<Document>, Failure> {
-    let found = StoredDocument::load(connection, id)?.map(|stored| stored.document);
+pub fn get_document(
+    connection: &Connection,
+    scope: &Scope,
+    id: DocumentId,
+) -> Result<Option<Document>, SqliteTransactionError> {
+    let found = StoredDocument::load_document(connection, id)?.map(|stored| stored.document);
     Ok(found.filter(|document| is_visible(document, scope)))
 }
 
 /// One page of the documents that `scope` admits, oldest first.
-pub fn documents(
+pub fn list_documents(
     connection: &Connection,
     scope: &Scope,
     filter: &DocumentFilter,
     page: &PageRequest,
-) -> Result<Page<Document>, Failure> {
-    let after = page.cursor.as_deref().map(Key::read).transpose()?;
-    let after = after.unwrap_or(Key {
+) -> Result<ListPage<Document>, SqliteTransactionError> {
+    let after = page.cursor.as_deref().map(CursorKey::parse_cursor).transpose()?;
+    let after = after.unwrap_or(CursorKey {
         at: i64::MIN,
         id: Uuid::nil(),
     });
@@ -47,37 +51,37 @@ pub fn documents(
         ":uri": filter.uri,
         ":source": filter.source.as_ref().map(|source| source.as_str()),
         ":collection": filter.collection.as_ref().map(|collection| collection.as_str()),
-        ":status": filter.status.as_ref().map(write_word).transpose()?,
+        ":status": filter.status.as_ref().map(write_enum).transpose()?,
         ":made_by": filter.made_by,
         ":not_made_by": filter.not_made_by,
     })?;
     let mut items = Vec::new();
     let mut next_cursor = None;
     while let Some(row) = rows.next()? {
-        if !scope.admits(&acl(row)?) {
+        if !scope.admits(&get_acl(row)?) {
             continue;
         }
         if items.len() == page.limit {
-            next_cursor = items.last().map(cursor_after).transpose()?;
+            next_cursor = items.last().map(document_cursor).transpose()?;
             break;
         }
-        items.push(StoredDocument::read(row)?.document);
+        items.push(StoredDocument::from_row(row)?.document);
     }
-    Ok(Page { items, next_cursor })
+    Ok(ListPage { items, next_cursor })
 }
 
-fn cursor_after(document: &Document) -> Result<String, Failure> {
-    let at = nanoseconds(document.created_at)?;
-    Ok(Key { at, id: document.id.0 }.write())
+fn document_cursor(document: &Document) -> Result<String, SqliteTransactionError> {
+    let at = to_nanoseconds(document.created_at)?;
+    Ok(CursorKey { at, id: document.id.0 }.encode_cursor())
 }
 
 /// The documents of a source that have a `last_error`; the condition is that of the index `documents_with_error`.
-pub fn failed(
+pub fn list_failed_documents(
     connection: &Connection,
     tenant: &TenantId,
     source: &SourceName,
     limit: usize,
-) -> Result<FailedDocuments, Failure> {
+) -> Result<FailedDocuments, SqliteTransactionError> {
     let of_source = "from documents
          where tenant = ?1 and source = ?2 and last_error is not null and status <> 'deleting'";
     let count = connection
@@ -96,21 +100,24 @@ pub fn failed(
 }
 
 /// Every tenant that has documents.
-pub fn tenants(connection: &Connection) -> Result<Vec<TenantId>, Failure> {
+pub fn list_tenants(connection: &Connection) -> Result<Vec<TenantId>, SqliteTransactionError> {
     let mut statement = connection.prepare_cached("select distinct tenant from documents order by tenant")?;
     let mut rows = statement.query([])?;
     let mut tenants = Vec::new();
     while let Some(row) = rows.next()? {
-        tenants.push(name(row, "tenant")?);
+        tenants.push(get_name(row, "tenant")?);
     }
     Ok(tenants)
 }
 
 /// Of `ids`, the documents that are not tombstoned, whatever their tenant and ACL.
-pub fn standing(connection: &Connection, ids: &[DocumentId]) -> Result<Vec<Document>, Failure> {
+pub fn documents_unchecked(
+    connection: &Connection,
+    ids: &[DocumentId],
+) -> Result<Vec<Document>, SqliteTransactionError> {
     let mut standing = Vec::with_capacity(ids.len());
     for id in ids {
-        let found = StoredDocument::load(connection, *id)?.map(|stored| stored.document);
+        let found = StoredDocument::load_document(connection, *id)?.map(|stored| stored.document);
         standing.extend(found.filter(|document| document.status != DocumentStatus::Deleting));
     }
     Ok(standing)
@@ -120,7 +127,11 @@ const LABEL: &str = "select acl, coalesce(given_title, published_title, name), u
     where id = ?1 and status <> 'deleting'";
 
 /// How those of `ids` are named that `scope` admits and that are not tombstoned.
-pub fn labels(connection: &Connection, scope: &Scope, ids: &[DocumentId]) -> Result<Vec<DocumentLabel>, Failure> {
+pub fn get_document_labels(
+    connection: &Connection,
+    scope: &Scope,
+    ids: &[DocumentId],
+) -> Result<Vec<DocumentLabel>, SqliteTransactionError> {
     let mut statement = connection.prepare_cached(LABEL)?;
     let mut labels = Vec::with_capacity(ids.len());
     for id in ids {
@@ -133,7 +144,7 @@ pub fn labels(connection: &Connection, scope: &Scope, ids: &[DocumentId]) -> Res
                 id: *id,
                 title: row.get(1)?,
                 uri: row.get(2)?,
-                source_url: SourceUrl::of_text(source_url.as_deref()),
+                source_url: SourceUrl::from_text(source_url.as_deref()),
             });
         }
     }

@@ -5,9 +5,9 @@ use std::sync::LazyLock;
 use rusqlite::{Connection, params};
 use time::OffsetDateTime;
 
-use super::Failure;
+use super::SqliteTransactionError;
 use crate::catalogue::ended::{HAS_ENDED, IS_NEEDED};
-use crate::catalogue::value::nanoseconds;
+use crate::catalogue::value::to_nanoseconds;
 
 /// Batches whose children have all ended before ?1 and are not needed.
 static BATCHES: LazyLock<String> = LazyLock::new(|| {
@@ -32,8 +32,8 @@ static JOBS: LazyLock<String> = LazyLock::new(|| {
 });
 
 /// Removes at most `most` batches and as many other jobs; says how many went.
-pub fn remove(t: &Connection, before: OffsetDateTime, most: usize) -> Result<u64, Failure> {
-    let (before, most) = (nanoseconds(before)?, most as i64);
+pub fn remove_ended_jobs(t: &Connection, before: OffsetDateTime, most: usize) -> Result<u64, SqliteTransactionError> {
+    let (before, most) = (to_nanoseconds(before)?, most as i64);
     let bounds = params![before, most];
     let mut statement = t.prepare_cached(&BATCHES)?;
     let batches: Vec<[u8; 16]> = statement

@@ -7,7 +7,7 @@ use ragstone_core::seam::evaluations::{EvaluationStore, RecordedOutcome, RunHead
 use rusqlite::{Connection, OptionalExtension, Row, Transaction};
 use time::OffsetDateTime;
 
-use super::{Failure, SqliteCatalogue};
+use super::{SqliteCatalogue, SqliteTransactionError};
 use crate::sqlite::Durability;
 
 /// What a head is read from.
@@ -24,10 +24,10 @@ impl EvaluationStore for SqliteCatalogue {
     ) -> CatalogueResult<Vec<RecordedOutcome>> {
         let (tenant, name) = (tenant.as_str().to_owned(), name.to_owned());
         let (fingerprint, now) = (fingerprint.to_owned(), now.unix_timestamp());
-        self.write(Durability::Synced, move |t| {
-            let known = find(t, &tenant, &name)?;
+        self.run_write(Durability::Synced, move |t| {
+            let known = find_run(t, &tenant, &name)?;
             if known.is_some_and(|head| !head.finished && head.fingerprint == fingerprint) {
-                return outcomes(t, &tenant, &name);
+                return load_outcomes(t, &tenant, &name);
             }
             t.execute(
                 "delete from evaluation_outcomes where tenant = ?1 and run = ?2",
@@ -46,7 +46,7 @@ impl EvaluationStore for SqliteCatalogue {
     /// A lost answer is asked for again: no disk write each.
     async fn record_outcome(&self, tenant: &TenantId, name: &str, outcome: RecordedOutcome) -> CatalogueResult<bool> {
         let (tenant, name) = (tenant.as_str().to_owned(), name.to_owned());
-        self.write(Durability::Ordered, move |t| {
+        self.run_write(Durability::Ordered, move |t| {
             if !is_unfinished(t, &tenant, &name)? {
                 return Ok(false);
             }
@@ -62,7 +62,7 @@ impl EvaluationStore for SqliteCatalogue {
 
     async fn finish_run(&self, tenant: &TenantId, name: &str) -> CatalogueResult<bool> {
         let (tenant, name) = (tenant.as_str().to_owned(), name.to_owned());
-        self.write(Durability::Synced, move |t| {
+        self.run_write(Durability::Synced, move |t| {
             let changed = t.execute(
                 "update evaluation_runs set finished = 1 where tenant = ?1 and name = ?2 and finished = 0",
                 (&tenant, &name),
@@ -72,40 +72,37 @@ impl EvaluationStore for SqliteCatalogue {
         .await
     }
 
-    async fn evaluation(
-        &self,
-        tenant: &TenantId,
-        name: &str,
-    ) -> CatalogueResult<Option<(RunHead, Vec<RecordedOutcome>)>> {
+    async fn get_run(&self, tenant: &TenantId, name: &str) -> CatalogueResult<Option<(RunHead, Vec<RecordedOutcome>)>> {
         let (tenant, name) = (tenant.as_str().to_owned(), name.to_owned());
-        self.read(move |c| {
-            let head = find(c, &tenant, &name)?;
-            head.map(|head| Ok((head, outcomes(c, &tenant, &name)?))).transpose()
+        self.run_read(move |c| {
+            let head = find_run(c, &tenant, &name)?;
+            head.map(|head| Ok((head, load_outcomes(c, &tenant, &name)?)))
+                .transpose()
         })
         .await
     }
 
-    async fn evaluations(&self, tenant: &TenantId) -> CatalogueResult<Vec<RunHead>> {
+    async fn list_runs(&self, tenant: &TenantId) -> CatalogueResult<Vec<RunHead>> {
         let tenant = tenant.as_str().to_owned();
-        self.read(move |c| {
+        self.run_read(move |c| {
             let mut statement = c.prepare_cached(&format!("{HEAD} order by name"))?;
-            let heads = statement.query_map([&tenant], head)?;
-            Ok::<_, Failure>(heads.collect::<Result<_, _>>()?)
+            let heads = statement.query_map([&tenant], read_run_head)?;
+            Ok::<_, SqliteTransactionError>(heads.collect::<Result<_, _>>()?)
         })
         .await
     }
 }
 
-fn find(connection: &Connection, tenant: &str, name: &str) -> Result<Option<RunHead>, Failure> {
+fn find_run(connection: &Connection, tenant: &str, name: &str) -> Result<Option<RunHead>, SqliteTransactionError> {
     let mut statement = connection.prepare_cached(&format!("{HEAD} and name = ?2"))?;
-    Ok(statement.query_row((tenant, name), head).optional()?)
+    Ok(statement.query_row((tenant, name), read_run_head).optional()?)
 }
 
-fn is_unfinished(t: &Transaction<'_>, tenant: &str, name: &str) -> Result<bool, Failure> {
-    Ok(find(t, tenant, name)?.is_some_and(|head| !head.finished))
+fn is_unfinished(t: &Transaction<'_>, tenant: &str, name: &str) -> Result<bool, SqliteTransactionError> {
+    Ok(find_run(t, tenant, name)?.is_some_and(|head| !head.finished))
 }
 
-fn head(row: &Row<'_>) -> rusqlite::Result<RunHead> {
+fn read_run_head(row: &Row<'_>) -> rusqlite::Result<RunHead> {
     let started_at = OffsetDateTime::from_unix_timestamp(row.get(3)?);
     Ok(RunHead {
         name: row.get(0)?,
@@ -117,7 +114,11 @@ fn head(row: &Row<'_>) -> rusqlite::Result<RunHead> {
     })
 }
 
-fn outcomes(connection: &Connection, tenant: &str, name: &str) -> Result<Vec<RecordedOutcome>, Failure> {
+fn load_outcomes(
+    connection: &Connection,
+    tenant: &str,
+    name: &str,
+) -> Result<Vec<RecordedOutcome>, SqliteTransactionError> {
     let mut statement = connection.prepare_cached(
         "select question, outcome from evaluation_outcomes where tenant = ?1 and run = ?2 order by question",
     )?;

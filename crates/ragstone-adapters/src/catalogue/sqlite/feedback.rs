@@ -2,23 +2,23 @@
 
 use async_trait::async_trait;
 use ragstone_core::id::{TenantId, TraceId};
-use ragstone_core::seam::catalogue::{CatalogueResult, Page, PageRequest};
-use ragstone_core::seam::feedback::{AnsweredQuestion, Feedback, FeedbackStore, Rating};
+use ragstone_core::seam::catalogue::{CatalogueResult, ListPage, PageRequest};
+use ragstone_core::seam::feedback::{AnswerRating, AnsweredQuestion, FeedbackStore, RatedAnswer};
 use rusqlite::{Connection, Row, params};
 use time::OffsetDateTime;
 
-use super::row::{instant, json};
-use super::{Failure, SqliteCatalogue};
-use crate::catalogue::cursor::{begin_of_feedback, page_of_feedback};
-use crate::catalogue::value::{nanoseconds, write_json};
+use super::row::{get_instant, get_json};
+use super::{SqliteCatalogue, SqliteTransactionError};
+use crate::catalogue::cursor::{build_feedback_page, parse_feedback_cursor};
+use crate::catalogue::value::{to_nanoseconds, write_json};
 use crate::sqlite::Durability;
 
 #[async_trait]
 impl FeedbackStore for SqliteCatalogue {
     /// An answer that nobody said anything of is no great loss: no disk write each.
-    async fn keep_answer(&self, tenant: &TenantId, answer: &AnsweredQuestion) -> CatalogueResult<()> {
+    async fn save_answer(&self, tenant: &TenantId, answer: &AnsweredQuestion) -> CatalogueResult<()> {
         let (tenant, answer) = (tenant.as_str().to_owned(), answer.clone());
-        self.write(Durability::Ordered, move |t| {
+        self.run_write(Durability::Ordered, move |t| {
             t.prepare_cached(
                 "insert into answers (tenant, trace, subject, asked_at, record) values (?1, ?2, ?3, ?4, ?5)
                  on conflict do nothing",
@@ -27,7 +27,7 @@ impl FeedbackStore for SqliteCatalogue {
                 tenant,
                 answer.trace_id.to_string(),
                 answer.subject,
-                nanoseconds(answer.asked_at)?,
+                to_nanoseconds(answer.asked_at)?,
                 write_json(&answer)?,
             ])?;
             Ok(())
@@ -35,16 +35,16 @@ impl FeedbackStore for SqliteCatalogue {
         .await
     }
 
-    async fn rate(
+    async fn rate_answer(
         &self,
         tenant: &TenantId,
         subject: &str,
         trace_id: TraceId,
-        rating: Rating,
+        rating: AnswerRating,
         now: OffsetDateTime,
     ) -> CatalogueResult<bool> {
         let (tenant, subject) = (tenant.as_str().to_owned(), subject.to_owned());
-        self.write(Durability::Synced, move |t| {
+        self.run_write(Durability::Synced, move |t| {
             let rated = t.execute(
                 "update answers set rating = ?4, rated_at = ?5 where tenant = ?1 and trace = ?2 and subject = ?3",
                 params![
@@ -52,7 +52,7 @@ impl FeedbackStore for SqliteCatalogue {
                     trace_id.to_string(),
                     subject,
                     write_json(&rating)?,
-                    nanoseconds(now)?
+                    to_nanoseconds(now)?
                 ],
             )?;
             Ok(rated > 0)
@@ -60,10 +60,15 @@ impl FeedbackStore for SqliteCatalogue {
         .await
     }
 
-    async fn feedback(&self, tenant: &TenantId, page: &PageRequest) -> CatalogueResult<Page<Feedback>> {
+    async fn list_rated_answers(
+        &self,
+        tenant: &TenantId,
+        page: &PageRequest,
+    ) -> CatalogueResult<ListPage<RatedAnswer>> {
         let (tenant, limit) = (tenant.as_str().to_owned(), page.limit);
-        let begin = begin_of_feedback(page)?;
-        self.read(move |c| list(c, &tenant, begin, limit)).await
+        let begin = parse_feedback_cursor(page)?;
+        self.run_read(move |c| list_rated_answers(c, &tenant, begin, limit))
+            .await
     }
 
     async fn remove_answer(
@@ -73,7 +78,7 @@ impl FeedbackStore for SqliteCatalogue {
         trace_id: TraceId,
     ) -> CatalogueResult<bool> {
         let (tenant, subject) = (tenant.as_str().to_owned(), subject.map(str::to_owned));
-        self.write(Durability::Synced, move |t| {
+        self.run_write(Durability::Synced, move |t| {
             let removed = t.execute(
                 "delete from answers where tenant = ?1 and trace = ?2 and (?3 is null or subject = ?3)",
                 params![tenant, trace_id.to_string(), subject],
@@ -83,13 +88,13 @@ impl FeedbackStore for SqliteCatalogue {
         .await
     }
 
-    async fn forget_answers(&self, before: OffsetDateTime, most: u64) -> CatalogueResult<u64> {
+    async fn remove_old_answers(&self, before: OffsetDateTime, most: u64) -> CatalogueResult<u64> {
         let most = i64::try_from(most).unwrap_or(i64::MAX);
-        self.write(Durability::Ordered, move |t| {
+        self.run_write(Durability::Ordered, move |t| {
             let old = t.execute(
                 "delete from answers where (tenant, trace) in (
                    select tenant, trace from answers where asked_at < ?1)",
-                [nanoseconds(before)?],
+                [to_nanoseconds(before)?],
             )?;
             let beyond = t.execute(
                 "delete from answers where (tenant, trace) in (
@@ -106,12 +111,12 @@ impl FeedbackStore for SqliteCatalogue {
     }
 }
 
-fn list(
+fn list_rated_answers(
     connection: &Connection,
     tenant: &str,
     (rated_at, trace): (i64, String),
     limit: usize,
-) -> Result<Page<Feedback>, Failure> {
+) -> Result<ListPage<RatedAnswer>, SqliteTransactionError> {
     let mut statement = connection.prepare_cached(
         "select record, rating, rated_at from answers
          where tenant = ?1 and rated_at is not null and (rated_at, trace) > (?2, ?3)
@@ -120,15 +125,15 @@ fn list(
     let mut rows = statement.query(params![tenant, rated_at, trace, limit as i64 + 1])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
-        found.push(read(row)?);
+        found.push(read_rated_answer(row)?);
     }
-    Ok(page_of_feedback(found, limit)?)
+    Ok(build_feedback_page(found, limit)?)
 }
 
-fn read(row: &Row<'_>) -> Result<Feedback, Failure> {
-    Ok(Feedback {
-        answer: json(row, "record")?,
-        rating: json(row, "rating")?,
-        rated_at: instant(row, "rated_at")?,
+fn read_rated_answer(row: &Row<'_>) -> Result<RatedAnswer, SqliteTransactionError> {
+    Ok(RatedAnswer {
+        answer: get_json(row, "record")?,
+        rating: get_json(row, "rating")?,
+        rated_at: get_instant(row, "rated_at")?,
     })
 }

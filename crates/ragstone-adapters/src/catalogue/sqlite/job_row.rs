@@ -2,72 +2,76 @@
 
 use std::time::Duration;
 
-use ragstone_core::document::{Job, JobCounts, JobKind, JobState, Stage, Worker};
+use ragstone_core::document::{Job, JobCounts, JobKind, JobStage, JobState, WorkerId};
 use ragstone_core::id::{DocumentId, Generation, JobId};
-use ragstone_core::seam::catalogue::{Course, summed};
+use ragstone_core::seam::catalogue::{AttemptState, aggregate_batch};
 use rusqlite::{Connection, OptionalExtension, Row, named_params};
 
-use super::Failure;
-use super::row::{acl, instant, optional_json, word};
-use crate::catalogue::stored::both;
-use crate::catalogue::value::{nanoseconds, read_steady, steady, write_json, write_word};
+use super::SqliteTransactionError;
+use super::row::{get_acl, get_enum, get_instant, optional_json};
+use crate::catalogue::stored::zip_options;
+use crate::catalogue::value::{read_steady, steady_nanoseconds, to_nanoseconds, write_enum, write_json};
 
-pub use crate::catalogue::stored::{Batch, StoredJob};
+pub use crate::catalogue::stored::{BatchState, StoredJob};
 
 impl StoredJob {
     /// The row of `id`.
-    pub fn load(connection: &Connection, id: JobId) -> Result<Option<Self>, Failure> {
-        Self::first(connection, "select * from jobs where id = ?1", [id.0])
+    pub fn load_job(connection: &Connection, id: JobId) -> Result<Option<Self>, SqliteTransactionError> {
+        Self::find_first(connection, "select * from jobs where id = ?1", [id.0])
     }
 
     /// The first row that `query` finds.
-    pub fn first(
+    pub fn find_first(
         connection: &Connection,
         query: &str,
         parameters: impl rusqlite::Params,
-    ) -> Result<Option<Self>, Failure> {
+    ) -> Result<Option<Self>, SqliteTransactionError> {
         let mut statement = connection.prepare_cached(query)?;
         let mut rows = statement.query(parameters)?;
-        rows.next()?.map(Self::read).transpose()
+        rows.next()?.map(Self::from_row).transpose()
     }
 
     /// Every row that `query` finds.
-    pub fn all(connection: &Connection, query: &str, parameters: impl rusqlite::Params) -> Result<Vec<Self>, Failure> {
+    pub fn find_all(
+        connection: &Connection,
+        query: &str,
+        parameters: impl rusqlite::Params,
+    ) -> Result<Vec<Self>, SqliteTransactionError> {
         let mut statement = connection.prepare_cached(query)?;
         let mut rows = statement.query(parameters)?;
         let mut found = Vec::new();
         while let Some(row) = rows.next()? {
-            found.push(Self::read(row)?);
+            found.push(Self::from_row(row)?);
         }
         Ok(found)
     }
 
     /// Reads a whole row of `jobs`.
-    pub fn read(row: &Row<'_>) -> Result<Self, Failure> {
+    pub fn from_row(row: &Row<'_>) -> Result<Self, SqliteTransactionError> {
         Ok(Self {
-            job: job(row)?,
-            course: course(row)?,
-            life: row.get("life")?,
+            job: read_public_job(row)?,
+            attempt_state: read_attempt_state(row)?,
+            incarnation: row.get("life")?,
             source: row.get("source")?,
-            acl: acl(row)?,
-            place: row.get("place")?,
+            acl: get_acl(row)?,
+            queue_sequence: row.get("place")?,
         })
     }
 
     /// The job as others see it.
-    pub fn shown(self, connection: &Connection) -> Result<Job, Failure> {
+    pub fn into_public_job(self, connection: &Connection) -> Result<Job, SqliteTransactionError> {
         match self.job.kind {
             JobKind::Batch => {
-                let batch = Batch::load(connection, self.job.id)?.unwrap_or_default();
-                Ok(summed(self.job, batch.children, batch.stopped))
+                let batch = BatchState::load_batch(connection, self.job.id)?.unwrap_or_default();
+                Ok(aggregate_batch(self.job, batch.children, batch.stopped))
             }
             _ => Ok(self.job),
         }
     }
 
     /// Writes a job that is not there yet.
-    pub fn insert(&self, connection: &Connection) -> Result<(), Failure> {
-        self.write(
+    pub fn insert_job(&self, connection: &Connection) -> Result<(), SqliteTransactionError> {
+        self.write_row(
             connection,
             "insert into jobs (id, kind, document, parent, life, tenant, source, acl, generation, state, stage, done,
              total, rate, attempts, error, created_at, updated_at, place, due, wait, wait_until, process, worker,
@@ -80,8 +84,8 @@ impl StoredJob {
     }
 
     /// Writes a job that is there.
-    pub fn update(&self, connection: &Connection) -> Result<(), Failure> {
-        self.write(
+    pub fn update_job(&self, connection: &Connection) -> Result<(), SqliteTransactionError> {
+        self.write_row(
             connection,
             "update jobs set kind = :kind, document = :document, parent = :parent, life = :life, tenant = :tenant,
              source = :source, acl = :acl, generation = :generation, state = :state, stage = :stage, done = :done,
@@ -93,46 +97,46 @@ impl StoredJob {
         )
     }
 
-    fn write(&self, connection: &Connection, statement: &str) -> Result<(), Failure> {
-        let (job, course) = (&self.job, &self.course);
+    fn write_row(&self, connection: &Connection, statement: &str) -> Result<(), SqliteTransactionError> {
+        let (job, course) = (&self.job, &self.attempt_state);
         let due = match job.kind {
             JobKind::Batch => -1,
-            _ => steady(course.due)?,
+            _ => steady_nanoseconds(course.due)?,
         };
         connection.prepare_cached(statement)?.execute(named_params! {
             ":id": job.id.0,
-            ":kind": write_word(&job.kind)?,
+            ":kind": write_enum(&job.kind)?,
             ":document": job.document_id.map(|id| id.0),
             ":parent": job.parent.map(|id| id.0),
-            ":life": self.life,
+            ":life": self.incarnation,
             ":tenant": self.acl.tenant.as_str(),
             ":source": self.source,
             ":acl": write_json(&self.acl)?,
             ":generation": job.generation.0,
-            ":state": write_word(&job.state)?,
-            ":stage": write_word(&job.stage)?,
+            ":state": write_enum(&job.state)?,
+            ":stage": write_enum(&job.stage)?,
             ":done": job.done,
             ":total": job.total,
             ":rate": job.rate,
             ":attempts": job.attempts,
             ":error": job.error.as_ref().map(write_json).transpose()?,
-            ":created_at": nanoseconds(job.created_at)?,
-            ":updated_at": nanoseconds(job.updated_at)?,
-            ":place": self.place,
+            ":created_at": to_nanoseconds(job.created_at)?,
+            ":updated_at": to_nanoseconds(job.updated_at)?,
+            ":place": self.queue_sequence,
             ":due": due,
-            ":wait": course.wait.map(|(wait, _)| steady(wait)).transpose()?,
-            ":wait_until": course.wait.map(|(_, until)| nanoseconds(until)).transpose()?,
+            ":wait": course.wait.map(|(wait, _)| steady_nanoseconds(wait)).transpose()?,
+            ":wait_until": course.wait.map(|(_, until)| to_nanoseconds(until)).transpose()?,
             ":process": job.worker.map(|worker| worker.process),
             ":worker": job.worker.map(|worker| worker.number),
-            ":lease_until": course.lease_until.map(steady).transpose()?,
+            ":lease_until": course.lease_until.map(steady_nanoseconds).transpose()?,
             ":claims": course.claims,
             ":failures": course.failures,
             ":deaths": course.deaths,
-            ":died_stage": course.died.map(|(stage, _)| write_word(&stage)).transpose()?,
+            ":died_stage": course.died.map(|(stage, _)| write_enum(&stage)).transpose()?,
             ":died_at": course.died.map(|(_, reached)| reached),
             ":reached": course.reached,
-            ":noted_at": steady(course.noted_at)?,
-            ":timed_since": course.timed.map(|(since, _)| steady(since)).transpose()?,
+            ":noted_at": steady_nanoseconds(course.noted_at)?,
+            ":timed_since": course.timed.map(|(since, _)| steady_nanoseconds(since)).transpose()?,
             ":timed_from": course.timed.map(|(_, from)| from),
             ":suspect": course.suspect,
         })?;
@@ -140,58 +144,59 @@ impl StoredJob {
     }
 }
 
-fn job(row: &Row<'_>) -> Result<Job, Failure> {
+fn read_public_job(row: &Row<'_>) -> Result<Job, SqliteTransactionError> {
     Ok(Job {
         id: JobId(row.get("id")?),
-        kind: word::<JobKind>(row, "kind")?,
+        kind: get_enum::<JobKind>(row, "kind")?,
         document_id: row.get::<_, Option<_>>("document")?.map(DocumentId),
         parent: row.get::<_, Option<_>>("parent")?.map(JobId),
         children: None,
         generation: Generation(row.get("generation")?),
-        state: word::<JobState>(row, "state")?,
-        stage: word::<Stage>(row, "stage")?,
+        state: get_enum::<JobState>(row, "state")?,
+        stage: get_enum::<JobStage>(row, "stage")?,
         done: row.get("done")?,
         total: row.get("total")?,
         rate: row.get("rate")?,
         attempts: row.get("attempts")?,
-        worker: both(row.get("process")?, row.get("worker")?).map(|(process, number)| Worker { process, number }),
+        worker: zip_options(row.get("process")?, row.get("worker")?)
+            .map(|(process, number)| WorkerId { process, number }),
         error: optional_json(row, "error")?,
-        created_at: instant(row, "created_at")?,
-        updated_at: instant(row, "updated_at")?,
+        created_at: get_instant(row, "created_at")?,
+        updated_at: get_instant(row, "updated_at")?,
     })
 }
 
-fn course(row: &Row<'_>) -> Result<Course, Failure> {
-    let since = |column: &str| -> Result<Option<Duration>, Failure> {
+fn read_attempt_state(row: &Row<'_>) -> Result<AttemptState, SqliteTransactionError> {
+    let since = |column: &str| -> Result<Option<Duration>, SqliteTransactionError> {
         let nanoseconds: Option<i64> = row.get(column)?;
         Ok(nanoseconds.map(read_steady))
     };
     let died_stage = match row.get::<_, Option<String>>("died_stage")? {
-        Some(_) => Some(word::<Stage>(row, "died_stage")?),
+        Some(_) => Some(get_enum::<JobStage>(row, "died_stage")?),
         None => None,
     };
     let wait_until = match row.get::<_, Option<i64>>("wait_until")? {
-        Some(_) => Some(instant(row, "wait_until")?),
+        Some(_) => Some(get_instant(row, "wait_until")?),
         None => None,
     };
-    Ok(Course {
+    Ok(AttemptState {
         claims: row.get("claims")?,
         failures: row.get("failures")?,
         deaths: row.get("deaths")?,
-        died: both(died_stage, row.get("died_at")?),
+        died: zip_options(died_stage, row.get("died_at")?),
         suspect: row.get("suspect")?,
         reached: row.get("reached")?,
         noted_at: since("noted_at")?.unwrap_or_default(),
-        timed: both(since("timed_since")?, row.get("timed_from")?),
+        timed: zip_options(since("timed_since")?, row.get("timed_from")?),
         lease_until: since("lease_until")?,
         due: since("due")?.unwrap_or_default(),
-        wait: both(since("wait")?, wait_until),
+        wait: zip_options(since("wait")?, wait_until),
     })
 }
 
-impl Batch {
+impl BatchState {
     /// The row of `id`.
-    pub fn load(connection: &Connection, id: JobId) -> Result<Option<Self>, Failure> {
+    pub fn load_batch(connection: &Connection, id: JobId) -> Result<Option<Self>, SqliteTransactionError> {
         let mut statement = connection.prepare_cached("select * from batches where id = ?1")?;
         let read = |row: &Row<'_>| {
             Ok(Self {
@@ -209,14 +214,14 @@ impl Batch {
     }
 
     /// A batch without children.
-    pub fn insert(connection: &Connection, id: JobId) -> Result<(), Failure> {
+    pub fn insert_batch(connection: &Connection, id: JobId) -> Result<(), SqliteTransactionError> {
         let mut statement = connection.prepare_cached("insert into batches (id) values (?1)")?;
         statement.execute([id.0])?;
         Ok(())
     }
 
     /// Notes whether it is cancelled.
-    pub fn stop(connection: &Connection, id: JobId, stopped: bool) -> Result<(), Failure> {
+    pub fn set_stopped(connection: &Connection, id: JobId, stopped: bool) -> Result<(), SqliteTransactionError> {
         let mut statement = connection.prepare_cached("update batches set stopped = ?2 where id = ?1")?;
         statement.execute((id.0, stopped))?;
         Ok(())

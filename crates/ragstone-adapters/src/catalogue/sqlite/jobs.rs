@@ -3,24 +3,29 @@
 use ragstone_core::access::Scope;
 use ragstone_core::document::{DocumentStatus, Job, JobCounts, JobKind, JobState};
 use ragstone_core::id::{JobId, TenantId};
-use ragstone_core::seam::catalogue::{JobFilter, Page, PageRequest, Redriven};
+use ragstone_core::seam::catalogue::{JobFilter, ListPage, PageRequest, RequeueOutcome};
 use rusqlite::{Connection, ToSql};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::Failure;
-use super::job_row::{Batch, StoredJob};
-use super::lease::{end, give_up};
-use super::queue::last_place;
-use super::row::{StoredDocument, acl, word};
-use crate::catalogue::cursor::Key;
-use crate::catalogue::stored::cancelled;
-use crate::catalogue::value::{nanoseconds, write_word};
+use super::SqliteTransactionError;
+use super::job_row::{BatchState, StoredJob};
+use super::lease::{end_job, fail_document};
+use super::queue::last_sequence;
+use super::row::{StoredDocument, get_acl, get_enum};
+use crate::catalogue::cursor::CursorKey;
+use crate::catalogue::stored::cancelled_error;
+use crate::catalogue::value::{to_nanoseconds, write_enum};
 
 /// Cancels an ingestion that is not final, or the children of a batch that are not. A deletion that was acknowledged is
 /// not taken back.
-pub fn cancel(t: &Connection, scope: &Scope, id: JobId, now: OffsetDateTime) -> Result<Option<Job>, Failure> {
-    let Some(stored) = seen(t, scope, id)? else {
+pub fn cancel_job(
+    t: &Connection,
+    scope: &Scope,
+    id: JobId,
+    now: OffsetDateTime,
+) -> Result<Option<Job>, SqliteTransactionError> {
+    let Some(stored) = find_visible_job(t, scope, id)? else {
         return Ok(None);
     };
     if !stored.job.state.is_final() {
@@ -28,100 +33,117 @@ pub fn cancel(t: &Connection, scope: &Scope, id: JobId, now: OffsetDateTime) -> 
             JobKind::Purge => {}
             JobKind::Ingest => cancel_one(t, stored, now)?,
             JobKind::Batch => {
-                for child in children(t, scope, id)? {
-                    if child.may_be_cancelled() {
+                for child in load_children(t, scope, id)? {
+                    if child.is_cancellable() {
                         cancel_one(t, child, now)?;
                     }
                 }
-                Batch::stop(t, id, true)?;
+                BatchState::set_stopped(t, id, true)?;
             }
         }
     }
-    job(t, scope, id)
+    get_job(t, scope, id)
 }
 
-fn cancel_one(t: &Connection, stored: StoredJob, now: OffsetDateTime) -> Result<(), Failure> {
-    give_up(t, &stored, &cancelled(), now)?;
-    end(t, stored, JobState::Cancelled, None, now)?;
+fn cancel_one(t: &Connection, stored: StoredJob, now: OffsetDateTime) -> Result<(), SqliteTransactionError> {
+    fail_document(t, &stored, &cancelled_error(), now)?;
+    end_job(t, stored, JobState::Cancelled, None, now)?;
     Ok(())
 }
 
 /// Queues what failed or was cancelled again.
-pub fn redrive(t: &Connection, scope: &Scope, id: JobId, now: OffsetDateTime) -> Result<Option<Redriven>, Failure> {
-    let Some(stored) = seen(t, scope, id)? else {
+pub fn requeue_job(
+    t: &Connection,
+    scope: &Scope,
+    id: JobId,
+    now: OffsetDateTime,
+) -> Result<Option<RequeueOutcome>, SqliteTransactionError> {
+    let Some(stored) = find_visible_job(t, scope, id)? else {
         return Ok(None);
     };
-    if !stored.has_missed() {
-        return Ok(Some(Redriven::NotEnded(stored.shown(t)?)));
+    if !stored.is_unsuccessful() {
+        return Ok(Some(RequeueOutcome::NotEnded(stored.into_public_job(t)?)));
     }
     let jobs = match stored.job.kind {
-        JobKind::Batch => children(t, scope, id)?,
+        JobKind::Batch => load_children(t, scope, id)?,
         _ => vec![stored.clone()],
     };
     let mut queued = 0;
-    for job in jobs.into_iter().filter(StoredJob::has_missed) {
-        queued += u64::from(redrive_one(t, job, now)?);
+    for job in jobs.into_iter().filter(StoredJob::is_unsuccessful) {
+        queued += u64::from(requeue_failed_job(t, job, now)?);
     }
     if queued == 0 {
-        return Ok(Some(Redriven::Superseded(stored.shown(t)?)));
+        return Ok(Some(RequeueOutcome::Superseded(stored.into_public_job(t)?)));
     }
-    Batch::stop(t, id, false)?;
-    Ok(job(t, scope, id)?.map(Redriven::Queued))
+    BatchState::set_stopped(t, id, false)?;
+    Ok(get_job(t, scope, id)?.map(RequeueOutcome::Queued))
 }
 
 /// Whether the job could be: its document was not begun again or deleted since.
-fn redrive_one(t: &Connection, mut stored: StoredJob, now: OffsetDateTime) -> Result<bool, Failure> {
+fn requeue_failed_job(
+    t: &Connection,
+    mut stored: StoredJob,
+    now: OffsetDateTime,
+) -> Result<bool, SqliteTransactionError> {
     if stored.job.kind == JobKind::Ingest {
-        let document = stored.job.document_id.map(|id| StoredDocument::load(t, id));
+        let document = stored.job.document_id.map(|id| StoredDocument::load_document(t, id));
         let Some(mut document) = document.transpose()?.flatten() else {
             return Ok(false);
         };
         let is_deleting = document.document.status == DocumentStatus::Deleting;
-        if document.life != stored.life || is_deleting || !is_newest(t, &stored)? {
+        if document.incarnation != stored.incarnation || is_deleting || !is_newest(t, &stored)? {
             return Ok(false);
         }
-        document.await_again(now);
-        document.save(t)?;
+        document.reset_to_pending(now);
+        document.save_document(t)?;
     }
-    stored.course.redrive(&mut stored.job, now);
-    stored.place = last_place(t, stored.acl.tenant.as_str(), &stored.source)?;
-    stored.update(t)?;
+    stored.attempt_state.requeue_job(&mut stored.job, now);
+    stored.queue_sequence = last_sequence(t, stored.acl.tenant.as_str(), &stored.source)?;
+    stored.update_job(t)?;
     Ok(true)
 }
 
-fn is_newest(t: &Connection, stored: &StoredJob) -> Result<bool, Failure> {
+fn is_newest(t: &Connection, stored: &StoredJob) -> Result<bool, SqliteTransactionError> {
     let newest = "select * from jobs where document = ?1 order by sequence desc limit 1";
     let document = stored.job.document_id.map(|id| id.0);
-    let newest = StoredJob::first(t, newest, [document])?;
+    let newest = StoredJob::find_first(t, newest, [document])?;
     Ok(newest.is_some_and(|newest| newest.job.id == stored.job.id))
 }
 
-fn children(connection: &Connection, scope: &Scope, batch: JobId) -> Result<Vec<StoredJob>, Failure> {
+fn load_children(
+    connection: &Connection,
+    scope: &Scope,
+    batch: JobId,
+) -> Result<Vec<StoredJob>, SqliteTransactionError> {
     let of_batch = "select * from jobs where parent = ?1";
-    let mut children = StoredJob::all(connection, of_batch, [batch.0])?;
+    let mut children = StoredJob::find_all(connection, of_batch, [batch.0])?;
     children.retain(|child| scope.admits(&child.acl));
     Ok(children)
 }
 
-fn seen(connection: &Connection, scope: &Scope, id: JobId) -> Result<Option<StoredJob>, Failure> {
-    Ok(StoredJob::load(connection, id)?.filter(|stored| scope.admits(&stored.acl)))
+fn find_visible_job(
+    connection: &Connection,
+    scope: &Scope,
+    id: JobId,
+) -> Result<Option<StoredJob>, SqliteTransactionError> {
+    Ok(StoredJob::load_job(connection, id)?.filter(|stored| scope.admits(&stored.acl)))
 }
 
 /// A job that `scope` may see.
-pub fn job(connection: &Connection, scope: &Scope, id: JobId) -> Result<Option<Job>, Failure> {
-    let found = seen(connection, scope, id)?;
-    found.map(|stored| stored.shown(connection)).transpose()
+pub fn get_job(connection: &Connection, scope: &Scope, id: JobId) -> Result<Option<Job>, SqliteTransactionError> {
+    let found = find_visible_job(connection, scope, id)?;
+    found.map(|stored| stored.into_public_job(connection)).transpose()
 }
 
 /// One page of the jobs that `scope` may see, newest first.
-pub fn jobs(
+pub fn list_jobs(
     connection: &Connection,
     scope: &Scope,
     filter: &JobFilter,
     page: &PageRequest,
-) -> Result<Page<Job>, Failure> {
-    let before = page.cursor.as_deref().map(Key::read).transpose()?;
-    let before = before.unwrap_or(Key {
+) -> Result<ListPage<Job>, SqliteTransactionError> {
+    let before = page.cursor.as_deref().map(CursorKey::parse_cursor).transpose()?;
+    let before = before.unwrap_or(CursorKey {
         at: i64::MAX,
         id: Uuid::max(),
     });
@@ -137,8 +159,8 @@ pub fn jobs(
         }
     };
     let boxed = |word: String| Box::new(word) as Box<dyn ToSql>;
-    narrow("state", filter.state.as_ref().map(write_word).transpose()?.map(boxed));
-    narrow("kind", filter.kind.as_ref().map(write_word).transpose()?.map(boxed));
+    narrow("state", filter.state.as_ref().map(write_enum).transpose()?.map(boxed));
+    narrow("kind", filter.kind.as_ref().map(write_enum).transpose()?.map(boxed));
     narrow("parent", filter.parent.map(|parent| Box::new(parent.0) as _));
     narrow("document", filter.document.map(|document| Box::new(document.0) as _));
     query.push_str(" order by created_at desc, id desc");
@@ -147,30 +169,30 @@ pub fn jobs(
     let mut items: Vec<Job> = Vec::new();
     let mut next_cursor = None;
     while let Some(row) = rows.next()? {
-        if !scope.admits(&acl(row)?) {
+        if !scope.admits(&get_acl(row)?) {
             continue;
         }
         if items.len() == page.limit {
-            next_cursor = items.last().map(cursor_after).transpose()?;
+            next_cursor = items.last().map(job_cursor).transpose()?;
             break;
         }
-        items.push(StoredJob::read(row)?.shown(connection)?);
+        items.push(StoredJob::from_row(row)?.into_public_job(connection)?);
     }
-    Ok(Page { items, next_cursor })
+    Ok(ListPage { items, next_cursor })
 }
 
-fn cursor_after(job: &Job) -> Result<String, Failure> {
-    let at = nanoseconds(job.created_at)?;
-    Ok(Key { at, id: job.id.0 }.write())
+fn job_cursor(job: &Job) -> Result<String, SqliteTransactionError> {
+    let at = to_nanoseconds(job.created_at)?;
+    Ok(CursorKey { at, id: job.id.0 }.encode_cursor())
 }
 
 /// How many jobs of a tenant are in each state, kept by triggers.
-pub fn counts(connection: &Connection, tenant: &TenantId) -> Result<JobCounts, Failure> {
+pub fn count_jobs(connection: &Connection, tenant: &TenantId) -> Result<JobCounts, SqliteTransactionError> {
     let mut statement = connection.prepare_cached("select state, jobs from job_counts where tenant = ?1")?;
     let mut rows = statement.query([tenant.as_str()])?;
     let mut counts = JobCounts::default();
     while let Some(row) = rows.next()? {
-        *counts.of(word(row, "state")?) = row.get("jobs")?;
+        *counts.count_mut(get_enum(row, "state")?) = row.get("jobs")?;
     }
     Ok(counts)
 }

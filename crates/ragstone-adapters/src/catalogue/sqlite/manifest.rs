@@ -3,27 +3,28 @@
 use async_trait::async_trait;
 use ragstone_core::id::{DocumentId, Generation};
 use ragstone_core::seam::catalogue::{CatalogueResult, StatisticsDelta};
-use ragstone_core::seam::manifest::{Manifest, Manifests};
+use ragstone_core::seam::manifest::{DocumentManifest, ManifestStore};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::row::{StoredDocument, draw_generation};
-use super::{Failure, SqliteCatalogue};
+use super::{SqliteCatalogue, SqliteTransactionError};
 use crate::catalogue::moved;
 use crate::sqlite::Durability;
 
 #[async_trait]
-impl Manifests for SqliteCatalogue {
-    async fn manifest(&self, document: DocumentId) -> CatalogueResult<Option<Manifest>> {
-        self.read(move |c| manifest(c, document)).await
+impl ManifestStore for SqliteCatalogue {
+    async fn get_manifest(&self, document: DocumentId) -> CatalogueResult<Option<DocumentManifest>> {
+        self.run_read(move |c| load_manifest(c, document)).await
     }
 
-    async fn recover(&self, manifest: &Manifest) -> CatalogueResult<bool> {
+    async fn recover_document(&self, manifest: &DocumentManifest) -> CatalogueResult<bool> {
         let manifest = manifest.clone();
-        self.write(Durability::Synced, move |t| recover(t, &manifest)).await
+        self.run_write(Durability::Synced, move |t| recover_document(t, &manifest))
+            .await
     }
 
     async fn raise_generation(&self, to: Generation) -> CatalogueResult<()> {
-        self.write(Durability::Synced, move |t| {
+        self.run_write(Durability::Synced, move |t| {
             t.prepare_cached("update counters set value = max(value, ?1) where name = 'generation'")?
                 .execute([to.0])?;
             Ok(())
@@ -32,8 +33,8 @@ impl Manifests for SqliteCatalogue {
     }
 }
 
-fn manifest(c: &Connection, id: DocumentId) -> Result<Option<Manifest>, Failure> {
-    let Some(stored) = StoredDocument::load(c, id)? else {
+fn load_manifest(c: &Connection, id: DocumentId) -> Result<Option<DocumentManifest>, SqliteTransactionError> {
+    let Some(stored) = StoredDocument::load_document(c, id)? else {
         return Ok(None);
     };
     let mail: Option<uuid::Uuid> = c
@@ -41,8 +42,8 @@ fn manifest(c: &Connection, id: DocumentId) -> Result<Option<Manifest>, Failure>
         .query_row([id.0], |row| row.get(0))
         .optional()?;
     let brought_by = stored.document.brought_by.clone();
-    let packed = moved::pack(stored, StatisticsDelta::default());
-    Ok(packed.map(|document| Manifest {
+    let packed = moved::build_exported_version(stored, StatisticsDelta::default());
+    Ok(packed.map(|document| DocumentManifest {
         library: String::new(),
         brought_by,
         document,
@@ -50,13 +51,13 @@ fn manifest(c: &Connection, id: DocumentId) -> Result<Option<Manifest>, Failure>
     }))
 }
 
-fn recover(t: &Connection, manifest: &Manifest) -> Result<bool, Failure> {
+fn recover_document(t: &Connection, manifest: &DocumentManifest) -> Result<bool, SqliteTransactionError> {
     let packed = &manifest.document;
-    if StoredDocument::load(t, packed.id)?.is_some() {
+    if StoredDocument::load_document(t, packed.id)?.is_some() {
         return Ok(false);
     }
-    let stored = moved::recovered(manifest, draw_generation(t)?.0);
-    stored.save(t)?;
+    let stored = moved::recovered_document_row(manifest, draw_generation(t)?.0);
+    stored.save_document(t)?;
     if let Some(mail) = manifest.attached_to {
         // By no generation of its mail: the next version of that brings it again, or loses it.
         t.prepare_cached("insert or replace into attachments (document, mail, brought) values (?1, ?2, 0)")?

@@ -5,42 +5,42 @@ use ragstone_core::access::Scope;
 use ragstone_core::document::{Job, JobKind};
 use ragstone_core::id::{DocumentId, JobId};
 use ragstone_core::seam::catalogue::CatalogueResult;
-use ragstone_core::seam::portable::{Holder, Packed, Portable, Unpacked};
+use ragstone_core::seam::portable::{BeginImportOutcome, ExportStore, ExportedVersion, LeaseHolder};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::begin::{cancel_ingests, queue, save_with_jobs};
+use super::begin::{cancel_ingests, queue_job, save_with_jobs};
 use super::job_row::StoredJob;
 use super::row::{StoredDocument, draw_generation};
-use super::{Failure, SqliteCatalogue};
-use crate::catalogue::moved::{self, Place};
-use crate::catalogue::stored::no_document;
-use crate::catalogue::sums::decode;
-use crate::sqlite::{DatabaseError, Durability};
+use super::{SqliteCatalogue, SqliteTransactionError};
+use crate::catalogue::moved::{self, ImportTarget};
+use crate::catalogue::stored::missing_document_error;
+use crate::catalogue::sums::decode_delta;
+use crate::sqlite::{Durability, SqliteError};
 
 #[async_trait]
-impl Portable for SqliteCatalogue {
-    async fn pack(&self, document: DocumentId) -> CatalogueResult<Option<Packed>> {
-        self.read(move |c| pack(c, document)).await
+impl ExportStore for SqliteCatalogue {
+    async fn export_version(&self, document: DocumentId) -> CatalogueResult<Option<ExportedVersion>> {
+        self.run_read(move |c| export_version(c, document)).await
     }
 
-    async fn unpack(
+    async fn begin_import(
         &self,
         scope: &Scope,
-        packed: &Packed,
+        packed: &ExportedVersion,
         incoming: &str,
         job: JobId,
-        holder: Holder,
-    ) -> CatalogueResult<Unpacked> {
+        holder: LeaseHolder,
+    ) -> CatalogueResult<BeginImportOutcome> {
         let (scope, packed, incoming) = (scope.clone(), packed.clone(), incoming.to_owned());
-        self.write(Durability::Synced, move |t| {
-            unpack(t, &scope, &packed, &incoming, job, holder)
+        self.run_write(Durability::Synced, move |t| {
+            begin_import(t, &scope, &packed, &incoming, job, holder)
         })
         .await
     }
 }
 
-fn pack(c: &Connection, id: DocumentId) -> Result<Option<Packed>, Failure> {
-    let Some(stored) = StoredDocument::load(c, id)? else {
+fn export_version(c: &Connection, id: DocumentId) -> Result<Option<ExportedVersion>, SqliteTransactionError> {
+    let Some(stored) = StoredDocument::load_document(c, id)? else {
         return Ok(None);
     };
     let Some(generation) = stored.document.published else {
@@ -50,33 +50,35 @@ fn pack(c: &Connection, id: DocumentId) -> Result<Option<Packed>, Failure> {
         .prepare_cached("select delta from statistics where document = ?1 and generation = ?2")?
         .query_row(params![id.0, generation.0], |row| row.get(0))
         .optional()?;
-    let delta = delta.map(|bytes| decode(&bytes)).transpose()?;
-    Ok(moved::pack(stored, delta.unwrap_or_default()))
+    let delta = delta.map(|bytes| decode_delta(&bytes)).transpose()?;
+    Ok(moved::build_exported_version(stored, delta.unwrap_or_default()))
 }
 
-fn unpack(
+fn begin_import(
     t: &Connection,
     scope: &Scope,
-    packed: &Packed,
+    packed: &ExportedVersion,
     incoming: &str,
     job: JobId,
-    holder: Holder,
-) -> Result<Unpacked, Failure> {
-    let (found, now) = (StoredDocument::load(t, packed.id)?, holder.now);
-    let life = match moved::place(found.as_ref(), scope, packed)? {
-        Place::Same => return Ok(Unpacked::Unchanged),
-        Place::Taken => return Ok(Unpacked::Kept),
-        Place::Unfinished(life) => life,
-        Place::Free => draw_generation(t)?.0,
+    holder: LeaseHolder,
+) -> Result<BeginImportOutcome, SqliteTransactionError> {
+    let (found, now) = (StoredDocument::load_document(t, packed.id)?, holder.now);
+    let life = match moved::find_import_target(found.as_ref(), scope, packed)? {
+        ImportTarget::Same => return Ok(BeginImportOutcome::Unchanged),
+        ImportTarget::Taken => return Ok(BeginImportOutcome::SkippedExisting),
+        ImportTarget::Unfinished(life) => life,
+        ImportTarget::Free => draw_generation(t)?.0,
     };
     cancel_ingests(t, packed.id, now.wall)?;
-    let stored = moved::unpacked(packed, life, incoming);
+    let stored = moved::imported_document_row(packed, life, incoming);
     save_with_jobs(t, &stored)?;
-    queue(t, &stored, Job::queued(job, JobKind::Ingest, None, now.wall))?;
-    let lost = || DatabaseError::Damaged(no_document().detail);
-    let mut queued = StoredJob::load(t, job)?.ok_or_else(lost)?;
-    queued.course.claim(&mut queued.job, holder.worker, holder.lease, now);
+    queue_job(t, &stored, Job::new_queued(job, JobKind::Ingest, None, now.wall))?;
+    let lost = || SqliteError::Damaged(missing_document_error().detail);
+    let mut queued = StoredJob::load_job(t, job)?.ok_or_else(lost)?;
+    queued
+        .attempt_state
+        .start_attempt(&mut queued.job, holder.worker, holder.lease, now);
     queued.job.generation = draw_generation(t)?;
-    queued.update(t)?;
-    Ok(Unpacked::Begun(queued.claimed(stored)))
+    queued.update_job(t)?;
+    Ok(BeginImportOutcome::Begun(queued.into_claimed_job(stored)))
 }

@@ -8,29 +8,29 @@ use rusqlite::{Connection, OptionalExtension, Row, named_params};
 use serde::de::DeserializeOwned;
 use time::OffsetDateTime;
 
-use super::Failure;
-use crate::catalogue::value::{self, nanoseconds, write_json, write_word};
-use crate::sqlite::DatabaseError;
+use super::SqliteTransactionError;
+use crate::catalogue::value::{self, to_nanoseconds, write_enum, write_json};
+use crate::sqlite::SqliteError;
 
-use crate::catalogue::stored::File;
 pub use crate::catalogue::stored::StoredDocument;
+use crate::catalogue::stored::VersionFile;
 
 impl StoredDocument {
     /// The row of `id`, tombstoned or not.
-    pub fn load(connection: &Connection, id: DocumentId) -> Result<Option<Self>, Failure> {
+    pub fn load_document(connection: &Connection, id: DocumentId) -> Result<Option<Self>, SqliteTransactionError> {
         let mut statement = connection.prepare_cached("select * from documents where id = ?1")?;
         let mut rows = statement.query([id.0])?;
-        rows.next()?.map(Self::read).transpose()
+        rows.next()?.map(Self::from_row).transpose()
     }
 
     /// Reads a whole row of `documents`.
-    pub fn read(row: &Row<'_>) -> Result<Self, Failure> {
+    pub fn from_row(row: &Row<'_>) -> Result<Self, SqliteTransactionError> {
         let given_title: Option<String> = row.get("given_title")?;
         let published_title: Option<String> = row.get("published_title")?;
         let mut stored = Self {
-            document: document(row)?,
-            life: integer(row, "life")?,
-            newest: word(row, "newest")?,
+            document: read_public_document(row)?,
+            incarnation: get_integer(row, "life")?,
+            newest: get_enum(row, "newest")?,
             published_title,
             published_pipeline: row.get("published_pipeline")?,
             published_file: published_file(row)?,
@@ -38,15 +38,15 @@ impl StoredDocument {
             given_title,
             declared_media_type: row.get("declared_media_type")?,
             incoming: row.get("incoming")?,
-            stored: row.get::<_, Option<u64>>("stored")?.map(Generation),
+            stored_generation: row.get::<_, Option<u64>>("stored")?.map(Generation),
             pipeline: row.get("pipeline")?,
         };
-        stored.name_it();
+        stored.update_title();
         Ok(stored)
     }
 
     /// Writes the whole row.
-    pub fn save(&self, connection: &Connection) -> Result<(), Failure> {
+    pub fn save_document(&self, connection: &Connection) -> Result<(), SqliteTransactionError> {
         let d = &self.document;
         connection.prepare_cached(SAVE_DOCUMENT)?.execute(named_params! {
             ":id": d.id.0,
@@ -54,9 +54,9 @@ impl StoredDocument {
             ":collection": d.collection.as_str(),
             ":source": d.source.as_str(),
             ":uri": d.uri,
-            ":life": self.life,
-            ":status": write_word(&d.status)?,
-            ":newest": write_word(&self.newest)?,
+            ":life": self.incarnation,
+            ":status": write_enum(&d.status)?,
+            ":newest": write_enum(&self.newest)?,
             ":version": d.version,
             ":published": d.published.map(|generation| generation.0),
             ":published_pipeline": self.published_pipeline,
@@ -75,7 +75,7 @@ impl StoredDocument {
             ":content_hash": d.content_hash.0,
             ":bytes": d.bytes,
             ":incoming": self.incoming,
-            ":stored": self.stored.map(|generation| generation.0),
+            ":stored": self.stored_generation.map(|generation| generation.0),
             ":pipeline": self.pipeline,
             ":acl": write_json(&d.acl)?,
             ":acl_revision": d.acl_revision,
@@ -84,8 +84,8 @@ impl StoredDocument {
             ":department_id": d.department_id,
             ":source_url": d.source_url.as_ref().map(SourceUrl::as_str),
             ":last_error": d.last_error.as_ref().map(write_json).transpose()?,
-            ":created_at": nanoseconds(d.created_at)?,
-            ":updated_at": nanoseconds(d.updated_at)?,
+            ":created_at": to_nanoseconds(d.created_at)?,
+            ":updated_at": to_nanoseconds(d.updated_at)?,
         })?;
         Ok(())
     }
@@ -102,110 +102,113 @@ const SAVE_DOCUMENT: &str = "insert or replace into documents
      :department_id, :source_url, :last_error, :created_at, :updated_at, :published_hash,
      :published_bytes, :published_name, :published_declared, :brought_by)";
 
-fn document(row: &Row<'_>) -> Result<Document, Failure> {
+fn read_public_document(row: &Row<'_>) -> Result<Document, SqliteTransactionError> {
     Ok(Document {
         id: DocumentId(row.get("id")?),
-        collection: name(row, "collection")?,
-        source: name(row, "source")?,
+        collection: get_name(row, "collection")?,
+        source: get_name(row, "source")?,
         uri: row.get("uri")?,
         title: String::new(),
         media_type: row.get("media_type")?,
-        status: status(row)?,
-        version: integer(row, "version")?,
+        status: get_status(row)?,
+        version: get_integer(row, "version")?,
         published: row.get::<_, Option<u64>>("published")?.map(Generation),
         content_hash: ContentHash(row.get("content_hash")?),
-        bytes: integer(row, "bytes")?,
+        bytes: get_integer(row, "bytes")?,
         pages: row.get("pages")?,
         chunks: row.get("chunks")?,
-        acl: acl(row)?,
-        acl_revision: integer(row, "acl_revision")?,
+        acl: get_acl(row)?,
+        acl_revision: get_integer(row, "acl_revision")?,
         brought_by: row.get("brought_by")?,
-        metadata: json(row, "metadata")?,
+        metadata: get_json(row, "metadata")?,
         department_id: row.get("department_id")?,
-        source_url: SourceUrl::of_text(row.get_ref("source_url")?.as_str_or_null().map_err(from_sql)?),
+        source_url: SourceUrl::from_text(row.get_ref("source_url")?.as_str_or_null().map_err(column_error)?),
         last_error: optional_json(row, "last_error")?,
-        warnings: json(row, "warnings")?,
-        created_at: instant(row, "created_at")?,
-        updated_at: instant(row, "updated_at")?,
+        warnings: get_json(row, "warnings")?,
+        created_at: get_instant(row, "created_at")?,
+        updated_at: get_instant(row, "updated_at")?,
     })
 }
 
-fn published_file(row: &Row<'_>) -> Result<Option<File>, Failure> {
+fn published_file(row: &Row<'_>) -> Result<Option<VersionFile>, SqliteTransactionError> {
     let Some(hash) = row.get("published_hash")? else {
         return Ok(None);
     };
-    Ok(Some(File {
+    Ok(Some(VersionFile {
         content_hash: ContentHash(hash),
-        bytes: integer(row, "published_bytes")?,
+        bytes: get_integer(row, "published_bytes")?,
         name: row.get("published_name")?,
         declared_media_type: row.get("published_declared")?,
     }))
 }
 
 /// The next number that no generation of any document, past or present, has.
-pub fn draw_generation(connection: &Connection) -> Result<Generation, Failure> {
+pub fn draw_generation(connection: &Connection) -> Result<Generation, SqliteTransactionError> {
     let drawn = connection
         .prepare_cached("update counters set value = value + 1 where name = 'generation' returning value")?
         .query_row([], |row| row.get(0))
         .optional()?;
     drawn
         .map(Generation)
-        .ok_or_else(|| DatabaseError::Damaged("the counter of generations is missing".into()).into())
+        .ok_or_else(|| SqliteError::Damaged("the counter of generations is missing".into()).into())
 }
 
 /// The ACL in a row.
-pub fn acl(row: &Row<'_>) -> Result<Acl, Failure> {
-    json(row, "acl")
+pub fn get_acl(row: &Row<'_>) -> Result<Acl, SqliteTransactionError> {
+    get_json(row, "acl")
 }
 
-fn status(row: &Row<'_>) -> Result<DocumentStatus, Failure> {
-    word(row, "status")
+fn get_status(row: &Row<'_>) -> Result<DocumentStatus, SqliteTransactionError> {
+    get_enum(row, "status")
 }
 
-fn integer<T: FromSql>(row: &Row<'_>, column: &str) -> Result<T, Failure> {
+fn get_integer<T: FromSql>(row: &Row<'_>, column: &str) -> Result<T, SqliteTransactionError> {
     Ok(row.get(column)?)
 }
 
 /// A name that was checked when it came in.
-pub fn name<T: TryFrom<String, Error: std::fmt::Display>>(row: &Row<'_>, column: &str) -> Result<T, Failure> {
+pub fn get_name<T: TryFrom<String, Error: std::fmt::Display>>(
+    row: &Row<'_>,
+    column: &str,
+) -> Result<T, SqliteTransactionError> {
     Ok(value::read_name(row.get(column)?, column)?)
 }
 
 /// What a JSON column holds.
-pub fn json<T: DeserializeOwned>(row: &Row<'_>, column: &str) -> Result<T, Failure> {
-    let text = row.get_ref(column)?.as_str().map_err(from_sql)?;
+pub fn get_json<T: DeserializeOwned>(row: &Row<'_>, column: &str) -> Result<T, SqliteTransactionError> {
+    let text = row.get_ref(column)?.as_str().map_err(column_error)?;
     Ok(value::read_json(text, column)?)
 }
 
 /// What a JSON column holds, if anything.
-pub fn optional_json<T: DeserializeOwned>(row: &Row<'_>, column: &str) -> Result<Option<T>, Failure> {
-    match row.get_ref(column)?.as_str_or_null().map_err(from_sql)? {
+pub fn optional_json<T: DeserializeOwned>(row: &Row<'_>, column: &str) -> Result<Option<T>, SqliteTransactionError> {
+    match row.get_ref(column)?.as_str_or_null().map_err(column_error)? {
         Some(text) => Ok(Some(value::read_json(text, column)?)),
         None => Ok(None),
     }
 }
 
 /// A value of an enum without fields, stored as its name in JSON without quotes.
-pub fn word<T: DeserializeOwned>(row: &Row<'_>, column: &str) -> Result<T, Failure> {
-    Ok(value::read_word(row.get(column)?, column)?)
+pub fn get_enum<T: DeserializeOwned>(row: &Row<'_>, column: &str) -> Result<T, SqliteTransactionError> {
+    Ok(value::read_enum(row.get(column)?, column)?)
 }
 
 /// The time in a row.
-pub fn instant(row: &Row<'_>, column: &str) -> Result<OffsetDateTime, Failure> {
+pub fn get_instant(row: &Row<'_>, column: &str) -> Result<OffsetDateTime, SqliteTransactionError> {
     Ok(value::read_instant(row.get(column)?, column)?)
 }
 
 /// The time in a row, if there is one.
-pub fn optional_instant(row: &Row<'_>, column: &str) -> Result<Option<OffsetDateTime>, Failure> {
+pub fn optional_instant(row: &Row<'_>, column: &str) -> Result<Option<OffsetDateTime>, SqliteTransactionError> {
     let nanoseconds: Option<i64> = row.get(column)?;
-    nanoseconds.map(|_| instant(row, column)).transpose()
+    nanoseconds.map(|_| get_instant(row, column)).transpose()
 }
 
 /// A value that cannot be.
-pub fn damaged(what: &str, why: impl std::fmt::Display) -> Failure {
-    DatabaseError::Damaged(format!("{what}: {why}")).into()
+pub fn damaged_row(what: &str, why: impl std::fmt::Display) -> SqliteTransactionError {
+    SqliteError::Damaged(format!("{what}: {why}")).into()
 }
 
-fn from_sql(error: FromSqlError) -> Failure {
-    damaged("column", error)
+fn column_error(error: FromSqlError) -> SqliteTransactionError {
+    damaged_row("column", error)
 }

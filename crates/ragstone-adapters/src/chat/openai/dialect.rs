@@ -3,26 +3,26 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use ragstone_core::seam::chat::{Message, MessageRole};
+use ragstone_core::seam::chat::{ChatMessage, MessageRole};
 
-use super::Body;
-use crate::openai::Fault;
+use super::ChatCompletionRequest;
+use crate::openai::ServiceError;
 
 /// Under which name the limit of an answer is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum TokenLimit {
+pub(super) enum TokenLimitField {
     /// `max_tokens`.
-    Older,
+    MaxTokens,
     /// `max_completion_tokens`.
-    Newer,
+    MaxCompletionTokens,
     /// None is sent.
-    Without,
+    Omitted,
 }
 
 /// What is sent of what a service may not know.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Dialect {
-    pub limit: TokenLimit,
+pub(super) struct ApiDialect {
+    pub limit: TokenLimitField,
     /// The operator chose the limit's name, or the other one was refused already.
     limit_is_set: bool,
     /// Whether the limit's name is the operator's.
@@ -35,13 +35,13 @@ pub(super) struct Dialect {
     pub streams: bool,
 }
 
-impl Dialect {
+impl ApiDialect {
     /// Everything is sent; the limit by its newer name or not, which may be fixed.
     pub fn new(newer_limit: bool, limit_is_fixed: bool) -> Self {
         Self {
             limit: match newer_limit {
-                true => TokenLimit::Newer,
-                false => TokenLimit::Older,
+                true => TokenLimitField::MaxCompletionTokens,
+                false => TokenLimitField::MaxTokens,
             },
             limit_is_set: limit_is_fixed,
             limit_is_fixed,
@@ -54,20 +54,20 @@ impl Dialect {
     }
 
     /// The messages of a request as the service takes them.
-    pub fn messages<'a>(&self, messages: &'a [Message]) -> Cow<'a, [Message]> {
+    pub fn adapt_messages<'a>(&self, messages: &'a [ChatMessage]) -> Cow<'a, [ChatMessage]> {
         if self.system {
             return Cow::Borrowed(messages);
         }
-        let of_system = |message: &&Message| message.role == MessageRole::System;
+        let of_system = |message: &&ChatMessage| message.role == MessageRole::System;
         let rules: Vec<&str> = messages
             .iter()
             .filter(of_system)
             .map(|message| message.content.as_str())
             .collect();
-        let mut others: Vec<Message> = messages.iter().filter(|message| !of_system(message)).cloned().collect();
+        let mut others: Vec<ChatMessage> = messages.iter().filter(|message| !of_system(message)).cloned().collect();
         match others.iter_mut().find(|message| message.role == MessageRole::User) {
             Some(first) => first.content = [rules.join("\n\n").as_str(), first.content.as_str()].join("\n\n"),
-            None => others.push(Message {
+            None => others.push(ChatMessage {
                 role: MessageRole::User,
                 content: rules.join("\n\n"),
             }),
@@ -76,40 +76,45 @@ impl Dialect {
     }
 
     /// The next one to try after `body` was refused; none if the refusal names nothing that can be left out.
-    pub fn without_what(&self, fault: &Fault, body: &Body<'_>) -> Option<Self> {
-        self.without_named(fault, body).or_else(|| self.plain(fault, body))
+    pub fn next_dialect(&self, fault: &ServiceError, body: &ChatCompletionRequest<'_>) -> Option<Self> {
+        self.without_named_parameter(fault, body)
+            .or_else(|| self.without_optional_parameters(fault, body))
     }
 
-    fn without_named(&self, fault: &Fault, body: &Body<'_>) -> Option<Self> {
+    fn without_named_parameter(&self, fault: &ServiceError, body: &ChatCompletionRequest<'_>) -> Option<Self> {
         let dialect = self.clone();
-        if body.stream_options.is_some() && (fault.names("stream_options") || fault.names("include_usage")) {
+        if body.stream_options.is_some()
+            && (fault.names_parameter("stream_options") || fault.names_parameter("include_usage"))
+        {
             return Some(Self {
                 usage: false,
                 ..dialect
             });
         }
-        if self.has_limit(body) && self.refuses_limit(fault) {
-            return Some(self.other_limit());
+        if self.sends_token_limit(body) && self.refuses_limit_name(fault) {
+            return Some(self.with_other_limit());
         }
-        if body.response_format.is_some() && (fault.names("response_format") || fault.names("json_schema")) {
+        if body.response_format.is_some()
+            && (fault.names_parameter("response_format") || fault.names_parameter("json_schema"))
+        {
             return Some(Self {
                 schema: false,
                 ..dialect
             });
         }
-        if body.temperature.is_some() && fault.names("temperature") {
+        if body.temperature.is_some() && fault.names_parameter("temperature") {
             return Some(Self {
                 temperature: false,
                 ..dialect
             });
         }
-        if self.system && has_system(body) && refuses_system(fault) {
+        if self.system && has_system_message(body) && refuses_system_message(fault) {
             return Some(Self {
                 system: false,
                 ..dialect
             });
         }
-        let is_about_streams = fault.names("stream") && fault.is_about_parameters();
+        let is_about_streams = fault.names_parameter("stream") && fault.is_about_parameters();
         (self.streams && body.stream_options.is_none() && is_about_streams).then_some(Self {
             streams: false,
             ..dialect
@@ -117,9 +122,9 @@ impl Dialect {
     }
 
     /// Without anything optional, where a refusal does not say what it means.
-    fn plain(&self, fault: &Fault, body: &Body<'_>) -> Option<Self> {
+    fn without_optional_parameters(&self, fault: &ServiceError, body: &ChatCompletionRequest<'_>) -> Option<Self> {
         let has_any = body.stream_options.is_some() || body.temperature.is_some() || body.response_format.is_some();
-        let says_what = fault.names("max_tokens") || fault.names("max_completion_tokens");
+        let says_what = fault.names_parameter("max_tokens") || fault.names_parameter("max_completion_tokens");
         (has_any && !says_what && fault.is_about_parameters()).then(|| Self {
             usage: false,
             temperature: false,
@@ -128,24 +133,24 @@ impl Dialect {
         })
     }
 
-    fn has_limit(&self, body: &Body<'_>) -> bool {
+    fn sends_token_limit(&self, body: &ChatCompletionRequest<'_>) -> bool {
         !self.limit_is_fixed && (body.max_tokens.is_some() || body.max_completion_tokens.is_some())
     }
 
     /// A limit that is too high is refused as well, under its own name: that is no matter of names.
-    fn refuses_limit(&self, fault: &Fault) -> bool {
+    fn refuses_limit_name(&self, fault: &ServiceError) -> bool {
         let (own, other) = match self.limit {
-            TokenLimit::Older => ("max_tokens", "max_completion_tokens"),
+            TokenLimitField::MaxTokens => ("max_tokens", "max_completion_tokens"),
             _ => ("max_completion_tokens", "max_tokens"),
         };
-        fault.names(own) && (fault.is_about_parameters() || fault.names(other))
+        fault.names_parameter(own) && (fault.is_about_parameters() || fault.names_parameter(other))
     }
 
-    fn other_limit(&self) -> Self {
+    fn with_other_limit(&self) -> Self {
         let limit = match (self.limit_is_set, self.limit) {
-            (true, _) => TokenLimit::Without,
-            (false, TokenLimit::Older) => TokenLimit::Newer,
-            (false, _) => TokenLimit::Older,
+            (true, _) => TokenLimitField::Omitted,
+            (false, TokenLimitField::MaxTokens) => TokenLimitField::MaxCompletionTokens,
+            (false, _) => TokenLimitField::MaxTokens,
         };
         Self {
             limit,
@@ -155,13 +160,13 @@ impl Dialect {
     }
 }
 
-fn has_system(body: &Body<'_>) -> bool {
+fn has_system_message(body: &ChatCompletionRequest<'_>) -> bool {
     body.messages.iter().any(|message| message.role == MessageRole::System)
 }
 
 /// Whether a refusal is about rules in a message of their own. Some templates only say that roles must alternate.
-fn refuses_system(fault: &Fault) -> bool {
-    let of_system = fault.names("system")
+fn refuses_system_message(fault: &ServiceError) -> bool {
+    let of_system = fault.names_parameter("system")
         && [
             "role",
             "instruction",
@@ -170,16 +175,16 @@ fn refuses_system(fault: &Fault) -> bool {
             "not supported",
         ]
         .iter()
-        .any(|word| fault.names(word));
-    of_system || fault.names("developer instruction") || fault.names("roles must alternate")
+        .any(|word| fault.names_parameter(word));
+    of_system || fault.names_parameter("developer instruction") || fault.names_parameter("roles must alternate")
 }
 
-impl fmt::Display for Dialect {
+impl fmt::Display for ApiDialect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let limit = match self.limit {
-            TokenLimit::Older => "max_tokens",
-            TokenLimit::Newer => "max_completion_tokens",
-            TokenLimit::Without => "no limit of tokens",
+            TokenLimitField::MaxTokens => "max_tokens",
+            TokenLimitField::MaxCompletionTokens => "max_completion_tokens",
+            TokenLimitField::Omitted => "no limit of tokens",
         };
         let left_out = [
             (self.usage, "stream_options"),

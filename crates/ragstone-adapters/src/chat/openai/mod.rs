@@ -14,16 +14,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use ragstone_core::seam::chat::{ChatDescription, ChatEvent, ChatRequest, Message};
+use ragstone_core::seam::chat::{ChatDescription, ChatEvent, ChatMessage, ChatRequest};
 use ragstone_core::seam::{ChatError, ChatModel};
 use reqwest::Response;
 use serde::Serialize;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::openai::{Client, Connection, ConnectionError, Fault};
-use dialect::{Dialect, TokenLimit};
-use thoughts::Habits;
+use crate::openai::{ConnectionError, OpenAiClient, OpenAiConnection, ServiceError};
+use dialect::{ApiDialect, TokenLimitField};
+use thoughts::ModelThoughtMarkings;
 
 /// What a service calls the limit of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -41,7 +41,7 @@ pub enum TokenLimitName {
 #[derive(Debug, Clone)]
 pub struct OpenAiChatOptions {
     /// Where it is.
-    pub connection: Connection,
+    pub connection: OpenAiConnection,
     /// The model's name there.
     pub model: String,
     /// Tokens that the model can read, prompt and answer together.
@@ -60,10 +60,10 @@ pub struct OpenAiChatOptions {
 /// Any OpenAI-compatible chat model.
 #[derive(Debug)]
 pub struct OpenAiChat {
-    client: Arc<Client>,
+    client: Arc<OpenAiClient>,
     options: OpenAiChatOptions,
-    dialect: Mutex<Dialect>,
-    habits: Arc<Habits>,
+    dialect: Mutex<ApiDialect>,
+    habits: Arc<ModelThoughtMarkings>,
 }
 
 impl OpenAiChat {
@@ -76,30 +76,30 @@ impl OpenAiChat {
         let is_set = options.token_limit_name != TokenLimitName::Auto;
         let all_marked = !options.holds_first_answer || options.connection.is_openai();
         Ok(Self {
-            client: Arc::new(Client::new(options.connection.clone())?),
-            dialect: Mutex::new(Dialect::new(newer_limit, is_set)),
-            habits: Arc::new(Habits::new(all_marked)),
+            client: Arc::new(OpenAiClient::new(options.connection.clone())?),
+            dialect: Mutex::new(ApiDialect::new(newer_limit, is_set)),
+            habits: Arc::new(ModelThoughtMarkings::new(all_marked)),
             options,
         })
     }
 
     /// Parameters that the service refuses are left out from then on.
-    async fn open(&self, request: &ChatRequest) -> Result<Opened, Fault> {
+    async fn open_reply(&self, request: &ChatRequest) -> Result<OpenedReply, ServiceError> {
         let begun = Instant::now();
-        let known = self.dialect().clone();
+        let known = self.lock_dialect().clone();
         let mut dialect = known.clone();
         loop {
-            let body = self.body(request, &dialect);
-            let deadline = begun + self.patience(&dialect);
-            let is_final = |fault: &Fault| dialect.without_what(fault, &body).is_some();
-            let opening = self.client.open("chat/completions", &body, is_final, deadline);
+            let body = self.build_request(request, &dialect);
+            let deadline = begun + self.opening_timeout(&dialect);
+            let is_final = |fault: &ServiceError| dialect.next_dialect(fault, &body).is_some();
+            let opening = self.client.open_reply("chat/completions", &body, is_final, deadline);
             let fault = match opening.await {
                 Ok(reply) => {
                     if dialect != known {
                         tracing::info!(%dialect, "the chat service takes other parameters, remembered until the end of this process");
-                        *self.dialect() = dialect.clone();
+                        *self.lock_dialect() = dialect.clone();
                     }
-                    return Ok(Opened {
+                    return Ok(OpenedReply {
                         reply,
                         dialect,
                         deadline,
@@ -107,12 +107,12 @@ impl OpenAiChat {
                 }
                 Err(fault) => fault,
             };
-            dialect = dialect.without_what(&fault, &body).ok_or(fault)?;
+            dialect = dialect.next_dialect(&fault, &body).ok_or(fault)?;
         }
     }
 
     /// How long a reply may take to begin. One that comes whole has its last word when it begins.
-    fn patience(&self, dialect: &Dialect) -> Duration {
+    fn opening_timeout(&self, dialect: &ApiDialect) -> Duration {
         let limits = self.options.connection.limits();
         match dialect.streams {
             true => limits.opening,
@@ -120,24 +120,24 @@ impl OpenAiChat {
         }
     }
 
-    fn dialect(&self) -> MutexGuard<'_, Dialect> {
+    fn lock_dialect(&self) -> MutexGuard<'_, ApiDialect> {
         self.dialect.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn body<'a>(&'a self, request: &'a ChatRequest, dialect: &Dialect) -> Body<'a> {
+    fn build_request<'a>(&'a self, request: &'a ChatRequest, dialect: &ApiDialect) -> ChatCompletionRequest<'a> {
         let limit = request.max_tokens.or(self.options.max_tokens);
         let usage = dialect.streams && dialect.usage;
-        Body {
+        ChatCompletionRequest {
             model: request.model.as_deref().unwrap_or(&self.options.model),
-            messages: dialect.messages(&request.messages),
+            messages: dialect.adapt_messages(&request.messages),
             stream: dialect.streams,
             stream_options: usage.then_some(StreamOptions { include_usage: true }),
             temperature: request
                 .temperature
                 .or(self.options.temperature)
                 .filter(|_| dialect.temperature),
-            max_tokens: limit.filter(|_| dialect.limit == TokenLimit::Older),
-            max_completion_tokens: limit.filter(|_| dialect.limit == TokenLimit::Newer),
+            max_tokens: limit.filter(|_| dialect.limit == TokenLimitField::MaxTokens),
+            max_completion_tokens: limit.filter(|_| dialect.limit == TokenLimitField::MaxCompletionTokens),
             response_format: request
                 .reply_schema
                 .as_ref()
@@ -149,7 +149,7 @@ impl OpenAiChat {
 
 #[async_trait]
 impl ChatModel for OpenAiChat {
-    fn describe(&self) -> ChatDescription {
+    fn model_description(&self) -> ChatDescription {
         ChatDescription {
             model: self.options.model.clone(),
             endpoint: Some(self.options.connection.endpoint()),
@@ -158,39 +158,39 @@ impl ChatModel for OpenAiChat {
         }
     }
 
-    async fn stream(
+    async fn stream_reply(
         &self,
         request: ChatRequest,
     ) -> Result<BoxStream<'static, Result<ChatEvent, ChatError>>, ChatError> {
-        let Opened {
+        let OpenedReply {
             reply,
             dialect,
             deadline,
-        } = self.open(&request).await?;
-        let answer = stream::Answer {
+        } = self.open_reply(&request).await?;
+        let answer = stream::ChatReplyStream {
             client: Arc::clone(&self.client),
             habits: Arc::clone(&self.habits),
             model: request.model.unwrap_or_else(|| self.options.model.clone()),
             usage_was_asked: dialect.streams && dialect.usage,
         };
-        Ok(answer.events(reply, deadline).boxed())
+        Ok(answer.into_events(reply, deadline).boxed())
     }
 }
 
 /// A reply that has begun.
-struct Opened {
+struct OpenedReply {
     reply: Response,
     /// What the service was asked for.
-    dialect: Dialect,
+    dialect: ApiDialect,
     /// When its first piece has to be there.
     deadline: Instant,
 }
 
 /// What is sent.
 #[derive(Serialize)]
-struct Body<'a> {
+struct ChatCompletionRequest<'a> {
     model: &'a str,
-    messages: std::borrow::Cow<'a, [Message]>,
+    messages: std::borrow::Cow<'a, [ChatMessage]>,
     stream: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     stream_options: Option<StreamOptions>,

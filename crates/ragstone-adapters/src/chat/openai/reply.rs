@@ -5,10 +5,10 @@
 
 mod common;
 
-use ragstone_core::seam::chat::{FinishReason, Usage};
+use ragstone_core::seam::chat::{FinishReason, TokenUsage};
 use serde_json::Value;
 
-use crate::openai::{Client, Fault};
+use crate::openai::{OpenAiClient, ServiceError};
 
 /// Keys under which servers write what went wrong.
 const MESSAGE_KEYS: [&str; 6] = ["message", "detail", "msg", "error", "description", "status_msg"];
@@ -22,42 +22,42 @@ const MAX_REASON_CHARACTERS: usize = 100;
 
 /// What one event says.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub(super) struct Piece {
+pub(super) struct ReplyDelta {
     /// Text of the answer.
     pub text: String,
     /// The server keeps thoughts apart from the text.
-    pub keeps_apart: bool,
+    pub has_separate_thoughts: bool,
     /// Why the answer ends.
     pub finish: Option<FinishReason>,
     /// Tokens spent.
-    pub usage: Option<Usage>,
+    pub usage: Option<TokenUsage>,
 }
 
 /// Reads an event; `is_error` if its sender named it so.
-pub(super) fn read(client: &Client, data: &str, is_error: bool) -> Result<Piece, Fault> {
-    if !is_error && let Some(text) = common::text(data) {
-        return Ok(Piece {
+pub(super) fn parse_event(client: &OpenAiClient, data: &str, is_error: bool) -> Result<ReplyDelta, ServiceError> {
+    if !is_error && let Some(text) = common::parse_usual_text(data) {
+        return Ok(ReplyDelta {
             text,
-            ..Piece::default()
+            ..ReplyDelta::default()
         });
     }
     match serde_json::from_str::<Value>(data) {
-        Ok(value) => piece(client, &value, is_error),
-        Err(_) if is_error => Err(Fault::of_event(&client.redact(data), None)),
-        Err(error) => Err(Fault::broken(format!("its event is not as expected: {error}"))),
+        Ok(value) => parse_delta(client, &value, is_error),
+        Err(_) if is_error => Err(ServiceError::from_event(&client.redact(data), None)),
+        Err(error) => Err(ServiceError::broken(format!("its event is not as expected: {error}"))),
     }
 }
 
 /// Reads what stands in an event, or in a reply that is no stream.
-pub(super) fn piece(client: &Client, value: &Value, is_error: bool) -> Result<Piece, Fault> {
-    if let Some((message, code)) = error(value, is_error) {
-        return Err(Fault::of_event(&client.redact(&message), code));
+pub(super) fn parse_delta(client: &OpenAiClient, value: &Value, is_error: bool) -> Result<ReplyDelta, ServiceError> {
+    if let Some((message, code)) = find_error(value, is_error) {
+        return Err(ServiceError::from_event(&client.redact(&message), code));
     }
-    let usage = value.get("usage").and_then(usage);
+    let usage = value.get("usage").and_then(parse_usage);
     let Some(choice) = value.get("choices").and_then(|choices| choices.get(0)) else {
-        return Ok(Piece {
+        return Ok(ReplyDelta {
             usage,
-            ..Piece::default()
+            ..ReplyDelta::default()
         });
     };
     let message = ["delta", "message"]
@@ -66,28 +66,28 @@ pub(super) fn piece(client: &Client, value: &Value, is_error: bool) -> Result<Pi
     let fields = message.map(|message| [message.get("content"), message.get("refusal")]);
     let said = fields.into_iter().flatten().chain([choice.get("text")]).flatten();
     let finish = choice.get("finish_reason").and_then(Value::as_str);
-    Ok(Piece {
-        text: said.map(text).collect(),
-        keeps_apart: message.is_some_and(|message| {
+    Ok(ReplyDelta {
+        text: said.map(content_text).collect(),
+        has_separate_thoughts: message.is_some_and(|message| {
             THOUGHT_KEYS
                 .iter()
-                .any(|key| message.get(key).is_some_and(is_something))
+                .any(|key| message.get(key).is_some_and(is_non_empty))
         }),
-        finish: finish.and_then(|reason| finish_reason(&client.redact(reason))),
+        finish: finish.and_then(|reason| parse_finish_reason(&client.redact(reason))),
         usage,
     })
 }
 
 /// The text of a content: itself, or that of its parts; thoughts and pictures have none.
-fn text(content: &Value) -> String {
+fn content_text(content: &Value) -> String {
     match content {
         Value::String(text) => text.clone(),
-        Value::Array(parts) => parts.iter().map(text).collect(),
+        Value::Array(parts) => parts.iter().map(content_text).collect(),
         Value::Object(part) => {
             let kind = part.get("type").and_then(Value::as_str).unwrap_or("text");
             let said = part.get("text").or_else(|| part.get("refusal"));
             match kind {
-                "text" | "output_text" | "text_delta" | "refusal" => said.map(text).unwrap_or_default(),
+                "text" | "output_text" | "text_delta" | "refusal" => said.map(content_text).unwrap_or_default(),
                 _ => String::new(),
             }
         }
@@ -96,7 +96,7 @@ fn text(content: &Value) -> String {
 }
 
 /// Why an answer ended; none where nothing is said of it.
-fn finish_reason(reason: &str) -> Option<FinishReason> {
+fn parse_finish_reason(reason: &str) -> Option<FinishReason> {
     let known = reason.trim().to_lowercase();
     Some(match known.as_str() {
         "" | "null" | "none" => return None,
@@ -116,57 +116,57 @@ fn finish_reason(reason: &str) -> Option<FinishReason> {
 }
 
 /// Tokens, as far as anything is said of them.
-fn usage(value: &Value) -> Option<Usage> {
+fn parse_usage(value: &Value) -> Option<TokenUsage> {
     let count = |keys: [&str; 2]| {
-        let number = keys.iter().find_map(|key| value.get(key)).and_then(number)?;
+        let number = keys.iter().find_map(|key| value.get(key)).and_then(parse_number)?;
         (number.is_finite() && number >= 0.0).then_some(number as u64)
     };
     let prompt = count(["prompt_tokens", "input_tokens"]);
     let total = count(["total_tokens", "total_tokens"]);
     let completion = count(["completion_tokens", "output_tokens"]).or_else(|| total?.checked_sub(prompt?));
-    (prompt.is_some() || completion.is_some()).then(|| Usage {
+    (prompt.is_some() || completion.is_some()).then(|| TokenUsage {
         prompt_tokens: prompt.unwrap_or_default(),
         completion_tokens: completion.unwrap_or_default(),
     })
 }
 
-fn number(value: &Value) -> Option<f64> {
+fn parse_number(value: &Value) -> Option<f64> {
     value.as_f64().or_else(|| value.as_str()?.trim().parse().ok())
 }
 
 /// The message and number of an error, if `value` is one.
-fn error(value: &Value, is_named: bool) -> Option<(String, Option<u64>)> {
+fn find_error(value: &Value, is_named: bool) -> Option<(String, Option<u64>)> {
     if let Value::Array(items) = value {
-        return items.first().and_then(|item| error(item, is_named));
+        return items.first().and_then(|item| find_error(item, is_named));
     }
     let choice = value.get("choices").and_then(|choices| choices.get(0));
     let says = |value: &Value, key: &str, word: &str| value.get(key).and_then(Value::as_str) == Some(word);
     let inner = ["error", "errors"]
         .iter()
-        .find_map(|key| value.get(key).filter(|error| is_something(error)))
-        .or_else(|| choice?.get("error").filter(|error| is_something(error)));
+        .find_map(|key| value.get(key).filter(|error| is_non_empty(error)))
+        .or_else(|| choice?.get("error").filter(|error| is_non_empty(error)));
     let failed = value
         .get("base_resp")
-        .filter(|status| code(status).is_some_and(|code| code != 0));
+        .filter(|status| error_code(status).is_some_and(|code| code != 0));
     let named = is_named || says(value, "object", "error") || says(value, "type", "error");
     let without_choices = choice.is_none()
-        && !is_something(value.get("usage").unwrap_or(&Value::Null))
-        && MESSAGE_KEYS.iter().any(|key| value.get(key).is_some_and(is_something));
+        && !is_non_empty(value.get("usage").unwrap_or(&Value::Null))
+        && MESSAGE_KEYS.iter().any(|key| value.get(key).is_some_and(is_non_empty));
     let said = match inner.or(failed) {
         Some(inner) => inner,
         None if named || without_choices => value,
-        None => return finish_error(choice?),
+        None => return find_finish_error(choice?),
     };
-    Some((message(said), code(said).or_else(|| code(value))))
+    Some((error_message(said), error_code(said).or_else(|| error_code(value))))
 }
 
 /// A choice that ended with an error and does not say which.
-fn finish_error(choice: &Value) -> Option<(String, Option<u64>)> {
+fn find_finish_error(choice: &Value) -> Option<(String, Option<u64>)> {
     let is_error = choice.get("finish_reason").and_then(Value::as_str) == Some("error");
     is_error.then(|| ("the service ended the answer with an error".to_owned(), None))
 }
 
-fn is_something(value: &Value) -> bool {
+fn is_non_empty(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(false) => false,
         Value::String(text) => !text.trim().is_empty(),
@@ -176,22 +176,22 @@ fn is_something(value: &Value) -> bool {
     }
 }
 
-fn message(said: &Value) -> String {
+fn error_message(said: &Value) -> String {
     match said {
         Value::String(text) => text.clone(),
-        Value::Array(items) if !items.is_empty() => message(&items[0]),
+        Value::Array(items) if !items.is_empty() => error_message(&items[0]),
         Value::Object(_) => MESSAGE_KEYS
             .iter()
-            .find_map(|key| said.get(key).filter(|value| is_something(value)))
-            .map_or_else(|| said.to_string(), message),
+            .find_map(|key| said.get(key).filter(|value| is_non_empty(value)))
+            .map_or_else(|| said.to_string(), error_message),
         other => other.to_string(),
     }
 }
 
-fn code(said: &Value) -> Option<u64> {
+fn error_code(said: &Value) -> Option<u64> {
     CODE_KEYS
         .iter()
-        .find_map(|key| number(said.get(key)?))
+        .find_map(|key| parse_number(said.get(key)?))
         .filter(|code| *code >= 0.0)
         .map(|code| code as u64)
 }

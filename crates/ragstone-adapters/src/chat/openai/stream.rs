@@ -11,29 +11,29 @@ use reqwest::Response;
 use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 
-use super::reply::{self, Piece};
-use super::thoughts::{Habits, LateTag, ThoughtFilter};
-use crate::openai::{Client, DONE, Fault, Pieces, SseReader};
+use super::reply::{self, ReplyDelta};
+use super::thoughts::{LateTag, ModelThoughtMarkings, ThoughtFilter};
+use crate::openai::{DONE, OpenAiClient, ReplyBodyReader, ServiceError, SseReader};
 
 /// How long the count of tokens is waited for once the answer ended: it follows at once, or never.
-const USAGE_PATIENCE: Duration = Duration::from_millis(500);
+const USAGE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Most bytes of a reply that is no stream of events.
 const MAX_WHOLE_BYTES: usize = 8 << 20;
 
 /// An answer that has begun.
-pub(super) struct Answer {
-    pub client: Arc<Client>,
-    pub habits: Arc<Habits>,
+pub(super) struct ChatReplyStream {
+    pub client: Arc<OpenAiClient>,
+    pub habits: Arc<ModelThoughtMarkings>,
     pub model: String,
     /// Whether a count of tokens may follow the end.
     pub usage_was_asked: bool,
 }
 
-impl Answer {
+impl ChatReplyStream {
     /// The events; the end comes once the service said that it is the end. The first piece of the reply has to come
     /// before `deadline`.
-    pub fn events(
+    pub fn into_events(
         self,
         mut reply: Response,
         deadline: Instant,
@@ -43,7 +43,7 @@ impl Answer {
             let mut reader = ReplyReader::default();
             let mut filter = ThoughtFilter::new(&self.habits, &self.model);
             let (mut finish, mut usage) = (None, None);
-            let mut pieces = Pieces::new(client, &mut reply, Some(deadline));
+            let mut pieces = ReplyBodyReader::new(client, &mut reply, Some(deadline));
             let mut said = Vec::new();
             let mut usage_deadline = None;
             'reply: loop {
@@ -56,24 +56,24 @@ impl Answer {
                     },
                 };
                 let at_end = bytes.is_none();
-                reader.read(client, bytes.as_deref(), &mut said);
+                reader.read_bytes(client, bytes.as_deref(), &mut said);
                 for said in said.drain(..) {
                     let piece = match said {
-                        Ok(Said::Piece(piece)) => piece,
-                        Ok(Said::Done) => {
+                        Ok(ReplyItem::Delta(piece)) => piece,
+                        Ok(ReplyItem::Done) => {
                             finish = finish.or(Some(FinishReason::Stop));
                             break 'reply;
                         }
                         Err(_) if finish.is_some() => break 'reply,
                         Err(fault) => Err(fault)?,
                     };
-                    if piece.keeps_apart {
-                        let text = filter.is_kept_apart();
+                    if piece.has_separate_thoughts {
+                        let text = filter.release_as_answer();
                         if !text.is_empty() {
                             yield ChatEvent::Delta(text);
                         }
                     }
-                    let text = filter.push(piece.text).map_err(late)?;
+                    let text = filter.push(piece.text).map_err(late_tag_error)?;
                     if !text.is_empty() {
                         yield ChatEvent::Delta(text);
                     }
@@ -84,11 +84,11 @@ impl Answer {
                     break;
                 }
                 if finish.is_some() && usage_deadline.is_none() {
-                    usage_deadline = Some(Instant::now() + USAGE_PATIENCE);
+                    usage_deadline = Some(Instant::now() + USAGE_TIMEOUT);
                 }
             }
-            let finish = finish.ok_or_else(|| reader.broke_off(client))?;
-            let rest = filter.end(finish == FinishReason::Stop).map_err(late)?;
+            let finish = finish.ok_or_else(|| reader.truncation_error(client))?;
+            let rest = filter.finish_text(finish == FinishReason::Stop).map_err(late_tag_error)?;
             if !rest.is_empty() {
                 yield ChatEvent::Delta(rest);
             }
@@ -100,15 +100,15 @@ impl Answer {
     }
 }
 
-fn late(LateTag: LateTag) -> Fault {
-    Fault::broken(
+fn late_tag_error(LateTag: LateTag) -> ServiceError {
+    ServiceError::broken(
         "its answer began with thoughts that only their end marks; from now on they are waited for, ask again",
     )
 }
 
 /// What a reply says at a time.
-enum Said {
-    Piece(Piece),
+enum ReplyItem {
+    Delta(ReplyDelta),
     /// Nothing follows.
     Done,
 }
@@ -127,9 +127,14 @@ enum ReplyReader {
 
 impl ReplyReader {
     /// Adds what `bytes` complete; none are the end.
-    fn read(&mut self, client: &Client, bytes: Option<&[u8]>, all: &mut Vec<Result<Said, Fault>>) {
+    fn read_bytes(
+        &mut self,
+        client: &OpenAiClient,
+        bytes: Option<&[u8]>,
+        all: &mut Vec<Result<ReplyItem, ServiceError>>,
+    ) {
         let Some(bytes) = bytes else {
-            return self.finish(client, all);
+            return self.finish_reply(client, all);
         };
         if matches!(self, Self::Unknown) {
             let text = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
@@ -143,13 +148,13 @@ impl ReplyReader {
         match self {
             Self::Unknown => {}
             Self::Events(reader) => {
-                let read = reader.push(bytes, |event| all.push(said(client, event.data, event.is_error)));
+                let read = reader.push(bytes, |event| all.push(parse_item(client, event.data, event.is_error)));
                 if read.is_err() {
-                    all.push(Err(Fault::broken("it sent an event without an end")));
+                    all.push(Err(ServiceError::broken("it sent an event without an end")));
                 }
             }
             Self::Whole(held) | Self::Foreign(held) if held.len() + bytes.len() > MAX_WHOLE_BYTES => {
-                all.push(Err(Fault::broken(format!(
+                all.push(Err(ServiceError::broken(format!(
                     "its reply is longer than {MAX_WHOLE_BYTES} bytes"
                 ))));
             }
@@ -157,70 +162,71 @@ impl ReplyReader {
         }
     }
 
-    fn finish(&mut self, client: &Client, all: &mut Vec<Result<Said, Fault>>) {
+    fn finish_reply(&mut self, client: &OpenAiClient, all: &mut Vec<Result<ReplyItem, ServiceError>>) {
         match self {
             Self::Events(reader) => {
-                reader.finish(|event| all.push(said(client, event.data, event.is_error)));
+                reader.finish(|event| all.push(parse_item(client, event.data, event.is_error)));
             }
-            Self::Whole(held) => all.extend(whole(client, &String::from_utf8_lossy(held))),
+            Self::Whole(held) => all.extend(parse_json_reply(client, &String::from_utf8_lossy(held))),
             Self::Unknown | Self::Foreign(_) => {}
         }
     }
 
     /// Why there is no end.
-    fn broke_off(&self, client: &Client) -> Fault {
+    fn truncation_error(&self, client: &OpenAiClient) -> ServiceError {
         match self {
-            Self::Foreign(held) => Fault::of_event(&client.redact(&String::from_utf8_lossy(held)), None),
-            _ => Fault::broken("its answer broke off"),
+            Self::Foreign(held) => ServiceError::from_event(&client.redact(&String::from_utf8_lossy(held)), None),
+            _ => ServiceError::broken("its answer broke off"),
         }
     }
 }
 
-fn said(client: &Client, data: &str, is_error: bool) -> Result<Said, Fault> {
+fn parse_item(client: &OpenAiClient, data: &str, is_error: bool) -> Result<ReplyItem, ServiceError> {
     match data.trim() == DONE {
-        true => Ok(Said::Done),
-        false => reply::read(client, data, is_error).map(Said::Piece),
+        true => Ok(ReplyItem::Done),
+        false => reply::parse_event(client, data, is_error).map(ReplyItem::Delta),
     }
 }
 
 /// A reply that is one JSON value is an answer, and ended unless it says otherwise; one value a line is a stream.
-fn whole(client: &Client, text: &str) -> Vec<Result<Said, Fault>> {
+fn parse_json_reply(client: &OpenAiClient, text: &str) -> Vec<Result<ReplyItem, ServiceError>> {
     let text = text.trim_start_matches('\u{feff}');
     if let Ok(value) = serde_json::from_str::<Value>(text) {
-        let piece = reply::piece(client, &value, false).and_then(|mut piece| {
+        let piece = reply::parse_delta(client, &value, false).and_then(|mut piece| {
             let is_answer = !piece.text.is_empty() || piece.finish.is_some();
             piece.finish = piece.finish.or(Some(FinishReason::Stop));
             is_answer
                 .then_some(piece)
-                .ok_or_else(|| Fault::broken("its reply holds no answer"))
+                .ok_or_else(|| ServiceError::broken("its reply holds no answer"))
         });
-        return vec![piece.map(Said::Piece)];
+        return vec![piece.map(ReplyItem::Delta)];
     }
     let lines = text.lines().filter(|line| !line.trim().is_empty());
-    lines.map(|line| said(client, line, false)).collect()
+    lines.map(|line| parse_item(client, line, false)).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use ragstone_core::counting::counted;
+    use ragstone_core::counting::count_allocations;
 
     use super::*;
-    use crate::openai::{Connection, Limits};
+    use crate::openai::{OpenAiConnection, ServiceLimits};
 
     #[test]
     fn a_token_is_parsed_once_into_its_text() {
-        let client = Client::new(Connection::new("http://h", None, Limits::default()).unwrap()).unwrap();
-        let habits = Habits::new(true);
+        let client =
+            OpenAiClient::new(OpenAiConnection::new("http://h", None, ServiceLimits::default()).unwrap()).unwrap();
+        let habits = ModelThoughtMarkings::new(true);
         let (mut reader, mut filter) = (ReplyReader::default(), ThoughtFilter::new(&habits, "m"));
         let event = b"data: {\"id\":\"x\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\" word\"},\"finish_reason\":null}]}\n\n";
         let mut said = Vec::with_capacity(1);
-        reader.read(&client, Some(event), &mut said);
+        reader.read_bytes(&client, Some(event), &mut said);
         for n in 0..100 {
             said.clear();
-            let (text, taken) = counted(|| {
-                reader.read(&client, Some(event), &mut said);
+            let (text, taken) = count_allocations(|| {
+                reader.read_bytes(&client, Some(event), &mut said);
                 match said.pop() {
-                    Some(Ok(Said::Piece(piece))) => filter.push(piece.text).unwrap(),
+                    Some(Ok(ReplyItem::Delta(piece))) => filter.push(piece.text).unwrap(),
                     _ => String::new(),
                 }
             });

@@ -38,7 +38,7 @@ const MAX_MODELS: usize = 256;
 
 /// What was seen of a model's answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Habit {
+enum ThoughtMarking {
     /// Its text is an answer from the beginning, or says by a tag that it is not.
     Marked,
     /// Its text begins with thoughts, and only their end is marked.
@@ -47,13 +47,13 @@ enum Habit {
 
 /// What was seen of the answers of models since the process began.
 #[derive(Debug, Default)]
-pub(super) struct Habits {
-    seen: Mutex<HashMap<String, Habit>>,
+pub(super) struct ModelThoughtMarkings {
+    seen: Mutex<HashMap<String, ThoughtMarking>>,
     /// The operator says that no model leaves the opening tag out.
     all_marked: bool,
 }
 
-impl Habits {
+impl ModelThoughtMarkings {
     /// With `all_marked`, no answer is ever held.
     pub fn new(all_marked: bool) -> Self {
         Self {
@@ -62,25 +62,25 @@ impl Habits {
         }
     }
 
-    fn seen(&self) -> MutexGuard<'_, HashMap<String, Habit>> {
+    fn lock_seen(&self) -> MutexGuard<'_, HashMap<String, ThoughtMarking>> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn of(&self, model: &str) -> Option<Habit> {
+    fn marking_of(&self, model: &str) -> Option<ThoughtMarking> {
         let name = model.rsplit('/').next().unwrap_or(model).to_ascii_lowercase();
         let begins = |names: &[&str]| names.iter().any(|begin| name.starts_with(begin));
-        if let Some(habit) = self.seen().get(model) {
+        if let Some(habit) = self.lock_seen().get(model) {
             return Some(*habit);
         }
-        (self.all_marked || begins(&SEPARATE) && !begins(&NOT_SEPARATE)).then_some(Habit::Marked)
+        (self.all_marked || begins(&SEPARATE) && !begins(&NOT_SEPARATE)).then_some(ThoughtMarking::Marked)
     }
 
-    fn note(&self, model: &str, habit: Habit) {
-        let mut seen = self.seen();
+    fn record_marking(&self, model: &str, habit: ThoughtMarking) {
+        let mut seen = self.lock_seen();
         if seen.len() >= MAX_MODELS && !seen.contains_key(model) {
             return;
         }
-        if seen.insert(model.to_owned(), habit) != Some(habit) && habit == Habit::Unmarked {
+        if seen.insert(model.to_owned(), habit) != Some(habit) && habit == ThoughtMarking::Unmarked {
             tracing::info!(
                 model,
                 "the model's answers begin with thoughts without a sign: each is held until they end"
@@ -96,7 +96,7 @@ pub(super) struct LateTag;
 /// Takes thoughts out of one answer.
 #[derive(Debug)]
 pub(super) struct ThoughtFilter<'a> {
-    habits: &'a Habits,
+    habits: &'a ModelThoughtMarkings,
     model: &'a str,
     /// Text that may be, or become, part of a tag.
     unread: String,
@@ -112,8 +112,8 @@ pub(super) struct ThoughtFilter<'a> {
 }
 
 impl<'a> ThoughtFilter<'a> {
-    pub fn new(habits: &'a Habits, model: &'a str) -> Self {
-        let is_marked = habits.of(model) == Some(Habit::Marked);
+    pub fn new(habits: &'a ModelThoughtMarkings, model: &'a str) -> Self {
+        let is_marked = habits.marking_of(model) == Some(ThoughtMarking::Marked);
         Self {
             habits,
             model,
@@ -129,83 +129,83 @@ impl<'a> ThoughtFilter<'a> {
     /// More of the text; what of the answer may go out.
     pub fn push(&mut self, text: impl Into<String>) -> Result<String, LateTag> {
         let text = text.into();
-        if self.passes_whole(&text) {
-            self.code.see_all(&text);
+        if self.can_pass_through(&text) {
+            self.code.track_text(&text);
             self.begun |= !text.trim().is_empty();
             return Ok(text);
         }
         self.unread.push_str(&text);
         let mut out = String::new();
-        if self.held.is_some() && self.habits.of(self.model) == Some(Habit::Marked) {
+        if self.held.is_some() && self.habits.marking_of(self.model) == Some(ThoughtMarking::Marked) {
             // Another answer has shown it meanwhile.
-            self.release(&mut out);
+            self.release_held(&mut out);
         }
-        self.pass(&mut out, false)?;
+        self.process_unread(&mut out, false)?;
         Ok(out)
     }
 
     /// Whether nothing is waited for, and `text` holds no beginning of a tag: then all of it goes out.
-    fn passes_whole(&self, text: &str) -> bool {
+    fn can_pass_through(&self, text: &str) -> bool {
         let waits = self.inside.is_some() || self.held.is_some() || !self.unread.is_empty();
         let is_trimmed = self.thought && !self.begun;
         !waits && !is_trimmed && memchr3(TAG_BYTES[0], TAG_BYTES[1], TAG_BYTES[2], text.as_bytes()).is_none()
     }
 
     /// The service keeps thoughts apart itself, so the text is the answer.
-    pub fn is_kept_apart(&mut self) -> String {
+    pub fn release_as_answer(&mut self) -> String {
         let mut out = String::new();
-        self.habits.note(self.model, Habit::Marked);
-        self.release(&mut out);
+        self.habits.record_marking(self.model, ThoughtMarking::Marked);
+        self.release_held(&mut out);
         out
     }
 
     /// The rest, where the model `finished` by itself or was cut off.
-    pub fn end(&mut self, finished: bool) -> Result<String, LateTag> {
+    pub fn finish_text(&mut self, finished: bool) -> Result<String, LateTag> {
         let mut out = String::new();
-        self.pass(&mut out, true)?;
+        self.process_unread(&mut out, true)?;
         if self.held.is_none() {
             return Ok(out);
         }
-        match self.habits.of(self.model) {
+        match self.habits.marking_of(self.model) {
             // It was cut off before its thoughts ended.
-            Some(Habit::Unmarked) if !finished => self.held = None,
-            Some(_) => self.release(&mut out),
+            Some(ThoughtMarking::Unmarked) if !finished => self.held = None,
+            Some(_) => self.release_held(&mut out),
             None => {
                 if finished {
-                    self.habits.note(self.model, Habit::Marked);
+                    self.habits.record_marking(self.model, ThoughtMarking::Marked);
                 }
-                self.release(&mut out);
+                self.release_held(&mut out);
             }
         }
         Ok(out)
     }
 
-    fn pass(&mut self, out: &mut String, ended: bool) -> Result<(), LateTag> {
+    fn process_unread(&mut self, out: &mut String, ended: bool) -> Result<(), LateTag> {
         loop {
             let text = std::mem::take(&mut self.unread);
             match self.inside {
-                Some(close) => match find(&text, close) {
+                Some(close) => match find_tag(&text, close) {
                     Some(at) => {
                         self.inside = None;
                         self.thought = true;
                         self.unread = text[at + close.len()..].to_owned();
                     }
                     None => {
-                        self.unread = text[text.len() - begun(&text, [close])..].to_owned();
+                        self.unread = text[text.len() - partial_tag_bytes(&text, [close])..].to_owned();
                         return Ok(());
                     }
                 },
                 None => match self.next_tag(&text) {
                     Some((at, tag)) => {
-                        self.write(&text[..at], out);
-                        self.unread = text[at + tag.text().len()..].to_owned();
-                        self.tag(tag, out)?;
+                        self.write_text(&text[..at], out);
+                        self.unread = text[at + tag.tag_text().len()..].to_owned();
+                        self.handle_tag(tag, out)?;
                     }
                     None => {
                         let tags = TAGS.iter().flat_map(|(open, close)| [*open, *close]);
-                        let keep = if ended { 0 } else { begun(&text, tags) };
+                        let keep = if ended { 0 } else { partial_tag_bytes(&text, tags) };
                         let (now, later) = text.split_at(text.len() - keep);
-                        self.write(now, out);
+                        self.write_text(now, out);
                         self.unread = later.to_owned();
                         return Ok(());
                     }
@@ -215,67 +215,67 @@ impl<'a> ThoughtFilter<'a> {
     }
 
     /// The first tag of `text` that counts: an opening one at a line's beginning, a closing one anywhere; none in code.
-    fn next_tag(&self, text: &str) -> Option<(usize, Tag)> {
+    fn next_tag(&self, text: &str) -> Option<(usize, ThoughtTag)> {
         let mut code = self.code;
         for (at, c) in text.char_indices() {
-            if !code.inside() {
+            if !code.is_inside() {
                 let rest = &text[at..];
                 let is_first = code.line_is_blank;
-                let opens = TAGS.iter().find(|(open, _)| is_first && begins_with(rest, open));
-                let closes = TAGS.iter().find(|(_, close)| begins_with(rest, close));
+                let opens = TAGS.iter().find(|(open, _)| is_first && starts_with_tag(rest, open));
+                let closes = TAGS.iter().find(|(_, close)| starts_with_tag(rest, close));
                 match (opens, closes) {
-                    (Some((open, close)), _) => return Some((at, Tag::Open { open, close })),
-                    (None, Some((_, close))) => return Some((at, Tag::Close(close))),
+                    (Some((open, close)), _) => return Some((at, ThoughtTag::Open { open, close })),
+                    (None, Some((_, close))) => return Some((at, ThoughtTag::Close(close))),
                     (None, None) => {}
                 }
             }
-            code.see(c);
+            code.track_char(c);
         }
         None
     }
 
-    fn tag(&mut self, tag: Tag, out: &str) -> Result<(), LateTag> {
+    fn handle_tag(&mut self, tag: ThoughtTag, out: &str) -> Result<(), LateTag> {
         match tag {
-            Tag::Open { close, .. } => {
+            ThoughtTag::Open { close, .. } => {
                 self.inside = Some(close);
                 if self.held.as_ref().is_some_and(|held| held.trim().is_empty()) {
-                    self.habits.note(self.model, Habit::Marked);
+                    self.habits.record_marking(self.model, ThoughtMarking::Marked);
                     self.held = None;
                 }
                 Ok(())
             }
-            Tag::Close(_) if self.held.is_some() => {
-                self.habits.note(self.model, Habit::Unmarked);
+            ThoughtTag::Close(_) if self.held.is_some() => {
+                self.habits.record_marking(self.model, ThoughtMarking::Unmarked);
                 self.held = None;
                 self.thought = true;
                 self.code = CodeTracker::default();
                 Ok(())
             }
             // A second closing tag behind thoughts that were taken out, or one before any text.
-            Tag::Close(_) if self.thought || (!self.begun && out.trim().is_empty()) => Ok(()),
-            Tag::Close(_) => {
-                self.habits.note(self.model, Habit::Unmarked);
+            ThoughtTag::Close(_) if self.thought || (!self.begun && out.trim().is_empty()) => Ok(()),
+            ThoughtTag::Close(_) => {
+                self.habits.record_marking(self.model, ThoughtMarking::Unmarked);
                 Err(LateTag)
             }
         }
     }
 
-    fn write(&mut self, text: &str, out: &mut String) {
-        self.code.see_all(text);
+    fn write_text(&mut self, text: &str, out: &mut String) {
+        self.code.track_text(text);
         match &mut self.held {
             Some(held) => held.push_str(text),
-            None => self.send(text, out),
+            None => self.emit_text(text, out),
         }
     }
 
-    fn release(&mut self, out: &mut String) {
+    fn release_held(&mut self, out: &mut String) {
         if let Some(held) = self.held.take() {
-            self.send(&held, out);
+            self.emit_text(&held, out);
         }
     }
 
     /// White space between thoughts and answer belongs to neither.
-    fn send(&mut self, text: &str, out: &mut String) {
+    fn emit_text(&mut self, text: &str, out: &mut String) {
         let text = match self.begun || !self.thought {
             true => text,
             false => text.trim_start(),
@@ -286,13 +286,13 @@ impl<'a> ThoughtFilter<'a> {
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Tag {
+enum ThoughtTag {
     Open { open: &'static str, close: &'static str },
     Close(&'static str),
 }
 
-impl Tag {
-    fn text(self) -> &'static str {
+impl ThoughtTag {
+    fn tag_text(self) -> &'static str {
         match self {
             Self::Open { open, .. } => open,
             Self::Close(close) => close,
@@ -323,15 +323,15 @@ impl Default for CodeTracker {
 }
 
 impl CodeTracker {
-    fn see_all(&mut self, text: &str) {
-        text.chars().for_each(|c| self.see(c));
+    fn track_text(&mut self, text: &str) {
+        text.chars().for_each(|c| self.track_char(c));
     }
 
-    fn inside(self) -> bool {
+    fn is_inside(self) -> bool {
         self.fenced || self.inline
     }
 
-    fn see(&mut self, c: char) {
+    fn track_char(&mut self, c: char) {
         match c {
             '\n' => {
                 *self = Self {
@@ -356,18 +356,18 @@ impl CodeTracker {
     }
 }
 
-fn begins_with(text: &str, tag: &str) -> bool {
+fn starts_with_tag(text: &str, tag: &str) -> bool {
     text.len() >= tag.len() && text.as_bytes()[..tag.len()].eq_ignore_ascii_case(tag.as_bytes())
 }
 
-fn find(text: &str, tag: &str) -> Option<usize> {
+fn find_tag(text: &str, tag: &str) -> Option<usize> {
     text.char_indices()
         .map(|(at, _)| at)
-        .find(|at| begins_with(&text[*at..], tag))
+        .find(|at| starts_with_tag(&text[*at..], tag))
 }
 
 /// Bytes at the end of `text` that may be the beginning of one of `tags`.
-fn begun<'t>(text: &str, tags: impl IntoIterator<Item = &'t str> + Clone) -> usize {
+fn partial_tag_bytes<'t>(text: &str, tags: impl IntoIterator<Item = &'t str> + Clone) -> usize {
     let longest = TAGS.iter().map(|(open, close)| open.len().max(close.len())).max();
     let from = text.len().saturating_sub(longest.unwrap_or(0));
     let from = text.ceil_char_boundary(from);

@@ -3,21 +3,21 @@ use super::*;
 const MODEL: &str = "some-model";
 
 /// What goes out of the answers, given one after the other in pieces of `size` characters; none for a late tag.
-fn filtered(habits: &Habits, text: &str, size: usize, finished: bool) -> Option<String> {
+fn filtered(habits: &ModelThoughtMarkings, text: &str, size: usize, finished: bool) -> Option<String> {
     let mut filter = ThoughtFilter::new(habits, MODEL);
     let characters: Vec<char> = text.chars().collect();
     let mut out = String::new();
     for piece in characters.chunks(size) {
         out += &filter.push(piece.iter().collect::<String>()).ok()?;
     }
-    out += &filter.end(finished).ok()?;
+    out += &filter.finish_text(finished).ok()?;
     Some(out)
 }
 
 #[track_caller]
 fn check(text: &str, expected: &str) {
     for size in 1..=text.chars().count() {
-        let found = filtered(&Habits::default(), text, size, true);
+        let found = filtered(&ModelThoughtMarkings::default(), text, size, true);
         assert_eq!(found.as_deref(), Some(expected), "{text:?} in pieces of {size}");
     }
 }
@@ -59,12 +59,12 @@ fn what_only_looks_like_a_tag_is_text() {
 
 #[test]
 fn the_first_answer_is_held_and_later_ones_go_out_at_once() {
-    let habits = Habits::default();
+    let habits = ModelThoughtMarkings::default();
     let mut first = ThoughtFilter::new(&habits, MODEL);
     assert_eq!(first.push("It is so.").unwrap(), "");
     let mut beside = ThoughtFilter::new(&habits, MODEL);
     assert_eq!(beside.push("It ").unwrap(), "");
-    assert_eq!(first.end(true).unwrap(), "It is so.");
+    assert_eq!(first.finish_text(true).unwrap(), "It is so.");
     assert_eq!(
         beside.push("is.").unwrap(),
         "It is.",
@@ -76,7 +76,7 @@ fn the_first_answer_is_held_and_later_ones_go_out_at_once() {
 
 #[test]
 fn an_unmarked_thinker_is_remembered() {
-    let habits = Habits::default();
+    let habits = ModelThoughtMarkings::default();
     assert_eq!(filtered(&habits, "Hm.</think>Yes.", 3, true).unwrap(), "Yes.");
     let mut filter = ThoughtFilter::new(&habits, MODEL);
     assert_eq!(filter.push("Hm, hm").unwrap(), "");
@@ -94,7 +94,7 @@ fn an_unmarked_thinker_is_remembered() {
 
 #[test]
 fn a_tag_that_comes_too_late_is_told_and_remembered() {
-    let habits = Habits::default();
+    let habits = ModelThoughtMarkings::default();
     filtered(&habits, "An answer.", 3, true);
     assert_eq!(filtered(&habits, "Hm.</think>Yes.", 3, true), None);
     assert_eq!(filtered(&habits, "Hm.</think>Yes.", 3, true).unwrap(), "Yes.");
@@ -102,19 +102,22 @@ fn a_tag_that_comes_too_late_is_told_and_remembered() {
 
 #[test]
 fn nothing_is_held_where_thoughts_are_kept_apart() {
-    let go_out = |habits: &Habits, model: &str| {
+    let go_out = |habits: &ModelThoughtMarkings, model: &str| {
         let mut filter = ThoughtFilter::new(habits, model);
         filter.push("It").unwrap() == "It"
     };
     for model in ["gpt-4o-mini", "openai/gpt-5", "claude-x", "gemini-9"] {
-        assert!(go_out(&Habits::default(), model), "{model}");
+        assert!(go_out(&ModelThoughtMarkings::default(), model), "{model}");
     }
     for model in ["gpt-oss-20b", "deepseek-r1", "m"] {
-        assert!(!go_out(&Habits::default(), model), "{model}");
-        assert!(go_out(&Habits::new(true), model), "{model}, as the operator says");
+        assert!(!go_out(&ModelThoughtMarkings::default(), model), "{model}");
+        assert!(
+            go_out(&ModelThoughtMarkings::new(true), model),
+            "{model}, as the operator says"
+        );
     }
-    let habits = Habits::default();
+    let habits = ModelThoughtMarkings::default();
     let mut filter = ThoughtFilter::new(&habits, MODEL);
-    assert_eq!(filter.push("It").unwrap() + &filter.is_kept_apart(), "It");
+    assert_eq!(filter.push("It").unwrap() + &filter.release_as_answer(), "It");
     assert!(go_out(&habits, MODEL));
 }

@@ -59,12 +59,12 @@ impl Server {
     }
 
     /// Two handles to a channel of their own, both listening.
-    async fn pair(&self) -> (Arc<dyn Doorbell>, Arc<dyn Doorbell>) {
+    async fn pair(&self) -> (Arc<dyn Notifier>, Arc<dyn Notifier>) {
         let channel = format!("test-{}", self.channels.fetch_add(1, Ordering::Relaxed));
-        let bell = || RedisDoorbell::new(&self.url(), channel.as_str()).unwrap();
+        let bell = || RedisNotifier::new(&self.url(), channel.as_str()).unwrap();
         let (one, other) = (bell(), bell());
-        one.wait().await;
-        other.wait().await;
+        one.wait_for_notification().await;
+        other.wait_for_notification().await;
         (Arc::new(one), Arc::new(other))
     }
 }
@@ -86,8 +86,8 @@ fn program() -> Option<PathBuf> {
         .find(|program| program.is_file())
 }
 
-async fn until_trouble(bell: &Arc<dyn Doorbell>, there: bool) {
-    while bell.trouble().is_some() != there {
+async fn until_trouble(bell: &Arc<dyn Notifier>, there: bool) {
+    while bell.connection_error().is_some() != there {
         tokio::task::yield_now().await;
     }
 }
@@ -105,47 +105,51 @@ async fn a_redis_that_is_away_costs_others_a_ring_and_nobody_an_error() {
     server.stop();
     until_trouble(&one, true).await;
     until_trouble(&other, true).await;
-    assert!(one.trouble().unwrap().starts_with("redis: "), "{:?}", one.trouble());
-    one.ring();
-    one.wait().await;
-    assert!(other.wait().now_or_never().is_none());
+    assert!(
+        one.connection_error().unwrap().starts_with("redis: "),
+        "{:?}",
+        one.connection_error()
+    );
+    one.notify_workers();
+    one.wait_for_notification().await;
+    assert!(other.wait_for_notification().now_or_never().is_none());
     let program = program().unwrap();
     server.run(&program);
     // Both look when they listen again, whatever they missed.
-    one.wait().await;
-    other.wait().await;
+    one.wait_for_notification().await;
+    other.wait_for_notification().await;
     until_trouble(&one, false).await;
     until_trouble(&other, false).await;
-    other.ring();
-    one.wait().await;
+    other.notify_workers();
+    one.wait_for_notification().await;
 }
 
 #[tokio::test]
 async fn a_silent_server_is_asked() {
     let Some(server) = Server::start() else { return };
-    let mut wire = RedisWire {
+    let mut wire = RedisNotifyTransport {
         client: Client::open(server.url()).unwrap(),
         channel: "test".into(),
-        name: "me".into(),
-        open: None,
+        sender_id: "me".into(),
+        connection: None,
     };
-    assert!(wire.probe().await.is_err());
-    while Wire::open(&mut wire).await.is_err() {
+    assert!(wire.probe_server().await.is_err());
+    while NotifyTransport::open_connection(&mut wire).await.is_err() {
         tokio::task::yield_now().await;
     }
-    wire.probe().await.unwrap();
+    wire.probe_server().await.unwrap();
     drop(server);
-    assert!(wire.probe().await.is_err());
+    assert!(wire.probe_server().await.is_err());
 }
 
 #[tokio::test]
 async fn a_password_is_not_shown() {
     for bad in ["redis://me:hunter2@host:port", "hunter2", "http://hunter2"] {
-        let refused = RedisDoorbell::new(bad, "test").unwrap_err();
+        let refused = RedisNotifier::new(bad, "test").unwrap_err();
         assert!(!format!("{refused} {refused:?}").contains("hunter2"));
     }
-    let bell = RedisDoorbell::new("redis://:hunter2@127.0.0.1:1/", "test").unwrap();
-    let trouble = |bell: &RedisDoorbell| bell.trouble().unwrap();
+    let bell = RedisNotifier::new("redis://:hunter2@127.0.0.1:1/", "test").unwrap();
+    let trouble = |bell: &RedisNotifier| bell.connection_error().unwrap();
     while trouble(&bell).contains("not connected yet") {
         tokio::task::yield_now().await;
     }

@@ -38,7 +38,7 @@ impl Embedder for Numbers {
         &self.fingerprint
     }
 
-    async fn embed(&self, texts: &[String], _: TextKind) -> Result<Vec<Embedding>, EmbedError> {
+    async fn embed_texts(&self, texts: &[String], _: TextKind) -> Result<Vec<Embedding>, EmbedError> {
         self.requests.lock().unwrap().push(texts.to_vec());
         let read = |text: &String| match text.as_str() {
             "refused" => Err(EmbedError::Refused {
@@ -55,17 +55,17 @@ impl Embedder for Numbers {
         texts.iter().map(read).collect()
     }
 
-    fn reads(&self, _: &str) -> Option<WordStatistics> {
+    fn word_statistics(&self, _: &str) -> Option<WordStatistics> {
         None
     }
 }
 
 /// What each caller gets; all of them wait before the first request is made.
-async fn answers(embedder: &GatheringEmbedder, callers: &[&[&str]]) -> Vec<Result<Vec<f32>, String>> {
+async fn answers(embedder: &BatchingEmbedder, callers: &[&[&str]]) -> Vec<Result<Vec<f32>, String>> {
     let ask = async |texts: &&[&str]| {
         let texts: Vec<String> = texts.iter().map(|text| (*text).to_owned()).collect();
         let vector = |embedding| match embedding {
-            PassageEmbedding::Whole(embedding) => embedding.vector[0],
+            PassageEmbedding::Full(embedding) => embedding.vector[0],
             other => panic!("{other:?}"),
         };
         let answer = embedder.embed_passages(&texts).await;
@@ -79,7 +79,7 @@ async fn answers(embedder: &GatheringEmbedder, callers: &[&[&str]]) -> Vec<Resul
 #[tokio::test]
 async fn those_who_wait_together_are_asked_for_together() {
     let numbers = Numbers::new();
-    let embedder = GatheringEmbedder::new(numbers.clone(), 64, 4);
+    let embedder = BatchingEmbedder::new(numbers.clone(), 64, 4);
     let found = answers(&embedder, &[&["1"], &["2", "3"], &[], &["4"]]).await;
     assert_eq!(found, [Ok(vec![1.0]), Ok(vec![2.0, 3.0]), Ok(vec![]), Ok(vec![4.0])]);
     assert_eq!(numbers.sizes(), [4]);
@@ -90,7 +90,7 @@ async fn those_who_wait_together_are_asked_for_together() {
 #[tokio::test]
 async fn a_request_is_no_larger_than_its_bound() {
     let numbers = Numbers::new();
-    let embedder = GatheringEmbedder::new(numbers.clone(), 4, 1);
+    let embedder = BatchingEmbedder::new(numbers.clone(), 4, 1);
     let callers: [&[&str]; 6] = [
         &["1"],
         &["2", "3"],
@@ -114,7 +114,7 @@ async fn a_request_is_no_larger_than_its_bound() {
 #[tokio::test]
 async fn a_refusal_is_for_whom_it_is_meant() {
     let numbers = Numbers::new();
-    let embedder = GatheringEmbedder::new(numbers.clone(), 64, 4);
+    let embedder = BatchingEmbedder::new(numbers.clone(), 64, 4);
     let found = answers(&embedder, &[&["1"], &["2", "refused"], &["3"]]).await;
     let refused = "the embedder refused: on purpose".to_owned();
     assert_eq!(found, [Ok(vec![1.0]), Err(refused), Ok(vec![3.0])]);
@@ -124,7 +124,7 @@ async fn a_refusal_is_for_whom_it_is_meant() {
 #[tokio::test]
 async fn an_outage_is_told_to_all() {
     let numbers = Numbers::new();
-    let embedder = GatheringEmbedder::new(numbers.clone(), 64, 4);
+    let embedder = BatchingEmbedder::new(numbers.clone(), 64, 4);
     let found = answers(&embedder, &[&["1"], &["outage"]]).await;
     let failed = Err("the embedder failed: on purpose".to_owned());
     assert_eq!(found, [failed.clone(), failed]);
@@ -134,7 +134,7 @@ async fn an_outage_is_told_to_all() {
 #[tokio::test]
 async fn who_leaves_is_not_asked_for() {
     let numbers = Numbers::new();
-    let embedder = GatheringEmbedder::new(numbers.clone(), 64, 4);
+    let embedder = BatchingEmbedder::new(numbers.clone(), 64, 4);
     let (leaves, stays) = (["1".to_owned()], ["2".to_owned()]);
     {
         let mut leaving = embedder.embed_passages(&leaves);

@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use ragstone_core::rank::gate::{WordPieces, WordStatistics, gate_document, word_statistics};
+use ragstone_core::rank::gate::{WordPieces, WordStatistics, document_gate, word_statistics};
 use ragstone_core::rank::late::TokenVectors;
 use ragstone_core::seam::embedder::{EmbedError, EmbeddedTokens, Embedder, EmbedderFingerprint, Embedding, TextKind};
-use ragstone_encoder::{LocalEmbedding, LocalModel, ModelError, Pooling, Side};
+use ragstone_encoder::{InputRole, LocalEmbedding, LocalModel, ModelError, PoolingMode};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
@@ -26,12 +26,12 @@ const UNKNOWN: &str = "[UNK]";
 /// Ids looked through for it; it stands among the first in every BERT vocabulary.
 const UNKNOWN_WITHIN: u32 = 4096;
 
-type Answer = Result<Vec<LocalEmbedding>, ModelError>;
+type LocalEmbedResult = Result<Vec<LocalEmbedding>, ModelError>;
 
 /// Texts on their way through a lane.
-struct Work {
+struct EmbedTask {
     texts: Vec<String>,
-    answer: oneshot::Sender<Answer>,
+    answer: oneshot::Sender<LocalEmbedResult>,
 }
 
 /// A model of this process.
@@ -39,8 +39,8 @@ pub struct LocalEmbedder {
     model: Arc<LocalModel>,
     fingerprint: EmbedderFingerprint,
     unknown: u32,
-    passages: mpsc::Sender<Work>,
-    queries: mpsc::Sender<Work>,
+    passages: mpsc::Sender<EmbedTask>,
+    queries: mpsc::Sender<EmbedTask>,
 }
 
 impl LocalEmbedder {
@@ -51,21 +51,21 @@ impl LocalEmbedder {
     /// If the system gives no thread.
     pub fn start(model: LocalModel, query_threads: usize) -> std::io::Result<Self> {
         let model = Arc::new(model);
-        let unknown = (0..UNKNOWN_WITHIN).find(|id| model.piece(*id) == UNKNOWN);
+        let unknown = (0..UNKNOWN_WITHIN).find(|id| model.piece_text(*id) == UNKNOWN);
         Ok(Self {
-            fingerprint: fingerprint(&model),
+            fingerprint: build_fingerprint(&model),
             unknown: unknown.unwrap_or(u32::MAX),
-            passages: lane(
+            passages: spawn_threads(
                 "embed-passages",
                 &model,
-                Side::Passage,
+                InputRole::Passage,
                 (1, GATHERED_TEXTS),
                 WAITING_PASSAGES,
             )?,
-            queries: lane(
+            queries: spawn_threads(
                 "embed-questions",
                 &model,
-                Side::Query,
+                InputRole::Query,
                 (query_threads.max(1), 1),
                 WAITING_QUERIES,
             )?,
@@ -73,9 +73,13 @@ impl LocalEmbedder {
         })
     }
 
-    fn embedding(&self, embedding: LocalEmbedding) -> Embedding {
+    fn convert_embedding(&self, embedding: LocalEmbedding) -> Embedding {
         let tokens = embedding.tokens.map(|tokens| EmbeddedTokens {
-            pieces: tokens.ids.iter().map(|id| self.model.piece(*id).to_owned()).collect(),
+            pieces: tokens
+                .ids
+                .iter()
+                .map(|id| self.model.piece_text(*id).to_owned())
+                .collect(),
             spans: tokens
                 .spans
                 .iter()
@@ -92,20 +96,20 @@ impl LocalEmbedder {
 }
 
 /// Threads that take turns at one queue; each takes what waits, up to `gathered` texts.
-fn lane(
+fn spawn_threads(
     name: &str,
     model: &Arc<LocalModel>,
-    side: Side,
+    side: InputRole,
     (threads, gathered): (usize, usize),
     waiting: usize,
-) -> std::io::Result<mpsc::Sender<Work>> {
-    let (sender, receiver) = mpsc::channel::<Work>(waiting);
+) -> std::io::Result<mpsc::Sender<EmbedTask>> {
+    let (sender, receiver) = mpsc::channel::<EmbedTask>(waiting);
     let receiver = Arc::new(Mutex::new(receiver));
     for _ in 0..threads {
         let (model, receiver) = (model.clone(), receiver.clone());
         std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-            while let Some(works) = take(&receiver, gathered) {
-                run(&model, side, works);
+            while let Some(works) = receive_batch(&receiver, gathered) {
+                embed_batch(&model, side, works);
             }
         })?;
     }
@@ -113,7 +117,7 @@ fn lane(
 }
 
 /// The next work and what waits behind it; none once nobody can send any more.
-fn take(receiver: &Mutex<mpsc::Receiver<Work>>, gathered: usize) -> Option<Vec<Work>> {
+fn receive_batch(receiver: &Mutex<mpsc::Receiver<EmbedTask>>, gathered: usize) -> Option<Vec<EmbedTask>> {
     let mut receiver = receiver.lock().unwrap_or_else(PoisonError::into_inner);
     let mut works = vec![receiver.blocking_recv()?];
     let mut texts = works[0].texts.len();
@@ -126,13 +130,13 @@ fn take(receiver: &Mutex<mpsc::Receiver<Work>>, gathered: usize) -> Option<Vec<W
     Some(works)
 }
 
-fn run(model: &LocalModel, side: Side, mut works: Vec<Work>) {
+fn embed_batch(model: &LocalModel, side: InputRole, mut works: Vec<EmbedTask>) {
     works.retain(|work| !work.answer.is_closed());
     let texts: Vec<&str> = works
         .iter()
         .flat_map(|work| work.texts.iter().map(String::as_str))
         .collect();
-    match model.embed(&texts, side, true) {
+    match model.embed_texts(&texts, side, true) {
         Ok(embeddings) => {
             let mut embeddings = embeddings.into_iter();
             for work in works {
@@ -142,7 +146,7 @@ fn run(model: &LocalModel, side: Side, mut works: Vec<Work>) {
             }
         }
         // One text that is refused must not cost its neighbours theirs.
-        Err(_) if works.len() > 1 => works.into_iter().for_each(|work| run(model, side, vec![work])),
+        Err(_) if works.len() > 1 => works.into_iter().for_each(|work| embed_batch(model, side, vec![work])),
         Err(error) => {
             if let Some(work) = works.pop() {
                 let _ = work.answer.send(Err(error));
@@ -151,7 +155,7 @@ fn run(model: &LocalModel, side: Side, mut works: Vec<Work>) {
     }
 }
 
-fn fingerprint(model: &LocalModel) -> EmbedderFingerprint {
+fn build_fingerprint(model: &LocalModel) -> EmbedderFingerprint {
     let own = model.fingerprint();
     EmbedderFingerprint {
         model: own.model.clone(),
@@ -159,8 +163,8 @@ fn fingerprint(model: &LocalModel) -> EmbedderFingerprint {
         revision: format!("{}-{}", own.revision, own.max_length),
         dimensions: own.dimensions,
         pooling: match own.pooling {
-            Pooling::Mean => "mean".into(),
-            Pooling::Cls => "cls".into(),
+            PoolingMode::Mean => "mean".into(),
+            PoolingMode::Cls => "cls".into(),
         },
         query_prefix: own.query_prefix.clone(),
         passage_prefix: own.passage_prefix.clone(),
@@ -173,7 +177,7 @@ impl Embedder for LocalEmbedder {
         &self.fingerprint
     }
 
-    async fn embed(&self, texts: &[String], kind: TextKind) -> Result<Vec<Embedding>, EmbedError> {
+    async fn embed_texts(&self, texts: &[String], kind: TextKind) -> Result<Vec<Embedding>, EmbedError> {
         if texts.is_empty() {
             return Ok(Vec::new());
         }
@@ -182,7 +186,7 @@ impl Embedder for LocalEmbedder {
         };
         let (answer, answered) = oneshot::channel();
         let texts = texts.to_vec();
-        let work = Work { texts, answer };
+        let work = EmbedTask { texts, answer };
         match kind {
             TextKind::Passage => self.passages.send(work).await.map_err(|_| ended())?,
             TextKind::Query => self.queries.try_send(work).map_err(|error| match error {
@@ -199,31 +203,31 @@ impl Embedder for LocalEmbedder {
         })?;
         Ok(embeddings
             .into_iter()
-            .map(|embedding| self.embedding(embedding))
+            .map(|embedding| self.convert_embedding(embedding))
             .collect())
     }
 
-    fn reads(&self, text: &str) -> Option<WordStatistics> {
+    fn word_statistics(&self, text: &str) -> Option<WordStatistics> {
         Some(word_statistics(text, self))
     }
 
     /// By the model's own tokenizer. A text in a language that the model does not read goes by its words alone, which no
     /// cut would help.
-    fn fits(&self, text: &str) -> bool {
+    fn fits_input_limit(&self, text: &str) -> bool {
         let most = self.model.text_tokens();
         // A token has at least one byte.
         text.len() <= most
             || self.model.word_pieces(text).is_ok_and(|pieces| pieces.len() <= most)
-            || gate_document(word_statistics(text, self)) == 0.0
+            || document_gate(word_statistics(text, self)) == 0.0
     }
 }
 
 impl WordPieces for LocalEmbedder {
-    fn pieces(&self, word: &str) -> Vec<u32> {
+    fn word_pieces(&self, word: &str) -> Vec<u32> {
         self.model.word_pieces(word).unwrap_or_default()
     }
 
-    fn unknown(&self) -> u32 {
+    fn unknown_piece(&self) -> u32 {
         self.unknown
     }
 }
@@ -234,15 +238,15 @@ mod tests {
 
     use ragstone_core::seam::contract_embedder;
 
-    use ragstone_encoder::tiny::{Dtype, Tiny};
-    use ragstone_encoder::{LocalOptions, Precision};
+    use ragstone_encoder::tiny::{Dtype, TinyModel};
+    use ragstone_encoder::{LocalOptions, NumericPrecision};
 
     use super::super::tests::model_directory;
     use super::*;
 
     fn start(folder: &Path) -> LocalEmbedder {
         let options = LocalOptions {
-            precision: Precision::F32,
+            precision: NumericPrecision::F32,
             threads: 2,
             ..LocalOptions::default()
         };
@@ -251,7 +255,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn it_keeps_the_contract() {
-        let tiny = Tiny::new(2, 32, Pooling::Mean, Dtype::F32, "").write();
+        let tiny = TinyModel::new(2, 32, PoolingMode::Mean, Dtype::F32, "").write_directory();
         contract_embedder::holds(&start(tiny.path())).await;
     }
 
@@ -265,15 +269,15 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn callers_at_the_same_time_get_their_own() {
-        let tiny = Tiny::new(2, 32, Pooling::Mean, Dtype::F32, "").write();
+        let tiny = TinyModel::new(2, 32, PoolingMode::Mean, Dtype::F32, "").write_directory();
         let embedder = start(tiny.path());
         let texts: Vec<Vec<String>> = (0..40)
             .map(|n| vec!["a ".repeat(n % 7), "b c".into()][..1 + n % 2].to_vec())
             .collect();
-        let calls = texts.iter().map(|texts| embedder.embed(texts, TextKind::Passage));
+        let calls = texts.iter().map(|texts| embedder.embed_texts(texts, TextKind::Passage));
         let together = futures::future::join_all(calls).await;
         for (texts, got) in texts.iter().zip(together) {
-            let alone = embedder.embed(texts, TextKind::Passage).await.unwrap();
+            let alone = embedder.embed_texts(texts, TextKind::Passage).await.unwrap();
             let vectors = |from: &[Embedding]| from.iter().map(|e| e.vector.clone()).collect::<Vec<_>>();
             assert_eq!(vectors(&got.unwrap()), vectors(&alone), "{texts:?}");
         }
@@ -281,29 +285,36 @@ mod tests {
 
     #[tokio::test]
     async fn a_text_fits_by_its_tokens() {
-        let tiny = Tiny::new(2, 32, Pooling::Mean, Dtype::F32, "").write();
+        let tiny = TinyModel::new(2, 32, PoolingMode::Mean, Dtype::F32, "").write_directory();
         let embedder = start(tiny.path());
         let most = embedder.model.text_tokens();
         assert_eq!(most, embedder.model.fingerprint().max_length - 2);
         for (words, fits) in [(most, true), (most + 1, false)] {
-            assert_eq!(embedder.fits(&"a ".repeat(words)), fits, "{words} of {most}");
+            assert_eq!(
+                embedder.fits_input_limit(&"a ".repeat(words)),
+                fits,
+                "{words} of {most}"
+            );
         }
         assert!(
-            embedder.fits(&"退款期限".repeat(most)),
+            embedder.fits_input_limit(&"退款期限".repeat(most)),
             "the model reads nothing of it anyway"
         );
     }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn tokens_stand_where_they_are_in_the_text() {
-        let tiny = Tiny::new(2, 32, Pooling::Mean, Dtype::F32, "").write();
+        let tiny = TinyModel::new(2, 32, PoolingMode::Mean, Dtype::F32, "").write_directory();
         let embedder = start(tiny.path());
-        let embeddings = embedder.embed(&["a b cc".into()], TextKind::Passage).await.unwrap();
+        let embeddings = embedder
+            .embed_texts(&["a b cc".into()], TextKind::Passage)
+            .await
+            .unwrap();
         let tokens = embeddings[0].tokens.as_ref().unwrap();
         assert_eq!(tokens.pieces, ["a", "b", "c", "##c"]);
         assert_eq!(tokens.spans, [0..1, 2..3, 4..5, 5..6]);
         assert_eq!(tokens.vectors.len(), 4);
-        let reading = embedder.reads("a b zzz").unwrap();
+        let reading = embedder.word_statistics("a b zzz").unwrap();
         assert!((reading.unknown_share - 1.0 / 3.0).abs() < 1e-9, "{reading:?}");
     }
 }

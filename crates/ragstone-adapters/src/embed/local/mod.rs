@@ -7,4 +7,4 @@ mod embedder;
 mod tests;
 
 pub use embedder::LocalEmbedder;
-pub use ragstone_encoder::{LocalModel, LocalOptions, ModelError, Pooling, Precision};
+pub use ragstone_encoder::{LocalModel, LocalOptions, ModelError, NumericPrecision, PoolingMode};

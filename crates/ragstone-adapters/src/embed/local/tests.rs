@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use ragstone_encoder::{LocalModel, LocalOptions, Precision, Side};
+use ragstone_encoder::{InputRole, LocalModel, LocalOptions, NumericPrecision};
 
-use crate::embed::weights::{FetchOptions, Manifest, ensure_model};
+use crate::embed::weights::{FetchOptions, WeightsManifest, ensure_model};
 
 const ORACLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data/minilm/cases.json");
 
@@ -21,7 +21,7 @@ struct Case {
     embedding: Vec<f32>,
 }
 
-fn load(precision: Precision) -> Option<LocalModel> {
+fn load(precision: NumericPrecision) -> Option<LocalModel> {
     let options = LocalOptions {
         precision,
         ..Default::default()
@@ -37,11 +37,14 @@ fn vectors_and_ids_are_those_of_sentence_transformers() {
     };
     let cases = serde_json::from_slice::<Oracle>(&oracle).unwrap().cases;
     let texts: Vec<&str> = cases.iter().map(|case| case.text.as_str()).collect();
-    for precision in [Precision::F32, Precision::Bf16, Precision::F16] {
+    for precision in [NumericPrecision::F32, NumericPrecision::Bf16, NumericPrecision::F16] {
         let Some(model) = load(precision) else { return };
-        let together = model.embed(&texts, Side::Passage, true).unwrap();
+        let together = model.embed_texts(&texts, InputRole::Passage, true).unwrap();
         for (case, batched) in cases.iter().zip(together) {
-            let alone = model.embed(&[&case.text], Side::Query, false).unwrap().remove(0);
+            let alone = model
+                .embed_texts(&[&case.text], InputRole::Query, false)
+                .unwrap()
+                .remove(0);
             let tokens = batched.tokens.unwrap();
             let ids = &case.token_ids[1..case.token_ids.len() - 1];
             assert_eq!(tokens.ids, ids, "{:?}", case.text);
@@ -61,36 +64,41 @@ fn length(vector: &[f32]) -> f32 {
 
 #[test]
 fn pieces_of_words_are_given_without_special_tokens() {
-    let Some(model) = load(Precision::Auto) else {
+    let Some(model) = load(NumericPrecision::Auto) else {
         return;
     };
     let pieces = |word| -> Vec<String> {
         let ids = model.word_pieces(word).unwrap();
-        ids.into_iter().map(|id| model.piece(id).to_owned()).collect()
+        ids.into_iter().map(|id| model.piece_text(id).to_owned()).collect()
     };
     assert_eq!(pieces("capital"), ["capital"]);
     assert_eq!(pieces("Tokenization"), ["token", "##ization"]);
     assert_eq!(pieces("验"), ["[UNK]"]);
-    assert_eq!(model.piece(u32::MAX), "");
+    assert_eq!(model.piece_text(u32::MAX), "");
 }
 
 #[test]
 fn calls_at_the_same_time_give_what_they_give_alone() {
-    let Some(model) = load(Precision::Auto) else {
+    let Some(model) = load(NumericPrecision::Auto) else {
         return;
     };
     let long = "steam engines are external combustion engines ".repeat(20);
     let batch = [long.as_str(); 4];
     let (question, passages) = std::thread::scope(|scope| {
-        let passages = scope.spawn(|| model.embed(&batch, Side::Passage, false).unwrap());
+        let passages = scope.spawn(|| model.embed_texts(&batch, InputRole::Passage, false).unwrap());
         (
-            model.embed(&["what is a steam engine?"], Side::Query, false).unwrap(),
+            model
+                .embed_texts(&["what is a steam engine?"], InputRole::Query, false)
+                .unwrap(),
             passages.join().unwrap(),
         )
     });
     assert_eq!(
         question[0].vector,
-        model.embed(&["what is a steam engine?"], Side::Query, false).unwrap()[0].vector
+        model
+            .embed_texts(&["what is a steam engine?"], InputRole::Query, false)
+            .unwrap()[0]
+            .vector
     );
     assert_eq!(passages[0].vector, passages[3].vector);
 }
@@ -120,7 +128,7 @@ fn find_model() -> Option<PathBuf> {
         return Some(models);
     }
     let options = FetchOptions {
-        manifest: Manifest::all_minilm_l6_v2(),
+        manifest: WeightsManifest::all_minilm_l6_v2(),
         models,
         given: None,
         hub: None,

@@ -5,11 +5,11 @@
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use ragstone_core::prompt::tokens;
+use ragstone_core::prompt::estimate_tokens;
 
-use super::reply::Vector;
-use super::{OpenAiEmbedder, TRIES_BEFORE_PROBE, single};
-use crate::openai::Fault;
+use super::reply::VectorResult;
+use super::{OpenAiEmbedder, TRIES_BEFORE_PROBE, single_vector};
+use crate::openai::ServiceError;
 
 /// Tries of a text that fails alone: what fails by chance, be it every second time, should not be blamed on a text.
 const TRIES_ALONE: usize = 3;
@@ -23,7 +23,7 @@ const MIN_CHARACTERS: usize = 16;
 
 /// What became of a text.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Outcome {
+pub(super) enum TextOutcome {
     /// The vector of all of it.
     Whole(Vec<f32>),
     /// The vector of its beginning.
@@ -33,35 +33,38 @@ pub(super) enum Outcome {
 }
 
 /// Whose fault it is that a batch has no vectors.
-enum Failure {
-    Service(Fault),
-    Contents(Fault),
+enum BatchError {
+    Service(ServiceError),
+    Contents(ServiceError),
 }
 
 /// What became of a half, and whether one request was enough.
-struct Settled {
-    outcomes: Vec<Outcome>,
+struct HalfOutcome {
+    outcomes: Vec<TextOutcome>,
     at_once: bool,
 }
 
 impl OpenAiEmbedder {
     /// What became of each text of a batch; an error where the service is at fault.
-    pub(super) fn batch<'a>(&'a self, texts: &'a [String]) -> BoxFuture<'a, Result<Vec<Outcome>, Fault>> {
+    pub(super) fn embed_batch<'a>(
+        &'a self,
+        texts: &'a [String],
+    ) -> BoxFuture<'a, Result<Vec<TextOutcome>, ServiceError>> {
         async move {
-            if texts.len() > 1 && self.limits.exceeded_by(texts) {
+            if texts.len() > 1 && self.limits.is_exceeded_by(texts) {
                 let (left, right) = texts.split_at(texts.len() / 2);
-                let mut outcomes = self.batch(left).await?;
-                outcomes.extend(self.batch(right).await?);
+                let mut outcomes = self.embed_batch(left).await?;
+                outcomes.extend(self.embed_batch(right).await?);
                 return Ok(outcomes);
             }
             let most = self.limits.text_tokens();
-            let readable: Vec<String> = texts.iter().map(|text| beginning_of(text, most).to_owned()).collect();
-            let mut outcomes = self.settled(&readable).await?;
+            let readable: Vec<String> = texts.iter().map(|text| cut_to_tokens(text, most).to_owned()).collect();
+            let mut outcomes = self.embed_or_split(&readable).await?;
             for ((text, readable), outcome) in texts.iter().zip(&readable).zip(&mut outcomes) {
-                if let Outcome::Whole(vector) = outcome
+                if let TextOutcome::Whole(vector) = outcome
                     && readable.len() < text.len()
                 {
-                    *outcome = Outcome::Beginning(std::mem::take(vector));
+                    *outcome = TextOutcome::Beginning(std::mem::take(vector));
                 }
             }
             Ok(outcomes)
@@ -70,75 +73,89 @@ impl OpenAiEmbedder {
     }
 
     /// The vector of a question; one that the model cannot read whole is cut.
-    pub(super) async fn question(&self, text: &str, tries: usize) -> Result<Vec<f32>, Fault> {
-        let text = beginning_of(text, self.limits.text_tokens());
+    pub(super) async fn embed_question(&self, text: &str, tries: usize) -> Result<Vec<f32>, ServiceError> {
+        let text = cut_to_tokens(text, self.limits.text_tokens());
         let whole = [text.to_owned()];
-        let fault = match self.placed(&self.queries, &whole, tries, Fault::passes).await {
-            Ok(vectors) => return single(vectors),
-            Err(fault) if !fault.passes() && fault.may_be_contents() => fault,
+        let fault = match self
+            .request_with_permit(&self.queries, &whole, tries, ServiceError::is_transient)
+            .await
+        {
+            Ok(vectors) => return single_vector(vectors),
+            Err(fault) if !fault.is_transient() && fault.may_be_contents() => fault,
             Err(fault) => return Err(fault),
         };
-        for part in shorter(text) {
-            let vectors = self.placed(&self.queries, &[part.to_owned()], 1, Fault::passes).await;
-            if let Ok(vector) = vectors.and_then(single) {
+        for part in shorter_beginnings(text) {
+            let vectors = self
+                .request_with_permit(&self.queries, &[part.to_owned()], 1, ServiceError::is_transient)
+                .await;
+            if let Ok(vector) = vectors.and_then(single_vector) {
                 return Ok(vector);
             }
         }
         Err(fault)
     }
 
-    async fn settled(&self, texts: &[String]) -> Result<Vec<Outcome>, Fault> {
-        match self.patiently(texts).await {
-            Ok(vectors) => self.outcomes_of(texts, vectors).await,
-            Err(Failure::Contents(fault)) => self.split(texts, fault).await,
-            Err(Failure::Service(fault)) => Err(fault),
+    async fn embed_or_split(&self, texts: &[String]) -> Result<Vec<TextOutcome>, ServiceError> {
+        match self.embed_with_retry(texts).await {
+            Ok(vectors) => self.resolve_outcomes(texts, vectors).await,
+            Err(BatchError::Contents(fault)) => self.split_batch(texts, fault).await,
+            Err(BatchError::Service(fault)) => Err(fault),
         }
     }
 
     /// The vectors of a batch. Its contents are at fault only if a plain text succeeds; as long as it does not, what may
     /// pass is tried again.
-    async fn patiently(&self, texts: &[String]) -> Result<Vec<Vector>, Failure> {
-        let tries = self.options.connection.tries();
+    async fn embed_with_retry(&self, texts: &[String]) -> Result<Vec<VectorResult>, BatchError> {
+        let tries = self.options.connection.max_tries();
         let mut failures = 0;
-        let few = |fault: &Fault| {
+        let few = |fault: &ServiceError| {
             failures += 1;
-            fault.passes() && (!fault.may_be_contents() || failures < TRIES_BEFORE_PROBE)
+            fault.is_transient() && (!fault.may_be_contents() || failures < TRIES_BEFORE_PROBE)
         };
-        let fault = match self.placed(&self.passages, texts, tries, few).await {
+        let fault = match self.request_with_permit(&self.passages, texts, tries, few).await {
             Ok(vectors) => return Ok(vectors),
-            Err(fault) if !fault.may_be_contents() => return Err(Failure::Service(fault)),
+            Err(fault) if !fault.may_be_contents() => return Err(BatchError::Service(fault)),
             Err(fault) => fault,
         };
-        if self.works().await {
-            return Err(Failure::Contents(fault));
+        if self.probe_succeeds().await {
+            return Err(BatchError::Contents(fault));
         }
-        if !fault.passes() {
-            return Err(Failure::Service(fault));
+        if !fault.is_transient() {
+            return Err(BatchError::Service(fault));
         }
         let rest = tries.saturating_sub(TRIES_BEFORE_PROBE).max(1);
-        match self.placed(&self.passages, texts, rest, Fault::passes).await {
+        match self
+            .request_with_permit(&self.passages, texts, rest, ServiceError::is_transient)
+            .await
+        {
             Ok(vectors) => Ok(vectors),
-            Err(fault) if fault.may_be_contents() && self.works().await => Err(Failure::Contents(fault)),
-            Err(fault) => Err(Failure::Service(fault)),
+            Err(fault) if fault.may_be_contents() && self.probe_succeeds().await => Err(BatchError::Contents(fault)),
+            Err(fault) => Err(BatchError::Service(fault)),
         }
     }
 
     /// Whether a plain text gets its vector: another one each time, so that no cache on the way answers for the service.
-    async fn works(&self) -> bool {
+    async fn probe_succeeds(&self) -> bool {
         let probe = [format!("This is plain text number {}.", fastrand::u32(..))];
-        let vectors = self.placed(&self.passages, &probe, 1, Fault::passes).await;
-        vectors.and_then(single).is_ok()
+        let vectors = self
+            .request_with_permit(&self.passages, &probe, 1, ServiceError::is_transient)
+            .await;
+        vectors.and_then(single_vector).is_ok()
     }
 
     /// A batch that was not taken, in halves. Where each of them is taken at once, the batch was too large.
-    fn split<'a>(&'a self, texts: &'a [String], fault: Fault) -> BoxFuture<'a, Result<Vec<Outcome>, Fault>> {
+    fn split_batch<'a>(
+        &'a self,
+        texts: &'a [String],
+        fault: ServiceError,
+    ) -> BoxFuture<'a, Result<Vec<TextOutcome>, ServiceError>> {
         async move {
             if let [text] = texts {
-                return Ok(vec![self.alone(text, fault).await?]);
+                return Ok(vec![self.embed_alone(text, fault).await?]);
             }
             let (left, right) = texts.split_at(texts.len() / 2);
-            let mut first = self.half(left).await?;
-            let second = self.half(right).await?;
+            let mut first = self.embed_half(left).await?;
+            let second = self.embed_half(right).await?;
             if first.at_once && second.at_once && fault.may_be_size() {
                 self.limits.learn_request([left, right], fault.is_about_length());
             }
@@ -148,22 +165,22 @@ impl OpenAiEmbedder {
         .boxed()
     }
 
-    async fn half(&self, texts: &[String]) -> Result<Settled, Fault> {
-        if texts.len() > 1 && self.limits.exceeded_by(texts) {
-            return Ok(Settled {
-                outcomes: self.batch(texts).await?,
+    async fn embed_half(&self, texts: &[String]) -> Result<HalfOutcome, ServiceError> {
+        if texts.len() > 1 && self.limits.is_exceeded_by(texts) {
+            return Ok(HalfOutcome {
+                outcomes: self.embed_batch(texts).await?,
                 at_once: false,
             });
         }
-        let tries = self.options.connection.tries();
-        let is_busy = |fault: &Fault| fault.passes() && !fault.may_be_contents();
-        match self.placed(&self.passages, texts, tries, is_busy).await {
-            Ok(vectors) => Ok(Settled {
-                outcomes: self.outcomes_of(texts, vectors).await?,
+        let tries = self.options.connection.max_tries();
+        let is_busy = |fault: &ServiceError| fault.is_transient() && !fault.may_be_contents();
+        match self.request_with_permit(&self.passages, texts, tries, is_busy).await {
+            Ok(vectors) => Ok(HalfOutcome {
+                outcomes: self.resolve_outcomes(texts, vectors).await?,
                 at_once: true,
             }),
-            Err(fault) if fault.may_be_contents() => Ok(Settled {
-                outcomes: self.split(texts, fault).await?,
+            Err(fault) if fault.may_be_contents() => Ok(HalfOutcome {
+                outcomes: self.split_batch(texts, fault).await?,
                 at_once: false,
             }),
             Err(fault) => Err(fault),
@@ -171,62 +188,68 @@ impl OpenAiEmbedder {
     }
 
     /// Vectors as they are; each text that got none in a reply with others is looked at alone.
-    async fn outcomes_of(&self, texts: &[String], vectors: Vec<Vector>) -> Result<Vec<Outcome>, Fault> {
+    async fn resolve_outcomes(
+        &self,
+        texts: &[String],
+        vectors: Vec<VectorResult>,
+    ) -> Result<Vec<TextOutcome>, ServiceError> {
         let mut outcomes = Vec::with_capacity(texts.len());
         for (text, vector) in texts.iter().zip(vectors) {
             outcomes.push(match vector {
-                Ok(vector) => Outcome::Whole(vector),
-                Err(why) => self.alone(text, Fault::broken(why)).await?,
+                Ok(vector) => TextOutcome::Whole(vector),
+                Err(why) => self.embed_alone(text, ServiceError::broken(why)).await?,
             });
         }
         Ok(outcomes)
     }
 
     /// A text that failed alone or by itself in a reply.
-    async fn alone(&self, text: &str, mut fault: Fault) -> Result<Outcome, Fault> {
-        if fault.passes() && !text.trim().is_empty() {
-            match self.vector_of(text, TRIES_ALONE).await {
-                Ok(vector) => return Ok(Outcome::Whole(vector)),
+    async fn embed_alone(&self, text: &str, mut fault: ServiceError) -> Result<TextOutcome, ServiceError> {
+        if fault.is_transient() && !text.trim().is_empty() {
+            match self.embed_text(text, TRIES_ALONE).await {
+                Ok(vector) => return Ok(TextOutcome::Whole(vector)),
                 Err(again) if !again.may_be_contents() => return Err(again),
                 Err(again) => fault = again,
             }
         }
-        for part in shorter(text) {
-            match self.vector_of(part, TRIES_BEFORE_PROBE).await {
+        for part in shorter_beginnings(text) {
+            match self.embed_text(part, TRIES_BEFORE_PROBE).await {
                 Ok(vector) => {
                     if fault.is_about_length() {
-                        self.limits.learn_text(tokens(part));
+                        self.limits.learn_text(estimate_tokens(part));
                     }
-                    return Ok(Outcome::Beginning(vector));
+                    return Ok(TextOutcome::Beginning(vector));
                 }
                 Err(again) if !again.may_be_contents() => return Err(again),
                 Err(_) => {}
             }
         }
-        match self.works().await {
-            true => Ok(Outcome::None(fault.detail().to_owned())),
+        match self.probe_succeeds().await {
+            true => Ok(TextOutcome::None(fault.detail().to_owned())),
             false => Err(fault),
         }
     }
 
-    async fn vector_of(&self, text: &str, tries: usize) -> Result<Vec<f32>, Fault> {
+    async fn embed_text(&self, text: &str, tries: usize) -> Result<Vec<f32>, ServiceError> {
         let texts = [text.to_owned()];
-        let vectors = self.placed(&self.passages, &texts, tries, Fault::passes).await?;
-        single(vectors)
+        let vectors = self
+            .request_with_permit(&self.passages, &texts, tries, ServiceError::is_transient)
+            .await?;
+        single_vector(vectors)
     }
 }
 
 /// Beginnings of a text, each half as long as the one before.
-fn shorter(text: &str) -> impl Iterator<Item = &str> {
+fn shorter_beginnings(text: &str) -> impl Iterator<Item = &str> {
     let characters = text.chars().count();
     (1..=HALVINGS)
         .map(move |halving| characters >> halving)
         .take_while(|characters| *characters >= MIN_CHARACTERS)
-        .map(|characters| beginning(text, characters))
+        .map(|characters| cut_to_characters(text, characters))
 }
 
 /// At most so many characters of a text, up to a white space if one is near.
-fn beginning(text: &str, characters: usize) -> &str {
+fn cut_to_characters(text: &str, characters: usize) -> &str {
     let end = text.char_indices().nth(characters).map_or(text.len(), |(at, _)| at);
     let head = &text[..end];
     match head.rfind(char::is_whitespace) {
@@ -236,17 +259,17 @@ fn beginning(text: &str, characters: usize) -> &str {
 }
 
 /// As much of a text as has about so many tokens.
-fn beginning_of(text: &str, most: usize) -> &str {
+fn cut_to_tokens(text: &str, most: usize) -> &str {
     let mut part = text;
     loop {
-        let count = tokens(part);
+        let count = estimate_tokens(part);
         if count <= most {
             return part;
         }
         // Estimates do not grow evenly along a text, so the first cut may still be too long.
         let characters = part.chars().count();
         let wanted = (characters as u128 * most as u128 / count as u128) as usize;
-        part = beginning(part, wanted.min(characters - 1));
+        part = cut_to_characters(part, wanted.min(characters - 1));
     }
 }
 
@@ -256,24 +279,30 @@ mod tests {
 
     #[test]
     fn a_text_is_cut_between_words_where_it_has_any() {
-        assert_eq!(beginning("one two three", 9), "one two");
-        assert_eq!(beginning("one two three", 99), "one two three");
-        assert_eq!(beginning("a bbbbbbbbbbbb", 8), "a bbbbbb");
-        assert_eq!(beginning("退款期限为收货后", 3), "退款期");
+        assert_eq!(cut_to_characters("one two three", 9), "one two");
+        assert_eq!(cut_to_characters("one two three", 99), "one two three");
+        assert_eq!(cut_to_characters("a bbbbbbbbbbbb", 8), "a bbbbbb");
+        assert_eq!(cut_to_characters("退款期限为收货后", 3), "退款期");
         let text = "word ".repeat(100);
-        let lengths: Vec<usize> = shorter(&text).map(|part| part.chars().count()).collect();
+        let lengths: Vec<usize> = shorter_beginnings(&text).map(|part| part.chars().count()).collect();
         assert_eq!(lengths, [249, 124, 59]);
-        assert_eq!(shorter("a text of thirty-one characters").count(), 0);
-        assert_eq!(shorter("").count(), 0);
+        assert_eq!(shorter_beginnings("a text of thirty-one characters").count(), 0);
+        assert_eq!(shorter_beginnings("").count(), 0);
     }
 
     #[test]
     fn the_beginning_has_no_more_tokens_than_wanted() {
         for text in ["退款期限".repeat(100), "word ".repeat(500), "退款 word".repeat(90)] {
             for most in [1, 7, 100, 10_000] {
-                let part = beginning_of(&text, most);
-                assert!(text.starts_with(part) && tokens(part) <= most, "{most}: {part}");
-                assert!(part.len() == text.len() || tokens(part) * 2 >= most, "{most}: {part}");
+                let part = cut_to_tokens(&text, most);
+                assert!(
+                    text.starts_with(part) && estimate_tokens(part) <= most,
+                    "{most}: {part}"
+                );
+                assert!(
+                    part.len() == text.len() || estimate_tokens(part) * 2 >= most,
+                    "{most}: {part}"
+                );
             }
         }
     }

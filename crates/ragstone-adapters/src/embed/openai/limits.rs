@@ -2,9 +2,9 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use ragstone_core::prompt::tokens;
+use ragstone_core::prompt::estimate_tokens;
 
-/// What was found; the estimates of tokens are those of [`tokens`].
+/// What was found; the estimates of tokens are those of [`estimate_tokens`].
 #[derive(Debug)]
 pub(super) struct LearnedLimits {
     /// Texts of a request.
@@ -26,8 +26,9 @@ impl LearnedLimits {
     }
 
     /// Whether a request for these texts is known to be refused.
-    pub fn exceeded_by(&self, texts: &[String]) -> bool {
-        texts.len() > self.texts.load(Ordering::Relaxed) || total(texts) > self.request_tokens.load(Ordering::Relaxed)
+    pub fn is_exceeded_by(&self, texts: &[String]) -> bool {
+        texts.len() > self.texts.load(Ordering::Relaxed)
+            || total_tokens(texts) > self.request_tokens.load(Ordering::Relaxed)
     }
 
     /// Tokens of a text that are taken.
@@ -39,10 +40,10 @@ impl LearnedLimits {
     /// the refusal spoke of tokens.
     pub fn learn_request(&self, halves: [&[String]; 2], by_length: bool) {
         let (limit, size, unit) = match by_length {
-            true => (&self.request_tokens, halves.map(total), "tokens, estimated"),
+            true => (&self.request_tokens, halves.map(total_tokens), "tokens, estimated"),
             false => (&self.texts, halves.map(<[String]>::len), "texts"),
         };
-        lower(
+        lower_limit(
             limit,
             size[0].max(size[1]),
             "the embedding service takes fewer in a request",
@@ -52,7 +53,7 @@ impl LearnedLimits {
 
     /// A text was refused for its length, and a beginning of so many tokens was taken.
     pub fn learn_text(&self, taken: usize) {
-        lower(
+        lower_limit(
             &self.text_tokens,
             taken,
             "the embedding model reads less of a text",
@@ -62,15 +63,15 @@ impl LearnedLimits {
 }
 
 /// Remembers a limit that is lower than the known one, and says so.
-fn lower(limit: &AtomicUsize, found: usize, what: &str, unit: &str) {
+fn lower_limit(limit: &AtomicUsize, found: usize, what: &str, unit: &str) {
     let found = found.max(1);
     if limit.fetch_min(found, Ordering::Relaxed) > found {
         tracing::info!(limit = found, unit, "{what}, remembered until the end of this process");
     }
 }
 
-fn total(texts: &[String]) -> usize {
-    texts.iter().map(|text| tokens(text)).sum()
+fn total_tokens(texts: &[String]) -> usize {
+    texts.iter().map(|text| estimate_tokens(text)).sum()
 }
 
 #[cfg(test)]
@@ -81,13 +82,13 @@ mod tests {
     fn limits_only_get_lower() {
         let texts: Vec<String> = (0..8).map(|_| "x".repeat(40)).collect();
         let limits = LearnedLimits::new(None);
-        assert!(!limits.exceeded_by(&texts));
+        assert!(!limits.is_exceeded_by(&texts));
         limits.learn_request([&texts[..3], &texts[3..7]], false);
-        assert!(limits.exceeded_by(&texts[..5]) && !limits.exceeded_by(&texts[..4]));
+        assert!(limits.is_exceeded_by(&texts[..5]) && !limits.is_exceeded_by(&texts[..4]));
         limits.learn_request([&texts[..6], &texts[6..]], false);
-        assert!(limits.exceeded_by(&texts[..5]));
+        assert!(limits.is_exceeded_by(&texts[..5]));
         limits.learn_request([&texts[..2], &texts[2..3]], true);
-        assert!(limits.exceeded_by(&texts[..3]) && !limits.exceeded_by(&texts[..2]));
+        assert!(limits.is_exceeded_by(&texts[..3]) && !limits.is_exceeded_by(&texts[..2]));
         limits.learn_text(300);
         limits.learn_text(400);
         assert_eq!(limits.text_tokens(), 300);

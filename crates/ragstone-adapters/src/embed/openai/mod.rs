@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt, stream};
-use ragstone_core::prompt::tokens;
+use ragstone_core::prompt::estimate_tokens;
 use ragstone_core::rank::gate::WordStatistics;
 use ragstone_core::seam::embedder::{EmbedderFingerprint, Embedding, PassageEmbedding, TextKind};
 use ragstone_core::seam::{EmbedError, Embedder};
@@ -24,8 +24,8 @@ use serde::Serialize;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use crate::openai::{Client, Connection, Fault};
-use isolation::Outcome;
+use crate::openai::{OpenAiClient, OpenAiConnection, ServiceError};
+use isolation::TextOutcome;
 use limits::LearnedLimits;
 
 /// Most texts of one request; the service's own limit.
@@ -38,7 +38,7 @@ pub const DEFAULT_CHUNK_TOKENS: usize = 512;
 const QUERY_TRIES: usize = 2;
 
 /// Longest wait for a question's vector, tries and pauses included; less where a single request may take less.
-const QUERY_PATIENCE: Duration = Duration::from_secs(10);
+const QUERY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What is embedded at the start to see how long a vector is.
 const PROBE: &str = "How long is a vector?";
@@ -50,7 +50,7 @@ const TRIES_BEFORE_PROBE: usize = 2;
 #[derive(Debug, Clone)]
 pub struct OpenAiEmbedderOptions {
     /// Where it is.
-    pub connection: Connection,
+    pub connection: OpenAiConnection,
     /// The model's name there.
     pub model: String,
     /// The length of vectors to ask for; none for the model's own.
@@ -68,14 +68,14 @@ pub struct OpenAiEmbedderOptions {
     /// Estimated tokens that a chunk should not exceed, so that the model probably reads all of it.
     pub chunk_tokens: usize,
     /// Requests for passages at once.
-    pub passage_lane: usize,
+    pub passage_concurrency: usize,
     /// Requests for questions at once.
-    pub query_lane: usize,
+    pub query_concurrency: usize,
 }
 
 impl OpenAiEmbedderOptions {
     /// The usual limits.
-    pub fn new(connection: Connection, model: impl Into<String>) -> Self {
+    pub fn new(connection: OpenAiConnection, model: impl Into<String>) -> Self {
         Self {
             connection,
             model: model.into(),
@@ -86,8 +86,8 @@ impl OpenAiEmbedderOptions {
             batch_tokens: 100_000,
             text_tokens: None,
             chunk_tokens: DEFAULT_CHUNK_TOKENS,
-            passage_lane: 4,
-            query_lane: 16,
+            passage_concurrency: 4,
+            query_concurrency: 16,
         }
     }
 
@@ -110,7 +110,7 @@ const ENCODINGS: [Option<&str>; 3] = [Some("base64"), Some("float"), None];
 /// Any OpenAI-compatible embedder.
 #[derive(Debug)]
 pub struct OpenAiEmbedder {
-    client: Client,
+    client: OpenAiClient,
     options: OpenAiEmbedderOptions,
     fingerprint: EmbedderFingerprint,
     passages: Semaphore,
@@ -124,17 +124,17 @@ impl OpenAiEmbedder {
     /// Embeds one text to learn how long a vector is, and refuses a service whose vectors are not as long as was asked.
     pub async fn connect(options: OpenAiEmbedderOptions) -> Result<Self, EmbedError> {
         let refused = |detail: String| EmbedError::Refused { detail };
-        let client = Client::new(options.connection.clone()).map_err(|error| refused(error.to_string()))?;
+        let client = OpenAiClient::new(options.connection.clone()).map_err(|error| refused(error.to_string()))?;
         let mut embedder = Self {
             fingerprint: options.fingerprint(0),
-            passages: Semaphore::new(options.passage_lane.max(1)),
-            queries: Semaphore::new(options.query_lane.max(1)),
+            passages: Semaphore::new(options.passage_concurrency.max(1)),
+            queries: Semaphore::new(options.query_concurrency.max(1)),
             encoding: AtomicU8::new(0),
             limits: LearnedLimits::new(options.text_tokens),
             client,
             options,
         };
-        let length = embedder.first_vector().await?.len();
+        let length = embedder.probe_vector().await?.len();
         match embedder.options.dimensions {
             Some(wanted) if wanted != length => Err(refused(format!(
                 "model {:?} gives vectors of {length} dimensions where {wanted} are set",
@@ -148,16 +148,16 @@ impl OpenAiEmbedder {
     }
 
     /// The probe's vector, in the first encoding that the service takes.
-    async fn first_vector(&self) -> Result<Vec<f32>, Fault> {
+    async fn probe_vector(&self) -> Result<Vec<f32>, ServiceError> {
         let probe = [PROBE.to_owned()];
         for (encoding, name) in (0u8..).zip(ENCODINGS) {
             self.encoding.store(encoding, Ordering::Relaxed);
-            match self.request_once(&probe).await {
+            match self.request_probe(&probe).await {
                 Ok(vector) if encoding == 0 => return Ok(vector),
                 // What failed once for another reason may be taken now.
                 Ok(vector) => {
                     self.encoding.store(0, Ordering::Relaxed);
-                    let again = self.request_once(&probe).await;
+                    let again = self.request_probe(&probe).await;
                     return again.or_else(|_| {
                         self.encoding.store(encoding, Ordering::Relaxed);
                         tracing::info!(
@@ -172,19 +172,21 @@ impl OpenAiEmbedder {
             }
         }
         self.encoding.store(0, Ordering::Relaxed);
-        let vectors = self.request(&probe, self.options.connection.tries()).await?;
-        single(vectors)
+        let vectors = self
+            .request_vectors(&probe, self.options.connection.max_tries())
+            .await?;
+        single_vector(vectors)
     }
 
     /// The probe's vector; only what is busy is tried again.
-    async fn request_once(&self, probe: &[String]) -> Result<Vec<f32>, Fault> {
-        let is_busy = |fault: &Fault| fault.passes() && !fault.may_be_form();
-        let tries = self.options.connection.tries();
-        single(self.request_while(probe, tries, is_busy).await?)
+    async fn request_probe(&self, probe: &[String]) -> Result<Vec<f32>, ServiceError> {
+        let is_busy = |fault: &ServiceError| fault.is_transient() && !fault.may_be_form();
+        let tries = self.options.connection.max_tries();
+        single_vector(self.request_vectors_while(probe, tries, is_busy).await?)
     }
 
     /// Texts with their prefix.
-    fn prepared(&self, texts: &[String], kind: TextKind) -> Vec<String> {
+    fn add_prefix(&self, texts: &[String], kind: TextKind) -> Vec<String> {
         let prefix = match kind {
             TextKind::Query => &self.options.query_prefix,
             TextKind::Passage => &self.options.passage_prefix,
@@ -193,69 +195,75 @@ impl OpenAiEmbedder {
     }
 
     /// What became of each passage, its prefix before it.
-    async fn outcomes(&self, texts: &[String]) -> Result<Vec<Outcome>, Fault> {
+    async fn passage_outcomes(&self, texts: &[String]) -> Result<Vec<TextOutcome>, ServiceError> {
         let most = self.options.batch_texts.clamp(1, MAX_BATCH_TEXTS);
-        let batches = batches(texts, most, self.options.batch_tokens);
-        let at_once = self.options.passage_lane.max(1);
+        let batches = split_into_batches(texts, most, self.options.batch_tokens);
+        let at_once = self.options.passage_concurrency.max(1);
         let mut calls = Vec::with_capacity(batches.len());
         for batch in batches {
-            calls.push(self.batch(batch));
+            calls.push(self.embed_batch(batch));
         }
-        let outcomes: Vec<Vec<Outcome>> = stream::iter(calls).buffered(at_once).try_collect().await?;
+        let outcomes: Vec<Vec<TextOutcome>> = stream::iter(calls).buffered(at_once).try_collect().await?;
         Ok(outcomes.into_iter().flatten().collect())
     }
 
     /// The vectors of questions, within the patience of whoever asked.
-    async fn questions(&self, texts: &[String]) -> Result<Vec<Vec<f32>>, Fault> {
-        let patience = QUERY_PATIENCE.min(self.options.connection.first_byte());
-        timeout(patience, self.question_vectors(texts))
+    async fn embed_questions(&self, texts: &[String]) -> Result<Vec<Vec<f32>>, ServiceError> {
+        let patience = QUERY_TIMEOUT.min(self.options.connection.first_byte_timeout());
+        timeout(patience, self.embed_each_question(texts))
             .await
-            .unwrap_or_else(|_| Err(Fault::broken(format!("it gave no vector within {patience:?}"))))
+            .unwrap_or_else(|_| Err(ServiceError::broken(format!("it gave no vector within {patience:?}"))))
     }
 
-    async fn question_vectors(&self, texts: &[String]) -> Result<Vec<Vec<f32>>, Fault> {
-        let tries = self.options.connection.tries().min(QUERY_TRIES);
+    async fn embed_each_question(&self, texts: &[String]) -> Result<Vec<Vec<f32>>, ServiceError> {
+        let tries = self.options.connection.max_tries().min(QUERY_TRIES);
         let mut vectors = Vec::with_capacity(texts.len());
         for text in texts {
-            vectors.push(self.question(text, tries).await?);
+            vectors.push(self.embed_question(text, tries).await?);
         }
         Ok(vectors)
     }
 
-    async fn placed(
+    async fn request_with_permit(
         &self,
         lane: &Semaphore,
         texts: &[String],
         tries: usize,
-        may_pass: impl FnMut(&Fault) -> bool,
-    ) -> Result<Vec<reply::Vector>, Fault> {
+        may_pass: impl FnMut(&ServiceError) -> bool,
+    ) -> Result<Vec<reply::VectorResult>, ServiceError> {
         let _place = lane.acquire().await.expect("a lane is never closed");
-        self.request_while(texts, tries, may_pass).await
+        self.request_vectors_while(texts, tries, may_pass).await
     }
 
-    async fn request(&self, texts: &[String], tries: usize) -> Result<Vec<reply::Vector>, Fault> {
-        self.request_while(texts, tries, Fault::passes).await
+    async fn request_vectors(&self, texts: &[String], tries: usize) -> Result<Vec<reply::VectorResult>, ServiceError> {
+        self.request_vectors_while(texts, tries, ServiceError::is_transient)
+            .await
     }
 
-    async fn request_while(
+    async fn request_vectors_while(
         &self,
         texts: &[String],
         tries: usize,
-        mut may_pass: impl FnMut(&Fault) -> bool,
-    ) -> Result<Vec<reply::Vector>, Fault> {
+        mut may_pass: impl FnMut(&ServiceError) -> bool,
+    ) -> Result<Vec<reply::VectorResult>, ServiceError> {
         let dimensions = self.fingerprint.dimensions;
         loop {
             let encoding = self.encoding.load(Ordering::Relaxed);
-            let body = Body {
+            let body = EmbeddingsRequest {
                 model: &self.options.model,
                 input: texts,
                 encoding_format: ENCODINGS[usize::from(encoding)],
                 dimensions: self.options.dimensions,
             };
-            let read = |bytes: &[u8]| reply::vectors(&self.client, bytes, texts.len(), dimensions);
-            let result = self.client.post("embeddings", &body, tries, &mut may_pass, read).await;
+            let read = |bytes: &[u8]| reply::parse_vectors(&self.client, bytes, texts.len(), dimensions);
+            let result = self
+                .client
+                .post_json("embeddings", &body, tries, &mut may_pass, read)
+                .await;
             match result {
-                Err(fault) if fault.names("encoding_format") && usize::from(encoding) + 1 < ENCODINGS.len() => {
+                Err(fault)
+                    if fault.names_parameter("encoding_format") && usize::from(encoding) + 1 < ENCODINGS.len() =>
+                {
                     self.encoding.store(encoding + 1, Ordering::Relaxed);
                 }
                 result => return result,
@@ -270,61 +278,63 @@ impl Embedder for OpenAiEmbedder {
         &self.fingerprint
     }
 
-    async fn embed(&self, texts: &[String], kind: TextKind) -> Result<Vec<Embedding>, EmbedError> {
-        let texts = self.prepared(texts, kind);
+    async fn embed_texts(&self, texts: &[String], kind: TextKind) -> Result<Vec<Embedding>, EmbedError> {
+        let texts = self.add_prefix(texts, kind);
         let vectors = match kind {
-            TextKind::Query => self.questions(&texts).await?,
+            TextKind::Query => self.embed_questions(&texts).await?,
             TextKind::Passage => {
-                let outcomes = self.outcomes(&texts).await?.into_iter().enumerate();
+                let outcomes = self.passage_outcomes(&texts).await?.into_iter().enumerate();
                 let vectors = outcomes.map(|(at, outcome)| match outcome {
-                    Outcome::Whole(vector) | Outcome::Beginning(vector) => Ok(vector),
-                    Outcome::None(why) => Err(EmbedError::Refused {
+                    TextOutcome::Whole(vector) | TextOutcome::Beginning(vector) => Ok(vector),
+                    TextOutcome::None(why) => Err(EmbedError::Refused {
                         detail: format!("text {} of {}: {why}", at + 1, texts.len()),
                     }),
                 });
                 vectors.collect::<Result<_, _>>()?
             }
         };
-        Ok(vectors.into_iter().map(embedding).collect())
+        Ok(vectors.into_iter().map(without_tokens).collect())
     }
 
     async fn embed_passages(&self, texts: &[String]) -> Result<Vec<PassageEmbedding>, EmbedError> {
-        let outcomes = self.outcomes(&self.prepared(texts, TextKind::Passage)).await?;
+        let outcomes = self
+            .passage_outcomes(&self.add_prefix(texts, TextKind::Passage))
+            .await?;
         let embeddings = outcomes.into_iter().map(|outcome| match outcome {
-            Outcome::Whole(vector) => PassageEmbedding::Whole(embedding(vector)),
-            Outcome::Beginning(vector) => PassageEmbedding::Beginning(embedding(vector)),
-            Outcome::None(why) => PassageEmbedding::None(why),
+            TextOutcome::Whole(vector) => PassageEmbedding::Full(without_tokens(vector)),
+            TextOutcome::Beginning(vector) => PassageEmbedding::Truncated(without_tokens(vector)),
+            TextOutcome::None(why) => PassageEmbedding::None(why),
         });
         Ok(embeddings.collect())
     }
 
-    fn reads(&self, _: &str) -> Option<WordStatistics> {
+    fn word_statistics(&self, _: &str) -> Option<WordStatistics> {
         None
     }
 
-    fn fits(&self, text: &str) -> bool {
-        tokens(&self.options.passage_prefix) + tokens(text) <= self.options.chunk_tokens
+    fn fits_input_limit(&self, text: &str) -> bool {
+        estimate_tokens(&self.options.passage_prefix) + estimate_tokens(text) <= self.options.chunk_tokens
     }
 }
 
-fn embedding(vector: Vec<f32>) -> Embedding {
+fn without_tokens(vector: Vec<f32>) -> Embedding {
     Embedding { vector, tokens: None }
 }
 
 /// The vector of a request for one text.
-fn single(vectors: Vec<reply::Vector>) -> Result<Vec<f32>, Fault> {
+fn single_vector(vectors: Vec<reply::VectorResult>) -> Result<Vec<f32>, ServiceError> {
     let vector = vectors.into_iter().next();
     vector
         .unwrap_or_else(|| Err("it gave no vector".to_owned()))
-        .map_err(Fault::broken)
+        .map_err(ServiceError::broken)
 }
 
 /// Neighbouring texts, as many as fit both limits.
-fn batches(texts: &[String], most_texts: usize, most_tokens: usize) -> Vec<&[String]> {
+fn split_into_batches(texts: &[String], most_texts: usize, most_tokens: usize) -> Vec<&[String]> {
     let mut batches = Vec::new();
     let (mut start, mut held) = (0, 0);
     for (at, text) in texts.iter().enumerate() {
-        let count = tokens(text);
+        let count = estimate_tokens(text);
         if at > start && (at - start == most_texts || held + count > most_tokens) {
             batches.push(&texts[start..at]);
             (start, held) = (at, 0);
@@ -338,7 +348,7 @@ fn batches(texts: &[String], most_texts: usize, most_tokens: usize) -> Vec<&[Str
 }
 
 #[derive(Serialize)]
-struct Body<'a> {
+struct EmbeddingsRequest<'a> {
     model: &'a str,
     input: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -355,7 +365,7 @@ mod tests {
     fn batches_end_by_count_and_by_tokens() {
         let texts: Vec<String> = [4, 4, 40, 4, 4, 4].map(|bytes| "x".repeat(bytes)).to_vec();
         let sizes = |texts_most, tokens_most| -> Vec<usize> {
-            batches(&texts, texts_most, tokens_most)
+            split_into_batches(&texts, texts_most, tokens_most)
                 .into_iter()
                 .map(<[String]>::len)
                 .collect()
@@ -364,6 +374,6 @@ mod tests {
         assert_eq!(sizes(4, 100), [4, 2]);
         assert_eq!(sizes(100, 11), [2, 2, 2]);
         assert_eq!(sizes(100, 1), [1, 1, 1, 1, 1, 1]);
-        assert!(batches(&[], 4, 4).is_empty());
+        assert!(split_into_batches(&[], 4, 4).is_empty());
     }
 }

@@ -6,29 +6,29 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
-use crate::openai::{Client, Fault, words};
+use crate::openai::{OpenAiClient, ServiceError, parse_error_body};
 
 /// A text's vector at unit length, or why it has none.
-pub(super) type Vector = Result<Vec<f32>, String>;
+pub(super) type VectorResult = Result<Vec<f32>, String>;
 
 #[derive(Deserialize)]
-struct Reply {
-    data: Vec<Item>,
+struct EmbeddingsResponse {
+    data: Vec<EmbeddingItem>,
 }
 
 #[derive(Deserialize)]
-struct Item {
+struct EmbeddingItem {
     /// Left out where it is 0 by some, altogether by others.
     #[serde(default)]
     index: Value,
     #[serde(default)]
-    embedding: Numbers,
+    embedding: RawVector,
 }
 
 /// Some services send numbers whatever they were asked for.
 #[derive(Deserialize, Default)]
 #[serde(untagged)]
-enum Numbers {
+enum RawVector {
     Base64(String),
     Plain(Vec<f32>),
     /// One row, as of models without pooling.
@@ -40,53 +40,64 @@ enum Numbers {
 
 /// `count` vectors in the order of the texts, of `dimensions` components unless that is 0. A reply that cannot be matched
 /// with its texts is broken as a whole.
-pub(super) fn vectors(client: &Client, bytes: &[u8], count: usize, dimensions: usize) -> Result<Vec<Vector>, Fault> {
-    let reply: Reply = serde_json::from_slice(bytes).map_err(|error| unreadable(client, bytes, &error))?;
+pub(super) fn parse_vectors(
+    client: &OpenAiClient,
+    bytes: &[u8],
+    count: usize,
+    dimensions: usize,
+) -> Result<Vec<VectorResult>, ServiceError> {
+    let reply: EmbeddingsResponse =
+        serde_json::from_slice(bytes).map_err(|error| unreadable_reply(client, bytes, &error))?;
     if reply.data.len() > count {
-        return Err(Fault::broken(format!(
+        return Err(ServiceError::broken(format!(
             "it gave {} vectors for {count} texts",
             reply.data.len()
         )));
     }
-    let places = places(&reply.data, count)?;
-    let mut vectors: Vec<Vector> = vec![Err("it gave no vector".to_owned()); count];
+    let places = assign_positions(&reply.data, count)?;
+    let mut vectors: Vec<VectorResult> = vec![Err("it gave no vector".to_owned()); count];
     for (item, place) in reply.data.into_iter().zip(places) {
-        vectors[place] = item.embedding.read().and_then(|vector| unit(vector, dimensions));
+        vectors[place] = item
+            .embedding
+            .decode_vector()
+            .and_then(|vector| normalize_vector(vector, dimensions));
     }
     Ok(vectors)
 }
 
 /// What a reply without vectors says.
-fn unreadable(client: &Client, bytes: &[u8], error: &serde_json::Error) -> Fault {
+fn unreadable_reply(client: &OpenAiClient, bytes: &[u8], error: &serde_json::Error) -> ServiceError {
     let value: Value = serde_json::from_slice(bytes).unwrap_or_default();
     let is_error = ["error", "message", "detail"]
         .iter()
         .any(|key| value.get(key).is_some());
     match is_error {
-        true => Fault::broken(words(&client.redact(&String::from_utf8_lossy(bytes))).0),
-        false => Fault::broken(format!("its reply is not as expected: {error}")),
+        true => ServiceError::broken(parse_error_body(&client.redact(&String::from_utf8_lossy(bytes))).0),
+        false => ServiceError::broken(format!("its reply is not as expected: {error}")),
     }
 }
 
 /// Where each item belongs: as its index says, else in the order of the list. The one item that lacks what the others
 /// have gets the place that is left.
-fn places(items: &[Item], count: usize) -> Result<Vec<usize>, Fault> {
-    let wrong = |index: &Value| Fault::broken(format!("it gave a vector for no text, or a second one: {index}"));
+fn assign_positions(items: &[EmbeddingItem], count: usize) -> Result<Vec<usize>, ServiceError> {
+    let wrong = |index: &Value| ServiceError::broken(format!("it gave a vector for no text, or a second one: {index}"));
     let mut taken = vec![false; count];
     for index in items.iter().map(|item| &item.index).filter(|index| !index.is_null()) {
-        let place = as_place(index)
+        let place = parse_index(index)
             .and_then(|place| taken.get_mut(place))
             .filter(|taken| !**taken);
         *place.ok_or_else(|| wrong(index))? = true;
     }
     let without = items.iter().filter(|item| item.index.is_null()).count();
     if without == items.len() && without < count {
-        return Err(Fault::broken(format!("it gave {without} vectors for {count} texts")));
+        return Err(ServiceError::broken(format!(
+            "it gave {without} vectors for {count} texts"
+        )));
     }
     let left = taken.iter().position(|taken| !taken).filter(|_| without == 1);
     let mut places = Vec::with_capacity(items.len());
     for (at, item) in items.iter().enumerate() {
-        places.push(match as_place(&item.index).or(left) {
+        places.push(match parse_index(&item.index).or(left) {
             Some(place) => place,
             None if taken[at] => return Err(wrong(&item.index)),
             None => at,
@@ -95,13 +106,13 @@ fn places(items: &[Item], count: usize) -> Result<Vec<usize>, Fault> {
     Ok(places)
 }
 
-fn as_place(index: &Value) -> Option<usize> {
+fn parse_index(index: &Value) -> Option<usize> {
     let number = index.as_f64().or_else(|| index.as_str()?.parse().ok())?;
     (number >= 0.0 && number.fract() == 0.0).then_some(number as usize)
 }
 
-impl Numbers {
-    fn read(self) -> Vector {
+impl RawVector {
+    fn decode_vector(self) -> VectorResult {
         let text = match self {
             Self::Plain(numbers) | Self::Row([numbers]) => return Ok(numbers),
             Self::Base64(text) => text,
@@ -119,7 +130,7 @@ impl Numbers {
 }
 
 /// The vector at unit length.
-fn unit(mut vector: Vec<f32>, dimensions: usize) -> Vector {
+fn normalize_vector(mut vector: Vec<f32>, dimensions: usize) -> VectorResult {
     if dimensions != 0 && vector.len() != dimensions {
         return Err(format!(
             "its vector has {} dimensions, the others have {dimensions}",
@@ -139,11 +150,11 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::openai::{Connection, Limits};
+    use crate::openai::{OpenAiConnection, ServiceLimits};
 
-    fn read(reply: &str, count: usize) -> Result<Vec<Vector>, Fault> {
-        let connection = Connection::new("http://h", None, Limits::default()).unwrap();
-        vectors(&Client::new(connection).unwrap(), reply.as_bytes(), count, 2)
+    fn read(reply: &str, count: usize) -> Result<Vec<VectorResult>, ServiceError> {
+        let connection = OpenAiConnection::new("http://h", None, ServiceLimits::default()).unwrap();
+        parse_vectors(&OpenAiClient::new(connection).unwrap(), reply.as_bytes(), count, 2)
     }
 
     fn item(index: Value, x: f32) -> Value {

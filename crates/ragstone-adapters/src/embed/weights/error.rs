@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 /// What stands between this process and the model, and what to do about it.
 #[derive(Debug, thiserror::Error)]
-pub enum FetchError {
+pub enum ModelFetchError {
     /// The folder given by setting holds no model.
     #[error("the given model folder is not usable: no {}", file.display())]
     Given {
@@ -15,7 +15,7 @@ pub enum FetchError {
     /// No route led to the model.
     #[error(
         "no weights for {model}: {}; hint: fetch the model ahead on a machine with a network, or put its files into {}",
-        Attempts(attempts),
+        FailedRouteList(attempts),
         folder.display()
     )]
     Unavailable {
@@ -24,7 +24,7 @@ pub enum FetchError {
         /// Where its files would be found.
         folder: PathBuf,
         /// What was tried, in order; empty if nothing may be fetched.
-        attempts: Vec<Attempt>,
+        attempts: Vec<FailedRoute>,
     },
     /// The models' folder cannot be written.
     #[error("cannot store models in {}: {source}", path.display())]
@@ -38,21 +38,21 @@ pub enum FetchError {
 
 /// A route that was tried.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Attempt {
+pub struct FailedRoute {
     /// Which.
     pub route: String,
     /// Why it failed.
     pub reason: String,
 }
 
-struct Attempts<'a>(&'a [Attempt]);
+struct FailedRouteList<'a>(&'a [FailedRoute]);
 
-impl Display for Attempts<'_> {
+impl Display for FailedRouteList<'_> {
     fn fmt(&self, formatter: &mut Formatter<'_>) -> Result {
         if self.0.is_empty() {
             return formatter.write_str("not here, and fetching is switched off (offline)");
         }
-        for (index, Attempt { route, reason }) in self.0.iter().enumerate() {
+        for (index, FailedRoute { route, reason }) in self.0.iter().enumerate() {
             let separator = if index == 0 { "" } else { "; " };
             write!(formatter, "{separator}{route}: {reason}")?;
         }

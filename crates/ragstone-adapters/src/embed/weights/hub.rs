@@ -7,8 +7,8 @@ use futures::StreamExt;
 use sha2::{Digest, Sha256};
 use tokio::io::AsyncWriteExt;
 
-use super::manifest::{Manifest, ManifestFile};
-use super::{FetchProgress, Hub};
+use super::manifest::{ManifestFile, WeightsManifest};
+use super::{FetchProgress, ModelHub};
 
 /// Limit for a connection to come about.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -17,13 +17,13 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Downloads every file of the manifest into `folder`.
-pub(super) async fn download(
-    hub: &Hub,
-    manifest: &Manifest,
+pub(super) async fn download_files(
+    hub: &ModelHub,
+    manifest: &WeightsManifest,
     folder: &Path,
     progress: &(dyn Fn(FetchProgress<'_>) + Send + Sync),
 ) -> Result<(), String> {
-    let client = client()?;
+    let client = build_client()?;
     let total = manifest.total_bytes();
     let mut before = 0;
     for file in &manifest.files {
@@ -42,7 +42,7 @@ pub(super) async fn download(
                 total,
             })
         };
-        receive(request, file, folder, report)
+        receive_file(request, file, folder, report)
             .await
             .map_err(|reason| format!("{}: {reason}", file.path))?;
         before += file.bytes;
@@ -50,29 +50,31 @@ pub(super) async fn download(
     Ok(())
 }
 
-fn client() -> Result<reqwest::Client, String> {
+fn build_client() -> Result<reqwest::Client, String> {
     // Fails only if the process has chosen its provider before, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let builder = reqwest::Client::builder()
         .connect_timeout(CONNECT_TIMEOUT)
         .read_timeout(READ_TIMEOUT);
-    builder.build().map_err(|error| chain(&error))
+    builder.build().map_err(|error| describe_error(&error))
 }
 
-async fn receive(
+async fn receive_file(
     request: reqwest::RequestBuilder,
     file: &ManifestFile,
     folder: &Path,
     report: impl Fn(u64),
 ) -> Result<(), String> {
     let response = request.send().await.and_then(reqwest::Response::error_for_status);
-    let mut bytes = response.map_err(|error| chain(&error.without_url()))?.bytes_stream();
-    let mut out = create(&folder.join(&file.path))
+    let mut bytes = response
+        .map_err(|error| describe_error(&error.without_url()))?
+        .bytes_stream();
+    let mut out = create_file(&folder.join(&file.path))
         .await
         .map_err(|error| error.to_string())?;
     let (mut hasher, mut done) = (Sha256::new(), 0);
     while let Some(part) = bytes.next().await {
-        let part = part.map_err(|error| chain(&error.without_url()))?;
+        let part = part.map_err(|error| describe_error(&error.without_url()))?;
         done += part.len() as u64;
         if done > file.bytes {
             return Err(format!("longer than the expected {} bytes", file.bytes));
@@ -83,10 +85,10 @@ async fn receive(
     }
     // Without it a crash of the machine could leave a renamed folder with empty files.
     out.sync_all().await.map_err(|error| error.to_string())?;
-    file.compare(&hasher.finalize())
+    file.compare_digest(&hasher.finalize())
 }
 
-async fn create(path: &Path) -> std::io::Result<tokio::fs::File> {
+async fn create_file(path: &Path) -> std::io::Result<tokio::fs::File> {
     if let Some(parent) = path.parent() {
         tokio::fs::create_dir_all(parent).await?;
     }
@@ -94,7 +96,7 @@ async fn create(path: &Path) -> std::io::Result<tokio::fs::File> {
 }
 
 /// An error with all its causes, which reqwest leaves out of its message.
-fn chain(error: &dyn std::error::Error) -> String {
+fn describe_error(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |error| error.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

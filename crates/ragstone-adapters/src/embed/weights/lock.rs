@@ -11,7 +11,10 @@ use super::FetchProgress;
 const RETRY: Duration = Duration::from_millis(200);
 
 /// Waits for the lock; it is held until the file is dropped.
-pub(super) async fn acquire(path: &Path, progress: &(dyn Fn(FetchProgress<'_>) + Send + Sync)) -> io::Result<File> {
+pub(super) async fn acquire_lock(
+    path: &Path,
+    progress: &(dyn Fn(FetchProgress<'_>) + Send + Sync),
+) -> io::Result<File> {
     let file = File::options().create(true).truncate(false).write(true).open(path)?;
     // Tried again and again instead of waited for: a waiting thread could not be cancelled.
     loop {

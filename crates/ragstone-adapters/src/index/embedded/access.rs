@@ -10,7 +10,7 @@ use ragstone_core::access::{Acl, Reader, Scope};
 use ragstone_core::id::TenantId;
 use roaring::RoaringBitmap;
 
-use super::slots::Slots;
+use super::slots::SlotSet;
 
 /// The ACLs of a segment's points.
 #[derive(Debug, Clone, Default)]
@@ -30,7 +30,7 @@ struct TenantAccess {
 
 impl AccessIndex {
     /// Adds slots under `acl`.
-    pub fn insert(&mut self, acl: &Arc<Acl>, slots: &RoaringBitmap) {
+    pub fn insert_slots(&mut self, acl: &Arc<Acl>, slots: &RoaringBitmap) {
         if !self.tenants.contains_key(&acl.tenant) {
             self.tenants.insert(acl.tenant.clone(), TenantAccess::default());
         }
@@ -51,7 +51,7 @@ impl AccessIndex {
     }
 
     /// Takes slots away from under `acl`.
-    pub fn remove(&mut self, acl: &Acl, slots: &RoaringBitmap) {
+    pub fn remove_slots(&mut self, acl: &Acl, slots: &RoaringBitmap) {
         if let Some(tenant) = self.tenants.get_mut(&acl.tenant)
             && let Some(position) = tenant.positions.get(acl)
         {
@@ -61,24 +61,24 @@ impl AccessIndex {
     }
 
     /// Adds the slots that `scope` admits.
-    pub fn admit(&self, scope: &Scope, slots: &mut Slots) {
+    pub fn add_admitted_slots(&self, scope: &Scope, slots: &mut SlotSet) {
         let Some(tenant) = self.tenants.get(scope.tenant()) else {
             return;
         };
-        let asked = tenant.worth_asking(scope);
+        let asked = tenant.candidate_acls(scope);
         let admitted: Vec<&RoaringBitmap> = asked
             .filter(|(acl, _)| scope.admits(acl))
             .map(|(_, slots)| slots)
             .collect();
         match admitted.len() == tenant.acls.len() {
-            true => slots.add(&tenant.all),
-            false => admitted.into_iter().for_each(|admitted| slots.add(admitted)),
+            true => slots.add_bitmap(&tenant.all),
+            false => admitted.into_iter().for_each(|admitted| slots.add_bitmap(admitted)),
         }
     }
 }
 
 impl TenantAccess {
-    fn worth_asking(&self, scope: &Scope) -> Box<dyn Iterator<Item = &(Arc<Acl>, RoaringBitmap)> + '_> {
+    fn candidate_acls(&self, scope: &Scope) -> Box<dyn Iterator<Item = &(Arc<Acl>, RoaringBitmap)> + '_> {
         match scope.readers() {
             Some(readers) if readers.len() < self.acls.len() => {
                 let found = readers.iter().filter_map(|reader| self.by_reader.get(reader));

@@ -9,7 +9,7 @@ pub const TIE: f64 = 1e-6;
 
 /// Where a point is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Place {
+pub struct SlotLocation {
     /// Which segment.
     pub segment: u32,
     /// Which slot in it.
@@ -18,7 +18,7 @@ pub struct Place {
 
 /// A point with its score.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Scored {
+pub struct ScoredSlot {
     /// The score, not rounded.
     pub score: f64,
     /// Decides ties.
@@ -26,23 +26,23 @@ pub struct Scored {
     /// Decides ties between generations of one chunk.
     pub point: PointId,
     /// Where it is.
-    pub place: Place,
+    pub place: SlotLocation,
 }
 
-impl Scored {
-    fn key(&self) -> (Reverse<i64>, ChunkId, PointId) {
+impl ScoredSlot {
+    fn sort_key(&self) -> (Reverse<i64>, ChunkId, PointId) {
         (Reverse((self.score / TIE).round() as i64), self.chunk, self.point)
     }
 }
 
 /// The best `limit`, best first.
-pub fn best(all: Vec<Scored>, limit: usize) -> Vec<Scored> {
-    best_of(all, limit, |scored| scored)
+pub fn best_slots(all: Vec<ScoredSlot>, limit: usize) -> Vec<ScoredSlot> {
+    best_by_score(all, limit, |scored| scored)
 }
 
 /// The best `limit` of what has a score, best first.
-pub fn best_of<T>(mut all: Vec<T>, limit: usize, scored: impl Fn(&T) -> &Scored) -> Vec<T> {
-    let key = |one: &T| scored(one).key();
+pub fn best_by_score<T>(mut all: Vec<T>, limit: usize, scored: impl Fn(&T) -> &ScoredSlot) -> Vec<T> {
+    let key = |one: &T| scored(one).sort_key();
     if all.len() > limit && limit > 0 {
         all.select_nth_unstable_by_key(limit - 1, key);
     }
@@ -56,15 +56,15 @@ pub fn best_of<T>(mut all: Vec<T>, limit: usize, scored: impl Fn(&T) -> &Scored)
 /// Invariant: at least `limit` of all candidates pushed score `floor` or more, so one that scores less at most is not
 /// among the best `limit`. Ties are the pusher's to allow for, with bounds that are [`TIE`] wider.
 #[derive(Debug)]
-pub struct Shortlist<T> {
+pub struct CandidateShortlist<T> {
     limit: usize,
     floor: f64,
-    kept: Vec<Bounded<T>>,
+    kept: Vec<BoundedCandidate<T>>,
     sift_at: usize,
 }
 
 #[derive(Debug)]
-struct Bounded<T> {
+struct BoundedCandidate<T> {
     least: f64,
     most: f64,
     item: T,
@@ -73,7 +73,7 @@ struct Bounded<T> {
 /// The list is sifted when so many times more than wanted have gathered.
 const SIFT_FACTOR: usize = 8;
 
-impl<T> Shortlist<T> {
+impl<T> CandidateShortlist<T> {
     /// For the best `limit`, which are known to score at least `floor`.
     pub fn new(limit: usize, floor: f64) -> Self {
         Self {
@@ -85,7 +85,7 @@ impl<T> Shortlist<T> {
     }
 
     /// What a candidate must reach to be kept.
-    pub fn floor(&self) -> f64 {
+    pub fn score_floor(&self) -> f64 {
         self.floor
     }
 
@@ -94,15 +94,15 @@ impl<T> Shortlist<T> {
         if most < self.floor {
             return;
         }
-        self.kept.push(Bounded { least, most, item });
+        self.kept.push(BoundedCandidate { least, most, item });
         if self.kept.len() >= self.sift_at {
-            self.sift();
+            self.prune_candidates();
         }
     }
 
-    fn sift(&mut self) {
+    fn prune_candidates(&mut self) {
         if self.kept.len() >= self.limit && self.limit > 0 {
-            let by_least = |a: &Bounded<T>, b: &Bounded<T>| b.least.total_cmp(&a.least);
+            let by_least = |a: &BoundedCandidate<T>, b: &BoundedCandidate<T>| b.least.total_cmp(&a.least);
             let (_, last, _) = self.kept.select_nth_unstable_by(self.limit - 1, by_least);
             self.floor = self.floor.max(last.least);
         }
@@ -112,8 +112,8 @@ impl<T> Shortlist<T> {
     }
 
     /// All that may be among the best, in no order.
-    pub fn finish(mut self) -> impl Iterator<Item = T> {
-        self.sift();
+    pub fn into_candidates(mut self) -> impl Iterator<Item = T> {
+        self.prune_candidates();
         self.kept.into_iter().map(|one| one.item)
     }
 }

@@ -2,7 +2,7 @@
 
 use ragstone_core::rank::{SparseVector, TermId};
 
-use crate::sqlite::DatabaseError;
+use crate::sqlite::SqliteError;
 
 /// A dense vector: its components (f32).
 pub fn encode_dense(vector: &[f32]) -> Vec<u8> {
@@ -10,10 +10,10 @@ pub fn encode_dense(vector: &[f32]) -> Vec<u8> {
 }
 
 /// Reads a dense vector of so many dimensions into `vector`.
-pub fn decode_dense(bytes: &[u8], dimensions: usize, vector: &mut Vec<f32>) -> Result<(), DatabaseError> {
+pub fn decode_dense(bytes: &[u8], dimensions: usize, vector: &mut Vec<f32>) -> Result<(), SqliteError> {
     let (components, rest) = bytes.as_chunks::<4>();
     if components.len() != dimensions || !rest.is_empty() {
-        return Err(damaged("vector", bytes));
+        return Err(damaged_vector("vector", bytes));
     }
     vector.clear();
     vector.extend(components.iter().map(|component| f32::from_le_bytes(*component)));
@@ -33,26 +33,26 @@ pub fn encode_sparse(lexical: &SparseVector) -> Vec<u8> {
 }
 
 /// Terms with their weights, read from bytes as they are asked for.
-pub type Terms<'a> = std::iter::Map<std::slice::Iter<'a, [u8; 8]>, fn(&[u8; 8]) -> (TermId, f32)>;
+pub type DecodedTerms<'a> = std::iter::Map<std::slice::Iter<'a, [u8; 8]>, fn(&[u8; 8]) -> (TermId, f32)>;
 
 /// The single terms and the pairs of a sparse vector.
-pub fn decode_sparse(bytes: &[u8]) -> Result<(Terms<'_>, Terms<'_>), DatabaseError> {
+pub fn decode_sparse(bytes: &[u8]) -> Result<(DecodedTerms<'_>, DecodedTerms<'_>), SqliteError> {
     let parts = bytes.split_first_chunk().and_then(|(count, rest)| {
         let (terms, left) = rest.as_chunks::<8>();
         let parts = terms.split_at_checked(u32::from_le_bytes(*count) as usize)?;
         left.is_empty().then_some(parts)
     });
-    let (unigrams, bigrams) = parts.ok_or_else(|| damaged("sparse vector", bytes))?;
-    Ok((unigrams.iter().map(read_term), bigrams.iter().map(read_term)))
+    let (unigrams, bigrams) = parts.ok_or_else(|| damaged_vector("sparse vector", bytes))?;
+    Ok((unigrams.iter().map(decode_term), bigrams.iter().map(decode_term)))
 }
 
-fn read_term([a, b, c, d, e, f, g, h]: &[u8; 8]) -> (TermId, f32) {
+fn decode_term([a, b, c, d, e, f, g, h]: &[u8; 8]) -> (TermId, f32) {
     let term = TermId(u32::from_le_bytes([*a, *b, *c, *d]));
     (term, f32::from_le_bytes([*e, *f, *g, *h]))
 }
 
-fn damaged(what: &str, bytes: &[u8]) -> DatabaseError {
-    DatabaseError::Damaged(format!("{what}: {} bytes", bytes.len()))
+fn damaged_vector(what: &str, bytes: &[u8]) -> SqliteError {
+    SqliteError::Damaged(format!("{what}: {} bytes", bytes.len()))
 }
 
 #[cfg(test)]

@@ -1,17 +1,17 @@
 //! What callers' filters compare, by column: each key's values once, and which groups or slots have them.
 //!
-//! Invariant: a filter lets through the slots of those groups whose fields it matches ([`Filter::matches`]), and no
+//! Invariant: a filter lets through the slots of those groups whose fields it matches ([`MetadataFilter::matches`]), and no
 //! others. A comparison is made once for each value of its column, not for each slot.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use ragstone_core::document::Metadata;
-use ragstone_core::filter::{Comparison, ComparisonTest, FieldValue, Filter, FilterShape};
+use ragstone_core::document::DocumentMetadata;
+use ragstone_core::filter::{ComparisonTest, FieldComparison, FieldValue, FilterShape, MetadataFilter};
 use roaring::RoaringBitmap;
 use serde_json::Value;
 
-use super::slots::Slots;
+use super::slots::SlotSet;
 
 /// A column of at most so many values keeps the slots of each.
 const FEW_VALUES: usize = 256;
@@ -53,7 +53,7 @@ impl ColumnValues {
                 let start = place.checked_sub(1).map_or(0, |before| ends[before] as usize);
                 FieldValue::Text(&text[start..ends[place] as usize])
             }
-            Self::Mixed(values) => FieldValue::of(&values[place]),
+            Self::Mixed(values) => FieldValue::from_json(&values[place]),
         }
     }
 
@@ -64,15 +64,15 @@ impl ColumnValues {
                 ends.push(text.len() as u32);
             }
             (Self::Texts { .. }, value) => {
-                let held = (0..self.len()).map(|place| owned(self.get(place)));
-                *self = Self::Mixed(held.chain([owned(value)]).collect());
+                let held = (0..self.len()).map(|place| to_json_value(self.get(place)));
+                *self = Self::Mixed(held.chain([to_json_value(value)]).collect());
             }
-            (Self::Mixed(values), value) => values.push(owned(value)),
+            (Self::Mixed(values), value) => values.push(to_json_value(value)),
         }
     }
 }
 
-fn owned(value: FieldValue<'_>) -> Value {
+fn to_json_value(value: FieldValue<'_>) -> Value {
     match value {
         FieldValue::Text(text) => Value::String(text.to_owned()),
         FieldValue::Other(value) => value.clone(),
@@ -91,7 +91,7 @@ impl FieldColumn {
         }
     }
 
-    fn set(&mut self, group: usize, place: u32) {
+    fn set_place(&mut self, group: usize, place: u32) {
         if self.of_group.len() <= group {
             self.of_group.resize(group + 1, NONE);
         }
@@ -99,7 +99,7 @@ impl FieldColumn {
     }
 
     /// The place of a value, which becomes one of the column's. Only a column of few values looks whether it has it.
-    fn place_of(&mut self, value: FieldValue<'_>, known: &mut HashMap<String, u32>) -> u32 {
+    fn intern_value(&mut self, value: FieldValue<'_>, known: &mut HashMap<String, u32>) -> u32 {
         let next = self.values.len() as u32;
         if self.values.len() > FEW_VALUES {
             known.clear();
@@ -118,7 +118,7 @@ impl FieldColumn {
     }
 
     /// The place of a value, which becomes one of the column's if it is not among the first few.
-    fn place_among_few(&mut self, value: FieldValue<'_>) -> u32 {
+    fn intern_among_few(&mut self, value: FieldValue<'_>) -> u32 {
         let few = 0..self.values.len().min(FEW_VALUES + 1);
         let held = few.into_iter().find(|place| self.values.get(*place) == value);
         held.unwrap_or_else(|| {
@@ -127,13 +127,13 @@ impl FieldColumn {
         }) as u32
     }
 
-    fn passing(&self, test: ComparisonTest, wanted: &Value, groups: &[u32], slots: &mut Slots) {
+    fn add_passing_slots(&self, test: ComparisonTest, wanted: &Value, groups: &[u32], slots: &mut SlotSet) {
         let passes = |place: usize| test.passes(self.values.get(place), wanted);
         let places = 0..self.values.len();
         match &self.slots {
             Some(by_value) => places
                 .filter(|place| passes(*place))
-                .for_each(|place| slots.add(&by_value[place])),
+                .for_each(|place| slots.add_bitmap(&by_value[place])),
             None => {
                 let passes: Vec<bool> = places.map(passes).collect();
                 let of_group = |group: &u32| self.of_group.get(*group as usize).copied().unwrap_or(NONE);
@@ -145,35 +145,35 @@ impl FieldColumn {
 
 impl FieldColumns {
     /// The slots of a segment of as many slots as `groups` names groups of, whose fields `filter` matches.
-    pub fn matching(&self, filter: &Filter, groups: &[u32]) -> Slots {
-        let mut found = Slots::none(groups.len());
-        match filter.shape() {
-            FilterShape::Comparison(Comparison { key, value }, test) => {
+    pub fn matching_slots(&self, filter: &MetadataFilter, groups: &[u32]) -> SlotSet {
+        let mut found = SlotSet::empty(groups.len());
+        match filter.as_shape() {
+            FilterShape::Comparison(FieldComparison { key, value }, test) => {
                 if let Some(column) = self.0.get(key.as_str()) {
-                    column.passing(test, value, groups, &mut found);
+                    column.add_passing_slots(test, value, groups, &mut found);
                 }
             }
             FilterShape::All(parts) => {
                 found.fill();
                 parts
                     .iter()
-                    .for_each(|part| found.keep_words(&self.matching(part, groups)));
+                    .for_each(|part| found.intersect_set(&self.matching_slots(part, groups)));
             }
             FilterShape::Any(parts) => parts
                 .iter()
-                .for_each(|part| found.add_words(&self.matching(part, groups))),
+                .for_each(|part| found.union_set(&self.matching_slots(part, groups))),
             FilterShape::None(parts) => {
                 found.fill();
                 parts
                     .iter()
-                    .for_each(|part| found.take_words(&self.matching(part, groups)));
+                    .for_each(|part| found.subtract_set(&self.matching_slots(part, groups)));
             }
         }
         found
     }
 
     /// Gives the group at `place`, which has `slots`, other fields.
-    pub fn change(&mut self, place: usize, fields: &Metadata, slots: &RoaringBitmap) {
+    pub fn change_group(&mut self, place: usize, fields: &DocumentMetadata, slots: &RoaringBitmap) {
         for column in self.0.values_mut() {
             let old = column.of_group.get(place).copied().unwrap_or(NONE);
             if old != NONE {
@@ -185,8 +185,8 @@ impl FieldColumns {
         }
         for (key, value) in fields.iter().filter(|(_, value)| !value.is_null()) {
             let column = self.0.entry(key.as_str().into()).or_insert_with(FieldColumn::new);
-            let at = column.place_among_few(FieldValue::of(value));
-            column.set(place, at);
+            let at = column.intern_among_few(FieldValue::from_json(value));
+            column.set_place(place, at);
             if let Some(by_value) = &mut column.slots {
                 by_value.resize_with(column.values.len(), RoaringBitmap::new);
                 by_value[at as usize] |= slots;
@@ -205,9 +205,9 @@ pub struct FieldColumnsBuilder {
 
 impl FieldColumnsBuilder {
     /// Appends a group with these fields.
-    pub fn push(&mut self, fields: &Metadata) {
+    pub fn push(&mut self, fields: &DocumentMetadata) {
         for (key, value) in fields.iter().filter(|(_, value)| !value.is_null()) {
-            self.field(key, FieldValue::of(value));
+            self.push_field(key, FieldValue::from_json(value));
         }
         self.groups += 1;
     }
@@ -217,21 +217,21 @@ impl FieldColumnsBuilder {
         for (key, column) in &other.0 {
             match column.of_group.get(place).copied().unwrap_or(NONE) {
                 NONE => {}
-                value => self.field(key, column.values.get(value as usize)),
+                value => self.push_field(key, column.values.get(value as usize)),
             }
         }
         self.groups += 1;
     }
 
-    fn field(&mut self, key: &str, value: FieldValue<'_>) {
+    fn push_field(&mut self, key: &str, value: FieldValue<'_>) {
         if !self.columns.0.contains_key(key) {
             let key: Arc<str> = key.into();
             self.columns.0.insert(key.clone(), FieldColumn::new());
             self.known.insert(key, HashMap::new());
         }
         if let (Some(column), Some(known)) = (self.columns.0.get_mut(key), self.known.get_mut(key)) {
-            let place = column.place_of(value, known);
-            column.set(self.groups, place);
+            let place = column.intern_value(value, known);
+            column.set_place(self.groups, place);
         }
     }
 

@@ -7,11 +7,11 @@
 
 use std::ops::Range;
 
-use super::best::{Place, Scored, Shortlist, TIE, best};
-use super::memory::Snapshot;
-use super::slots::{Slots, WORD, runs};
-use crate::index::vectors::bits::{BLOCK, SignBits, SignEstimates, SignQuestion};
-use crate::index::vectors::{Estimates, QueryVector, RUN, Vectors};
+use super::best::{CandidateShortlist, ScoredSlot, SlotLocation, TIE, best_slots};
+use super::memory::IndexSnapshot;
+use super::slots::{SlotSet, WORD, bit_runs};
+use crate::index::vectors::bits::{BLOCK, SignBits, SignEstimates, SignQuery};
+use crate::index::vectors::{QueryVector, RUN, ScoreEstimates, VectorTable};
 
 /// Rounding of sums in single precision, and ties.
 const SLACK: f32 = 4e-6 + TIE as f32;
@@ -22,109 +22,111 @@ const _: () = assert!(RUN == WORD, "a word of slots is estimated in one go");
 
 /// A question's vector over one snapshot.
 #[derive(Debug)]
-pub struct Dense<'a> {
-    snapshot: &'a Snapshot,
+pub struct DenseSearch<'a> {
+    snapshot: &'a IndexSnapshot,
     vector: QueryVector,
     /// None where no segment has signs.
-    signs: Option<SignQuestion>,
+    signs: Option<SignQuery>,
 }
 
-impl<'a> Dense<'a> {
+impl<'a> DenseSearch<'a> {
     /// Prepares `vector`.
-    pub fn new(snapshot: &'a Snapshot, vector: &[f32]) -> Self {
+    pub fn new(snapshot: &'a IndexSnapshot, vector: &[f32]) -> Self {
         Self {
             snapshot,
             vector: QueryVector::new(vector),
             signs: snapshot
                 .segments
                 .iter()
-                .find_map(|segment| segment.stored.bits())
-                .map(|bits| bits.question(vector)),
+                .find_map(|segment| segment.stored.sign_bits())
+                .map(|bits| bits.prepare_query(vector)),
         }
     }
 
     /// The best `limit` of the candidates of each segment by cosine, best first.
-    pub fn best(&self, candidates: &[Slots], limit: usize) -> Vec<Scored> {
-        let mut shortlist = Shortlist::new(limit, NO_FLOOR);
+    pub fn best_slots(&self, candidates: &[SlotSet], limit: usize) -> Vec<ScoredSlot> {
+        let mut shortlist = CandidateShortlist::new(limit, NO_FLOOR);
         for (segment, slots) in candidates.iter().enumerate() {
-            let bits = self.snapshot.segments[segment].stored.bits();
+            let bits = self.snapshot.segments[segment].stored.sign_bits();
             match bits.zip(self.signs.as_ref()) {
-                Some((bits, signs)) => self.look_and_scan(segment, slots, (bits, signs), &mut shortlist),
-                None => self.scan(segment, slots, &mut shortlist),
+                Some((bits, signs)) => self.scan_by_signs(segment, slots, (bits, signs), &mut shortlist),
+                None => self.scan_segment(segment, slots, &mut shortlist),
             }
         }
-        let places: Vec<Place> = shortlist.finish().collect();
-        let exact = self.cosines(&places);
-        let scored = exact.map(|(place, cosine)| self.snapshot.scored(place, cosine));
-        best(scored.collect(), limit)
+        let places: Vec<SlotLocation> = shortlist.into_candidates().collect();
+        let exact = self.exact_cosines(&places);
+        let scored = exact.map(|(place, cosine)| self.snapshot.scored_slot(place, cosine));
+        best_slots(scored.collect(), limit)
     }
 
     /// The exact scores of places; 0 where there is no vector.
-    pub fn cosines<'b>(&'b self, places: &'b [Place]) -> impl Iterator<Item = (Place, f64)> + 'b {
-        let at = |place: &Place| (self.vectors(place.segment as usize), usize::from(place.slot));
+    pub fn exact_cosines<'b>(&'b self, places: &'b [SlotLocation]) -> impl Iterator<Item = (SlotLocation, f64)> + 'b {
+        let at = |place: &SlotLocation| (self.segment_vectors(place.segment as usize), usize::from(place.slot));
         let next = places.iter().skip(1).map(Some).chain([None]);
         places.iter().zip(next).map(move |(place, next)| {
             if let Some((vectors, slot)) = next.map(at) {
-                vectors.exact_soon(slot);
+                vectors.prefetch_exact(slot);
             }
             let (vectors, slot) = at(place);
-            let cosine = vectors.has(slot).then(|| vectors.exact(slot, &self.vector));
+            let cosine = vectors
+                .has_vector(slot)
+                .then(|| vectors.exact_score(slot, &self.vector));
             (*place, cosine.unwrap_or(0.0))
         })
     }
 
-    fn vectors(&self, segment: usize) -> &'a Vectors {
+    fn segment_vectors(&self, segment: usize) -> &'a VectorTable {
         &self.snapshot.segments[segment].stored.vectors
     }
 
-    fn scan(&self, segment: usize, slots: &Slots, found: &mut Shortlist<Place>) {
-        let vectors = self.vectors(segment);
-        let mut estimates = Estimates::default();
+    fn scan_segment(&self, segment: usize, slots: &SlotSet, found: &mut CandidateShortlist<SlotLocation>) {
+        let vectors = self.segment_vectors(segment);
+        let mut estimates = ScoreEstimates::default();
         let of = |(word, bits): (usize, &u64)| {
             let run = move |(start, length)| word * WORD + start..word * WORD + start + length;
-            runs(*bits).map(run)
+            bit_runs(*bits).map(run)
         };
         let mut runs = slots.words().iter().enumerate().flat_map(of).peekable();
         while let Some(run) = runs.next() {
             if let Some(next) = runs.peek() {
-                vectors.estimated_soon(next.clone());
+                vectors.prefetch_estimate(next.clone());
             }
-            vectors.estimate(run.clone(), &self.vector, &mut estimates);
-            keep(segment, run, &estimates, found);
+            vectors.estimate_scores(run.clone(), &self.vector, &mut estimates);
+            push_candidates(segment, run, &estimates, found);
         }
     }
 }
 
 /// Slots that are asked for together, so that the first has come when the last is asked for.
-const TOGETHER: usize = 32;
+const PREFETCH_SLOTS: usize = 32;
 
-impl Dense<'_> {
+impl DenseSearch<'_> {
     /// Scans only what the signs do not rule out.
-    fn look_and_scan(
+    fn scan_by_signs(
         &self,
         segment: usize,
-        slots: &Slots,
-        (bits, signs): (&SignBits, &SignQuestion),
-        found: &mut Shortlist<Place>,
+        slots: &SlotSet,
+        (bits, signs): (&SignBits, &SignQuery),
+        found: &mut CandidateShortlist<SlotLocation>,
     ) {
-        let vectors = self.vectors(segment);
+        let vectors = self.segment_vectors(segment);
         let mut looks = SignEstimates::default();
-        let mut waiting: Vec<usize> = Vec::with_capacity(TOGETHER + BLOCK);
+        let mut waiting: Vec<usize> = Vec::with_capacity(PREFETCH_SLOTS + BLOCK);
         for (word, candidates) in slots.words().iter().enumerate().filter(|(_, word)| **word != 0) {
             for (block, candidates) in candidates.to_le_bytes().into_iter().enumerate() {
                 if candidates == 0 {
                     continue;
                 }
                 let block = word * (WORD / BLOCK) + block;
-                bits.look(block, signs, &mut looks);
-                let floor = found.floor() as f32;
+                bits.estimate_block(block, signs, &mut looks);
+                let floor = found.score_floor() as f32;
                 let reaches = |at: &usize| looks.score[*at] + looks.doubt[*at] + SLACK >= floor;
                 let asked = (0..BLOCK).filter(|at| candidates >> at & 1 == 1);
                 for slot in asked.filter(reaches).map(|at| block * BLOCK + at) {
-                    vectors.estimated_soon(slot..slot + 1);
+                    vectors.prefetch_estimate(slot..slot + 1);
                     waiting.push(slot);
                 }
-                if waiting.len() >= TOGETHER {
+                if waiting.len() >= PREFETCH_SLOTS {
                     self.scan_waiting(segment, &mut waiting, found);
                 }
             }
@@ -132,27 +134,32 @@ impl Dense<'_> {
         self.scan_waiting(segment, &mut waiting, found);
     }
 
-    fn scan_waiting(&self, segment: usize, waiting: &mut Vec<usize>, found: &mut Shortlist<Place>) {
-        let mut estimates = Estimates::default();
+    fn scan_waiting(&self, segment: usize, waiting: &mut Vec<usize>, found: &mut CandidateShortlist<SlotLocation>) {
+        let mut estimates = ScoreEstimates::default();
         for slot in waiting.drain(..) {
-            self.vectors(segment)
-                .estimate(slot..slot + 1, &self.vector, &mut estimates);
-            keep(segment, slot..slot + 1, &estimates, found);
+            self.segment_vectors(segment)
+                .estimate_scores(slot..slot + 1, &self.vector, &mut estimates);
+            push_candidates(segment, slot..slot + 1, &estimates, found);
         }
     }
 }
 
 /// Keeps what may reach the floor; hardly ever more than none of a run.
-fn keep(segment: usize, run: Range<usize>, estimates: &Estimates, found: &mut Shortlist<Place>) {
+fn push_candidates(
+    segment: usize,
+    run: Range<usize>,
+    estimates: &ScoreEstimates,
+    found: &mut CandidateShortlist<SlotLocation>,
+) {
     let (scores, errors) = (&estimates.score[..run.len()], &estimates.error[..run.len()]);
-    let floor = found.floor() as f32;
+    let floor = found.score_floor() as f32;
     let reaches = |(score, error): (&f32, &f32)| score + error + SLACK >= floor;
     if !scores.iter().zip(errors).fold(false, |any, one| any | reaches(one)) {
         return;
     }
     for (slot, (score, error)) in run.zip(scores.iter().zip(errors)) {
         if reaches((score, error)) {
-            let place = Place {
+            let place = SlotLocation {
                 segment: segment as u32,
                 slot: slot as u16,
             };

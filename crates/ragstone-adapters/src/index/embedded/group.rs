@@ -9,7 +9,7 @@ use crate::shared_values::SharedPool;
 
 /// Points of one generation that share everything but their chunk. Their fields stand in the columns of a segment.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Group {
+pub struct PointGroup {
     /// Its row.
     pub row: i64,
     /// The document.

@@ -8,70 +8,74 @@ use std::sync::Arc;
 
 use ragstone_core::rank::{BIGRAM_WEIGHT, LexicalQuery, TermId};
 
-use super::best::{Place, Shortlist, TIE};
-use super::memory::Snapshot;
-use super::postings::{List, Postings};
-use super::segment::Segment;
-use super::slots::{Slots, WORD, bits};
+use super::best::{CandidateShortlist, SlotLocation, TIE};
+use super::memory::IndexSnapshot;
+use super::postings::{PostingList, Postings};
+use super::segment::IndexSegment;
+use super::slots::{SlotSet, WORD, bit_positions};
 
 /// A look-up costs about as much as so many postings read one after the other.
 const LOOK_UP_COST: usize = 16;
 
 /// A candidate's lexical scores.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Found {
+pub struct LexicalCandidate {
     /// Where it is.
-    pub place: Place,
+    pub place: SlotLocation,
     /// B.
     pub unigrams: f64,
     /// B2.
     pub bigrams: f64,
 }
 
-impl Found {
+impl LexicalCandidate {
     /// What the list is sorted by.
     pub fn score(&self, gate: f64) -> f64 {
         self.unigrams + BIGRAM_WEIGHT * gate * self.bigrams
     }
 }
 
-/// Every candidate that may be among the best `limit` by [`Found::score`] whatever the gate is, up to `most_gate`; those
+/// Every candidate that may be among the best `limit` by [`LexicalCandidate::score`] whatever the gate is, up to `most_gate`; those
 /// by B alone are the case of a gate of 0. Bigrams count between nothing and `most_gate`, which bounds each score.
-pub fn shortlist(
-    snapshot: &Snapshot,
-    candidates: &[Slots],
+pub fn shortlist_candidates(
+    snapshot: &IndexSnapshot,
+    candidates: &[SlotSet],
     asked: &LexicalQuery,
     most_gate: f64,
     limit: usize,
-) -> Vec<Found> {
-    let mut pass = Pass {
+) -> Vec<LexicalCandidate> {
+    let mut pass = LexicalScan {
         most_gate,
-        found: Shortlist::new(limit, f64::NEG_INFINITY),
+        found: CandidateShortlist::new(limit, f64::NEG_INFINITY),
     };
     for (number, (segment, slots)) in snapshot.segments.iter().zip(candidates).enumerate() {
-        let terms = Terms::of(segment, asked);
+        let terms = QueryPostings::for_segment(segment, asked);
         let count = slots.count();
         if count == 0 || terms.is_empty() {
             continue;
         }
-        match count * terms.lists() * LOOK_UP_COST < terms.postings() {
+        match count * terms.list_count() * LOOK_UP_COST < terms.posting_count() {
             true => pass.look_up(number, &terms, slots),
-            false => pass.read_through(number, segment, &terms, slots),
+            false => pass.scan_postings(number, segment, &terms, slots),
         }
     }
-    pass.found.finish().collect()
+    pass.found.into_candidates().collect()
 }
 
 /// Both scores of the given places.
-pub fn scores(snapshot: &Snapshot, asked: &LexicalQuery, mut places: Vec<Place>) -> Vec<Found> {
+pub fn score_locations(
+    snapshot: &IndexSnapshot,
+    asked: &LexicalQuery,
+    mut places: Vec<SlotLocation>,
+) -> Vec<LexicalCandidate> {
     places.sort_unstable();
     let mut found = Vec::with_capacity(places.len());
     for of_one in places.chunk_by(|a, b| a.segment == b.segment) {
         let segment = &snapshot.segments[of_one[0].segment as usize];
         let slots: Vec<u16> = of_one.iter().map(|place| place.slot).collect();
-        let (unigrams, bigrams) = Terms::of(segment, asked).look_up(&slots);
+        let (unigrams, bigrams) = QueryPostings::for_segment(segment, asked).look_up(&slots);
         let scores = of_one.iter().zip(unigrams.into_iter().zip(bigrams));
-        found.extend(scores.map(|(place, (unigrams, bigrams))| Found {
+        found.extend(scores.map(|(place, (unigrams, bigrams))| LexicalCandidate {
             place: *place,
             unigrams,
             bigrams,
@@ -81,42 +85,42 @@ pub fn scores(snapshot: &Snapshot, asked: &LexicalQuery, mut places: Vec<Place>)
 }
 
 /// The lists of a question's terms in one segment, with the idf of each, in the question's order.
-struct Terms<'a> {
-    unigrams: Vec<(List<'a>, f64)>,
-    bigrams: Vec<(List<'a>, f64)>,
+struct QueryPostings<'a> {
+    unigrams: Vec<(PostingList<'a>, f64)>,
+    bigrams: Vec<(PostingList<'a>, f64)>,
 }
 
-impl<'a> Terms<'a> {
-    fn of(segment: &'a Arc<Segment>, asked: &LexicalQuery) -> Self {
-        fn lists<'a>(postings: &'a Postings, terms: &[(TermId, f64)]) -> Vec<(List<'a>, f64)> {
-            let lists = terms.iter().map(|(term, idf)| (postings.list(*term), *idf));
+impl<'a> QueryPostings<'a> {
+    fn for_segment(segment: &'a Arc<IndexSegment>, asked: &LexicalQuery) -> Self {
+        fn non_empty_lists<'a>(postings: &'a Postings, terms: &[(TermId, f64)]) -> Vec<(PostingList<'a>, f64)> {
+            let lists = terms.iter().map(|(term, idf)| (postings.postings_of(*term), *idf));
             lists.filter(|(list, _)| !list.slots.is_empty()).collect()
         }
         Self {
-            unigrams: lists(&segment.stored.unigrams, &asked.unigrams),
-            bigrams: lists(&segment.stored.bigrams, &asked.bigrams),
+            unigrams: non_empty_lists(&segment.stored.unigrams, &asked.unigrams),
+            bigrams: non_empty_lists(&segment.stored.bigrams, &asked.bigrams),
         }
     }
 
     fn is_empty(&self) -> bool {
-        self.lists() == 0
+        self.list_count() == 0
     }
 
-    fn lists(&self) -> usize {
+    fn list_count(&self) -> usize {
         self.unigrams.len() + self.bigrams.len()
     }
 
-    fn postings(&self) -> usize {
+    fn posting_count(&self) -> usize {
         let both = self.unigrams.iter().chain(&self.bigrams);
         both.map(|(list, _)| list.slots.len()).sum()
     }
 
     /// B and B2 of `slots`, which ascend.
     fn look_up(&self, slots: &[u16]) -> (Vec<f64>, Vec<f64>) {
-        let side = |lists: &[(List<'_>, f64)]| {
+        let side = |lists: &[(PostingList<'_>, f64)]| {
             let mut sums = vec![0.0; slots.len()];
             for (list, idf) in lists {
-                look_up(*list, *idf, slots, &mut sums);
+                add_list_scores(*list, *idf, slots, &mut sums);
             }
             sums
         };
@@ -124,7 +128,7 @@ impl<'a> Terms<'a> {
     }
 }
 
-fn look_up(list: List<'_>, idf: f64, slots: &[u16], sums: &mut [f64]) {
+fn add_list_scores(list: PostingList<'_>, idf: f64, slots: &[u16], sums: &mut [f64]) {
     let mut from = 0;
     for (slot, sum) in slots.iter().zip(sums) {
         match list.slots[from..].binary_search(slot) {
@@ -142,13 +146,13 @@ thread_local! {
     static SCORES: RefCell<Vec<[f64; WORD]>> = const { RefCell::new(Vec::new()) };
 }
 
-struct Pass {
+struct LexicalScan {
     most_gate: f64,
-    found: Shortlist<Found>,
+    found: CandidateShortlist<LexicalCandidate>,
 }
 
-impl Pass {
-    fn look_up(&mut self, number: usize, terms: &Terms<'_>, slots: &Slots) {
+impl LexicalScan {
+    fn look_up(&mut self, number: usize, terms: &QueryPostings<'_>, slots: &SlotSet) {
         let slots: Vec<u16> = slots.iter().collect();
         let (unigrams, bigrams) = terms.look_up(&slots);
         for (slot, scores) in slots.into_iter().zip(unigrams.into_iter().zip(bigrams)) {
@@ -156,7 +160,7 @@ impl Pass {
         }
     }
 
-    fn read_through(&mut self, number: usize, segment: &Segment, terms: &Terms<'_>, slots: &Slots) {
+    fn scan_postings(&mut self, number: usize, segment: &IndexSegment, terms: &QueryPostings<'_>, slots: &SlotSet) {
         let words = segment.stored.points.len().div_ceil(WORD);
         SCORES.with_borrow_mut(|scores| {
             if scores.len() < 2 * words {
@@ -164,12 +168,12 @@ impl Pass {
             }
             let (unigrams, rest) = scores.split_at_mut(words);
             let bigrams = &mut rest[..words];
-            add_up(&terms.unigrams, unigrams.as_flattened_mut());
-            add_up(&terms.bigrams, bigrams.as_flattened_mut());
+            sum_scores(&terms.unigrams, unigrams.as_flattened_mut());
+            sum_scores(&terms.bigrams, bigrams.as_flattened_mut());
             let scores = unigrams.iter().zip(bigrams.iter());
             for (word, (candidates, (unigrams, bigrams))) in slots.words().iter().zip(scores).enumerate() {
                 if *candidates != 0 && self.any_reaches(unigrams, bigrams) {
-                    for bit in bits(*candidates) {
+                    for bit in bit_positions(*candidates) {
                         let scores = (unigrams[usize::from(bit)], bigrams[usize::from(bit)]);
                         self.push(number, (word * WORD) as u16 + bit, scores);
                     }
@@ -181,7 +185,7 @@ impl Pass {
     /// Whether any slot of a word may be wanted, candidate or not: one answer for many slots, in wide registers.
     fn any_reaches(&self, unigrams: &[f64; WORD], bigrams: &[f64; WORD]) -> bool {
         let weight = BIGRAM_WEIGHT * self.most_gate;
-        let floor = (self.found.floor() - TIE).max(f64::MIN_POSITIVE);
+        let floor = (self.found.score_floor() - TIE).max(f64::MIN_POSITIVE);
         let scores = unigrams.iter().zip(bigrams);
         scores.fold(false, |any, (unigrams, bigrams)| {
             any | (unigrams + weight * bigrams >= floor)
@@ -189,11 +193,11 @@ impl Pass {
     }
 
     fn push(&mut self, segment: usize, slot: u16, (unigrams, bigrams): (f64, f64)) {
-        let place = Place {
+        let place = SlotLocation {
             segment: segment as u32,
             slot,
         };
-        let found = Found {
+        let found = LexicalCandidate {
             place,
             unigrams,
             bigrams,
@@ -206,7 +210,7 @@ impl Pass {
 }
 
 /// Sets each slot's score.
-fn add_up(lists: &[(List<'_>, f64)], scores: &mut [f64]) {
+fn sum_scores(lists: &[(PostingList<'_>, f64)], scores: &mut [f64]) {
     scores.fill(0.0);
     for (list, idf) in lists {
         for (slot, weight) in list.slots.iter().zip(list.weights) {

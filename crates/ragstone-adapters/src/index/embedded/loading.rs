@@ -3,36 +3,41 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use ragstone_core::document::Metadata;
+use ragstone_core::document::DocumentMetadata;
 use ragstone_core::id::{ChunkId, DocumentId, Generation, PointId};
 use rusqlite::Connection;
 
 use super::blobs::{decode_dense, decode_sparse};
-use super::group::{Group, GroupValues};
-use super::rows::{collection, damaged, json, unreadable};
-use super::segment::{MAX_POINTS, NewPoint, Segment, SegmentBuilder};
-use crate::shared_values::ReadTexts;
-use crate::sqlite::{Database, DatabaseError};
+use super::group::{GroupValues, PointGroup};
+use super::rows::{damaged_row, read_collection, read_json, unreadable_column};
+use super::segment::{IndexSegment, MAX_POINTS, NewPoint, SegmentBuilder};
+use crate::shared_values::ParsedTexts;
+use crate::sqlite::{SqliteDatabase, SqliteError};
 
-type Result<T> = std::result::Result<T, DatabaseError>;
+type LoadResult<T> = std::result::Result<T, SqliteError>;
 
 /// Segments are read by this many threads when the index is opened.
-const LOADERS: usize = 2;
+const LOADER_THREADS: usize = 2;
 
 /// Reads all points, in segments of equal size that are built side by side.
-pub fn load(database: &Database, dimensions: usize, values: &mut GroupValues) -> Result<Vec<Segment>> {
-    let (groups, ids) = database.read_blocking(|c| Ok::<_, DatabaseError>((groups(c, values)?, ids(c)?)))?;
-    let segments = ids.len().div_ceil(MAX_POINTS).next_multiple_of(LOADERS);
+pub fn load_segments(
+    database: &SqliteDatabase,
+    dimensions: usize,
+    values: &mut GroupValues,
+) -> LoadResult<Vec<IndexSegment>> {
+    let (groups, ids) =
+        database.read_blocking(|c| Ok::<_, SqliteError>((load_groups(c, values)?, load_point_ids(c)?)))?;
+    let segments = ids.len().div_ceil(MAX_POINTS).next_multiple_of(LOADER_THREADS);
     let size = ids.len().div_ceil(segments.max(1)).max(1);
     let load = |run: &[i64]| {
         let (start, end) = (run[0], run[run.len() - 1]);
-        database.read_blocking(|c| segment(c, &groups, dimensions, start, end, size))
+        database.read_blocking(|c| load_segment(c, &groups, dimensions, start, end, size))
     };
     let load = &load;
     let runs: Vec<&[i64]> = ids.chunks(size).collect();
     let mut segments = Vec::new();
-    for runs in runs.chunks(LOADERS) {
-        let loaded: Result<Vec<_>> = std::thread::scope(|scope| {
+    for runs in runs.chunks(LOADER_THREADS) {
+        let loaded: LoadResult<Vec<_>> = std::thread::scope(|scope| {
             let loaders: Vec<_> = runs.iter().map(|run| scope.spawn(move || load(run))).collect();
             let joined = loaders.into_iter().map(|loader| loader.join());
             joined
@@ -45,19 +50,19 @@ pub fn load(database: &Database, dimensions: usize, values: &mut GroupValues) ->
 }
 
 /// Every group by its row, with whether it is visible.
-fn groups(c: &Connection, values: &mut GroupValues) -> Result<HashMap<i64, (Arc<Group>, bool)>> {
+fn load_groups(c: &Connection, values: &mut GroupValues) -> LoadResult<HashMap<i64, (Arc<PointGroup>, bool)>> {
     let mut statement =
         c.prepare("select id, document, generation, visible, acl_revision, collection, acl from point_groups")?;
     let mut rows = statement.query([])?;
     let mut groups = HashMap::new();
-    let (mut acls, mut collections) = (ReadTexts::default(), ReadTexts::default());
+    let (mut acls, mut collections) = (ParsedTexts::default(), ParsedTexts::default());
     while let Some(row) = rows.next()? {
-        let text = |column: usize| row.get_ref(column)?.as_str().map_err(unreadable);
-        let read_acl = |_: &str| Ok::<_, DatabaseError>(values.acls.shared(json(row, "acl")?));
-        let acl = acls.get(text(6)?, read_acl)?;
-        let read_name = |_: &str| Ok::<_, DatabaseError>(values.collections.shared(collection(row)?));
-        let name = collections.get(text(5)?, read_name)?;
-        let group = Group {
+        let text = |column: usize| row.get_ref(column)?.as_str().map_err(unreadable_column);
+        let read_acl = |_: &str| Ok::<_, SqliteError>(values.acls.intern_value(read_json(row, "acl")?));
+        let acl = acls.get_or_parse(text(6)?, read_acl)?;
+        let read_name = |_: &str| Ok::<_, SqliteError>(values.collections.intern_value(read_collection(row)?));
+        let name = collections.get_or_parse(text(5)?, read_name)?;
+        let group = PointGroup {
             row: row.get(0)?,
             document: DocumentId(row.get(1)?),
             generation: Generation(row.get(2)?),
@@ -71,7 +76,7 @@ fn groups(c: &Connection, values: &mut GroupValues) -> Result<HashMap<i64, (Arc<
 }
 
 /// All rows of points, in order. Read from an index, which is far smaller than the table.
-fn ids(c: &Connection) -> Result<Vec<i64>> {
+fn load_point_ids(c: &Connection) -> LoadResult<Vec<i64>> {
     let mut statement = c.prepare("select id from points")?;
     let rows = statement.query_map([], |row| row.get(0))?;
     let mut ids: Vec<i64> = rows.collect::<rusqlite::Result<_>>()?;
@@ -80,14 +85,14 @@ fn ids(c: &Connection) -> Result<Vec<i64>> {
 }
 
 /// The segment of the points from row `start` to row `end`.
-fn segment(
+fn load_segment(
     c: &Connection,
-    groups: &HashMap<i64, (Arc<Group>, bool)>,
+    groups: &HashMap<i64, (Arc<PointGroup>, bool)>,
     dimensions: usize,
     start: i64,
     end: i64,
     size: usize,
-) -> Result<Segment> {
+) -> LoadResult<IndexSegment> {
     let mut statement = c.prepare(
         "select point, chunk, point_group, gate, dense, sparse from points where id between ?1 and ?2 order by id",
     )?;
@@ -98,20 +103,20 @@ fn segment(
     while let Some(row) = rows.next()? {
         let number: i64 = row.get(2)?;
         let Some((group, visible)) = groups.get(&number) else {
-            return Err(damaged("point", format!("group {number} is missing")));
+            return Err(damaged_row("point", format!("group {number} is missing")));
         };
-        if !builder.has(group) {
-            let fields: Metadata = fields.query_row([number], |row| Ok(json(row, "fields")))??;
+        if !builder.has_group(group) {
+            let fields: DocumentMetadata = fields.query_row([number], |row| Ok(read_json(row, "fields")))??;
             builder.push_group(group, |columns| columns.push(&fields));
         }
-        let has_dense = match row.get_ref(4)?.as_blob_or_null().map_err(unreadable)? {
+        let has_dense = match row.get_ref(4)?.as_blob_or_null().map_err(unreadable_column)? {
             Some(bytes) => {
                 decode_dense(bytes, dimensions, &mut dense)?;
                 true
             }
             None => false,
         };
-        let sparse = row.get_ref(5)?.as_blob().map_err(unreadable)?;
+        let sparse = row.get_ref(5)?.as_blob().map_err(unreadable_column)?;
         let point = NewPoint {
             point: PointId(row.get(0)?),
             chunk: ChunkId(row.get(1)?),
@@ -121,7 +126,7 @@ fn segment(
             dense: has_dense.then_some(&dense),
         };
         let (unigrams, bigrams) = decode_sparse(sparse)?;
-        builder.push(&point, unigrams, bigrams);
+        builder.push_point(&point, unigrams, bigrams);
     }
     Ok(builder.build())
 }

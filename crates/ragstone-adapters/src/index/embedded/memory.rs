@@ -8,42 +8,44 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use ragstone_core::seam::index::DocumentGeneration;
 
-use super::best::{Place, Scored};
-use super::segment::{MAX_POINTS, Segment};
+use super::best::{ScoredSlot, SlotLocation};
+use super::segment::{IndexSegment, MAX_POINTS};
 
 /// A segment is merged into the one before it if that is at most so many times as large.
 const MERGE_FACTOR: usize = 2;
 
 /// What one search sees.
 #[derive(Debug, Clone, Default)]
-pub struct Snapshot {
+pub struct IndexSnapshot {
     /// Oldest points first.
-    pub segments: Vec<Arc<Segment>>,
+    pub segments: Vec<Arc<IndexSegment>>,
 }
 
-impl Snapshot {
+impl IndexSnapshot {
     /// Components of the vectors; none where there is nothing or a lexical index.
     pub fn dimensions(&self) -> Option<usize> {
-        let of = |segment: &Arc<Segment>| segment.stored.vectors.dimensions();
+        let of = |segment: &Arc<IndexSegment>| segment.stored.vectors.dimensions();
         self.segments.first().map(of).filter(|dimensions| *dimensions > 0)
     }
 
     /// No point has a greater gate.
     pub fn greatest_gate(&self) -> f32 {
-        let of = |segment: &Arc<Segment>| segment.stored.greatest_gate;
+        let of = |segment: &Arc<IndexSegment>| segment.stored.greatest_gate;
         self.segments.iter().map(of).fold(0.0, f32::max)
     }
 
     /// Makes what searches of large segments begin with, beside those that do without it meanwhile.
-    pub fn make_bits(&self) {
-        self.segments.iter().for_each(|segment| segment.stored.make_bits());
+    pub fn build_sign_bits(&self) {
+        self.segments
+            .iter()
+            .for_each(|segment| segment.stored.build_sign_bits());
     }
 
     /// A place with what decides its rank.
-    pub fn scored(&self, place: Place, score: f64) -> Scored {
+    pub fn scored_slot(&self, place: SlotLocation, score: f64) -> ScoredSlot {
         let stored = &self.segments[place.segment as usize].stored;
         let slot = usize::from(place.slot);
-        Scored {
+        ScoredSlot {
             score,
             chunk: stored.chunks[slot],
             point: stored.points[slot],
@@ -54,76 +56,76 @@ impl Snapshot {
 
 /// The snapshot of the moment.
 #[derive(Debug, Default)]
-pub struct Memory {
-    snapshot: RwLock<Arc<Snapshot>>,
+pub struct SegmentSet {
+    snapshot: RwLock<Arc<IndexSnapshot>>,
 }
 
-impl Memory {
+impl SegmentSet {
     /// A memory that starts with `segments`.
-    pub fn new(segments: Vec<Segment>) -> Self {
+    pub fn new(segments: Vec<IndexSegment>) -> Self {
         let segments = segments.into_iter().map(Arc::new).collect();
         Self {
-            snapshot: RwLock::new(Arc::new(Snapshot { segments })),
+            snapshot: RwLock::new(Arc::new(IndexSnapshot { segments })),
         }
     }
 
     /// What a search that starts at this moment sees.
-    pub fn snapshot(&self) -> Arc<Snapshot> {
+    pub fn snapshot(&self) -> Arc<IndexSnapshot> {
         self.snapshot.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Starts again with `segments`.
-    pub fn begin_again(&self, segments: Vec<Segment>) {
-        self.change(|held| *held = segments.into_iter().map(Arc::new).collect());
+    pub fn replace_all(&self, segments: Vec<IndexSegment>) {
+        self.update_segments(|held| *held = segments.into_iter().map(Arc::new).collect());
     }
 
-    fn change(&self, change: impl FnOnce(&mut Vec<Arc<Segment>>)) {
+    fn update_segments(&self, change: impl FnOnce(&mut Vec<Arc<IndexSegment>>)) {
         let mut snapshot = self.snapshot.write().unwrap_or_else(PoisonError::into_inner);
         change(&mut Arc::make_mut(&mut snapshot).segments);
     }
 
     /// Changes every segment that holds points of `generation`, all at one moment.
-    pub fn change_generation(&self, generation: DocumentGeneration, change: impl Fn(&mut Segment)) {
-        self.change(|segments| {
-            for segment in segments.iter_mut().filter(|segment| segment.has(generation)) {
+    pub fn update_generation(&self, generation: DocumentGeneration, change: impl Fn(&mut IndexSegment)) {
+        self.update_segments(|segments| {
+            for segment in segments.iter_mut().filter(|segment| segment.has_generation(generation)) {
                 change(Arc::make_mut(segment));
             }
         });
     }
 
     /// Appends segments, then merges small ones. Called by one writer at a time.
-    pub fn append(&self, new: Vec<Segment>, dimensions: usize) {
-        new.iter().for_each(|segment| segment.stored.make_bits());
-        self.change(|segments| segments.extend(new.into_iter().map(Arc::new)));
-        self.tidy(dimensions);
+    pub fn append_segments(&self, new: Vec<IndexSegment>, dimensions: usize) {
+        new.iter().for_each(|segment| segment.stored.build_sign_bits());
+        self.update_segments(|segments| segments.extend(new.into_iter().map(Arc::new)));
+        self.compact_segments(dimensions);
     }
 
     /// Merges the last segments while they are of like size, and rewrites those that are mostly removed points. The
     /// work is done beside the searches, which see the old segments until the new one is there.
-    pub fn tidy(&self, dimensions: usize) {
-        self.change(|segments| segments.retain(|segment| segment.len() > 0));
+    pub fn compact_segments(&self, dimensions: usize) {
+        self.update_segments(|segments| segments.retain(|segment| segment.len() > 0));
         let segments = self.snapshot().segments.clone();
         let start = first_to_merge(&segments);
         if segments.len() - start > 1 {
-            self.replace(&segments, start..segments.len(), dimensions);
+            self.replace_range(&segments, start..segments.len(), dimensions);
         }
         let segments = self.snapshot().segments.clone();
-        let mostly_removed = |segment: &Arc<Segment>| segment.removed.len() as usize > segment.len();
+        let mostly_removed = |segment: &Arc<IndexSegment>| segment.removed.len() as usize > segment.len();
         if let Some(at) = segments.iter().position(mostly_removed) {
-            self.replace(&segments, at..at + 1, dimensions);
+            self.replace_range(&segments, at..at + 1, dimensions);
         }
     }
 
-    fn replace(&self, segments: &[Arc<Segment>], range: std::ops::Range<usize>, dimensions: usize) {
-        let parts: Vec<&Segment> = segments[range.clone()].iter().map(Arc::as_ref).collect();
-        let merged = Arc::new(Segment::merge(&parts, dimensions));
-        merged.stored.make_bits();
-        self.change(|segments| drop(segments.splice(range, [merged])));
+    fn replace_range(&self, segments: &[Arc<IndexSegment>], range: std::ops::Range<usize>, dimensions: usize) {
+        let parts: Vec<&IndexSegment> = segments[range.clone()].iter().map(Arc::as_ref).collect();
+        let merged = Arc::new(IndexSegment::merge_parts(&parts, dimensions));
+        merged.stored.build_sign_bits();
+        self.update_segments(|segments| drop(segments.splice(range, [merged])));
     }
 }
 
 /// Where the run of last segments starts that make one; each point is merged a logarithmic number of times.
-fn first_to_merge(segments: &[Arc<Segment>]) -> usize {
+fn first_to_merge(segments: &[Arc<IndexSegment>]) -> usize {
     let mut sizes = segments.iter().map(|segment| segment.len()).enumerate().rev();
     let Some((mut start, mut sum)) = sizes.next() else {
         return 0;

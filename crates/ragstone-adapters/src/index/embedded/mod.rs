@@ -25,20 +25,20 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use ragstone_core::access::{Acl, Scope, ScopedQuery};
-use ragstone_core::document::Metadata;
+use ragstone_core::document::DocumentMetadata;
 use ragstone_core::id::{DocumentId, Generation, PointId};
 use ragstone_core::seam::index::{
-    DocumentGeneration, Hits, IndexError, IndexQuery, IndexSpec, Point, StoredChunk, VectorIndex,
+    DocumentGeneration, IndexError, IndexHits, IndexPoint, IndexQuery, IndexSpec, StoredChunk, VectorIndex,
 };
 use rusqlite::OptionalExtension;
 
-use crate::sqlite::{Database, DatabaseError, Durability, blocking, lock};
+use crate::sqlite::{Durability, SqliteDatabase, SqliteError, lock_mutex, run_blocking};
 
 /// About what a point takes of the disk, log included.
 const POINT_BYTES: u64 = 16 * 1024;
-use super::fit::{check_length, check_points, mismatch};
+use super::fit::{check_length, check_points, mismatch_error};
 use group::GroupValues;
-use memory::Memory;
+use memory::SegmentSet;
 
 /// The setting that holds the spec.
 const SPEC: &str = "embedded_index_spec";
@@ -46,110 +46,110 @@ const SPEC: &str = "embedded_index_spec";
 /// Points in a SQLite database, searched in memory.
 #[derive(Clone)]
 pub struct EmbeddedIndex {
-    shared: Arc<Shared>,
+    shared: Arc<IndexInner>,
 }
 
-struct Shared {
-    database: Database,
+struct IndexInner {
+    database: SqliteDatabase,
     /// What a change of what is seen waits for.
     durability: Durability,
-    memory: Memory,
+    segments: SegmentSet,
     /// What may be written, and the order of writes: held from before a transaction until memory has followed it.
-    writing: Mutex<Writing>,
+    writer: Mutex<WriterState>,
 }
 
 /// What writers change, one at a time.
-struct Writing {
+struct WriterState {
     spec: Option<IndexSpec>,
     /// What the groups in memory share.
     values: GroupValues,
 }
 
-impl Writing {
+impl WriterState {
     fn dimensions(&self) -> usize {
-        self.spec.as_ref().map_or(0, dimensions)
+        self.spec.as_ref().map_or(0, spec_dimensions)
     }
 }
 
 impl EmbeddedIndex {
     /// Opens the index of `database`, which is the catalogue's as well, and reads its points into memory. Blocks.
-    pub fn open(database: Database) -> Result<Self, IndexError> {
-        Self::open_as(database, Durability::Ordered)
+    pub fn open(database: SqliteDatabase) -> Result<Self, IndexError> {
+        Self::open_with_durability(database, Durability::Ordered)
     }
 
     /// The same of a database of its own, which no commit of the catalogue syncs: what becomes visible, other or gone
     /// there is on the disk before the catalogue says so.
-    pub fn open_apart(database: Database) -> Result<Self, IndexError> {
-        Self::open_as(database, Durability::Synced)
+    pub fn open_separate(database: SqliteDatabase) -> Result<Self, IndexError> {
+        Self::open_with_durability(database, Durability::Synced)
     }
 
-    fn open_as(database: Database, durability: Durability) -> Result<Self, IndexError> {
-        let spec = database.read_blocking(stored_spec)?;
+    fn open_with_durability(database: SqliteDatabase, durability: Durability) -> Result<Self, IndexError> {
+        let spec = database.read_blocking(read_stored_spec)?;
         let mut values = GroupValues::default();
         let segments = match &spec {
-            Some(spec) => loading::load(&database, dimensions(spec), &mut values)?,
+            Some(spec) => loading::load_segments(&database, spec_dimensions(spec), &mut values)?,
             None => Vec::new(),
         };
-        let shared = Shared {
+        let shared = IndexInner {
             database,
             durability,
-            memory: Memory::new(segments),
-            writing: Mutex::new(Writing { spec, values }),
+            segments: SegmentSet::new(segments),
+            writer: Mutex::new(WriterState { spec, values }),
         };
         // It holds the segments and not the database, which may be closed meanwhile.
-        let opened = shared.memory.snapshot();
-        std::thread::spawn(move || opened.make_bits());
+        let opened = shared.segments.snapshot();
+        std::thread::spawn(move || opened.build_sign_bits());
         Ok(Self {
             shared: Arc::new(shared),
         })
     }
 
     /// Runs one write at a time, off the caller's thread.
-    async fn write(
+    async fn run_write(
         &self,
-        work: impl FnOnce(&Shared, &mut Writing) -> Result<(), Failure> + Send + 'static,
+        work: impl FnOnce(&IndexInner, &mut WriterState) -> Result<(), EmbeddedIndexError> + Send + 'static,
     ) -> Result<(), IndexError> {
         let shared = self.shared.clone();
-        let work = move || work(&shared, &mut lock(&shared.writing));
-        Ok(blocking(work).await?)
+        let work = move || work(&shared, &mut lock_mutex(&shared.writer));
+        Ok(run_blocking(work).await?)
     }
 }
 
 /// What stops a call: the database, or a point that does not fit.
-enum Failure {
-    Database(DatabaseError),
+enum EmbeddedIndexError {
+    Database(SqliteError),
     Index(IndexError),
 }
 
-impl From<DatabaseError> for Failure {
-    fn from(error: DatabaseError) -> Self {
+impl From<SqliteError> for EmbeddedIndexError {
+    fn from(error: SqliteError) -> Self {
         Self::Database(error)
     }
 }
 
-impl From<rusqlite::Error> for Failure {
+impl From<rusqlite::Error> for EmbeddedIndexError {
     fn from(error: rusqlite::Error) -> Self {
         Self::Database(error.into())
     }
 }
 
-impl From<IndexError> for Failure {
+impl From<IndexError> for EmbeddedIndexError {
     fn from(error: IndexError) -> Self {
         Self::Index(error)
     }
 }
 
-impl From<Failure> for IndexError {
-    fn from(failure: Failure) -> Self {
+impl From<EmbeddedIndexError> for IndexError {
+    fn from(failure: EmbeddedIndexError) -> Self {
         match failure {
-            Failure::Database(error) => error.into(),
-            Failure::Index(error) => error,
+            EmbeddedIndexError::Database(error) => error.into(),
+            EmbeddedIndexError::Index(error) => error,
         }
     }
 }
 
-impl From<DatabaseError> for IndexError {
-    fn from(error: DatabaseError) -> Self {
+impl From<SqliteError> for IndexError {
+    fn from(error: SqliteError) -> Self {
         let detail = error.to_string();
         match error.is_damaged() {
             true => Self::Damaged { detail },
@@ -159,55 +159,55 @@ impl From<DatabaseError> for IndexError {
 }
 
 /// How points of one spec stand to an index of another.
-enum Fit {
+enum SpecCompatibility {
     /// They can be stored: the specs are equal, or these have no vectors.
-    Holds,
+    Compatible,
     /// They can be stored once the index has room for vectors, which it had not.
-    Raises,
+    AddsVectors,
     /// They cannot.
-    Other,
+    Incompatible,
 }
 
-fn fit(held: &IndexSpec, wanted: &IndexSpec) -> Fit {
+fn compare_specs(held: &IndexSpec, wanted: &IndexSpec) -> SpecCompatibility {
     match (&held.embedder, &wanted.embedder) {
-        _ if held.lexical != wanted.lexical => Fit::Other,
-        (_, None) => Fit::Holds,
-        (None, Some(_)) => Fit::Raises,
-        (Some(_), Some(_)) if held == wanted => Fit::Holds,
-        (Some(_), Some(_)) => Fit::Other,
+        _ if held.lexical != wanted.lexical => SpecCompatibility::Incompatible,
+        (_, None) => SpecCompatibility::Compatible,
+        (None, Some(_)) => SpecCompatibility::AddsVectors,
+        (Some(_), Some(_)) if held == wanted => SpecCompatibility::Compatible,
+        (Some(_), Some(_)) => SpecCompatibility::Incompatible,
     }
 }
 
-fn dimensions(spec: &IndexSpec) -> usize {
+fn spec_dimensions(spec: &IndexSpec) -> usize {
     spec.dimensions.unwrap_or(0)
 }
 
-fn stored_spec(c: &rusqlite::Connection) -> Result<Option<IndexSpec>, DatabaseError> {
+fn read_stored_spec(c: &rusqlite::Connection) -> Result<Option<IndexSpec>, SqliteError> {
     let text: Option<String> = c
         .query_row("select value from settings where key = ?1", [SPEC], |row| row.get(0))
         .optional()?;
     let read = |text: String| {
-        serde_json::from_str(&text).map_err(|error| DatabaseError::Damaged(format!("index spec: {error}")))
+        serde_json::from_str(&text).map_err(|error| SqliteError::Damaged(format!("index spec: {error}")))
     };
     text.map(read).transpose()
 }
 
 #[async_trait]
 impl VectorIndex for EmbeddedIndex {
-    async fn ensure(&self, spec: &IndexSpec) -> Result<(), IndexError> {
+    async fn prepare_index(&self, spec: &IndexSpec) -> Result<(), IndexError> {
         let spec = spec.clone();
-        self.write(move |shared, writing| {
+        self.run_write(move |shared, writing| {
             let held = &mut writing.spec;
             if held.as_ref() == Some(&spec) {
                 return Ok(());
             }
-            let text = serde_json::to_string(&spec).map_err(|error| mismatch(error.to_string()))?;
-            let empty = shared.database.read_blocking(rows::count)? == 0;
-            match held.as_ref().filter(|_| !empty).map(|held| fit(held, &spec)) {
-                None | Some(Fit::Raises) => {}
-                Some(Fit::Holds) => return Ok(()),
-                Some(Fit::Other) => {
-                    return Err(Failure::Index(mismatch(format!(
+            let text = serde_json::to_string(&spec).map_err(|error| mismatch_error(error.to_string()))?;
+            let empty = shared.database.read_blocking(rows::count_points)? == 0;
+            match held.as_ref().filter(|_| !empty).map(|held| compare_specs(held, &spec)) {
+                None | Some(SpecCompatibility::AddsVectors) => {}
+                Some(SpecCompatibility::Compatible) => return Ok(()),
+                Some(SpecCompatibility::Incompatible) => {
+                    return Err(EmbeddedIndexError::Index(mismatch_error(format!(
                         "it holds points of {held:?}, not of {spec:?}"
                     ))));
                 }
@@ -218,12 +218,12 @@ impl VectorIndex for EmbeddedIndex {
                      on conflict (key) do update set value = excluded.value",
                     [SPEC, &text],
                 )?;
-                Ok::<_, Failure>(())
+                Ok::<_, EmbeddedIndexError>(())
             })?;
             if !empty {
-                let segments = loading::load(&shared.database, dimensions(&spec), &mut writing.values)?;
-                shared.memory.begin_again(segments);
-                shared.memory.snapshot().make_bits();
+                let segments = loading::load_segments(&shared.database, spec_dimensions(&spec), &mut writing.values)?;
+                shared.segments.replace_all(segments);
+                shared.segments.snapshot().build_sign_bits();
             }
             *held = Some(spec);
             Ok(())
@@ -231,51 +231,51 @@ impl VectorIndex for EmbeddedIndex {
         .await
     }
 
-    async fn upsert(&self, points: Vec<Point>) -> Result<(), IndexError> {
-        self.write(move |shared, writing| {
+    async fn upsert_points(&self, points: Vec<IndexPoint>) -> Result<(), IndexError> {
+        self.run_write(move |shared, writing| {
             check_points(writing.spec.as_ref(), &points)?;
-            if !shared.database.admits(points.len() as u64 * POINT_BYTES) {
+            if !shared.database.has_room_for(points.len() as u64 * POINT_BYTES) {
                 let detail = "the disk is full; hint: make room on it, or delete documents".into();
                 return Err(IndexError::Unavailable { detail }.into());
             }
             let values = &mut writing.values;
             let inserted = shared
                 .database
-                .write_blocking(Durability::Ordered, |t| rows::insert(t, &points, values))?;
+                .write_blocking(Durability::Ordered, |t| rows::insert_points(t, &points, values))?;
             if !inserted.is_empty() {
                 let dimensions = writing.dimensions();
-                let new = segment::of_points(dimensions, &points, &inserted);
-                shared.memory.append(new, dimensions);
+                let new = segment::build_segments(dimensions, &points, &inserted);
+                shared.segments.append_segments(new, dimensions);
             }
             Ok(())
         })
         .await
     }
 
-    async fn publish(&self, document: DocumentId, generation: Generation) -> Result<(), IndexError> {
+    async fn publish_generation(&self, document: DocumentId, generation: Generation) -> Result<(), IndexError> {
         let generation = (document, generation);
-        self.write(move |shared, _| {
+        self.run_write(move |shared, _| {
             shared
                 .database
-                .write_blocking(shared.durability, |t| rows::publish(t, generation))?;
+                .write_blocking(shared.durability, |t| rows::publish_generation(t, generation))?;
             shared
-                .memory
-                .change_generation(generation, |segment| segment.publish(generation));
+                .segments
+                .update_generation(generation, |segment| segment.publish_generation(generation));
             Ok(())
         })
         .await
     }
 
-    async fn delete(&self, document: DocumentId, generation: Generation) -> Result<(), IndexError> {
+    async fn delete_generation(&self, document: DocumentId, generation: Generation) -> Result<(), IndexError> {
         let generation = (document, generation);
-        self.write(move |shared, writing| {
+        self.run_write(move |shared, writing| {
             shared
                 .database
-                .write_blocking(shared.durability, |t| rows::delete(t, generation))?;
+                .write_blocking(shared.durability, |t| rows::delete_generation(t, generation))?;
             shared
-                .memory
-                .change_generation(generation, |segment| segment.remove(generation));
-            shared.memory.tidy(writing.dimensions());
+                .segments
+                .update_generation(generation, |segment| segment.remove_generation(generation));
+            shared.segments.compact_segments(writing.dimensions());
             Ok(())
         })
         .await
@@ -287,16 +287,16 @@ impl VectorIndex for EmbeddedIndex {
         generation: Generation,
         acl: &Acl,
         acl_revision: u64,
-        fields: &Metadata,
+        fields: &DocumentMetadata,
     ) -> Result<(), IndexError> {
         let generation = (document, generation);
         let (acl, fields) = (acl.clone(), fields.clone());
-        self.write(move |shared, writing| {
+        self.run_write(move |shared, writing| {
             shared.database.write_blocking(shared.durability, |t| {
                 rows::set_access(t, generation, &acl, acl_revision, &fields)
             })?;
-            let acl = writing.values.acls.shared(acl);
-            shared.memory.change_generation(generation, |segment| {
+            let acl = writing.values.acls.intern_value(acl);
+            shared.segments.update_generation(generation, |segment| {
                 segment.set_access(generation, &acl, acl_revision, &fields);
             });
             Ok(())
@@ -304,27 +304,27 @@ impl VectorIndex for EmbeddedIndex {
         .await
     }
 
-    async fn search(&self, query: &ScopedQuery<IndexQuery>) -> Result<Hits, IndexError> {
-        let snapshot = self.shared.memory.snapshot();
+    async fn search(&self, query: &ScopedQuery<IndexQuery>) -> Result<IndexHits, IndexError> {
+        let snapshot = self.shared.segments.snapshot();
         let query = query.clone();
         if let (held @ Some(_), Some(vector)) = (snapshot.dimensions(), &query.query().dense) {
             check_length(held, vector)?;
         }
-        Ok(blocking(move || Ok::<_, Failure>(search::search(&snapshot, &query))).await?)
+        Ok(run_blocking(move || Ok::<_, EmbeddedIndexError>(search::search_snapshot(&snapshot, &query))).await?)
     }
 
-    async fn chunks(
+    async fn get_chunks(
         &self,
         scope: &Scope,
         points: &[PointId],
         with_tokens: bool,
     ) -> Result<Vec<StoredChunk>, IndexError> {
         let (scope, points) = (scope.clone(), points.to_vec());
-        let read = move |c: &rusqlite::Connection| rows::chunks(c, &scope, &points, with_tokens);
+        let read = move |c: &rusqlite::Connection| rows::read_chunks(c, &scope, &points, with_tokens);
         Ok(self.shared.database.read(read).await?)
     }
 
-    async fn scroll(
+    async fn list_chunks(
         &self,
         scope: &Scope,
         document: DocumentId,
@@ -333,19 +333,22 @@ impl VectorIndex for EmbeddedIndex {
         limit: usize,
     ) -> Result<Vec<StoredChunk>, IndexError> {
         let (scope, generation) = (scope.clone(), (document, generation));
-        let read = move |c: &rusqlite::Connection| rows::scroll(c, &scope, generation, from, limit);
+        let read = move |c: &rusqlite::Connection| rows::scroll_chunks(c, &scope, generation, from, limit);
         Ok(self.shared.database.read(read).await?)
     }
 
-    async fn count(&self) -> Result<u64, IndexError> {
-        Ok(self.shared.database.read(rows::count).await?)
+    async fn count_points(&self) -> Result<u64, IndexError> {
+        Ok(self.shared.database.read(rows::count_points).await?)
     }
 
-    async fn generations(&self, document: Option<DocumentId>) -> Result<Vec<(DocumentGeneration, u64)>, IndexError> {
+    async fn list_generations(
+        &self,
+        document: Option<DocumentId>,
+    ) -> Result<Vec<(DocumentGeneration, u64)>, IndexError> {
         Ok(self
             .shared
             .database
-            .read(move |c| rows::generations(c, document))
+            .read(move |c| rows::list_generations(c, document))
             .await?)
     }
 }

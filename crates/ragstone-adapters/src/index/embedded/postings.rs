@@ -21,7 +21,7 @@ pub struct Postings {
 
 /// The slots of one term and their weights.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct List<'a> {
+pub struct PostingList<'a> {
     /// Ascending.
     pub slots: &'a [u16],
     /// Of the same length.
@@ -59,11 +59,11 @@ impl PostingsBuilder {
     pub fn push(&mut self, terms: impl Iterator<Item = (TermId, f32)>, slot: u16) {
         self.postings.extend(terms.map(|term| Posting::new(term, slot)));
         while self.postings.len() - self.sorted >= RUN {
-            self.sort(self.sorted + RUN);
+            self.sort_until(self.sorted + RUN);
         }
     }
 
-    fn sort(&mut self, end: usize) {
+    fn sort_until(&mut self, end: usize) {
         // Stable, so the slots of a term stay in order.
         radsort::sort_by_key(&mut self.postings[self.sorted..end], |posting| posting.term);
         self.sorted = end;
@@ -71,7 +71,7 @@ impl PostingsBuilder {
 
     /// What was pushed; equal terms of a slot are summed.
     pub fn build(mut self) -> Postings {
-        self.sort(self.postings.len());
+        self.sort_until(self.postings.len());
         let mut built = Postings::with_capacity(self.postings.len());
         let mut runs: Vec<&[Posting]> = self.postings.chunks(RUN).collect();
         while let Some(term) = runs.iter().filter_map(|run| Some(run.first()?.term)).min() {
@@ -84,7 +84,7 @@ impl PostingsBuilder {
                 }
             }
         }
-        built.shrink();
+        built.shrink_to_fit();
         built
     }
 }
@@ -93,8 +93,8 @@ impl Postings {
     fn with_capacity(postings: usize) -> Self {
         let mut slots = Vec::with_capacity(postings);
         let mut weights = Vec::with_capacity(postings);
-        near::in_large_pages(&mut slots);
-        near::in_large_pages(&mut weights);
+        near::advise_large_pages(&mut slots);
+        near::advise_large_pages(&mut weights);
         Self {
             slots,
             weights,
@@ -119,7 +119,7 @@ impl Postings {
         }
     }
 
-    fn shrink(&mut self) {
+    fn shrink_to_fit(&mut self) {
         self.terms.shrink_to_fit();
         self.ends.shrink_to_fit();
         self.slots.shrink_to_fit();
@@ -127,7 +127,7 @@ impl Postings {
     }
 
     /// One of several: each part with the slot that each of its slots gets, ascending over all parts.
-    pub fn merge(parts: &[(&Postings, &[Option<u16>])]) -> Self {
+    pub fn merge_parts(parts: &[(&Postings, &[Option<u16>])]) -> Self {
         let room = parts.iter().map(|(part, _)| part.slots.len()).sum();
         let mut merged = Self::with_capacity(room);
         let mut at = vec![0; parts.len()];
@@ -138,16 +138,16 @@ impl Postings {
             };
             for (n, (part, slots)) in parts.iter().enumerate() {
                 if part.terms.get(at[n]) == Some(&term) {
-                    merged.extend(term, part.at(at[n]), slots);
+                    merged.append_remapped(term, part.list_at(at[n]), slots);
                     at[n] += 1;
                 }
             }
         }
-        merged.shrink();
+        merged.shrink_to_fit();
         merged
     }
 
-    fn extend(&mut self, term: u32, list: List<'_>, slots: &[Option<u16>]) {
+    fn append_remapped(&mut self, term: u32, list: PostingList<'_>, slots: &[Option<u16>]) {
         for (slot, weight) in list.slots.iter().zip(list.weights) {
             if let Some(slot) = slots[usize::from(*slot)] {
                 self.push(term, slot, *weight);
@@ -155,20 +155,20 @@ impl Postings {
         }
     }
 
-    fn at(&self, position: usize) -> List<'_> {
+    fn list_at(&self, position: usize) -> PostingList<'_> {
         let start = position.checked_sub(1).map_or(0, |before| self.ends[before]);
         let span = start as usize..self.ends[position] as usize;
-        List {
+        PostingList {
             slots: &self.slots[span.clone()],
             weights: &self.weights[span],
         }
     }
 
     /// The postings of `term`.
-    pub fn list(&self, term: TermId) -> List<'_> {
+    pub fn postings_of(&self, term: TermId) -> PostingList<'_> {
         match self.terms.binary_search(&term.0) {
-            Ok(position) => self.at(position),
-            Err(_) => List::default(),
+            Ok(position) => self.list_at(position),
+            Err(_) => PostingList::default(),
         }
     }
 }

@@ -7,51 +7,55 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use ragstone_core::access::{Acl, Scope};
-use ragstone_core::document::{Chunk, Metadata};
+use ragstone_core::document::{Chunk, DocumentMetadata};
 use ragstone_core::id::{ChunkId, CollectionName, DocumentId, Generation, PointId};
-use ragstone_core::seam::index::{DocumentGeneration, Point, StoredChunk};
+use ragstone_core::seam::index::{DocumentGeneration, IndexPoint, StoredChunk};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::de::DeserializeOwned;
 
 use super::blobs::{encode_dense, encode_sparse};
-use super::group::{Group, GroupValues};
-use crate::sqlite::DatabaseError;
+use super::group::{GroupValues, PointGroup};
+use crate::sqlite::SqliteError;
 
-type Result<T> = std::result::Result<T, DatabaseError>;
+type RowResult<T> = std::result::Result<T, SqliteError>;
 
 /// Inserts the points that are not there yet; says which ones they are, each with its group.
-pub fn insert(t: &Connection, points: &[Point], values: &mut GroupValues) -> Result<Vec<(usize, Arc<Group>)>> {
+pub fn insert_points(
+    t: &Connection,
+    points: &[IndexPoint],
+    values: &mut GroupValues,
+) -> RowResult<Vec<(usize, Arc<PointGroup>)>> {
     let mut groups = HashMap::new();
     let mut inserted = Vec::new();
     for (at, point) in points.iter().enumerate() {
-        if exists(t, point.id)? {
+        if point_exists(t, point.id)? {
             continue;
         }
-        let group = group_for(t, &mut groups, point, values)?;
+        let group = find_or_insert_group(t, &mut groups, point, values)?;
         insert_point(t, point, group.row)?;
         inserted.push((at, group));
     }
     Ok(inserted)
 }
 
-fn exists(t: &Connection, point: PointId) -> Result<bool> {
+fn point_exists(t: &Connection, point: PointId) -> RowResult<bool> {
     let mut statement = t.prepare_cached("select 1 from points where point = ?1")?;
     Ok(statement.exists([point.0])?)
 }
 
 /// A hidden group like the point, which may be one of an earlier batch.
-fn group_for(
+fn find_or_insert_group(
     t: &Connection,
-    known: &mut HashMap<DocumentGeneration, Vec<(Arc<Group>, Metadata)>>,
-    point: &Point,
+    known: &mut HashMap<DocumentGeneration, Vec<(Arc<PointGroup>, DocumentMetadata)>>,
+    point: &IndexPoint,
     values: &mut GroupValues,
-) -> Result<Arc<Group>> {
+) -> RowResult<Arc<PointGroup>> {
     let generation = (point.chunk.document_id, point.generation);
     let groups = match known.entry(generation) {
         std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
         std::collections::hash_map::Entry::Vacant(entry) => entry.insert(hidden_groups(t, generation, values)?),
     };
-    let fits = |(group, fields): &&(Arc<Group>, Metadata)| {
+    let fits = |(group, fields): &&(Arc<PointGroup>, DocumentMetadata)| {
         *group.collection == point.collection
             && *group.acl == point.acl
             && group.acl_revision == point.acl_revision
@@ -69,18 +73,18 @@ fn hidden_groups(
     t: &Connection,
     (document, generation): DocumentGeneration,
     values: &mut GroupValues,
-) -> Result<Vec<(Arc<Group>, Metadata)>> {
+) -> RowResult<Vec<(Arc<PointGroup>, DocumentMetadata)>> {
     let mut statement =
         t.prepare_cached("select * from point_groups where document = ?1 and generation = ?2 and visible = 0")?;
     let mut rows = statement.query(params![document.0, generation.0])?;
     let mut groups = Vec::new();
     while let Some(row) = rows.next()? {
-        groups.push((Arc::new(read_group(row, values)?), json(row, "fields")?));
+        groups.push((Arc::new(read_group(row, values)?), read_json(row, "fields")?));
     }
     Ok(groups)
 }
 
-fn insert_group(t: &Connection, point: &Point, values: &mut GroupValues) -> Result<Group> {
+fn insert_group(t: &Connection, point: &IndexPoint, values: &mut GroupValues) -> RowResult<PointGroup> {
     t.prepare_cached(
         "insert into point_groups (document, generation, collection, visible, acl, acl_revision, fields)
          values (?1, ?2, ?3, 0, ?4, ?5, ?6)",
@@ -93,17 +97,17 @@ fn insert_group(t: &Connection, point: &Point, values: &mut GroupValues) -> Resu
         point.acl_revision,
         write_json(&point.fields)?,
     ])?;
-    Ok(Group {
+    Ok(PointGroup {
         row: t.last_insert_rowid(),
         document: point.chunk.document_id,
         generation: point.generation,
-        collection: values.collections.shared(point.collection.clone()),
-        acl: values.acls.shared(point.acl.clone()),
+        collection: values.collections.intern_value(point.collection.clone()),
+        acl: values.acls.intern_value(point.acl.clone()),
         acl_revision: point.acl_revision,
     })
 }
 
-fn insert_point(t: &Connection, point: &Point, group: i64) -> Result<()> {
+fn insert_point(t: &Connection, point: &IndexPoint, group: i64) -> RowResult<()> {
     let chunk = &point.chunk;
     t.prepare_cached(
         "insert into points (point, chunk, point_group, ordinal, gate, dense, sparse)
@@ -139,14 +143,14 @@ fn insert_point(t: &Connection, point: &Point, group: i64) -> Result<()> {
 }
 
 /// Shows the points of a generation.
-pub fn publish(t: &Connection, (document, generation): DocumentGeneration) -> Result<()> {
+pub fn publish_generation(t: &Connection, (document, generation): DocumentGeneration) -> RowResult<()> {
     t.prepare_cached("update point_groups set visible = 1 where document = ?1 and generation = ?2")?
         .execute(params![document.0, generation.0])?;
     Ok(())
 }
 
 /// Removes the points of a generation.
-pub fn delete(t: &Connection, (document, generation): DocumentGeneration) -> Result<()> {
+pub fn delete_generation(t: &Connection, (document, generation): DocumentGeneration) -> RowResult<()> {
     const GROUPS: &str = "select id from point_groups where document = ?1 and generation = ?2";
     let points = format!("select id from points where point_group in ({GROUPS})");
     for statement in [
@@ -167,8 +171,8 @@ pub fn set_access(
     (document, generation): DocumentGeneration,
     acl: &Acl,
     revision: u64,
-    fields: &Metadata,
-) -> Result<()> {
+    fields: &DocumentMetadata,
+) -> RowResult<()> {
     t.prepare_cached(
         "update point_groups set acl = ?3, acl_revision = ?4, fields = ?5
          where document = ?1 and generation = ?2",
@@ -184,12 +188,15 @@ pub fn set_access(
 }
 
 /// How many points there are.
-pub fn count(c: &Connection) -> Result<u64> {
+pub fn count_points(c: &Connection) -> RowResult<u64> {
     Ok(c.query_row("select count(*) from points", [], |row| row.get(0))?)
 }
 
 /// Every generation with its number of points.
-pub fn generations(c: &Connection, document: Option<DocumentId>) -> Result<Vec<((DocumentId, Generation), u64)>> {
+pub fn list_generations(
+    c: &Connection,
+    document: Option<DocumentId>,
+) -> RowResult<Vec<((DocumentId, Generation), u64)>> {
     let mut statement = c.prepare(
         "select g.document, g.generation, count(*) from points p join point_groups g on g.id = p.point_group
          where ?1 is null or g.document = ?1
@@ -208,7 +215,12 @@ const TEXT: &str =
     from points p join point_groups g on g.id = p.point_group join point_texts x on x.id = p.id";
 
 /// Texts of visible points that `scope` admits.
-pub fn chunks(c: &Connection, scope: &Scope, points: &[PointId], with_tokens: bool) -> Result<Vec<StoredChunk>> {
+pub fn read_chunks(
+    c: &Connection,
+    scope: &Scope,
+    points: &[PointId],
+    with_tokens: bool,
+) -> RowResult<Vec<StoredChunk>> {
     let mut texts = c.prepare_cached(&format!("{TEXT} where p.point = ?1 and g.visible = 1"))?;
     let mut tokens =
         c.prepare_cached("select k.tokens from point_tokens k join points p on p.id = k.id where p.point = ?1")?;
@@ -227,13 +239,13 @@ pub fn chunks(c: &Connection, scope: &Scope, points: &[PointId], with_tokens: bo
 }
 
 /// Texts of the visible points of one generation that `scope` admits, by ordinal.
-pub fn scroll(
+pub fn scroll_chunks(
     c: &Connection,
     scope: &Scope,
     (document, generation): DocumentGeneration,
     from: u32,
     limit: usize,
-) -> Result<Vec<StoredChunk>> {
+) -> RowResult<Vec<StoredChunk>> {
     let mut statement = c.prepare_cached(&format!(
         "{TEXT} where g.document = ?1 and g.generation = ?2 and g.visible = 1 and p.ordinal >= ?3
          order by p.ordinal"
@@ -248,9 +260,9 @@ pub fn scroll(
     Ok(found)
 }
 
-fn read_chunk(row: &Row<'_>, scope: &Scope) -> Result<Option<StoredChunk>> {
-    let acl = row.get_ref(0)?.as_str().map_err(unreadable)?;
-    let acl = serde_json::from_str(acl).map_err(|error| damaged("acl", error))?;
+fn read_chunk(row: &Row<'_>, scope: &Scope) -> RowResult<Option<StoredChunk>> {
+    let acl = row.get_ref(0)?.as_str().map_err(unreadable_column)?;
+    let acl = serde_json::from_str(acl).map_err(|error| damaged_row("acl", error))?;
     if !scope.admits(&acl) {
         return Ok(None);
     }
@@ -267,44 +279,44 @@ fn read_chunk(row: &Row<'_>, scope: &Scope) -> Result<Option<StoredChunk>> {
             page: row.get(9)?,
             section: row.get(10)?,
         },
-        collection: name.try_into().map_err(|error| damaged("collection", error))?,
+        collection: name.try_into().map_err(|error| damaged_row("collection", error))?,
         tokens: None,
     }))
 }
 
-fn read_group(row: &Row<'_>, values: &mut GroupValues) -> Result<Group> {
-    Ok(Group {
+fn read_group(row: &Row<'_>, values: &mut GroupValues) -> RowResult<PointGroup> {
+    Ok(PointGroup {
         row: row.get("id")?,
         document: DocumentId(row.get("document")?),
         generation: Generation(row.get("generation")?),
-        collection: values.collections.shared(collection(row)?),
-        acl: values.acls.shared(json(row, "acl")?),
+        collection: values.collections.intern_value(read_collection(row)?),
+        acl: values.acls.intern_value(read_json(row, "acl")?),
         acl_revision: row.get("acl_revision")?,
     })
 }
 
 /// The collection of a group.
-pub fn collection(row: &Row<'_>) -> Result<CollectionName> {
+pub fn read_collection(row: &Row<'_>) -> RowResult<CollectionName> {
     let name: String = row.get("collection")?;
-    name.try_into().map_err(|error| damaged("collection", error))
+    name.try_into().map_err(|error| damaged_row("collection", error))
 }
 
 /// A column of JSON.
-pub fn json<T: DeserializeOwned>(row: &Row<'_>, column: &str) -> Result<T> {
-    let text = row.get_ref(column)?.as_str().map_err(unreadable)?;
-    serde_json::from_str(text).map_err(|error| damaged(column, error))
+pub fn read_json<T: DeserializeOwned>(row: &Row<'_>, column: &str) -> RowResult<T> {
+    let text = row.get_ref(column)?.as_str().map_err(unreadable_column)?;
+    serde_json::from_str(text).map_err(|error| damaged_row(column, error))
 }
 
-fn write_json<T: serde::Serialize>(value: &T) -> Result<String> {
-    serde_json::to_string(value).map_err(|error| damaged("json", error))
+fn write_json<T: serde::Serialize>(value: &T) -> RowResult<String> {
+    serde_json::to_string(value).map_err(|error| damaged_row("json", error))
 }
 
 /// A column of another kind.
-pub fn unreadable(error: rusqlite::types::FromSqlError) -> DatabaseError {
-    damaged("column", error)
+pub fn unreadable_column(error: rusqlite::types::FromSqlError) -> SqliteError {
+    damaged_row("column", error)
 }
 
 /// A row that is not as it was written.
-pub fn damaged(what: &str, why: impl std::fmt::Display) -> DatabaseError {
-    DatabaseError::Damaged(format!("{what}: {why}"))
+pub fn damaged_row(what: &str, why: impl std::fmt::Display) -> SqliteError {
+    SqliteError::Damaged(format!("{what}: {why}"))
 }

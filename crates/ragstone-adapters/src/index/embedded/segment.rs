@@ -7,17 +7,17 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use ragstone_core::access::Acl;
-use ragstone_core::document::Metadata;
+use ragstone_core::document::DocumentMetadata;
 use ragstone_core::id::{ChunkId, CollectionName, PointId};
 use ragstone_core::rank::TermId;
-use ragstone_core::seam::index::{DocumentGeneration, Point};
+use ragstone_core::seam::index::{DocumentGeneration, IndexPoint};
 use roaring::RoaringBitmap;
 
 use super::access::AccessIndex;
 use super::columns::{FieldColumns, FieldColumnsBuilder};
-use super::group::Group;
+use super::group::PointGroup;
 use super::postings::{Postings, PostingsBuilder};
-use crate::index::vectors::Vectors;
+use crate::index::vectors::VectorTable;
 use crate::index::vectors::bits::SignBits;
 
 /// A segment of fewer components is scanned as it is: a first look at a megabyte saves nothing.
@@ -33,7 +33,7 @@ pub struct NewPoint<'a> {
     /// Its chunk.
     pub chunk: ChunkId,
     /// Its group.
-    pub group: &'a Arc<Group>,
+    pub group: &'a Arc<PointGroup>,
     /// Whether searches see it at once.
     pub visible: bool,
     /// Its gate.
@@ -44,7 +44,7 @@ pub struct NewPoint<'a> {
 
 /// What never changes.
 #[derive(Debug)]
-pub struct Stored {
+pub struct SegmentData {
     /// Slot to point.
     pub points: Vec<PointId>,
     /// Slot to chunk.
@@ -56,7 +56,7 @@ pub struct Stored {
     /// No slot has a greater one.
     pub greatest_gate: f32,
     /// Slot to vector.
-    pub vectors: Vectors,
+    pub vectors: VectorTable,
     /// Terms.
     pub unigrams: Postings,
     /// Pairs.
@@ -70,30 +70,30 @@ pub struct Stored {
 
 /// A segment as it stands.
 #[derive(Debug, Clone)]
-pub struct Segment {
+pub struct IndexSegment {
     /// What never changes.
-    pub stored: Arc<Stored>,
+    pub stored: Arc<SegmentData>,
     /// Slots that searches see.
     pub visible: RoaringBitmap,
     /// Slots whose points are gone.
     pub removed: RoaringBitmap,
     /// The groups.
-    pub groups: Arc<Vec<Arc<Group>>>,
+    pub groups: Arc<Vec<Arc<PointGroup>>>,
     /// Who may read which slots.
     pub access: Arc<AccessIndex>,
     /// What filters compare.
     pub columns: Arc<FieldColumns>,
 }
 
-impl Segment {
+impl IndexSegment {
     /// Points that are not removed.
     pub fn len(&self) -> usize {
         self.stored.points.len() - self.removed.len() as usize
     }
 
     /// Slots of the points of one generation, removed ones too.
-    pub fn slots_of(&self, generation: DocumentGeneration) -> RoaringBitmap {
-        let groups = self.stored.groups_of(generation);
+    pub fn generation_slots(&self, generation: DocumentGeneration) -> RoaringBitmap {
+        let groups = self.stored.generation_groups(generation);
         if groups.is_empty() {
             return RoaringBitmap::new();
         }
@@ -106,79 +106,85 @@ impl Segment {
     }
 
     /// Slots of a collection, removed ones too.
-    pub fn slots_in(&self, collection: &CollectionName) -> Option<&RoaringBitmap> {
+    pub fn collection_slots(&self, collection: &CollectionName) -> Option<&RoaringBitmap> {
         self.stored.collections.get(collection)
     }
 
     /// Shows the points of a generation.
-    pub fn publish(&mut self, generation: DocumentGeneration) {
-        self.visible |= self.slots_of(generation) - &self.removed;
+    pub fn publish_generation(&mut self, generation: DocumentGeneration) {
+        self.visible |= self.generation_slots(generation) - &self.removed;
     }
 
     /// Takes the points of a generation out.
-    pub fn remove(&mut self, generation: DocumentGeneration) {
-        let slots = self.slots_of(generation);
+    pub fn remove_generation(&mut self, generation: DocumentGeneration) {
+        let slots = self.generation_slots(generation);
         self.visible -= &slots;
         self.removed |= slots;
     }
 
     /// Whether it holds points of a generation, removed ones too.
-    pub fn has(&self, generation: DocumentGeneration) -> bool {
-        !self.stored.groups_of(generation).is_empty()
+    pub fn has_generation(&self, generation: DocumentGeneration) -> bool {
+        !self.stored.generation_groups(generation).is_empty()
     }
 
     /// Gives the points of a generation another ACL and other fields.
-    pub fn set_access(&mut self, generation: DocumentGeneration, acl: &Arc<Acl>, revision: u64, fields: &Metadata) {
-        let slots = self.slots_of(generation);
+    pub fn set_access(
+        &mut self,
+        generation: DocumentGeneration,
+        acl: &Arc<Acl>,
+        revision: u64,
+        fields: &DocumentMetadata,
+    ) {
+        let slots = self.generation_slots(generation);
         let access = Arc::make_mut(&mut self.access);
         let groups = Arc::make_mut(&mut self.groups);
         let columns = Arc::make_mut(&mut self.columns);
-        for (_, place) in self.stored.groups_of(generation) {
+        for (_, place) in self.stored.generation_groups(generation) {
             let group = &mut groups[*place as usize];
-            access.remove(&group.acl, &slots);
-            *group = Arc::new(Group {
+            access.remove_slots(&group.acl, &slots);
+            *group = Arc::new(PointGroup {
                 acl: acl.clone(),
                 acl_revision: revision,
-                ..Group::clone(group)
+                ..PointGroup::clone(group)
             });
             let of_group = (0..).zip(&self.stored.groups).filter(|(_, of)| *of == place);
-            columns.change(*place as usize, fields, &of_group.map(|(slot, _)| slot).collect());
+            columns.change_group(*place as usize, fields, &of_group.map(|(slot, _)| slot).collect());
         }
-        access.insert(acl, &slots);
+        access.insert_slots(acl, &slots);
     }
 
     /// One segment of several, without their removed points. They hold at most [`MAX_POINTS`] others.
-    pub fn merge(parts: &[&Segment], dimensions: usize) -> Segment {
+    pub fn merge_parts(parts: &[&IndexSegment], dimensions: usize) -> IndexSegment {
         let mut builder = SegmentBuilder::new(dimensions, parts.iter().map(|part| part.len()).sum());
-        let places: Vec<Vec<Option<u16>>> = parts.iter().map(|part| builder.take(part)).collect();
-        let postings = |of: fn(&Stored) -> &Postings| {
+        let places: Vec<Vec<Option<u16>>> = parts.iter().map(|part| builder.take_segment(part)).collect();
+        let postings = |of: fn(&SegmentData) -> &Postings| {
             let parts = parts.iter().zip(&places);
             let parts: Vec<_> = parts
                 .map(|(part, places)| (of(&part.stored), places.as_slice()))
                 .collect();
-            Postings::merge(&parts)
+            Postings::merge_parts(&parts)
         };
         let unigrams = postings(|stored| &stored.unigrams);
         let bigrams = postings(|stored| &stored.bigrams);
-        builder.finish(unigrams, bigrams)
+        builder.build_with_postings(unigrams, bigrams)
     }
 }
 
-impl Stored {
-    /// The signs of the vectors; none of a small segment, or before [`Self::make_bits`].
-    pub fn bits(&self) -> Option<&SignBits> {
+impl SegmentData {
+    /// The signs of the vectors; none of a small segment, or before [`Self::build_sign_bits`].
+    pub fn sign_bits(&self) -> Option<&SignBits> {
         self.bits.get()
     }
 
     /// Makes the signs of the vectors, where that pays.
-    pub fn make_bits(&self) {
+    pub fn build_sign_bits(&self) {
         if self.vectors.len() * self.vectors.dimensions() >= FEWEST_COMPONENTS {
-            self.bits.get_or_init(|| SignBits::of(&self.vectors));
+            self.bits.get_or_init(|| SignBits::from_vectors(&self.vectors));
         }
     }
 
     /// The places of a generation's groups.
-    fn groups_of(&self, generation: DocumentGeneration) -> &[(DocumentGeneration, u32)] {
+    fn generation_groups(&self, generation: DocumentGeneration) -> &[(DocumentGeneration, u32)] {
         let start = self.by_generation.partition_point(|(of, _)| *of < generation);
         let rest = &self.by_generation[start..];
         &rest[..rest.partition_point(|(of, _)| *of == generation)]
@@ -186,12 +192,16 @@ impl Stored {
 }
 
 /// Segments of the points that were inserted.
-pub fn of_points(dimensions: usize, points: &[Point], inserted: &[(usize, Arc<Group>)]) -> Vec<Segment> {
-    let build = |run: &[(usize, Arc<Group>)]| {
+pub fn build_segments(
+    dimensions: usize,
+    points: &[IndexPoint],
+    inserted: &[(usize, Arc<PointGroup>)],
+) -> Vec<IndexSegment> {
+    let build = |run: &[(usize, Arc<PointGroup>)]| {
         let mut builder = SegmentBuilder::new(dimensions, run.len());
         for (at, group) in run {
             let point = &points[*at];
-            if !builder.has(group) {
+            if !builder.has_group(group) {
                 builder.push_group(group, |columns| columns.push(&point.fields));
             }
             let new = NewPoint {
@@ -203,7 +213,7 @@ pub fn of_points(dimensions: usize, points: &[Point], inserted: &[(usize, Arc<Gr
                 dense: point.dense.as_deref(),
             };
             let lexical = &point.lexical;
-            builder.push(&new, lexical.unigrams.iter().copied(), lexical.bigrams.iter().copied());
+            builder.push_point(&new, lexical.unigrams.iter().copied(), lexical.bigrams.iter().copied());
         }
         builder.build()
     };
@@ -216,9 +226,9 @@ pub struct SegmentBuilder {
     chunks: Vec<ChunkId>,
     places: Vec<u32>,
     gates: Vec<f32>,
-    vectors: Vectors,
+    vectors: VectorTable,
     visible: RoaringBitmap,
-    groups: Vec<Arc<Group>>,
+    groups: Vec<Arc<PointGroup>>,
     columns: FieldColumnsBuilder,
     place_of: HashMap<i64, u32>,
     unigrams: PostingsBuilder,
@@ -233,7 +243,7 @@ impl SegmentBuilder {
             chunks: Vec::with_capacity(points),
             places: Vec::with_capacity(points),
             gates: Vec::with_capacity(points),
-            vectors: Vectors::with_capacity(dimensions, points),
+            vectors: VectorTable::with_capacity(dimensions, points),
             visible: RoaringBitmap::new(),
             groups: Vec::new(),
             columns: FieldColumnsBuilder::default(),
@@ -244,19 +254,19 @@ impl SegmentBuilder {
     }
 
     /// Whether it has the group.
-    pub fn has(&self, group: &Group) -> bool {
+    pub fn has_group(&self, group: &PointGroup) -> bool {
         self.place_of.contains_key(&group.row)
     }
 
     /// Appends a group that it has not, and its fields by `push_fields`.
-    pub fn push_group(&mut self, group: &Arc<Group>, push_fields: impl FnOnce(&mut FieldColumnsBuilder)) {
+    pub fn push_group(&mut self, group: &Arc<PointGroup>, push_fields: impl FnOnce(&mut FieldColumnsBuilder)) {
         self.place_of.insert(group.row, self.groups.len() as u32);
         self.groups.push(group.clone());
         push_fields(&mut self.columns);
     }
 
     /// Appends a point with its terms and pairs. Its group is there.
-    pub fn push(
+    pub fn push_point(
         &mut self,
         point: &NewPoint<'_>,
         unigrams: impl Iterator<Item = (TermId, f32)>,
@@ -266,10 +276,10 @@ impl SegmentBuilder {
         self.unigrams.push(unigrams, slot);
         self.bigrams.push(bigrams, slot);
         self.vectors.push(point.dense);
-        self.place(point);
+        self.place_point(point);
     }
 
-    fn place(&mut self, point: &NewPoint<'_>) -> u16 {
+    fn place_point(&mut self, point: &NewPoint<'_>) -> u16 {
         let slot = self.points.len() as u16;
         let place = self.place_of.get(&point.group.row).copied();
         debug_assert!(place.is_some(), "a point of no group");
@@ -284,7 +294,7 @@ impl SegmentBuilder {
     }
 
     /// Takes the points of `part` over, but for their postings; says which slot each one got.
-    fn take(&mut self, part: &Segment) -> Vec<Option<u16>> {
+    fn take_segment(&mut self, part: &IndexSegment) -> Vec<Option<u16>> {
         let stored = &part.stored;
         let points = stored.points.len() as u32;
         let mut kept = RoaringBitmap::new();
@@ -300,10 +310,10 @@ impl SegmentBuilder {
             kept.contains(slot).then(|| {
                 let place = stored.groups[at] as usize;
                 let group = &part.groups[place];
-                if !self.has(group) {
+                if !self.has_group(group) {
                     self.push_group(group, |columns| columns.push_from(&part.columns, place));
                 }
-                self.place(&NewPoint {
+                self.place_point(&NewPoint {
                     point: stored.points[at],
                     chunk: stored.chunks[at],
                     group,
@@ -317,14 +327,14 @@ impl SegmentBuilder {
     }
 
     /// The segment of the points pushed.
-    pub fn build(mut self) -> Segment {
+    pub fn build(mut self) -> IndexSegment {
         let unigrams = std::mem::take(&mut self.unigrams).build();
         let bigrams = std::mem::take(&mut self.bigrams).build();
-        self.finish(unigrams, bigrams)
+        self.build_with_postings(unigrams, bigrams)
     }
 
-    fn finish(self, unigrams: Postings, bigrams: Postings) -> Segment {
-        let generation = |(place, group): (u32, &Arc<Group>)| ((group.document, group.generation), place);
+    fn build_with_postings(self, unigrams: Postings, bigrams: Postings) -> IndexSegment {
+        let generation = |(place, group): (u32, &Arc<PointGroup>)| ((group.document, group.generation), place);
         let mut by_generation: Vec<_> = (0..).zip(&self.groups).map(generation).collect();
         by_generation.sort_unstable();
         let mut slots = vec![RoaringBitmap::new(); self.groups.len()];
@@ -334,14 +344,14 @@ impl SegmentBuilder {
         let mut access = AccessIndex::default();
         let mut collections: HashMap<CollectionName, RoaringBitmap> = HashMap::new();
         for (group, slots) in self.groups.iter().zip(&slots) {
-            access.insert(&group.acl, slots);
+            access.insert_slots(&group.acl, slots);
             match collections.get_mut(group.collection.as_ref()) {
                 Some(of_collection) => *of_collection |= slots,
                 None => drop(collections.insert(CollectionName::clone(&group.collection), slots.clone())),
             }
         }
         let columns = self.columns.build(&slots);
-        let stored = Stored {
+        let stored = SegmentData {
             points: self.points,
             chunks: self.chunks,
             groups: self.places,
@@ -354,7 +364,7 @@ impl SegmentBuilder {
             bits: OnceLock::new(),
             collections,
         };
-        Segment {
+        IndexSegment {
             stored: Arc::new(stored),
             visible: self.visible,
             removed: RoaringBitmap::new(),

@@ -7,15 +7,15 @@ pub const WORD: usize = 64;
 
 /// A set of slots.
 #[derive(Debug, Clone)]
-pub struct Slots {
+pub struct SlotSet {
     words: Vec<u64>,
     /// Slots of the segment.
     points: usize,
 }
 
-impl Slots {
+impl SlotSet {
     /// None of the slots of a segment of `points`.
-    pub fn none(points: usize) -> Self {
+    pub fn empty(points: usize) -> Self {
         Self {
             words: vec![0; points.div_ceil(WORD)],
             points,
@@ -42,7 +42,7 @@ impl Slots {
     }
 
     /// Takes out what is not among `others`, of the same segment.
-    pub fn keep_words(&mut self, others: &Slots) {
+    pub fn intersect_set(&mut self, others: &SlotSet) {
         self.words
             .iter_mut()
             .zip(&others.words)
@@ -50,7 +50,7 @@ impl Slots {
     }
 
     /// Adds `others`, of the same segment.
-    pub fn add_words(&mut self, others: &Slots) {
+    pub fn union_set(&mut self, others: &SlotSet) {
         self.words
             .iter_mut()
             .zip(&others.words)
@@ -58,7 +58,7 @@ impl Slots {
     }
 
     /// Takes `others`, of the same segment, out.
-    pub fn take_words(&mut self, others: &Slots) {
+    pub fn subtract_set(&mut self, others: &SlotSet) {
         self.words
             .iter_mut()
             .zip(&others.words)
@@ -66,19 +66,19 @@ impl Slots {
     }
 
     /// Adds slots.
-    pub fn add(&mut self, slots: &RoaringBitmap) {
-        each_word(slots, |word, bits| self.words[word] |= bits);
+    pub fn add_bitmap(&mut self, slots: &RoaringBitmap) {
+        for_each_word(slots, |word, bits| self.words[word] |= bits);
     }
 
     /// Takes slots out.
-    pub fn take(&mut self, slots: &RoaringBitmap) {
-        each_word(slots, |word, bits| self.words[word] &= !bits);
+    pub fn subtract_bitmap(&mut self, slots: &RoaringBitmap) {
+        for_each_word(slots, |word, bits| self.words[word] &= !bits);
     }
 
     /// Takes out what is not among `slots`.
-    pub fn keep(&mut self, slots: &RoaringBitmap) {
+    pub fn intersect_bitmap(&mut self, slots: &RoaringBitmap) {
         let mut kept = vec![0; self.words.len()];
-        each_word(slots, |word, bits| kept[word] |= bits);
+        for_each_word(slots, |word, bits| kept[word] |= bits);
         self.words.iter_mut().zip(kept).for_each(|(word, kept)| *word &= kept);
     }
 
@@ -99,13 +99,13 @@ impl Slots {
 
     /// The slots, ascending.
     pub fn iter(&self) -> impl Iterator<Item = u16> + '_ {
-        let of = |(place, word): (usize, &u64)| bits(*word).map(move |bit| (place * WORD) as u16 + bit);
+        let of = |(place, word): (usize, &u64)| bit_positions(*word).map(move |bit| (place * WORD) as u16 + bit);
         self.words.iter().enumerate().flat_map(of)
     }
 }
 
 /// The places of the bits that are set, ascending.
-pub fn bits(mut word: u64) -> impl Iterator<Item = u16> {
+pub fn bit_positions(mut word: u64) -> impl Iterator<Item = u16> {
     std::iter::from_fn(move || {
         let bit = (word != 0).then(|| word.trailing_zeros() as u16);
         word &= word.wrapping_sub(1);
@@ -114,31 +114,31 @@ pub fn bits(mut word: u64) -> impl Iterator<Item = u16> {
 }
 
 /// The runs of bits that are set: first place and length, ascending.
-pub fn runs(mut word: u64) -> impl Iterator<Item = (usize, usize)> {
+pub fn bit_runs(mut word: u64) -> impl Iterator<Item = (usize, usize)> {
     std::iter::from_fn(move || {
         if word == 0 {
             return None;
         }
         let start = word.trailing_zeros();
         let length = (word >> start).trailing_ones();
-        word &= !mask(start, length);
+        word &= !run_mask(start, length);
         Some((start as usize, length as usize))
     })
 }
 
-fn mask(start: u32, length: u32) -> u64 {
+fn run_mask(start: u32, length: u32) -> u64 {
     (u64::MAX >> (u64::BITS - length)) << start
 }
 
 /// The slots as bits of words; slots of one document stand together, so there are far fewer runs than slots.
-fn each_word(slots: &RoaringBitmap, mut each: impl FnMut(usize, u64)) {
+fn for_each_word(slots: &RoaringBitmap, mut each: impl FnMut(usize, u64)) {
     let mut slots = slots.iter();
     while let Some(range) = slots.next_range() {
         let (mut start, end) = (*range.start(), *range.end() + 1);
         while start < end {
             let bit = start % u64::BITS;
             let length = (u64::BITS - bit).min(end - start);
-            each((start / u64::BITS) as usize, mask(bit, length));
+            each((start / u64::BITS) as usize, run_mask(bit, length));
             start += length;
         }
     }
@@ -152,25 +152,25 @@ mod tests {
     fn sets_are_those_of_the_bitmaps() {
         let a = RoaringBitmap::from_iter([0, 1, 2, 63, 64, 65, 199].into_iter().chain(120..190));
         let b = RoaringBitmap::from_iter([1, 64, 127, 128, 198]);
-        let collected = |slots: &Slots| slots.iter().map(u32::from).collect::<RoaringBitmap>();
-        let mut slots = Slots::none(200);
-        slots.add(&a);
+        let collected = |slots: &SlotSet| slots.iter().map(u32::from).collect::<RoaringBitmap>();
+        let mut slots = SlotSet::empty(200);
+        slots.add_bitmap(&a);
         assert_eq!((collected(&slots), slots.count() as u64), (a.clone(), a.len()));
-        slots.take(&b);
+        slots.subtract_bitmap(&b);
         assert_eq!(collected(&slots), &a - &b);
-        slots.add(&b);
+        slots.add_bitmap(&b);
         assert_eq!(collected(&slots), &a | &b);
-        slots.keep(&b);
+        slots.intersect_bitmap(&b);
         assert_eq!(collected(&slots), b);
-        let mut even = Slots::none(200);
+        let mut even = SlotSet::empty(200);
         even.set_where(|slot| slot % 2 == 0);
-        slots.keep_words(&even);
+        slots.intersect_set(&even);
         assert_eq!(slots.iter().collect::<Vec<_>>(), [64, 128, 198]);
-        slots.add_words(&even);
+        slots.union_set(&even);
         assert_eq!(slots.count(), 100);
         slots.fill();
         assert_eq!(slots.count(), 200, "and none beyond the segment");
-        slots.take_words(&even);
+        slots.subtract_set(&even);
         assert_eq!(slots.iter().next(), Some(1));
         slots.clear();
         assert_eq!(slots.count(), 0);
@@ -185,9 +185,9 @@ mod tests {
             (1 << 63, vec![(63, 1)]),
             (!1, vec![(1, 63)]),
         ] {
-            assert_eq!(runs(word).collect::<Vec<_>>(), expected, "{word:b}");
+            assert_eq!(bit_runs(word).collect::<Vec<_>>(), expected, "{word:b}");
             assert_eq!(
-                bits(word).count(),
+                bit_positions(word).count(),
                 expected.iter().map(|(_, length)| length).sum::<usize>()
             );
         }

@@ -4,28 +4,28 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ragstone_core::access::{Acl, ScopedQuery};
-use ragstone_core::filter::Filter;
+use ragstone_core::filter::MetadataFilter;
 use ragstone_core::id::Generation;
 use ragstone_core::seam::PointReader;
 use ragstone_core::seam::contract::index::{DIMENSIONS, ask, question, spec, store_visible};
 use ragstone_core::seam::contract::{
     Sample, acl, assert_same, caller, expected, growing_index_contract, index_contract, point_reader_contract,
 };
-use ragstone_core::seam::index::{IndexQuery, IndexSpec, Point, SearchMode, VectorIndex};
+use ragstone_core::seam::index::{IndexPoint, IndexQuery, IndexSpec, SearchMode, VectorIndex};
 use serde_json::json;
 
 use super::EmbeddedIndex;
-use crate::sqlite::Database;
+use crate::sqlite::SqliteDatabase;
 
 const LANGUAGES: [&str; 3] = ["de", "en", "fr"];
 
-fn memory() -> (Database, Arc<dyn VectorIndex>) {
-    let database = Database::in_memory().unwrap();
+fn memory() -> (SqliteDatabase, Arc<dyn VectorIndex>) {
+    let database = SqliteDatabase::in_memory().unwrap();
     let index = EmbeddedIndex::open(database.clone()).unwrap();
     (database, Arc::new(index))
 }
 
-fn reopened(database: &Database) -> Arc<dyn VectorIndex> {
+fn reopened(database: &SqliteDatabase) -> Arc<dyn VectorIndex> {
     Arc::new(EmbeddedIndex::open(database.clone()).unwrap())
 }
 
@@ -38,7 +38,7 @@ async fn in_memory_keeps_the_contract() {
 #[tokio::test]
 async fn points_can_be_moved() {
     point_reader_contract(|| async {
-        let index = Arc::new(EmbeddedIndex::open(Database::in_memory().unwrap()).unwrap());
+        let index = Arc::new(EmbeddedIndex::open(SqliteDatabase::in_memory().unwrap()).unwrap());
         (index.clone() as Arc<dyn VectorIndex>, index as Arc<dyn PointReader>)
     })
     .await;
@@ -50,7 +50,7 @@ async fn a_file_keeps_the_contract() {
     let files = AtomicUsize::new(0);
     let make = || async {
         let file = files.fetch_add(1, Ordering::Relaxed);
-        let database = Database::open(&folder.path().join(format!("{file}.db"))).unwrap();
+        let database = SqliteDatabase::open(&folder.path().join(format!("{file}.db"))).unwrap();
         Arc::new(EmbeddedIndex::open(database).unwrap()) as Arc<dyn VectorIndex>
     };
     index_contract(make).await;
@@ -69,7 +69,7 @@ fn some_acl(sample: &mut Sample) -> Acl {
     }
 }
 
-fn some_filter(sample: &mut Sample, depth: u64) -> Filter {
+fn some_filter(sample: &mut Sample, depth: u64) -> MetadataFilter {
     fn tree(sample: &mut Sample, depth: u64) -> serde_json::Value {
         let n = sample.below(8);
         match sample.below(if depth == 0 { 4 } else { 7 }) {
@@ -82,10 +82,10 @@ fn some_filter(sample: &mut Sample, depth: u64) -> Filter {
             _ => json!({"type": "not", "filters": [tree(sample, depth - 1)]}),
         }
     }
-    Filter::parse(&tree(sample, depth)).unwrap()
+    MetadataFilter::from_json(&tree(sample, depth)).unwrap()
 }
 
-fn some_points(sample: &mut Sample, documents: u64) -> Vec<Point> {
+fn some_points(sample: &mut Sample, documents: u64) -> Vec<IndexPoint> {
     let mut points = Vec::new();
     for document in 0..documents {
         let acl = some_acl(sample);
@@ -101,7 +101,7 @@ fn some_points(sample: &mut Sample, documents: u64) -> Vec<Point> {
     points
 }
 
-fn some_query(sample: &mut Sample, points: &[Point]) -> ScopedQuery<IndexQuery> {
+fn some_query(sample: &mut Sample, points: &[IndexPoint]) -> ScopedQuery<IndexQuery> {
     let held = ["group:a", "group:b", "group:c", "user:u"];
     let scope = caller(["a", "b"][sample.below(2) as usize], &held[..sample.below(5) as usize]);
     let mode = [SearchMode::Hybrid, SearchMode::Dense, SearchMode::Lexical][sample.below(3) as usize];
@@ -114,7 +114,7 @@ fn some_query(sample: &mut Sample, points: &[Point]) -> ScopedQuery<IndexQuery> 
     let query = IndexQuery {
         mode,
         depth,
-        without,
+        excluded: without,
         ..question(sample)
     };
     let filter = (sample.below(2) == 0).then(|| some_filter(sample, 3));
@@ -136,7 +136,7 @@ async fn random_searches_find_what_brute_force_finds() {
             let chosen = &points[sample.below(points.len() as u64) as usize];
             let (document, generation) = (chosen.chunk.document_id, chosen.generation);
             if round % 2 == 0 {
-                index.delete(document, generation).await.unwrap();
+                index.delete_generation(document, generation).await.unwrap();
                 points.retain(|point| point.chunk.document_id != document);
             } else {
                 let acl = Acl {
@@ -174,21 +174,21 @@ async fn one_document(
     dimensions: usize,
     count: u32,
     vector: impl Fn(&mut Sample, usize) -> Vec<f32>,
-) -> (EmbeddedIndex, Vec<Point>) {
-    let index = EmbeddedIndex::open(Database::in_memory().unwrap()).unwrap();
+) -> (EmbeddedIndex, Vec<IndexPoint>) {
+    let index = EmbeddedIndex::open(SqliteDatabase::in_memory().unwrap()).unwrap();
     let spec = IndexSpec {
         dimensions: Some(dimensions),
         ..spec()
     };
-    index.ensure(&spec).await.unwrap();
+    index.prepare_index(&spec).await.unwrap();
     let open = acl("a", &[&["everyone"]]);
-    let mut points: Vec<Point> = (0..count).map(|n| sample.point(&open, "c", 1, n)).collect();
+    let mut points: Vec<IndexPoint> = (0..count).map(|n| sample.point(&open, "c", 1, n)).collect();
     for (n, point) in points.iter_mut().enumerate() {
         point.dense = Some(vector(sample, n));
     }
-    index.upsert(points.clone()).await.unwrap();
+    index.upsert_points(points.clone()).await.unwrap();
     let document = points[0].chunk.document_id;
-    index.publish(document, Generation(1)).await.unwrap();
+    index.publish_generation(document, Generation(1)).await.unwrap();
     (index, points)
 }
 
@@ -202,7 +202,10 @@ async fn a_look_at_the_signs_loses_nothing() {
         sample.vector_near(&centers[n % 20], 0.06)
     })
     .await;
-    let large = index.shared.memory.snapshot().segments[0].stored.bits().is_some();
+    let large = index.shared.segments.snapshot().segments[0]
+        .stored
+        .sign_bits()
+        .is_some();
     assert!(large, "the segment has signs");
     for center in &centers {
         let query = IndexQuery {

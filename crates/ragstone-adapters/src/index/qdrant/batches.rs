@@ -2,7 +2,7 @@
 //!
 //! Invariant: a batch holds at least one point, however large that is.
 
-use ragstone_core::seam::index::Point;
+use ragstone_core::seam::index::IndexPoint;
 
 /// Most points of one request that stores.
 const MAX_POINTS: usize = 256;
@@ -10,7 +10,7 @@ const MAX_POINTS: usize = 256;
 const MAX_BYTES: usize = 8 << 20;
 
 /// About how many bytes the point takes on the wire.
-fn size(point: &Point) -> usize {
+fn estimate_bytes(point: &IndexPoint) -> usize {
     let terms = point.lexical.unigrams.len() + point.lexical.bigrams.len();
     let vectors = 4 * point.dense.as_ref().map_or(0, Vec::len) + 8 * terms;
     // Base64 makes four bytes of three; ACL and fields stand there twice.
@@ -31,10 +31,10 @@ fn size(point: &Point) -> usize {
 }
 
 /// Runs of points that fit into one request each.
-pub(super) fn batches(points: &[Point]) -> Vec<&[Point]> {
+pub(super) fn split_into_batches(points: &[IndexPoint]) -> Vec<&[IndexPoint]> {
     let (mut batches, mut start, mut bytes) = (Vec::new(), 0, 0);
     for (n, point) in points.iter().enumerate() {
-        let more = size(point);
+        let more = estimate_bytes(point);
         if n > start && (n - start == MAX_POINTS || bytes + more > MAX_BYTES) {
             batches.push(&points[start..n]);
             (start, bytes) = (n, 0);

@@ -4,27 +4,27 @@
 //! A point that is missing from the list of a leg scores no more there than the list's last. With the gate known, B' at the
 //! gate follows from B' at the gate that was guessed and from B2, since it is linear in the gate.
 //!
-//! Invariant: a true score lies within its [`Span`], single precision aside; so whatever is among the best is in
-//! [`ScoreBounds::head`], unless a walk through a graph missed it.
+//! Invariant: a true score lies within its [`ScoreRange`], single precision aside; so whatever is among the best is in
+//! [`ScoreBounds::top_candidates`], unless a walk through a graph missed it.
 
 use ragstone_core::id::PointId;
 use ragstone_core::rank::fusion::{BIGRAM_WEIGHT, DENSE_WEIGHT};
 use ragstone_core::seam::index::{IndexQuery, SearchMode};
 
-use super::exact::least;
-use super::lists::{Lists, Ranking};
+use super::exact::score_lower_bound;
+use super::lists::{CandidateLists, LegRanking};
 
 /// Least cosine there is.
 const LEAST_COSINE: f64 = -1.0;
 
 /// The least and the most that a score can be.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Span {
+pub(super) struct ScoreRange {
     pub least: f64,
     pub most: f64,
 }
 
-impl Span {
+impl ScoreRange {
     fn exactly(score: f64) -> Self {
         Self {
             least: score,
@@ -36,45 +36,47 @@ impl Span {
 /// What one first round says, once the gate is known.
 pub(super) struct ScoreBounds<'a> {
     pub asked: &'a IndexQuery,
-    pub lists: &'a Lists,
+    pub lists: &'a CandidateLists,
     pub gate: f64,
     pub has_dense: bool,
 }
 
 impl ScoreBounds<'_> {
-    /// The points that may be among the best [`IndexQuery::exact`].
-    pub fn head(&self, points: &[PointId]) -> Vec<PointId> {
-        let Some(last) = self.asked.exact.checked_sub(1) else {
+    /// The points that may be among the best [`IndexQuery::exact_count`].
+    pub fn top_candidates(&self, points: &[PointId]) -> Vec<PointId> {
+        let Some(last) = self.asked.exact_count.checked_sub(1) else {
             return Vec::new();
         };
-        let spans: Vec<Span> = points.iter().map(|point| self.placing(*point)).collect();
+        let spans: Vec<ScoreRange> = points.iter().map(|point| self.ranking_range(*point)).collect();
         let mut sure: Vec<f64> = spans.iter().map(|span| span.least).collect();
         sure.sort_unstable_by(|a, b| b.total_cmp(a));
-        let floor = sure.get(last).map_or(f64::MIN, |score| least(least(*score)));
+        let floor = sure
+            .get(last)
+            .map_or(f64::MIN, |score| score_lower_bound(score_lower_bound(*score)));
         let head = points.iter().zip(spans).filter(|(_, span)| span.most >= floor);
         head.map(|(point, _)| *point).collect()
     }
 
     /// The score that places a point in the mode's order.
-    pub fn placing(&self, point: PointId) -> Span {
-        let (cosine, lexical) = (self.cosine(point), self.lexical(point));
+    pub fn ranking_range(&self, point: PointId) -> ScoreRange {
+        let (cosine, lexical) = (self.cosine_range(point), self.lexical_range(point));
         let upper = self.asked.lexical.upper_bound;
         let weight = match (self.asked.mode, self.has_dense) {
             (SearchMode::Dense, true) => return cosine,
             (SearchMode::Hybrid, true) => DENSE_WEIGHT * self.gate,
             _ => 0.0,
         };
-        Span {
+        ScoreRange {
             least: lexical.least / upper + weight * cosine.least,
             most: lexical.most / upper + weight * cosine.most,
         }
     }
 
-    fn cosine(&self, point: PointId) -> Span {
-        match (self.lists.dense.score(point), self.lists.dense.beyond()) {
-            (Some(score), _) => Span::exactly(score),
-            (None, None) => Span::exactly(0.0),
-            (None, Some(most)) => Span {
+    fn cosine_range(&self, point: PointId) -> ScoreRange {
+        match (self.lists.dense.score(point), self.lists.dense.max_unlisted_score()) {
+            (Some(score), _) => ScoreRange::exactly(score),
+            (None, None) => ScoreRange::exactly(0.0),
+            (None, Some(most)) => ScoreRange {
                 least: LEAST_COSINE,
                 most,
             },
@@ -82,15 +84,15 @@ impl ScoreBounds<'_> {
     }
 
     /// B' at the gate.
-    fn lexical(&self, point: PointId) -> Span {
-        let mixed = span(&self.lists.mixed, point);
-        let pairs = match self.lists.bigrams(point) {
-            Some(bigrams) => Span::exactly(bigrams),
-            None => span(&self.lists.pairs, point),
+    fn lexical_range(&self, point: PointId) -> ScoreRange {
+        let mixed = list_score_range(&self.lists.mixed, point);
+        let pairs = match self.lists.bigram_score(point) {
+            Some(bigrams) => ScoreRange::exactly(bigrams),
+            None => list_score_range(&self.lists.pairs, point),
         };
         let weight = BIGRAM_WEIGHT * (self.gate - self.lists.guess);
         let (one, other) = (weight * pairs.least, weight * pairs.most);
-        Span {
+        ScoreRange {
             least: (mixed.least + one.min(other)).max(0.0),
             most: mixed.most + one.max(other),
         }
@@ -98,12 +100,12 @@ impl ScoreBounds<'_> {
 }
 
 /// What a list of scores above 0 says of a point.
-fn span(list: &Ranking, point: PointId) -> Span {
+fn list_score_range(list: &LegRanking, point: PointId) -> ScoreRange {
     match list.score(point) {
-        Some(score) => Span::exactly(score),
-        None => Span {
+        Some(score) => ScoreRange::exactly(score),
+        None => ScoreRange {
             least: 0.0,
-            most: list.beyond().unwrap_or(0.0),
+            most: list.max_unlisted_score().unwrap_or(0.0),
         },
     }
 }
@@ -111,12 +113,12 @@ fn span(list: &Ranking, point: PointId) -> Span {
 #[cfg(test)]
 mod tests {
     use ragstone_core::rank::LexicalQuery;
-    use ragstone_core::rank::fusion::Candidate;
+    use ragstone_core::rank::fusion::FusionCandidate;
 
     use super::*;
 
     /// Scores of `count` points, spread by a small generator so that every run is the same.
-    fn candidates(seed: u64, count: usize) -> Vec<Candidate<PointId>> {
+    fn candidates(seed: u64, count: usize) -> Vec<FusionCandidate<PointId>> {
         let mut state = seed;
         let mut next = move || {
             state = state
@@ -125,7 +127,7 @@ mod tests {
             (state >> 33) as f64 / f64::from(1u32 << 31)
         };
         let ids = (0..count).map(|n| format!("00000000-0000-0000-0000-{n:012}"));
-        ids.map(|id| Candidate {
+        ids.map(|id| FusionCandidate {
             id: id.parse().expect("an id"),
             unigram: (next() * 9.0 - 2.0).max(0.0),
             bigram: (next() * 40.0 - 25.0).max(0.0),
@@ -134,19 +136,23 @@ mod tests {
         .collect()
     }
 
-    fn list(candidates: &[Candidate<PointId>], limit: usize, score: impl Fn(&Candidate<PointId>) -> f64) -> Ranking {
+    fn list(
+        candidates: &[FusionCandidate<PointId>],
+        limit: usize,
+        score: impl Fn(&FusionCandidate<PointId>) -> f64,
+    ) -> LegRanking {
         let mut entries: Vec<(PointId, f64)> = candidates.iter().map(|one| (one.id, score(one))).collect();
         entries.sort_by(|a, b| b.1.total_cmp(&a.1));
         let exhausted = entries.len() < limit;
         entries.truncate(limit);
-        Ranking::new(entries, exhausted)
+        LegRanking::new(entries, exhausted)
     }
 
     fn above_nothing(
-        ranking: &[Candidate<PointId>],
+        ranking: &[FusionCandidate<PointId>],
         limit: usize,
-        score: impl Fn(&Candidate<PointId>) -> f64,
-    ) -> Ranking {
+        score: impl Fn(&FusionCandidate<PointId>) -> f64,
+    ) -> LegRanking {
         let positive: Vec<_> = ranking.iter().filter(|one| score(one) > 0.0).cloned().collect();
         list(&positive, limit, score)
     }
@@ -163,12 +169,12 @@ mod tests {
             },
             query_gate: 1.0,
             depth: limit,
-            exact: 10,
-            without: Vec::new(),
+            exact_count: 10,
+            excluded: Vec::new(),
         };
-        let lists = Lists {
+        let lists = CandidateLists {
             dense: list(&candidates, limit, |one| one.cosine),
-            mixed: above_nothing(&candidates, limit, |one| one.lexical(guess)),
+            mixed: above_nothing(&candidates, limit, |one| one.lexical_score(guess)),
             pairs: above_nothing(&candidates, pairs, |one| one.bigram),
             guess,
             is_final: false,
@@ -179,32 +185,33 @@ mod tests {
             gate,
             has_dense: true,
         };
-        let truth = |one: &Candidate<PointId>| match mode {
+        let truth = |one: &FusionCandidate<PointId>| match mode {
             SearchMode::Dense => one.cosine,
-            SearchMode::Hybrid => one.fused(9.0, gate),
-            SearchMode::Lexical => one.lexical(gate) / 9.0,
+            SearchMode::Hybrid => one.fused_score(9.0, gate),
+            SearchMode::Lexical => one.lexical_score(gate) / 9.0,
         };
         for one in &candidates {
-            let (span, truth) = (bounds.placing(one.id), truth(one));
+            let (span, truth) = (bounds.ranking_range(one.id), truth(one));
             let slack = 1e-9;
             assert!(
                 span.least <= truth + slack && truth <= span.most + slack,
                 "{mode:?} {gate} {guess}: {truth} is not in {span:?}"
             );
         }
-        let among = lists.candidates(mode);
-        let head = bounds.head(&among);
-        let mut best: Vec<&Candidate<PointId>> = candidates.iter().filter(|one| among.contains(&one.id)).collect();
+        let among = lists.hit_candidates(mode);
+        let head = bounds.top_candidates(&among);
+        let mut best: Vec<&FusionCandidate<PointId>> =
+            candidates.iter().filter(|one| among.contains(&one.id)).collect();
         best.sort_by(|a, b| truth(b).total_cmp(&truth(a)));
-        for one in best.iter().take(asked.exact) {
+        for one in best.iter().take(asked.exact_count) {
             assert!(
                 head.contains(&one.id),
                 "{mode:?} {gate} {guess}: one of the best is missing"
             );
         }
-        assert!(lists.beyond_at(gate).is_none_or(|beyond| {
+        assert!(lists.max_unlisted_at(gate).is_none_or(|beyond| {
             let outside = candidates.iter().filter(|one| lists.mixed.score(one.id).is_none());
-            outside.into_iter().all(|one| one.lexical(gate) <= beyond + 1e-9)
+            outside.into_iter().all(|one| one.lexical_score(gate) <= beyond + 1e-9)
         }));
     }
 

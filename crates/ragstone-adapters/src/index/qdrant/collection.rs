@@ -18,11 +18,11 @@ use qdrant_client::qdrant::{
 use ragstone_core::seam::index::{IndexError, IndexSpec};
 use tonic::Code;
 
-use super::error::{code, damaged, index_error};
+use super::error::{damaged_error, index_error, response_code};
 use super::options::QdrantOptions;
 use super::payload::{ACL_SETS, COLLECTION, DENSE, DOCUMENT, GENERATION, LEXICAL, LIVE, ORDINAL, TENANT, TERMS};
-use super::server::Server;
-use crate::index::fit::mismatch;
+use super::server::QdrantClient;
+use crate::index::fit::mismatch_error;
 
 /// Oldest server that stores points without overwriting them (`insert_only`).
 const OLDEST_VERSION: (u64, u64) = (1, 17);
@@ -36,12 +36,12 @@ const QUANTILE: f32 = 0.99;
 const ATTEMPTS: usize = 3;
 
 /// Makes the collection ready for `spec`.
-pub(super) async fn ensure(server: &Server, spec: &IndexSpec) -> Result<(), IndexError> {
+pub(super) async fn ensure_collection(server: &QdrantClient, spec: &IndexSpec) -> Result<(), IndexError> {
     check_version(server).await?;
     for _ in 0..ATTEMPTS {
-        match info(server).await? {
-            None => create(server, spec).await?,
-            Some(info) => match stored_spec(server, &info)? {
+        match fetch_collection_info(server).await? {
+            None => create_collection(server, spec).await?,
+            Some(info) => match parse_stored_spec(server, &info)? {
                 held if held == *spec => return create_indexes(server, &info).await,
                 held => drop_if_empty(server, &held, spec).await?,
             },
@@ -53,46 +53,46 @@ pub(super) async fn ensure(server: &Server, spec: &IndexSpec) -> Result<(), Inde
 }
 
 /// The spec of the collection, if it is there.
-pub(super) async fn spec(server: &Server) -> Result<Option<IndexSpec>, IndexError> {
-    let info = info(server).await?;
-    info.map(|info| stored_spec(server, &info)).transpose()
+pub(super) async fn read_spec(server: &QdrantClient) -> Result<Option<IndexSpec>, IndexError> {
+    let info = fetch_collection_info(server).await?;
+    info.map(|info| parse_stored_spec(server, &info)).transpose()
 }
 
 /// How many points are stored; none while there is no collection.
-pub(super) async fn count(server: &Server) -> Result<u64, IndexError> {
+pub(super) async fn count_points(server: &QdrantClient) -> Result<u64, IndexError> {
     let request = CountPoints {
-        collection_name: server.collection(),
+        collection_name: server.collection_name(),
         exact: Some(true),
         ..CountPoints::default()
     };
-    let answer = server.attempt(server.options.read_retries, |client| {
+    let answer = server.with_retry(server.options.read_retries, |client| {
         let request = request.clone();
         async move { client.count(request).await }
     });
     match answer.await {
         Ok(answer) => Ok(answer.result.map_or(0, |result| result.count)),
-        Err(error) if code(&error) == Some(Code::NotFound) => Ok(0),
+        Err(error) if response_code(&error) == Some(Code::NotFound) => Ok(0),
         Err(error) => Err(index_error("counting points", &error)),
     }
 }
 
 /// The server's version, as it says it.
-pub(super) async fn version(server: &Server) -> Result<String, IndexError> {
-    let health = server.read(
+pub(super) async fn fetch_version(server: &QdrantClient) -> Result<String, IndexError> {
+    let health = server.send_read(
         "asking for the version",
         |client| async move { client.health_check().await },
     );
     Ok(health.await?.version)
 }
 
-async fn check_version(server: &Server) -> Result<(), IndexError> {
-    let version = version(server).await?;
+async fn check_version(server: &QdrantClient) -> Result<(), IndexError> {
+    let version = fetch_version(server).await?;
     let mut parts = version.split('.').map(|part| part.parse::<u64>().ok());
     let known = parts.next().flatten().zip(parts.next().flatten());
     match known {
         Some(known) if known < OLDEST_VERSION => {
             let (major, minor) = OLDEST_VERSION;
-            Err(mismatch(format!(
+            Err(mismatch_error(format!(
                 "Qdrant is {version}; {major}.{minor} or later is needed"
             )))
         }
@@ -101,19 +101,19 @@ async fn check_version(server: &Server) -> Result<(), IndexError> {
     }
 }
 
-async fn info(server: &Server) -> Result<Option<CollectionInfo>, IndexError> {
-    let answer = server.attempt(server.options.read_retries, |client| {
-        let name = server.collection();
+async fn fetch_collection_info(server: &QdrantClient) -> Result<Option<CollectionInfo>, IndexError> {
+    let answer = server.with_retry(server.options.read_retries, |client| {
+        let name = server.collection_name();
         async move { client.collection_info(name).await }
     });
     match answer.await {
         Ok(answer) => Ok(answer.result),
-        Err(error) if code(&error) == Some(Code::NotFound) => Ok(None),
+        Err(error) if response_code(&error) == Some(Code::NotFound) => Ok(None),
         Err(error) => Err(index_error("reading the collection", &error)),
     }
 }
 
-fn stored_spec(server: &Server, info: &CollectionInfo) -> Result<IndexSpec, IndexError> {
+fn parse_stored_spec(server: &QdrantClient, info: &CollectionInfo) -> Result<IndexSpec, IndexError> {
     let name = &server.options.collection;
     let metadata = |key: &str| {
         let value = info.config.as_ref()?.metadata.get(key)?;
@@ -124,27 +124,27 @@ fn stored_spec(server: &Server, info: &CollectionInfo) -> Result<IndexSpec, Inde
     };
     let (ours, marked) = (server.options.library.as_ref(), metadata(LIBRARY));
     if ours.is_some() && marked.is_some() && ours != marked {
-        return Err(mismatch(format!(
+        return Err(mismatch_error(format!(
             "collection {name} is another library's; hint: give each a collection of its own"
         )));
     }
     match metadata(SPEC) {
         Some(json) => {
-            serde_json::from_str(json).map_err(|error| damaged(format!("the spec of collection {name}: {error}")))
+            serde_json::from_str(json).map_err(|error| damaged_error(format!("the spec of collection {name}: {error}")))
         }
-        None => Err(mismatch(format!("collection {name} was not made by Ragstone"))),
+        None => Err(mismatch_error(format!("collection {name} was not made by Ragstone"))),
     }
 }
 
-async fn drop_if_empty(server: &Server, held: &IndexSpec, wanted: &IndexSpec) -> Result<(), IndexError> {
-    let name = server.collection();
-    if count(server).await? > 0 {
-        return Err(mismatch(format!(
+async fn drop_if_empty(server: &QdrantClient, held: &IndexSpec, wanted: &IndexSpec) -> Result<(), IndexError> {
+    let name = server.collection_name();
+    if count_points(server).await? > 0 {
+        return Err(mismatch_error(format!(
             "collection {name} holds points of {held:?}, not of {wanted:?}"
         )));
     }
     server
-        .write("dropping the empty collection", |client| {
+        .send_write("dropping the empty collection", |client| {
             let name = name.clone();
             async move { client.delete_collection(name).await }
         })
@@ -152,38 +152,38 @@ async fn drop_if_empty(server: &Server, held: &IndexSpec, wanted: &IndexSpec) ->
     Ok(())
 }
 
-async fn create(server: &Server, spec: &IndexSpec) -> Result<(), IndexError> {
-    let request = definition(server, spec)?;
-    let answer = server.attempt(server.options.write_retries, |client| {
+async fn create_collection(server: &QdrantClient, spec: &IndexSpec) -> Result<(), IndexError> {
+    let request = build_definition(server, spec)?;
+    let answer = server.with_retry(server.options.write_retries, |client| {
         let request = request.clone();
         async move { client.create_collection(request).await }
     });
     match answer.await {
         Ok(_) => Ok(()),
         // Another process was faster, or an attempt that seemed lost was not; its spec is looked at next.
-        Err(error) if code(&error) == Some(Code::AlreadyExists) => Ok(()),
+        Err(error) if response_code(&error) == Some(Code::AlreadyExists) => Ok(()),
         Err(error) if error.to_string().contains("already exists") => Ok(()),
         Err(error) => Err(index_error("making the collection", &error)),
     }
 }
 
 #[expect(deprecated, reason = "older servers know no other way to say it")]
-fn definition(server: &Server, spec: &IndexSpec) -> Result<CreateCollection, IndexError> {
+fn build_definition(server: &QdrantClient, spec: &IndexSpec) -> Result<CreateCollection, IndexError> {
     let options = &server.options;
-    let json = serde_json::to_string(spec).map_err(|error| mismatch(error.to_string()))?;
+    let json = serde_json::to_string(spec).map_err(|error| mismatch_error(error.to_string()))?;
     let library = options
         .library
         .iter()
         .map(|library| (LIBRARY.to_owned(), library.as_str().into()));
     let marks = std::iter::once((SPEC.to_owned(), json.into())).chain(library);
     Ok(CreateCollection {
-        collection_name: server.collection(),
+        collection_name: server.collection_name(),
         shard_number: options.shards,
         replication_factor: options.replicas,
         write_consistency_factor: options.write_consistency,
         on_disk_payload: Some(options.payload_on_disk),
-        vectors_config: spec.dimensions.map(|size| dense_space(size, options)),
-        sparse_vectors_config: Some(lexical_space(options.vectors_on_disk)),
+        vectors_config: spec.dimensions.map(|size| dense_vector_config(size, options)),
+        sparse_vectors_config: Some(lexical_vector_config(options.vectors_on_disk)),
         metadata: marks.collect(),
         ..CreateCollection::default()
     })
@@ -191,7 +191,7 @@ fn definition(server: &Server, spec: &IndexSpec) -> Result<CreateCollection, Ind
 
 /// Vectors of unit length, whose product is their cosine.
 #[expect(deprecated, reason = "older servers know no other way to say it")]
-fn dense_space(size: usize, options: &QdrantOptions) -> VectorsConfig {
+fn dense_vector_config(size: usize, options: &QdrantOptions) -> VectorsConfig {
     let bytes = ScalarQuantization {
         r#type: QuantizationType::Int8.into(),
         quantile: Some(QUANTILE),
@@ -217,7 +217,7 @@ fn dense_space(size: usize, options: &QdrantOptions) -> VectorsConfig {
 
 /// Without Qdrant's own idf: the question brings it.
 #[expect(deprecated, reason = "older servers know no other way to say it")]
-fn lexical_space(on_disk: bool) -> SparseVectorConfig {
+fn lexical_vector_config(on_disk: bool) -> SparseVectorConfig {
     let index = SparseIndexConfig {
         on_disk: Some(on_disk),
         ..SparseIndexConfig::default()
@@ -231,13 +231,13 @@ fn lexical_space(on_disk: bool) -> SparseVectorConfig {
     }
 }
 
-async fn create_indexes(server: &Server, info: &CollectionInfo) -> Result<(), IndexError> {
-    for (field, field_type, params) in indexes() {
+async fn create_indexes(server: &QdrantClient, info: &CollectionInfo) -> Result<(), IndexError> {
+    for (field, field_type, params) in payload_indexes() {
         if info.payload_schema.contains_key(field) {
             continue;
         }
         let request = CreateFieldIndexCollection {
-            collection_name: server.collection(),
+            collection_name: server.collection_name(),
             wait: Some(true),
             field_name: field.to_owned(),
             field_type: Some(field_type.into()),
@@ -246,7 +246,7 @@ async fn create_indexes(server: &Server, info: &CollectionInfo) -> Result<(), In
             }),
             ..CreateFieldIndexCollection::default()
         };
-        let answer = server.change("making a payload index", |client| {
+        let answer = server.send_change("making a payload index", |client| {
             let request = request.clone();
             async move { client.create_field_index(request).await }
         });
@@ -256,7 +256,7 @@ async fn create_indexes(server: &Server, info: &CollectionInfo) -> Result<(), In
 }
 
 /// The payload's fields that conditions name. Of those that bound every search the graph learns too.
-fn indexes() -> Vec<(&'static str, FieldType, IndexParams)> {
+fn payload_indexes() -> Vec<(&'static str, FieldType, IndexParams)> {
     let keyword = |field, is_tenant: bool, in_graph: bool| {
         let params = KeywordIndexParams {
             is_tenant: is_tenant.then_some(true),

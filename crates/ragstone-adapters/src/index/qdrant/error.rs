@@ -6,12 +6,12 @@ use qdrant_client::QdrantError;
 use ragstone_core::seam::index::IndexError;
 use tonic::{Code, Status};
 
-use crate::index::fit::mismatch;
+use crate::index::fit::mismatch_error;
 
 /// Longest part of a server's message that is passed on, in characters.
 const MAX_MESSAGE: usize = 300;
 
-pub(super) fn damaged(detail: impl Into<String>) -> IndexError {
+pub(super) fn damaged_error(detail: impl Into<String>) -> IndexError {
     IndexError::Damaged { detail: detail.into() }
 }
 
@@ -22,7 +22,7 @@ const NO_HTTP2_HINT: &str =
     "; hint: gRPC is not spoken there, QDRANT_URL has to name its port (6334 as shipped; REST has 6333)";
 
 /// The server's own answer, where there is one.
-fn status(error: &QdrantError) -> Option<&Status> {
+fn response_status(error: &QdrantError) -> Option<&Status> {
     match error {
         QdrantError::ResponseError { status } | QdrantError::ResourceExhaustedError { status, .. } => Some(status),
         _ => None,
@@ -30,14 +30,14 @@ fn status(error: &QdrantError) -> Option<&Status> {
 }
 
 /// The code of the server's answer.
-pub(super) fn code(error: &QdrantError) -> Option<Code> {
-    status(error).map(Status::code)
+pub(super) fn response_code(error: &QdrantError) -> Option<Code> {
+    response_status(error).map(Status::code)
 }
 
 /// Whether the same request may succeed later. A broken connection and a timeout are told as internal, unknown or
 /// cancelled, depending on when they happen.
-pub(super) fn may_pass(error: &QdrantError) -> bool {
-    match code(error) {
+pub(super) fn is_transient(error: &QdrantError) -> bool {
+    match response_code(error) {
         Some(code) => matches!(
             code,
             Code::Unavailable
@@ -64,7 +64,7 @@ pub(super) fn retry_after(error: &QdrantError) -> Option<Duration> {
 
 /// What `error`, met while doing `what`, means for the caller.
 pub(super) fn index_error(what: &str, error: &QdrantError) -> IndexError {
-    let detail = match status(error) {
+    let detail = match response_status(error) {
         Some(status) => {
             let message: String = status.message().chars().take(MAX_MESSAGE).collect();
             let hint = if message.contains(NO_HTTP2) { NO_HTTP2_HINT } else { "" };
@@ -72,14 +72,14 @@ pub(super) fn index_error(what: &str, error: &QdrantError) -> IndexError {
         }
         None => format!("{what}: {error}"),
     };
-    match code(error) {
-        _ if may_pass(error) => IndexError::Unavailable { detail },
+    match response_code(error) {
+        _ if is_transient(error) => IndexError::Unavailable { detail },
         Some(Code::NotFound) => IndexError::Damaged { detail },
         Some(Code::DataLoss) => IndexError::Damaged { detail },
         Some(Code::Unauthenticated | Code::PermissionDenied) => {
-            mismatch(format!("{what}: the server refuses the API key, or there is none"))
+            mismatch_error(format!("{what}: the server refuses the API key, or there is none"))
         }
-        _ => mismatch(detail),
+        _ => mismatch_error(detail),
     }
 }
 
@@ -89,7 +89,7 @@ mod tests {
 
     fn check(code: Code, passes: bool, kind: &str) {
         let error = QdrantError::from(Status::new(code, "why"));
-        assert_eq!(may_pass(&error), passes, "{code:?}");
+        assert_eq!(is_transient(&error), passes, "{code:?}");
         let told = format!("{:?}", index_error("searching", &error));
         assert!(told.starts_with(kind), "{code:?}: {told}");
     }

@@ -11,25 +11,25 @@ use std::collections::HashMap;
 use qdrant_client::qdrant::GetPoints;
 use ragstone_core::id::PointId;
 use ragstone_core::rank::TermId;
-use ragstone_core::rank::fusion::Candidate;
-use ragstone_core::seam::index::{Hit, IndexError, IndexQuery, SearchMode};
+use ragstone_core::rank::fusion::FusionCandidate;
+use ragstone_core::seam::index::{IndexError, IndexHit, IndexQuery, SearchMode};
 
-use super::payload::{DENSE, LEXICAL, id, point_id};
-use super::server::Server;
-use super::stored::{StoredVectors, with};
-use crate::index::vectors::{QueryVector, Vectors};
+use super::payload::{DENSE, LEXICAL, parse_point_id, qdrant_id};
+use super::server::QdrantClient;
+use super::stored::{StoredVectors, include_vectors};
+use crate::index::vectors::{QueryVector, VectorTable};
 
 /// How far a score of Qdrant may be from ours, as a part of the score where that is more than one.
 const SLACK: f64 = 4e-6;
 
 /// The least score that may be `score` in truth.
-pub(super) fn least(score: f64) -> f64 {
+pub(super) fn score_lower_bound(score: f64) -> f64 {
     score - SLACK * score.abs().max(1.0)
 }
 
 /// A point's scores.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Scores {
+pub(super) struct PointScores {
     pub dense: f64,
     pub unigrams: f64,
     pub bigrams: f64,
@@ -51,44 +51,46 @@ impl<'a> ExactScorer<'a> {
     }
 
     /// The scores of a point with these vectors.
-    pub fn measure(&self, stored: &StoredVectors) -> Scores {
+    pub fn score_point(&self, stored: &StoredVectors) -> PointScores {
         let sum = |terms: &[(TermId, f64)]| {
             let shared = terms
                 .iter()
-                .filter_map(|(term, idf)| Some(f64::from(stored.weight(term.0)?) * idf));
+                .filter_map(|(term, idf)| Some(f64::from(stored.term_weight(term.0)?) * idf));
             shared.sum::<f64>() + 0.0
         };
-        Scores {
-            dense: self.cosine(stored).unwrap_or(0.0),
+        PointScores {
+            dense: self.exact_cosine(stored).unwrap_or(0.0),
             unigrams: sum(&self.asked.lexical.unigrams),
             bigrams: sum(&self.asked.lexical.bigrams),
         }
     }
 
-    fn cosine(&self, stored: &StoredVectors) -> Option<f64> {
+    fn exact_cosine(&self, stored: &StoredVectors) -> Option<f64> {
         let ((dimensions, question), vector) = self.dense.as_ref().zip(stored.dense.as_deref())?;
-        let mut one = Vectors::with_capacity(*dimensions, 1);
+        let mut one = VectorTable::with_capacity(*dimensions, 1);
         one.push(Some(vector).filter(|vector| vector.len() == *dimensions));
-        one.has(0).then(|| one.exact(0, question))
+        one.has_vector(0).then(|| one.exact_score(0, question))
     }
 
     /// Which hits may be among the best [`IndexQuery::exact`], by scores of Qdrant.
-    pub fn head(&self, gate: f64, hits: &[Hit]) -> Vec<PointId> {
-        let score = |hit: &Hit| self.placing(gate, hit);
+    pub fn top_candidates(&self, gate: f64, hits: &[IndexHit]) -> Vec<PointId> {
+        let score = |hit: &IndexHit| self.ranking_score(gate, hit);
         let mut scores: Vec<f64> = hits.iter().map(score).collect();
         scores.sort_by(|a, b| b.total_cmp(a));
-        let floor = match self.asked.exact.checked_sub(1) {
+        let floor = match self.asked.exact_count.checked_sub(1) {
             None => return Vec::new(),
             // Both it and what is beside it may be off.
-            Some(last) => scores.get(last).map_or(f64::MIN, |last| least(least(*last))),
+            Some(last) => scores
+                .get(last)
+                .map_or(f64::MIN, |last| score_lower_bound(score_lower_bound(*last))),
         };
         let head = hits.iter().filter(|hit| score(hit) >= floor);
         head.map(|hit| hit.point).collect()
     }
 
     /// The score that places a hit in the mode's order.
-    fn placing(&self, gate: f64, hit: &Hit) -> f64 {
-        let candidate = Candidate {
+    fn ranking_score(&self, gate: f64, hit: &IndexHit) -> f64 {
+        let candidate = FusionCandidate {
             id: (),
             unigram: hit.unigrams,
             bigram: hit.bigrams,
@@ -97,14 +99,14 @@ impl<'a> ExactScorer<'a> {
         let upper = self.asked.lexical.upper_bound;
         match (self.asked.mode, &self.dense) {
             (SearchMode::Dense, Some(_)) => hit.dense,
-            (SearchMode::Hybrid, Some(_)) => candidate.fused(upper, gate),
-            _ => candidate.lexical(gate) / upper,
+            (SearchMode::Hybrid, Some(_)) => candidate.fused_score(upper, gate),
+            _ => candidate.lexical_score(gate) / upper,
         }
     }
 }
 
 /// Puts exact scores in place of Qdrant's.
-pub(super) fn replace(hits: &mut [Hit], exact: &HashMap<PointId, Scores>) {
+pub(super) fn replace_scores(hits: &mut [IndexHit], exact: &HashMap<PointId, PointScores>) {
     for hit in hits {
         if let Some(scores) = exact.get(&hit.point) {
             (hit.dense, hit.unigrams, hit.bigrams) = (scores.dense, scores.unigrams, scores.bigrams);
@@ -113,11 +115,11 @@ pub(super) fn replace(hits: &mut [Hit], exact: &HashMap<PointId, Scores>) {
 }
 
 /// The scores of points by their stored vectors.
-pub(super) async fn measured(
-    server: &Server,
+pub(super) async fn score_points(
+    server: &QdrantClient,
     scorer: &ExactScorer<'_>,
     points: &[PointId],
-) -> Result<HashMap<PointId, Scores>, IndexError> {
+) -> Result<HashMap<PointId, PointScores>, IndexError> {
     if points.is_empty() {
         return Ok(HashMap::new());
     }
@@ -126,19 +128,19 @@ pub(super) async fn measured(
         None => &[LEXICAL],
     };
     let request = GetPoints {
-        collection_name: server.collection(),
-        ids: points.iter().copied().map(id).collect(),
+        collection_name: server.collection_name(),
+        ids: points.iter().copied().map(qdrant_id).collect(),
         with_payload: Some(false.into()),
-        with_vectors: Some(with(names)),
+        with_vectors: Some(include_vectors(names)),
         ..GetPoints::default()
     };
-    let answer = server.read("reading vectors", |client| {
+    let answer = server.send_read("reading vectors", |client| {
         let request = request.clone();
         async move { client.get_points(request).await }
     });
     let found = answer.await?.result.into_iter().map(|mut found| {
-        let point = point_id(found.id.as_ref())?;
-        Ok((point, scorer.measure(&StoredVectors::take(&mut found))))
+        let point = parse_point_id(found.id.as_ref())?;
+        Ok((point, scorer.score_point(&StoredVectors::take_from(&mut found))))
     });
     found.collect()
 }

@@ -20,7 +20,7 @@ const REMEMBERED: usize = 131_072;
 
 /// What a hit needs to know of a point.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Fact {
+pub(super) struct PointFact {
     pub chunk: ChunkId,
     /// How well the encoder reads the chunk.
     pub gate: f32,
@@ -31,95 +31,95 @@ pub(super) struct Fact {
 }
 
 /// What is known of points: a fact, or none for one that is not the caller's.
-pub(super) type Known = HashMap<PointId, Option<Fact>>;
+pub(super) type KnownPoints = HashMap<PointId, Option<PointFact>>;
 
 /// What the points of one generation have in common.
 #[derive(Debug)]
-struct Group {
+struct GenerationFacts {
     document: DocumentId,
     generation: Generation,
     acl_revision: u64,
-    /// Which reading it came with; see [`Facts::now`].
+    /// Which reading it came with; see [`PointFactCache::reading_count`].
     reading: u64,
     /// Whether it is known to have changed since.
     outdated: AtomicBool,
 }
 
 #[derive(Debug, Clone)]
-struct Entry {
+struct CachedPoint {
     chunk: ChunkId,
     gate: f32,
-    group: Arc<Group>,
+    group: Arc<GenerationFacts>,
 }
 
 /// Facts about the points that searches met last.
 #[derive(Debug, Default)]
-pub(super) struct Facts {
-    table: Mutex<Table>,
+pub(super) struct PointFactCache {
+    table: Mutex<PointFactTable>,
 }
 
 #[derive(Debug, Default)]
-struct Table {
+struct PointFactTable {
     /// Points met since the other half was filled.
-    young: HashMap<PointId, Entry>,
+    young: HashMap<PointId, CachedPoint>,
     /// Points met before; dropped when the young half is full.
-    old: HashMap<PointId, Entry>,
-    groups: HashMap<DocumentGeneration, Weak<Group>>,
+    old: HashMap<PointId, CachedPoint>,
+    groups: HashMap<DocumentGeneration, Weak<GenerationFacts>>,
     readings: u64,
 }
 
-impl Facts {
-    /// The number of readings so far. A search takes it before it asks and passes it to [`Self::known`].
-    pub fn now(&self) -> u64 {
-        self.table().readings
+impl PointFactCache {
+    /// The number of readings so far. A search takes it before it asks and passes it to [`Self::known_at`].
+    pub fn reading_count(&self) -> u64 {
+        self.lock_table().readings
     }
 
     /// What was known of `points` at `when`.
-    pub fn known(&self, points: &[PointId], when: u64) -> HashMap<PointId, Fact> {
-        let mut table = self.table();
+    pub fn known_at(&self, points: &[PointId], when: u64) -> HashMap<PointId, PointFact> {
+        let mut table = self.lock_table();
         let known = points.iter().filter_map(|point| {
-            let entry = table.find(*point)?;
-            entry.group.is_usable(when).then(|| (*point, entry.fact()))
+            let entry = table.find_point(*point)?;
+            entry.group.is_usable(when).then(|| (*point, entry.to_fact()))
         });
         known.collect()
     }
 
     /// Remembers points as they were read.
-    pub fn remember(&self, read: impl IntoIterator<Item = (PointId, Fact)>) {
-        let mut table = self.table();
+    pub fn record_facts(&self, read: impl IntoIterator<Item = (PointId, PointFact)>) {
+        let mut table = self.lock_table();
         table.readings += 1;
         for (point, fact) in read {
-            let entry = Entry {
+            let entry = CachedPoint {
                 chunk: fact.chunk,
                 gate: fact.gate,
-                group: table.group(&fact),
+                group: table.group_for(&fact),
             };
-            table.insert(point, entry);
+            table.insert_point(point, entry);
         }
     }
 
     /// Forgets the points of a generation that is changed.
-    pub fn forget(&self, generation: DocumentGeneration) {
-        let group = self.table().groups.remove(&generation);
+    pub fn forget_generation(&self, generation: DocumentGeneration) {
+        let group = self.lock_table().groups.remove(&generation);
         if let Some(group) = group.and_then(|group| group.upgrade()) {
             group.outdated.store(true, Ordering::Release);
         }
     }
 
-    fn table(&self) -> MutexGuard<'_, Table> {
+    fn lock_table(&self) -> MutexGuard<'_, PointFactTable> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Group {
+impl GenerationFacts {
     fn is_usable(&self, when: u64) -> bool {
         self.reading <= when && !self.outdated.load(Ordering::Acquire)
     }
 }
 
-impl Entry {
-    fn fact(&self) -> Fact {
-        Fact {
+impl CachedPoint {
+    fn to_fact(&self) -> PointFact {
+        PointFact {
             chunk: self.chunk,
             gate: self.gate,
             document: self.group.document,
@@ -129,17 +129,17 @@ impl Entry {
     }
 }
 
-impl Table {
-    fn find(&mut self, point: PointId) -> Option<Entry> {
+impl PointFactTable {
+    fn find_point(&mut self, point: PointId) -> Option<CachedPoint> {
         if let Some(entry) = self.young.get(&point) {
             return Some(entry.clone());
         }
         let entry = self.old.remove(&point)?;
-        self.insert(point, entry.clone());
+        self.insert_point(point, entry.clone());
         Some(entry)
     }
 
-    fn insert(&mut self, point: PointId, entry: Entry) {
+    fn insert_point(&mut self, point: PointId, entry: CachedPoint) {
         self.young.insert(point, entry);
         if self.young.len() >= REMEMBERED {
             self.old = std::mem::take(&mut self.young);
@@ -148,7 +148,7 @@ impl Table {
     }
 
     /// The group of a point, if it is known with the same access; else one of this reading.
-    fn group(&mut self, read: &Fact) -> Arc<Group> {
+    fn group_for(&mut self, read: &PointFact) -> Arc<GenerationFacts> {
         let key = (read.document, read.generation);
         let known = self.groups.get(&key).and_then(Weak::upgrade);
         if let Some(group) = known {
@@ -157,7 +157,7 @@ impl Table {
             }
             group.outdated.store(true, Ordering::Release);
         }
-        let group = Arc::new(Group {
+        let group = Arc::new(GenerationFacts {
             document: read.document,
             generation: read.generation,
             acl_revision: read.acl_revision,
@@ -178,8 +178,8 @@ mod tests {
         text.parse().expect("an id")
     }
 
-    fn fact(number: usize, document: usize, acl_revision: u64) -> (PointId, Fact) {
-        let fact = Fact {
+    fn fact(number: usize, document: usize, acl_revision: u64) -> (PointId, PointFact) {
+        let fact = PointFact {
             chunk: id(number),
             gate: 0.5,
             document: id(document),
@@ -189,44 +189,44 @@ mod tests {
         (id(number), fact)
     }
 
-    fn revision(facts: &Facts, point: usize, when: u64) -> Option<u64> {
-        let known = facts.known(&[id(point)], when);
+    fn revision(facts: &PointFactCache, point: usize, when: u64) -> Option<u64> {
+        let known = facts.known_at(&[id(point)], when);
         known.values().next().map(|fact| fact.acl_revision)
     }
 
     #[test]
     fn a_search_uses_what_was_known_before_it_asked() {
-        let facts = Facts::default();
-        let before = facts.now();
-        facts.remember([fact(1, 1, 1), fact(2, 1, 1)]);
+        let facts = PointFactCache::default();
+        let before = facts.reading_count();
+        facts.record_facts([fact(1, 1, 1), fact(2, 1, 1)]);
         assert_eq!(revision(&facts, 1, before), None);
-        assert_eq!(revision(&facts, 1, facts.now()), Some(1));
-        assert_eq!(revision(&facts, 3, facts.now()), None);
+        assert_eq!(revision(&facts, 1, facts.reading_count()), Some(1));
+        assert_eq!(revision(&facts, 3, facts.reading_count()), None);
     }
 
     #[test]
     fn a_generation_that_was_read_with_another_access_is_read_again() {
-        let facts = Facts::default();
-        facts.remember([fact(1, 1, 1), fact(2, 1, 1), fact(3, 2, 1)]);
-        facts.remember([fact(2, 1, 2)]);
-        let now = facts.now();
+        let facts = PointFactCache::default();
+        facts.record_facts([fact(1, 1, 1), fact(2, 1, 1), fact(3, 2, 1)]);
+        facts.record_facts([fact(2, 1, 2)]);
+        let now = facts.reading_count();
         assert_eq!(revision(&facts, 1, now), None);
         assert_eq!(revision(&facts, 2, now), Some(2));
         assert_eq!(revision(&facts, 3, now), Some(1));
-        facts.forget((id(1), Generation(1)));
+        facts.forget_generation((id(1), Generation(1)));
         assert_eq!(revision(&facts, 2, now), None);
         assert_eq!(revision(&facts, 3, now), Some(1));
     }
 
     #[test]
     fn no_more_points_are_remembered_than_there_is_room_for() {
-        let facts = Facts::default();
+        let facts = PointFactCache::default();
         for start in (0..3 * REMEMBERED).step_by(REMEMBERED / 2) {
-            facts.remember((start..start + REMEMBERED / 2).map(|number| fact(number, number, 1)));
+            facts.record_facts((start..start + REMEMBERED / 2).map(|number| fact(number, number, 1)));
             // The first one is met again and again.
-            assert_eq!(revision(&facts, 0, facts.now()), Some(1), "{start}");
+            assert_eq!(revision(&facts, 0, facts.reading_count()), Some(1), "{start}");
         }
-        let table = facts.table();
+        let table = facts.lock_table();
         assert!(table.young.len() + table.old.len() <= 2 * REMEMBERED);
         assert!(table.groups.len() <= 2 * REMEMBERED);
     }

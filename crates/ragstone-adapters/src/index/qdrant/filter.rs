@@ -1,6 +1,6 @@
 //! A caller's filter as conditions of Qdrant.
 //!
-//! Invariant: the condition lets through everything that [`Filter::matches`] lets through; where it may let through
+//! Invariant: the condition lets through everything that [`MetadataFilter::matches`] lets through; where it may let through
 //! more it says so, and the caller looks again. So the answer never depends on how much of a filter Qdrant understands.
 //!
 //! Fields are not compared where they are stored, because Qdrant's rules for lists, nested values and numbers are not
@@ -10,19 +10,19 @@
 use std::collections::BTreeSet;
 
 use qdrant_client::qdrant::{Condition, Filter as Conditions, Range};
-use ragstone_core::document::Metadata;
-use ragstone_core::filter::{Comparison, Filter, Filters};
+use ragstone_core::document::DocumentMetadata;
+use ragstone_core::filter::{FieldComparison, FilterList, MetadataFilter};
 use serde_json::{Value, json};
 
 use super::payload::{NUMBERS, TERMS};
-use super::scope::{is, is_any};
+use super::scope::{field_is, field_is_any};
 
 /// From here on not every integer is a double of its own, so numbers are compared by us.
 const EXACT_NUMBERS: f64 = 9_007_199_254_740_992.0;
 
 /// A condition that lets through everything the filter does.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Cover {
+pub(super) struct FilterApproximation {
     /// None lets everything through.
     pub condition: Option<Condition>,
     /// Whether it lets through nothing else.
@@ -30,24 +30,27 @@ pub(super) struct Cover {
 }
 
 /// The condition of `filter`.
-pub(super) fn cover(filter: &Filter) -> Cover {
-    covered(filter, false)
+pub(super) fn approximate_filter(filter: &MetadataFilter) -> FilterApproximation {
+    approximate_part(filter, false)
 }
 
 /// The keywords of a point with these fields, by which equality is decided.
-pub(super) fn terms(fields: &Metadata) -> BTreeSet<String> {
+pub(super) fn field_terms(fields: &DocumentMetadata) -> BTreeSet<String> {
     let mut terms = BTreeSet::new();
     for (key, value) in fields.iter().filter(|(_, value)| !value.is_null()) {
-        terms.insert(existence(key));
+        terms.insert(existence_term(key));
         add_leaves(key, value, &mut terms);
     }
     terms
 }
 
 /// The fields that are plain numbers, by which order is decided.
-pub(super) fn numbers(fields: &Metadata) -> impl Iterator<Item = (&String, f64)> {
+pub(super) fn field_numbers(fields: &DocumentMetadata) -> impl Iterator<Item = (&String, f64)> {
     let number = |(key, value): (_, &Value)| Some((key, value.as_f64()?));
-    fields.iter().filter_map(number).filter(|(key, _)| path(key).is_some())
+    fields
+        .iter()
+        .filter_map(number)
+        .filter(|(key, _)| number_path(key).is_some())
 }
 
 fn add_leaves(key: &str, value: &Value, terms: &mut BTreeSet<String>) {
@@ -55,16 +58,16 @@ fn add_leaves(key: &str, value: &Value, terms: &mut BTreeSet<String>) {
         Value::Array(items) => items.iter().for_each(|item| add_leaves(key, item, terms)),
         Value::Null | Value::Object(_) => {}
         _ => {
-            terms.insert(term(key, value));
+            terms.insert(value_term(key, value));
         }
     }
 }
 
-fn existence(key: &str) -> String {
+fn existence_term(key: &str) -> String {
     json!([key]).to_string()
 }
 
-fn term(key: &str, value: &Value) -> String {
+fn value_term(key: &str, value: &Value) -> String {
     match value.as_f64() {
         // Adding zero makes -0 and 0 one term.
         Some(number) => json!([key, number + 0.0]).to_string(),
@@ -73,111 +76,119 @@ fn term(key: &str, value: &Value) -> String {
 }
 
 /// Where a field's number stands in the payload. Qdrant's paths have no way to write a quotation mark.
-fn path(key: &str) -> Option<String> {
+fn number_path(key: &str) -> Option<String> {
     let plain = !key.is_empty() && !key.contains(['"', '\\']) && !key.contains(char::is_control);
     plain.then(|| format!("{NUMBERS}.\"{key}\""))
 }
 
 /// Negations are carried down to the comparisons: the opposite of a condition that lets through too much would let
 /// through too little.
-fn covered(filter: &Filter, negated: bool) -> Cover {
+fn approximate_part(filter: &MetadataFilter, negated: bool) -> FilterApproximation {
     match (filter, negated) {
-        (Filter::And(parts), false) | (Filter::Or(parts), true) => all_of(parts, negated),
-        (Filter::Or(parts), false) | (Filter::And(parts), true) => any_of(parts, negated),
-        (Filter::Not(parts), false) => all_of(parts, true),
-        (Filter::Not(parts), true) => any_of(parts, false),
-        (comparison, false) => compared(comparison),
-        (comparison, true) => opposite(compared(comparison)),
+        (MetadataFilter::And(parts), false) | (MetadataFilter::Or(parts), true) => all_of(parts, negated),
+        (MetadataFilter::Or(parts), false) | (MetadataFilter::And(parts), true) => any_of(parts, negated),
+        (MetadataFilter::Not(parts), false) => all_of(parts, true),
+        (MetadataFilter::Not(parts), true) => any_of(parts, false),
+        (comparison, false) => approximate_comparison(comparison),
+        (comparison, true) => negate_exact(approximate_comparison(comparison)),
     }
 }
 
-fn all_of(parts: &Filters, negated: bool) -> Cover {
-    let parts: Vec<Cover> = parts.filters.iter().map(|part| covered(part, negated)).collect();
+fn all_of(parts: &FilterList, negated: bool) -> FilterApproximation {
+    let parts: Vec<FilterApproximation> = parts
+        .filters
+        .iter()
+        .map(|part| approximate_part(part, negated))
+        .collect();
     let exact = parts.iter().all(|part| part.exact);
     let conditions: Vec<Condition> = parts.into_iter().filter_map(|part| part.condition).collect();
-    Cover {
+    FilterApproximation {
         condition: (!conditions.is_empty()).then(|| Conditions::must(conditions).into()),
         exact,
     }
 }
 
-fn any_of(parts: &Filters, negated: bool) -> Cover {
-    let parts: Vec<Cover> = parts.filters.iter().map(|part| covered(part, negated)).collect();
+fn any_of(parts: &FilterList, negated: bool) -> FilterApproximation {
+    let parts: Vec<FilterApproximation> = parts
+        .filters
+        .iter()
+        .map(|part| approximate_part(part, negated))
+        .collect();
     let exact = parts.iter().all(|part| part.exact);
     let conditions: Option<Vec<Condition>> = parts.into_iter().map(|part| part.condition).collect();
     let condition = conditions.map(|conditions| match conditions.is_empty() {
-        true => nothing(),
+        true => match_nothing(),
         false => Conditions::should(conditions).into(),
     });
-    Cover { condition, exact }
+    FilterApproximation { condition, exact }
 }
 
-fn opposite(cover: Cover) -> Cover {
+fn negate_exact(cover: FilterApproximation) -> FilterApproximation {
     let inside = cover.condition.filter(|_| cover.exact);
-    Cover {
+    FilterApproximation {
         condition: inside.map(|condition| Conditions::must_not([condition]).into()),
         exact: cover.exact,
     }
 }
 
-fn compared(filter: &Filter) -> Cover {
+fn approximate_comparison(filter: &MetadataFilter) -> FilterApproximation {
     match filter {
-        Filter::Eq(c) => equal_to_any(c, std::slice::from_ref(&c.value), false),
-        Filter::Ne(c) => equal_to_any(c, std::slice::from_ref(&c.value), true),
-        Filter::In(c) | Filter::Nin(c) => {
+        MetadataFilter::Eq(c) => equal_to_any(c, std::slice::from_ref(&c.value), false),
+        MetadataFilter::Ne(c) => equal_to_any(c, std::slice::from_ref(&c.value), true),
+        MetadataFilter::In(c) | MetadataFilter::Nin(c) => {
             let values = c.value.as_array().map_or(&[][..], Vec::as_slice);
-            equal_to_any(c, values, matches!(filter, Filter::Nin(_)))
+            equal_to_any(c, values, matches!(filter, MetadataFilter::Nin(_)))
         }
-        Filter::Gt(c) => ordered(c, |value| Range {
+        MetadataFilter::Gt(c) => number_range(c, |value| Range {
             gt: Some(value),
             ..Range::default()
         }),
-        Filter::Gte(c) => ordered(c, |value| Range {
+        MetadataFilter::Gte(c) => number_range(c, |value| Range {
             gte: Some(value),
             ..Range::default()
         }),
-        Filter::Lt(c) => ordered(c, |value| Range {
+        MetadataFilter::Lt(c) => number_range(c, |value| Range {
             lt: Some(value),
             ..Range::default()
         }),
-        Filter::Lte(c) => ordered(c, |value| Range {
+        MetadataFilter::Lte(c) => number_range(c, |value| Range {
             lte: Some(value),
             ..Range::default()
         }),
-        Filter::Prefix(c) => exists_at_least(c),
-        Filter::And(_) | Filter::Or(_) | Filter::Not(_) => covered(filter, false),
+        MetadataFilter::Prefix(c) => exists_at_least(c),
+        MetadataFilter::And(_) | MetadataFilter::Or(_) | MetadataFilter::Not(_) => approximate_part(filter, false),
     }
 }
 
 /// The field is there, and it is (or is not) one of the values.
-fn equal_to_any(c: &Comparison, values: &[Value], opposed: bool) -> Cover {
+fn equal_to_any(c: &FieldComparison, values: &[Value], opposed: bool) -> FilterApproximation {
     if !values.iter().all(is_exact) {
         return exists_at_least(c);
     }
-    let wanted: Vec<String> = values.iter().map(|value| term(&c.key, value)).collect();
+    let wanted: Vec<String> = values.iter().map(|value| value_term(&c.key, value)).collect();
     let found = match wanted.is_empty() {
-        true => nothing(),
-        false => is_any(TERMS, wanted),
+        true => match_nothing(),
+        false => field_is_any(TERMS, wanted),
     };
     let condition = match opposed {
         false => found,
         true => Conditions {
-            must: vec![exists(c)],
+            must: vec![field_exists(c)],
             must_not: vec![found],
             ..Conditions::default()
         }
         .into(),
     };
-    Cover {
+    FilterApproximation {
         condition: Some(condition),
         exact: true,
     }
 }
 
-fn ordered(c: &Comparison, range: impl Fn(f64) -> Range) -> Cover {
+fn number_range(c: &FieldComparison, range: impl Fn(f64) -> Range) -> FilterApproximation {
     let number = c.value.as_f64().filter(|_| is_exact(&c.value));
-    match number.zip(path(&c.key)) {
-        Some((number, path)) => Cover {
+    match number.zip(number_path(&c.key)) {
+        Some((number, path)) => FilterApproximation {
             condition: Some(Condition::range(path, range(number))),
             exact: true,
         },
@@ -186,20 +197,20 @@ fn ordered(c: &Comparison, range: impl Fn(f64) -> Range) -> Cover {
 }
 
 /// Qdrant knows no order and no prefixes of texts.
-fn exists_at_least(c: &Comparison) -> Cover {
-    Cover {
-        condition: Some(exists(c)),
+fn exists_at_least(c: &FieldComparison) -> FilterApproximation {
+    FilterApproximation {
+        condition: Some(field_exists(c)),
         exact: false,
     }
 }
 
-fn exists(c: &Comparison) -> Condition {
-    is(TERMS, existence(&c.key))
+fn field_exists(c: &FieldComparison) -> Condition {
+    field_is(TERMS, existence_term(&c.key))
 }
 
 /// A list of wanted keywords that is empty matches nothing.
-fn nothing() -> Condition {
-    is_any(TERMS, Vec::new())
+fn match_nothing() -> Condition {
+    field_is_any(TERMS, Vec::new())
 }
 
 fn is_exact(value: &Value) -> bool {
@@ -215,7 +226,7 @@ mod tests {
     use super::*;
 
     fn check(filter: Value, narrows: bool, exact: bool) {
-        let cover = cover(&Filter::parse(&filter).unwrap());
+        let cover = approximate_filter(&MetadataFilter::from_json(&filter).unwrap());
         assert_eq!((cover.condition.is_some(), cover.exact), (narrows, exact), "{filter}");
     }
 
@@ -249,7 +260,7 @@ mod tests {
     #[test]
     fn terms_hold_every_scalar_once() {
         let fields = json!({"a": [1, [1.0, "x"], {"b": 2}], "n": null, "z": -0.0, "e": []});
-        let terms = terms(fields.as_object().unwrap());
+        let terms = field_terms(fields.as_object().unwrap());
         let expected = [
             r#"["a",1.0]"#,
             r#"["a","x"]"#,
@@ -264,7 +275,7 @@ mod tests {
     #[test]
     fn numbers_are_plain_numbers_under_names_that_can_be_written() {
         let fields = json!({"a b": 1, "l": [2], "t": "3", "q\"": 4});
-        let numbers: Vec<_> = numbers(fields.as_object().unwrap()).collect();
+        let numbers: Vec<_> = field_numbers(fields.as_object().unwrap()).collect();
         assert_eq!(numbers, [(&"a b".to_owned(), 1.0)]);
     }
 }

@@ -7,21 +7,21 @@ const OVERSAMPLING: f64 = 2.0;
 
 /// A list is made of one of these.
 #[derive(Clone)]
-pub(super) enum Leg {
+pub(super) enum SearchLeg {
     Dense { vector: Vec<f32>, exact: bool },
     Lexical(SparseVector),
 }
 
-impl Leg {
+impl SearchLeg {
     /// Whether nothing is asked; Qdrant refuses an empty vector.
     pub fn is_empty(&self) -> bool {
-        matches!(self, Leg::Lexical(terms) if terms.indices.is_empty())
+        matches!(self, SearchLeg::Lexical(terms) if terms.indices.is_empty())
     }
 
     /// How it is looked for; a graph is walked `breadth` points broad.
-    pub fn params(&self, breadth: u64) -> Option<SearchParams> {
+    pub fn search_params(&self, breadth: u64) -> Option<SearchParams> {
         match self {
-            Leg::Dense { exact: true, .. } => Some(SearchParams {
+            SearchLeg::Dense { exact: true, .. } => Some(SearchParams {
                 exact: Some(true),
                 quantization: Some(QuantizationSearchParams {
                     ignore: Some(true),
@@ -29,7 +29,7 @@ impl Leg {
                 }),
                 ..SearchParams::default()
             }),
-            Leg::Dense { exact: false, .. } => Some(SearchParams {
+            SearchLeg::Dense { exact: false, .. } => Some(SearchParams {
                 hnsw_ef: Some(breadth),
                 acorn: Some(AcornSearchParams {
                     enable: Some(true),
@@ -44,7 +44,7 @@ impl Leg {
                 ..SearchParams::default()
             }),
             // Sparse vectors are always compared exactly.
-            Leg::Lexical(_) => None,
+            SearchLeg::Lexical(_) => None,
         }
     }
 }

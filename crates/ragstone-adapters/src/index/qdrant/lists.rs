@@ -1,27 +1,27 @@
 //! The lists of a first round: points with scores, best first, and what is known of the points beyond their ends.
 //!
-//! Invariant: a point that is missing from a list scores no more than [`Ranking::beyond`] says, unless the list was walked
+//! Invariant: a point that is missing from a list scores no more than [`LegRanking::max_unlisted_score`] says, unless the list was walked
 //! through a graph, which may miss points.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
 
 use ragstone_core::id::{ChunkId, PointId};
-use ragstone_core::rank::fusion::{BIGRAM_WEIGHT, Ranked, compare};
+use ragstone_core::rank::fusion::{BIGRAM_WEIGHT, RankedHit, compare_hits};
 use ragstone_core::seam::index::SearchMode;
 
-use super::exact::least;
-use super::facts::{Fact, Known};
+use super::exact::score_lower_bound;
+use super::facts::{KnownPoints, PointFact};
 
 /// One leg's best points.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Ranking {
+pub(super) struct LegRanking {
     entries: Vec<(PointId, f64)>,
     by_point: HashMap<PointId, f64>,
     exhausted: bool,
 }
 
-impl Ranking {
+impl LegRanking {
     /// A list of `entries`, best first; `exhausted` says that the scope holds no further point of this leg.
     pub fn new(entries: Vec<(PointId, f64)>, exhausted: bool) -> Self {
         let by_point = entries.iter().copied().collect();
@@ -33,7 +33,7 @@ impl Ranking {
     }
 
     /// A leg that nothing is asked of: it finds nothing, and nothing is missing.
-    pub fn nothing() -> Self {
+    pub fn empty() -> Self {
         Self::new(Vec::new(), true)
     }
 
@@ -42,12 +42,12 @@ impl Ranking {
     }
 
     /// Whether the list says by leaving `point` out that this leg does not find it.
-    pub fn leaves_out(&self, point: PointId) -> bool {
+    pub fn excludes_point(&self, point: PointId) -> bool {
         self.exhausted && !self.by_point.contains_key(&point)
     }
 
     /// The most that a point outside of the list can score; none where there is no such point.
-    pub fn beyond(&self) -> Option<f64> {
+    pub fn max_unlisted_score(&self) -> Option<f64> {
         match self.exhausted {
             true => None,
             false => Some(self.entries.last().map_or(f64::INFINITY, |(_, score)| *score)),
@@ -65,7 +65,7 @@ pub(super) struct FoundPoint {
 }
 
 impl FoundPoint {
-    pub fn new(point: PointId, score: f64, fact: &Fact) -> Self {
+    pub fn new(point: PointId, score: f64, fact: &PointFact) -> Self {
         Self {
             point,
             score,
@@ -75,12 +75,12 @@ impl FoundPoint {
     }
 
     /// Best first, ties by chunk and then by point.
-    pub fn in_order(&self, other: &Self) -> Ordering {
-        let ranked = |found: &Self| Ranked {
+    pub fn compare_rank(&self, other: &Self) -> Ordering {
+        let ranked = |found: &Self| RankedHit {
             id: found.chunk,
             score: found.score,
         };
-        compare(&ranked(self), &ranked(other)).then_with(|| self.point.cmp(&other.point))
+        compare_hits(&ranked(self), &ranked(other)).then_with(|| self.point.cmp(&other.point))
     }
 }
 
@@ -92,65 +92,65 @@ pub(super) enum TopPoints {
     /// Points of the list are not known yet.
     Unknown,
     /// Points beyond the end of the list may be among them.
-    Short,
+    TooShort,
 }
 
 /// The lists of one first round.
 #[derive(Debug, Default)]
-pub(super) struct Lists {
+pub(super) struct CandidateLists {
     /// By cosine.
-    pub dense: Ranking,
+    pub dense: LegRanking,
     /// By B' with [`Self::guess`] for the gate.
-    pub mixed: Ranking,
+    pub mixed: LegRanking,
     /// By B2, the score of pairs. Few points share one, so this list is nearly always exhausted.
-    pub pairs: Ranking,
+    pub pairs: LegRanking,
     /// The gate that was taken for the question's, which is not known before the lists are.
     pub guess: f64,
     /// Whether longer lists are not to be had.
     pub is_final: bool,
 }
 
-impl Lists {
+impl CandidateLists {
     /// All points of the lists that decide which are hits and which lend their gates, each once.
-    pub fn points(&self) -> Vec<PointId> {
-        distinct(&[&self.dense, &self.mixed])
+    pub fn all_points(&self) -> Vec<PointId> {
+        distinct_points(&[&self.dense, &self.mixed])
     }
 
     /// The points that may be hits, each once.
-    pub fn candidates(&self, mode: SearchMode) -> Vec<PointId> {
+    pub fn hit_candidates(&self, mode: SearchMode) -> Vec<PointId> {
         match mode {
-            SearchMode::Hybrid => self.points(),
-            SearchMode::Dense => distinct(&[&self.dense]),
-            SearchMode::Lexical => distinct(&[&self.mixed]),
+            SearchMode::Hybrid => self.all_points(),
+            SearchMode::Dense => distinct_points(&[&self.dense]),
+            SearchMode::Lexical => distinct_points(&[&self.mixed]),
         }
     }
 
     /// B2 of a point, if the lists tell it.
-    pub fn bigrams(&self, point: PointId) -> Option<f64> {
-        let shares_no_term = self.guess > 0.0 && self.mixed.leaves_out(point);
-        match self.pairs.leaves_out(point) || shares_no_term {
+    pub fn bigram_score(&self, point: PointId) -> Option<f64> {
+        let shares_no_term = self.guess > 0.0 && self.mixed.excludes_point(point);
+        match self.pairs.excludes_point(point) || shares_no_term {
             true => Some(0.0),
             false => self.pairs.score(point),
         }
     }
 
     /// B of a point with this B2, if the lists tell it.
-    pub fn unigrams(&self, point: PointId, bigrams: f64) -> Option<f64> {
-        match self.mixed.leaves_out(point) {
+    pub fn unigram_score(&self, point: PointId, bigrams: f64) -> Option<f64> {
+        match self.mixed.excludes_point(point) {
             true => Some(0.0),
             false => {
                 let mixed = self.mixed.score(point)?;
                 let words = mixed - BIGRAM_WEIGHT * self.guess * bigrams;
                 // What rounding leaves of nothing is nothing.
-                let is_rest = bigrams > 0.0 && words < mixed - least(mixed);
+                let is_rest = bigrams > 0.0 && words < mixed - score_lower_bound(mixed);
                 Some(if is_rest { 0.0 } else { words })
             }
         }
     }
 
     /// The most that a point outside of the list by B' can reach by B' at `gate`; none where there is no such point.
-    pub fn beyond_at(&self, gate: f64) -> Option<f64> {
-        let beyond = self.mixed.beyond()?;
+    pub fn max_unlisted_at(&self, gate: f64) -> Option<f64> {
+        let beyond = self.mixed.max_unlisted_score()?;
         let more = BIGRAM_WEIGHT * (gate - self.guess).max(0.0);
         if more == 0.0 {
             return Some(beyond);
@@ -161,17 +161,17 @@ impl Lists {
             .iter()
             .find(|(point, _)| self.mixed.score(*point).is_none());
         let listed = outside.map_or(0.0, |(_, bigrams)| *bigrams);
-        Some(beyond + more * listed.max(self.pairs.beyond().unwrap_or(0.0)))
+        Some(beyond + more * listed.max(self.pairs.max_unlisted_score().unwrap_or(0.0)))
     }
 
     /// The best `limit` by B, and what ties with the last of them. `pairs` has B2 of the points whose lists do not tell it,
     /// once it was asked for; whoever is not in it shares none.
-    pub fn top_by_words(&self, known: &Known, limit: usize, pairs: Option<&HashMap<PointId, f64>>) -> TopPoints {
+    pub fn top_by_words(&self, known: &KnownPoints, limit: usize, pairs: Option<&HashMap<PointId, f64>>) -> TopPoints {
         let mut entries = Vec::with_capacity(self.mixed.entries.len());
         for (point, _) in &self.mixed.entries {
             let asked = pairs.map(|pairs| pairs.get(point).copied().unwrap_or(0.0));
-            let bigrams = self.bigrams(*point).or(asked);
-            match bigrams.and_then(|bigrams| self.unigrams(*point, bigrams)) {
+            let bigrams = self.bigram_score(*point).or(asked);
+            match bigrams.and_then(|bigrams| self.unigram_score(*point, bigrams)) {
                 Some(words) if words > 0.0 => entries.push((*point, words)),
                 Some(_) => {}
                 None => return TopPoints::Unknown,
@@ -179,15 +179,15 @@ impl Lists {
         }
         entries.sort_by(|a, b| b.1.total_cmp(&a.1));
         // B is no more than B' at any gate.
-        self.top_of(&entries, self.mixed.beyond(), known, limit)
+        self.top_of(&entries, self.mixed.max_unlisted_score(), known, limit)
     }
 
     /// The best `limit` by cosine, and what ties with the last of them.
-    pub fn top_by_cosine(&self, known: &Known, limit: usize) -> TopPoints {
-        self.top_of(&self.dense.entries, self.dense.beyond(), known, limit)
+    pub fn top_by_cosine(&self, known: &KnownPoints, limit: usize) -> TopPoints {
+        self.top_of(&self.dense.entries, self.dense.max_unlisted_score(), known, limit)
     }
 
-    fn top_of(&self, entries: &[(PointId, f64)], beyond: Option<f64>, known: &Known, limit: usize) -> TopPoints {
+    fn top_of(&self, entries: &[(PointId, f64)], beyond: Option<f64>, known: &KnownPoints, limit: usize) -> TopPoints {
         let mut found: Vec<FoundPoint> = Vec::new();
         let mut floor = f64::NEG_INFINITY;
         for (point, score) in entries {
@@ -200,30 +200,32 @@ impl Lists {
                 None => return TopPoints::Unknown,
             }
             if found.len() == limit {
-                floor = least(least(*score));
+                floor = score_lower_bound(score_lower_bound(*score));
             }
         }
-        found.sort_by(FoundPoint::in_order);
-        self.complete(found, beyond, limit)
+        found.sort_by(FoundPoint::compare_rank);
+        self.cut_to_limit(found, beyond, limit)
     }
 
     /// The best `limit` of points in order, and what ties with the last of them; `beyond` is the most that a point which is
     /// not among them can score.
-    pub fn complete(&self, mut found: Vec<FoundPoint>, beyond: Option<f64>, limit: usize) -> TopPoints {
+    pub fn cut_to_limit(&self, mut found: Vec<FoundPoint>, beyond: Option<f64>, limit: usize) -> TopPoints {
         if limit == 0 {
             return TopPoints::Found(Vec::new());
         }
-        let floor = found.get(limit - 1).map(|end| least(least(end.score)));
+        let floor = found
+            .get(limit - 1)
+            .map(|end| score_lower_bound(score_lower_bound(end.score)));
         let reaches = |beyond: f64| floor.is_none_or(|floor| beyond >= floor);
         if beyond.is_some_and(reaches) && !self.is_final {
-            return TopPoints::Short;
+            return TopPoints::TooShort;
         }
         found.retain(|found| floor.is_none_or(|floor| found.score >= floor));
         TopPoints::Found(found)
     }
 }
 
-fn distinct(lists: &[&Ranking]) -> Vec<PointId> {
+fn distinct_points(lists: &[&LegRanking]) -> Vec<PointId> {
     let entries = lists.iter().flat_map(|list| &list.entries);
     let mut points: Vec<PointId> = entries.map(|(point, _)| *point).collect();
     points.sort_unstable();

@@ -4,54 +4,54 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::facts::Facts;
-use super::sizes::Sizes;
+use super::facts::PointFactCache;
+use super::sizes::ScopeSizeCache;
 
 /// Added to the last mean gate, so that the next one is rarely above the guess.
 const MARGIN: f64 = 0.02;
 
 /// Shared by all searches of an index.
 #[derive(Debug)]
-pub(super) struct SearchMemory {
-    pub facts: Facts,
-    pub sizes: Sizes,
+pub(super) struct SearchCache {
+    pub facts: PointFactCache,
+    pub sizes: ScopeSizeCache,
     /// Rounds of requests so far.
     rounds: AtomicU64,
     /// Bits of the last mean of stored gates.
     mean_gate: AtomicU64,
 }
 
-impl Default for SearchMemory {
+impl Default for SearchCache {
     fn default() -> Self {
         Self {
-            facts: Facts::default(),
-            sizes: Sizes::default(),
+            facts: PointFactCache::default(),
+            sizes: ScopeSizeCache::default(),
             rounds: AtomicU64::new(0),
             mean_gate: AtomicU64::new(1f64.to_bits()),
         }
     }
 }
 
-impl SearchMemory {
+impl SearchCache {
     /// The gate that a question of this gate of its own is likely to get, rather too high than too low.
-    pub fn guess(&self, query_gate: f64) -> f64 {
+    pub fn guess_gate(&self, query_gate: f64) -> f64 {
         let mean = f64::from_bits(self.mean_gate.load(Ordering::Relaxed));
         query_gate * (mean + MARGIN).min(1.0)
     }
 
     /// Counts a round: requests that are made at once.
-    pub fn note_round(&self) {
+    pub fn count_round(&self) {
         self.rounds.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Rounds of requests so far.
     #[cfg(feature = "testing")]
-    pub fn rounds(&self) -> u64 {
+    pub fn round_count(&self) -> u64 {
         self.rounds.load(Ordering::Relaxed)
     }
 
     /// Learns from the gate that a question got.
-    pub fn note_gate(&self, query_gate: f64, gate: f64) {
+    pub fn record_gate(&self, query_gate: f64, gate: f64) {
         if query_gate > 0.0 {
             let mean = (gate / query_gate).to_bits();
             self.mean_gate.store(mean, Ordering::Relaxed);

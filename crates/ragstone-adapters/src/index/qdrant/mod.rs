@@ -36,20 +36,20 @@ use qdrant_client::qdrant::{
     ScrollPoints, SetPayloadPoints, UpdateMode, UpsertPoints,
 };
 use ragstone_core::access::{Acl, Scope, ScopedQuery};
-use ragstone_core::document::Metadata;
+use ragstone_core::document::DocumentMetadata;
 use ragstone_core::id::{DocumentId, Generation, PointId};
 use ragstone_core::seam::index::{
-    DocumentGeneration, Hits, IndexError, IndexQuery, IndexSpec, Point, StoredChunk, VectorIndex,
+    DocumentGeneration, IndexError, IndexHits, IndexPoint, IndexQuery, IndexSpec, StoredChunk, VectorIndex,
 };
 
 use crate::index::fit::{check_length, check_points};
-use batches::batches;
-use memory::SearchMemory;
+use batches::split_into_batches;
+use memory::SearchCache;
 pub use options::{ApiKey, QdrantOptions};
-use payload::{ACL, DOCUMENT, GENERATION, LIVE, ORDINAL, Payload, Reading, STORED, STORED_MORE};
-use query::include;
-use search::Search;
-use server::Server;
+use payload::{ACL, DOCUMENT, GENERATION, LIVE, ORDINAL, PayloadReader, PointPayload, STORED, STORED_MORE};
+use query::include_fields;
+use search::QdrantSearch;
+use server::QdrantClient;
 
 /// Most ids of one request that reads.
 const MAX_IDS: usize = 1_000;
@@ -58,10 +58,10 @@ const PAGE: u32 = 5_000;
 
 /// Points in a collection of a Qdrant server.
 pub struct QdrantIndex {
-    server: Server,
+    server: QdrantClient,
     /// The collection's spec, once it is known.
     spec: RwLock<Option<IndexSpec>>,
-    memory: SearchMemory,
+    cache: SearchCache,
 }
 
 impl QdrantIndex {
@@ -71,9 +71,9 @@ impl QdrantIndex {
     /// [`IndexError::Mismatch`] names the option that is wrong.
     pub fn new(options: QdrantOptions) -> Result<Self, IndexError> {
         Ok(Self {
-            server: Server::new(options)?,
+            server: QdrantClient::new(options)?,
             spec: RwLock::new(None),
-            memory: SearchMemory::default(),
+            cache: SearchCache::default(),
         })
     }
 
@@ -81,42 +81,42 @@ impl QdrantIndex {
     ///
     /// # Errors
     /// [`IndexError::Unavailable`] while it does not answer.
-    pub async fn version(&self) -> Result<String, IndexError> {
-        collection::version(&self.server).await
+    pub async fn server_version(&self) -> Result<String, IndexError> {
+        collection::fetch_version(&self.server).await
     }
 
     /// Rounds of requests that searches made so far, those of one round at once.
     #[cfg(feature = "testing")]
     pub fn search_rounds(&self) -> u64 {
-        self.memory.rounds()
+        self.cache.round_count()
     }
 
     /// The collection's spec; none while there is no collection.
-    async fn spec(&self) -> Result<Option<IndexSpec>, IndexError> {
+    async fn collection_spec(&self) -> Result<Option<IndexSpec>, IndexError> {
         if let Some(spec) = self.spec.read().unwrap_or_else(PoisonError::into_inner).clone() {
             return Ok(Some(spec));
         }
-        let spec = collection::spec(&self.server).await?;
+        let spec = collection::read_spec(&self.server).await?;
         if let Some(spec) = &spec {
-            self.remember(spec.clone());
+            self.cache_spec(spec.clone());
         }
         Ok(spec)
     }
 
-    fn remember(&self, spec: IndexSpec) {
+    fn cache_spec(&self, spec: IndexSpec) {
         *self.spec.write().unwrap_or_else(PoisonError::into_inner) = Some(spec);
     }
 
-    async fn store(&self, points: Vec<PointStruct>) -> Result<(), IndexError> {
+    async fn store_points(&self, points: Vec<PointStruct>) -> Result<(), IndexError> {
         let request = UpsertPoints {
-            collection_name: self.server.collection(),
+            collection_name: self.server.collection_name(),
             wait: Some(true),
             points,
             // A point that is there may be visible already.
             update_mode: Some(UpdateMode::InsertOnly.into()),
             ..UpsertPoints::default()
         };
-        let answer = self.server.change("storing points", |client| {
+        let answer = self.server.send_change("storing points", |client| {
             let request = request.clone();
             async move { client.upsert_points(request).await }
         });
@@ -127,30 +127,30 @@ impl QdrantIndex {
         &self,
         what: &str,
         (document, generation): DocumentGeneration,
-        payload: Payload,
+        payload: PointPayload,
     ) -> Result<(), IndexError> {
         let request = SetPayloadPoints {
-            collection_name: self.server.collection(),
+            collection_name: self.server.collection_name(),
             wait: Some(true),
             payload,
-            points_selector: Some(select(scope::of_generation(document, generation))),
+            points_selector: Some(select_points(scope::generation_filter(document, generation))),
             ..SetPayloadPoints::default()
         };
-        let answer = self.server.change(what, |client| {
+        let answer = self.server.send_change(what, |client| {
             let request = request.clone();
             async move { client.set_payload(request).await }
         });
         answer.await
     }
 
-    async fn get(&self, points: &[PointId], fields: Vec<&str>) -> Result<Vec<RetrievedPoint>, IndexError> {
+    async fn get_points(&self, points: &[PointId], fields: Vec<&str>) -> Result<Vec<RetrievedPoint>, IndexError> {
         let request = GetPoints {
-            collection_name: self.server.collection(),
-            ids: points.iter().copied().map(payload::id).collect(),
-            with_payload: Some(include(fields)),
+            collection_name: self.server.collection_name(),
+            ids: points.iter().copied().map(payload::qdrant_id).collect(),
+            with_payload: Some(include_fields(fields)),
             ..GetPoints::default()
         };
-        let answer = self.server.read("reading points", |client| {
+        let answer = self.server.send_read("reading points", |client| {
             let request = request.clone();
             async move { client.get_points(request).await }
         });
@@ -158,24 +158,24 @@ impl QdrantIndex {
     }
 }
 
-fn select(filter: Filter) -> PointsSelector {
+fn select_points(filter: Filter) -> PointsSelector {
     PointsSelector {
         points_selector_one_of: Some(PointsSelectorOneOf::Filter(filter)),
     }
 }
 
-fn stored(scope: &Scope, found: &[RetrievedPoint], with_tokens: bool) -> Result<Vec<StoredChunk>, IndexError> {
+fn admitted_chunks(scope: &Scope, found: &[RetrievedPoint], with_tokens: bool) -> Result<Vec<StoredChunk>, IndexError> {
     let mut chunks = Vec::with_capacity(found.len());
     for found in found {
-        let reading = Reading::of(payload::point_id(found.id.as_ref())?, &found.payload);
-        if reading.is_live() && scope.admits(&reading.acl(ACL)?) {
-            chunks.push(reading.stored(with_tokens)?);
+        let reading = PayloadReader::new(payload::parse_point_id(found.id.as_ref())?, &found.payload);
+        if reading.is_live() && scope.admits(&reading.read_acl(ACL)?) {
+            chunks.push(reading.read_stored_chunk(with_tokens)?);
         }
     }
     Ok(chunks)
 }
 
-fn stored_fields(with_tokens: bool) -> Vec<&'static str> {
+fn payload_fields(with_tokens: bool) -> Vec<&'static str> {
     let more = if with_tokens {
         STORED_MORE.len()
     } else {
@@ -186,44 +186,44 @@ fn stored_fields(with_tokens: bool) -> Vec<&'static str> {
 
 #[async_trait]
 impl VectorIndex for QdrantIndex {
-    async fn ensure(&self, spec: &IndexSpec) -> Result<(), IndexError> {
-        collection::ensure(&self.server, spec).await?;
-        self.remember(spec.clone());
+    async fn prepare_index(&self, spec: &IndexSpec) -> Result<(), IndexError> {
+        collection::ensure_collection(&self.server, spec).await?;
+        self.cache_spec(spec.clone());
         Ok(())
     }
 
-    async fn upsert(&self, points: Vec<Point>) -> Result<(), IndexError> {
-        let spec = self.spec().await?;
+    async fn upsert_points(&self, points: Vec<IndexPoint>) -> Result<(), IndexError> {
+        let spec = self.collection_spec().await?;
         check_points(spec.as_ref(), &points)?;
-        for batch in batches(&points) {
-            let points: Result<Vec<PointStruct>, IndexError> = batch.iter().map(payload::point).collect();
-            self.store(points?).await?;
+        for batch in split_into_batches(&points) {
+            let points: Result<Vec<PointStruct>, IndexError> = batch.iter().map(payload::to_point_struct).collect();
+            self.store_points(points?).await?;
         }
         Ok(())
     }
 
-    async fn publish(&self, document: DocumentId, generation: Generation) -> Result<(), IndexError> {
-        let live = Payload::from([(LIVE.to_owned(), true.into())]);
+    async fn publish_generation(&self, document: DocumentId, generation: Generation) -> Result<(), IndexError> {
+        let live = PointPayload::from([(LIVE.to_owned(), true.into())]);
         self.set_payload("publishing", (document, generation), live).await
     }
 
-    async fn delete(&self, document: DocumentId, generation: Generation) -> Result<(), IndexError> {
+    async fn delete_generation(&self, document: DocumentId, generation: Generation) -> Result<(), IndexError> {
         // Without a collection there is nothing to delete.
-        if self.spec().await?.is_none() {
+        if self.collection_spec().await?.is_none() {
             return Ok(());
         }
         let request = DeletePoints {
-            collection_name: self.server.collection(),
+            collection_name: self.server.collection_name(),
             wait: Some(true),
-            points: Some(select(scope::of_generation(document, generation))),
+            points: Some(select_points(scope::generation_filter(document, generation))),
             ..DeletePoints::default()
         };
-        let answer = self.server.change("deleting points", |client| {
+        let answer = self.server.send_change("deleting points", |client| {
             let request = request.clone();
             async move { client.delete_points(request).await }
         });
         answer.await?;
-        self.memory.facts.forget((document, generation));
+        self.cache.facts.forget_generation((document, generation));
         Ok(())
     }
 
@@ -233,28 +233,30 @@ impl VectorIndex for QdrantIndex {
         generation: Generation,
         acl: &Acl,
         acl_revision: u64,
-        fields: &Metadata,
+        fields: &DocumentMetadata,
     ) -> Result<(), IndexError> {
-        let access = payload::access(acl, acl_revision, fields)?;
+        let access = payload::access_payload(acl, acl_revision, fields)?;
         self.set_payload("setting access", (document, generation), access)
             .await?;
-        self.memory.facts.forget((document, generation));
+        self.cache.facts.forget_generation((document, generation));
         Ok(())
     }
 
-    async fn search(&self, query: &ScopedQuery<IndexQuery>) -> Result<Hits, IndexError> {
+    async fn search(&self, query: &ScopedQuery<IndexQuery>) -> Result<IndexHits, IndexError> {
         // Nothing was ever stored.
-        let Some(spec) = self.spec().await? else {
-            return Ok(Hits::default());
+        let Some(spec) = self.collection_spec().await? else {
+            return Ok(IndexHits::default());
         };
         let dense = query.query().dense.as_deref().filter(|_| spec.dimensions.is_some());
         if let Some(vector) = dense {
             check_length(spec.dimensions, vector)?;
         }
-        Search::new(&self.server, &self.memory, query, dense).run().await
+        QdrantSearch::new(&self.server, &self.cache, query, dense)
+            .run_search()
+            .await
     }
 
-    async fn chunks(
+    async fn get_chunks(
         &self,
         scope: &Scope,
         points: &[PointId],
@@ -262,13 +264,13 @@ impl VectorIndex for QdrantIndex {
     ) -> Result<Vec<StoredChunk>, IndexError> {
         let mut chunks = Vec::new();
         for points in points.chunks(MAX_IDS) {
-            let found = self.get(points, stored_fields(with_tokens)).await?;
-            chunks.extend(stored(scope, &found, with_tokens)?);
+            let found = self.get_points(points, payload_fields(with_tokens)).await?;
+            chunks.extend(admitted_chunks(scope, &found, with_tokens)?);
         }
         Ok(chunks)
     }
 
-    async fn scroll(
+    async fn list_chunks(
         &self,
         scope: &Scope,
         document: DocumentId,
@@ -279,56 +281,61 @@ impl VectorIndex for QdrantIndex {
         if limit == 0 {
             return Ok(Vec::new());
         }
-        let mut filter = scope::visible(scope);
-        filter.must.extend(scope::of_generation(document, generation).must);
+        let mut filter = scope::visible_filter(scope);
+        filter.must.extend(scope::generation_filter(document, generation).must);
         let from = Range {
             gte: Some(f64::from(from)),
             ..Range::default()
         };
         filter.must.push(Condition::range(ORDINAL, from));
         let request = ScrollPoints {
-            collection_name: self.server.collection(),
+            collection_name: self.server.collection_name(),
             filter: Some(filter),
             limit: Some(u32::try_from(limit).unwrap_or(u32::MAX)),
-            with_payload: Some(include(stored_fields(false))),
+            with_payload: Some(include_fields(payload_fields(false))),
             order_by: Some(OrderBy {
                 key: ORDINAL.to_owned(),
                 ..OrderBy::default()
             }),
             ..ScrollPoints::default()
         };
-        let answer = self.server.read("reading chunks", |client| {
+        let answer = self.server.send_read("reading chunks", |client| {
             let request = request.clone();
             async move { client.scroll(request).await }
         });
-        stored(scope, &answer.await?.result, false)
+        admitted_chunks(scope, &answer.await?.result, false)
     }
 
-    async fn count(&self) -> Result<u64, IndexError> {
-        collection::count(&self.server).await
+    async fn count_points(&self) -> Result<u64, IndexError> {
+        collection::count_points(&self.server).await
     }
 
-    async fn generations(&self, document: Option<DocumentId>) -> Result<Vec<(DocumentGeneration, u64)>, IndexError> {
-        if collection::spec(&self.server).await?.is_none() {
+    async fn list_generations(
+        &self,
+        document: Option<DocumentId>,
+    ) -> Result<Vec<(DocumentGeneration, u64)>, IndexError> {
+        if collection::read_spec(&self.server).await?.is_none() {
             return Ok(Vec::new());
         }
         let mut request = ScrollPoints {
-            collection_name: self.server.collection(),
-            filter: document.map(scope::of_document),
+            collection_name: self.server.collection_name(),
+            filter: document.map(scope::document_filter),
             limit: Some(PAGE),
-            with_payload: Some(include(vec![DOCUMENT, GENERATION])),
+            with_payload: Some(include_fields(vec![DOCUMENT, GENERATION])),
             ..ScrollPoints::default()
         };
         let mut counts: BTreeMap<DocumentGeneration, u64> = BTreeMap::new();
         loop {
-            let answer = self.server.read("listing generations", |client| {
+            let answer = self.server.send_read("listing generations", |client| {
                 let request = request.clone();
                 async move { client.scroll(request).await }
             });
             let page = answer.await?;
             for found in &page.result {
-                let reading = Reading::of(payload::point_id(found.id.as_ref())?, &found.payload);
-                *counts.entry((reading.document()?, reading.generation()?)).or_default() += 1;
+                let reading = PayloadReader::new(payload::parse_point_id(found.id.as_ref())?, &found.payload);
+                *counts
+                    .entry((reading.read_document_id()?, reading.read_generation()?))
+                    .or_default() += 1;
             }
             match page.next_page_offset {
                 Some(next) => request.offset = Some(next),

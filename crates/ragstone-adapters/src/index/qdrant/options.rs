@@ -9,7 +9,7 @@ use qdrant_client::Qdrant;
 use qdrant_client::config::QdrantConfig;
 use ragstone_core::seam::index::IndexError;
 
-use crate::index::fit::mismatch;
+use crate::index::fit::mismatch_error;
 
 /// Qdrant's REST port: what people copy from a browser.
 const REST_PORT: &str = "6333";
@@ -108,29 +108,29 @@ impl QdrantOptions {
     }
 
     /// Checks the options and makes a client, which connects when it is first used.
-    pub(super) fn client(&self) -> Result<Qdrant, IndexError> {
+    pub(super) fn build_client(&self) -> Result<Qdrant, IndexError> {
         let mut config = QdrantConfig::from_url(&grpc_url(&self.url)?);
         if let Some(ApiKey(key)) = &self.api_key {
             // The client would name a malformed key in its error.
             if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
-                return Err(mismatch("the Qdrant API key is not plain ASCII without spaces"));
+                return Err(mismatch_error("the Qdrant API key is not plain ASCII without spaces"));
             }
             config.set_api_key(key);
         }
-        check_collection(&self.collection)?;
+        check_collection_name(&self.collection)?;
         config.set_timeout(self.timeout);
         config.set_connect_timeout(self.connect_timeout);
         config.set_keep_alive_while_idle(true);
         config.set_pool_size(CONNECTIONS);
         // It would block and print; `ensure` asks for the version itself.
         config.check_compatibility = false;
-        Qdrant::new(config).map_err(|_| mismatch(format!("{:?} is not a URL", self.url)))
+        Qdrant::new(config).map_err(|_| mismatch_error(format!("{:?} is not a URL", self.url)))
     }
 }
 
 /// Where gRPC is spoken, for whichever of the two ports was given.
 fn grpc_url(url: &str) -> Result<String, IndexError> {
-    let wrong = |what: &str| Err(mismatch(format!("the Qdrant URL {what}")));
+    let wrong = |what: &str| Err(mismatch_error(format!("the Qdrant URL {what}")));
     let Some((scheme, rest)) = url.split_once("://") else {
         return wrong("has no scheme: write http://host or https://host");
     };
@@ -157,11 +157,11 @@ fn grpc_url(url: &str) -> Result<String, IndexError> {
     Ok(format!("{scheme}://{host}:{port}"))
 }
 
-fn check_collection(name: &str) -> Result<(), IndexError> {
+fn check_collection_name(name: &str) -> Result<(), IndexError> {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     match !name.is_empty() && name.len() <= MAX_COLLECTION_BYTES && !name.starts_with('.') && name.chars().all(fits) {
         true => Ok(()),
-        false => Err(mismatch(format!(
+        false => Err(mismatch_error(format!(
             "{name:?} is not a Qdrant collection: use letters, digits, '-', '_', '.'"
         ))),
     }
@@ -200,7 +200,7 @@ mod tests {
         let mut options = QdrantOptions::new("http://localhost");
         options.api_key = Some(ApiKey::new("se\ncret"));
         assert!(!format!("{options:?}").contains("cret"));
-        let Err(error) = options.client() else {
+        let Err(error) = options.build_client() else {
             panic!("a key with a line break was taken");
         };
         assert!(!format!("{error} {error:?}").contains("cret"));
@@ -208,9 +208,9 @@ mod tests {
 
     #[test]
     fn a_collection_is_a_plain_name() {
-        assert!(check_collection("ragstone-2.b_c").is_ok());
+        assert!(check_collection_name("ragstone-2.b_c").is_ok());
         for bad in ["", "a/b", "..", "a b", &"a".repeat(MAX_COLLECTION_BYTES + 1)] {
-            assert!(check_collection(bad).is_err(), "{bad:?}");
+            assert!(check_collection_name(bad).is_err(), "{bad:?}");
         }
     }
 }

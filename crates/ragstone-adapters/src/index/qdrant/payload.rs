@@ -1,6 +1,6 @@
 //! Points as Qdrant stores them: two named vectors and a payload, and the way back.
 //!
-//! Invariant: everything that changes with an ACL is written whole each time ([`access`]), an empty list where there
+//! Invariant: everything that changes with an ACL is written whole each time ([`access_payload`]), an empty list where there
 //! is nothing, because Qdrant keeps what a new payload does not name.
 
 use std::collections::{HashMap, HashSet};
@@ -13,12 +13,12 @@ use qdrant_client::qdrant::{
     Vectors, point_id::PointIdOptions, vector, vectors::VectorsOptions,
 };
 use ragstone_core::access::{Acl, Reader, ReaderSet};
-use ragstone_core::document::{Chunk, Metadata};
+use ragstone_core::document::{Chunk, DocumentMetadata};
 use ragstone_core::id::{ChunkId, DocumentId, Generation, PointId};
 use ragstone_core::rank::bm25::{SparseVector as Weights, TermId};
-use ragstone_core::seam::index::{IndexError, Point, StoredChunk};
+use ragstone_core::seam::index::{IndexError, IndexPoint, StoredChunk};
 
-use super::error::damaged;
+use super::error::damaged_error;
 use super::filter;
 
 /// The named vector of the encoder.
@@ -63,11 +63,11 @@ pub(super) const STORED: [&str; 10] = [
 pub(super) const STORED_MORE: [&str; 2] = [SECTION, TOKENS];
 
 /// A payload.
-pub(super) type Payload = HashMap<String, Value>;
+pub(super) type PointPayload = HashMap<String, Value>;
 
 /// The point as Qdrant stores it, not live.
-pub(super) fn point(point: &Point) -> Result<PointStruct, IndexError> {
-    let mut payload = access(&point.acl, point.acl_revision, &point.fields)?;
+pub(super) fn to_point_struct(point: &IndexPoint) -> Result<PointStruct, IndexError> {
+    let mut payload = access_payload(&point.acl, point.acl_revision, &point.fields)?;
     let chunk = &point.chunk;
     let mut put = |key: &str, value: Value| payload.insert(key.to_owned(), value);
     put(LIVE, false.into());
@@ -80,9 +80,9 @@ pub(super) fn point(point: &Point) -> Result<PointStruct, IndexError> {
     put(TEXT, chunk.text.as_str().into());
     put(
         RANGE,
-        list([chunk.range.start, chunk.range.end].map(|at| (at as i64).into())),
+        list_value([chunk.range.start, chunk.range.end].map(|at| (at as i64).into())),
     );
-    put(PAIRS, pairs(&point.lexical).into());
+    put(PAIRS, encode_pair_bits(&point.lexical).into());
     if let Some(page) = chunk.page {
         put(PAGE, i64::from(page).into());
     }
@@ -93,22 +93,22 @@ pub(super) fn point(point: &Point) -> Result<PointStruct, IndexError> {
         put(TOKENS, STANDARD.encode(tokens).into());
     }
     Ok(PointStruct {
-        id: Some(id(point.id)),
+        id: Some(qdrant_id(point.id)),
         payload,
-        vectors: Some(vectors(point)),
+        vectors: Some(named_vectors(point)),
     })
 }
 
 /// The part of the payload that changes with the document's ACL and metadata.
-pub(super) fn access(acl: &Acl, revision: u64, fields: &Metadata) -> Result<Payload, IndexError> {
-    let json = |value: serde_json::Result<String>| value.map_err(|error| damaged(error.to_string()));
+pub(super) fn access_payload(acl: &Acl, revision: u64, fields: &DocumentMetadata) -> Result<PointPayload, IndexError> {
+    let json = |value: serde_json::Result<String>| value.map_err(|error| damaged_error(error.to_string()));
     let whole = json(serde_json::to_string(acl))?;
     let long = if acl.sets.len() > ACL_SETS.len() {
         whole.as_str()
     } else {
         ""
     };
-    let mut payload = Payload::from([
+    let mut payload = PointPayload::from([
         (TENANT.to_owned(), acl.tenant.as_str().into()),
         (ACL_REVISION.to_owned(), (revision as i64).into()),
         (ACL_LONG.to_owned(), long.into()),
@@ -116,60 +116,63 @@ pub(super) fn access(acl: &Acl, revision: u64, fields: &Metadata) -> Result<Payl
         (FIELDS.to_owned(), json(serde_json::to_string(fields))?.into()),
         (
             TERMS.to_owned(),
-            list(filter::terms(fields).into_iter().map(Value::from)),
+            list_value(filter::field_terms(fields).into_iter().map(Value::from)),
         ),
-        (NUMBERS.to_owned(), object(filter::numbers(fields))),
+        (NUMBERS.to_owned(), number_object(filter::field_numbers(fields))),
     ]);
     for (n, key) in ACL_SETS.into_iter().enumerate() {
-        payload.insert(key.to_owned(), acl.sets.get(n).map_or_else(|| list([]), readers));
+        payload.insert(
+            key.to_owned(),
+            acl.sets.get(n).map_or_else(|| list_value([]), reader_list),
+        );
     }
     Ok(payload)
 }
 
 /// An empty list would read like a set that is not there, which restricts nobody.
-fn readers(set: &ReaderSet) -> Value {
+fn reader_list(set: &ReaderSet) -> Value {
     match set.is_empty() {
-        true => list([Reader::nobody().as_str().into()]),
-        false => list(set.iter().map(|reader| reader.as_str().into())),
+        true => list_value([Reader::nobody().as_str().into()]),
+        false => list_value(set.iter().map(|reader| reader.as_str().into())),
     }
 }
 
-fn vectors(point: &Point) -> Vectors {
-    let mut named = HashMap::from([(LEXICAL.to_owned(), sparse(weights(&point.lexical)))]);
+fn named_vectors(point: &IndexPoint) -> Vectors {
+    let mut named = HashMap::from([(LEXICAL.to_owned(), sparse_vector(merge_weights(&point.lexical)))]);
     if let Some(dense) = &point.dense {
         let dense = DenseVector { data: dense.clone() };
-        named.insert(DENSE.to_owned(), vector_of(vector::Vector::Dense(dense)));
+        named.insert(DENSE.to_owned(), wrap_vector(vector::Vector::Dense(dense)));
     }
-    named.retain(|name, vector| name != LEXICAL || !is_empty(vector));
+    named.retain(|name, vector| name != LEXICAL || !is_empty_sparse(vector));
     Vectors {
         vectors_options: Some(VectorsOptions::Vectors(NamedVectors { vectors: named })),
     }
 }
 
-fn is_empty(vector: &Vector) -> bool {
+fn is_empty_sparse(vector: &Vector) -> bool {
     matches!(&vector.vector, Some(vector::Vector::Sparse(sparse)) if sparse.indices.is_empty())
 }
 
-fn sparse(weights: SparseVector) -> Vector {
-    vector_of(vector::Vector::Sparse(weights))
+fn sparse_vector(weights: SparseVector) -> Vector {
+    wrap_vector(vector::Vector::Sparse(weights))
 }
 
-fn vector_of(vector: vector::Vector) -> Vector {
+fn wrap_vector(vector: vector::Vector) -> Vector {
     Vector {
         vector: Some(vector),
         ..Vector::default()
     }
 }
 
-fn weights(lexical: &Weights) -> SparseVector {
+fn merge_weights(lexical: &Weights) -> SparseVector {
     let widen = |(term, weight): &(TermId, f32)| (*term, f64::from(*weight));
-    summed(lexical.unigrams.iter().chain(&lexical.bigrams).map(widen))
+    sum_terms(lexical.unigrams.iter().chain(&lexical.bigrams).map(widen))
 }
 
 /// [`PAIRS`] of a vector. An id that is a word's and a pair's counts as a word's: their weights are one.
-fn pairs(lexical: &Weights) -> String {
+fn encode_pair_bits(lexical: &Weights) -> String {
     let words: HashSet<TermId> = lexical.unigrams.iter().map(|(term, _)| *term).collect();
-    let terms = weights(lexical).indices;
+    let terms = merge_weights(lexical).indices;
     let mut bits = vec![0_u8; terms.len().div_ceil(8)];
     for (at, term) in terms.into_iter().enumerate() {
         bits[at / 8] |= u8::from(!words.contains(&TermId(term))) << (at % 8);
@@ -178,7 +181,7 @@ fn pairs(lexical: &Weights) -> String {
 }
 
 /// Qdrant wants each index once.
-pub(super) fn summed(terms: impl IntoIterator<Item = (TermId, f64)>) -> SparseVector {
+pub(super) fn sum_terms(terms: impl IntoIterator<Item = (TermId, f64)>) -> SparseVector {
     let mut terms: Vec<(TermId, f64)> = terms.into_iter().filter(|(_, weight)| *weight != 0.0).collect();
     terms.sort_by_key(|(term, _)| *term);
     terms.dedup_by(|later, kept| {
@@ -194,113 +197,113 @@ pub(super) fn summed(terms: impl IntoIterator<Item = (TermId, f64)>) -> SparseVe
 }
 
 /// The id under which Qdrant knows a point.
-pub(super) fn id(point: PointId) -> QdrantId {
+pub(super) fn qdrant_id(point: PointId) -> QdrantId {
     point.to_string().into()
 }
 
 /// Which point Qdrant names.
-pub(super) fn point_id(id: Option<&QdrantId>) -> Result<PointId, IndexError> {
+pub(super) fn parse_point_id(id: Option<&QdrantId>) -> Result<PointId, IndexError> {
     match id.and_then(|id| id.point_id_options.as_ref()) {
         Some(PointIdOptions::Uuid(uuid)) => uuid
             .parse()
-            .map_err(|_| damaged(format!("point {uuid} is no id of ours"))),
-        _ => Err(damaged("a point has no id of ours")),
+            .map_err(|_| damaged_error(format!("point {uuid} is no id of ours"))),
+        _ => Err(damaged_error("a point has no id of ours")),
     }
 }
 
-fn list(values: impl IntoIterator<Item = Value>) -> Value {
+fn list_value(values: impl IntoIterator<Item = Value>) -> Value {
     let values = values.into_iter().collect();
     Kind::ListValue(ListValue { values }).into()
 }
 
-fn object<'a>(numbers: impl Iterator<Item = (&'a String, f64)>) -> Value {
+fn number_object<'a>(numbers: impl Iterator<Item = (&'a String, f64)>) -> Value {
     let fields = numbers.map(|(key, number)| (key.clone(), number.into())).collect();
     Kind::StructValue(Struct { fields }).into()
 }
 
 /// Reads a payload, and says which part of it is missing.
-pub(super) struct Reading<'a> {
+pub(super) struct PayloadReader<'a> {
     point: PointId,
-    payload: &'a Payload,
+    payload: &'a PointPayload,
 }
 
-impl<'a> Reading<'a> {
-    pub fn of(point: PointId, payload: &'a Payload) -> Self {
+impl<'a> PayloadReader<'a> {
+    pub fn new(point: PointId, payload: &'a PointPayload) -> Self {
         Self { point, payload }
     }
 
-    fn kind(&self, key: &str) -> Option<&'a Kind> {
+    fn value_kind(&self, key: &str) -> Option<&'a Kind> {
         self.payload.get(key)?.kind.as_ref()
     }
 
-    fn missing(&self, key: &str) -> IndexError {
-        damaged(format!("point {} has no {key}", self.point))
+    fn missing_field(&self, key: &str) -> IndexError {
+        damaged_error(format!("point {} has no {key}", self.point))
     }
 
-    pub fn text(&self, key: &str) -> Result<&'a str, IndexError> {
-        self.optional_text(key).ok_or_else(|| self.missing(key))
+    pub fn read_text(&self, key: &str) -> Result<&'a str, IndexError> {
+        self.read_optional_text(key).ok_or_else(|| self.missing_field(key))
     }
 
-    fn optional_text(&self, key: &str) -> Option<&'a str> {
-        match self.kind(key) {
+    fn read_optional_text(&self, key: &str) -> Option<&'a str> {
+        match self.value_kind(key) {
             Some(Kind::StringValue(text)) => Some(text),
             _ => None,
         }
     }
 
     /// A text that reads as something else.
-    pub fn parsed<T: std::str::FromStr>(&self, key: &str) -> Result<T, IndexError> {
-        self.text(key)?.parse().map_err(|_| self.missing(key))
+    pub fn parse_text<T: std::str::FromStr>(&self, key: &str) -> Result<T, IndexError> {
+        self.read_text(key)?.parse().map_err(|_| self.missing_field(key))
     }
 
-    pub fn number(&self, key: &str) -> Result<f64, IndexError> {
-        match self.kind(key) {
+    pub fn read_number(&self, key: &str) -> Result<f64, IndexError> {
+        match self.value_kind(key) {
             Some(Kind::DoubleValue(number)) => Ok(*number),
             // A double without a fraction comes back as an integer.
             Some(Kind::IntegerValue(number)) => Ok(*number as f64),
-            _ => Err(self.missing(key)),
+            _ => Err(self.missing_field(key)),
         }
     }
 
-    pub fn integer<T: TryFrom<i64>>(&self, key: &str) -> Result<T, IndexError> {
-        self.optional_integer(key)?.ok_or_else(|| self.missing(key))
+    pub fn read_integer<T: TryFrom<i64>>(&self, key: &str) -> Result<T, IndexError> {
+        self.read_optional_integer(key)?.ok_or_else(|| self.missing_field(key))
     }
 
-    fn optional_integer<T: TryFrom<i64>>(&self, key: &str) -> Result<Option<T>, IndexError> {
-        match self.kind(key) {
-            Some(Kind::IntegerValue(number)) => T::try_from(*number).map(Some).map_err(|_| self.missing(key)),
+    fn read_optional_integer<T: TryFrom<i64>>(&self, key: &str) -> Result<Option<T>, IndexError> {
+        match self.value_kind(key) {
+            Some(Kind::IntegerValue(number)) => T::try_from(*number).map(Some).map_err(|_| self.missing_field(key)),
             _ => Ok(None),
         }
     }
 
     pub fn is_live(&self) -> bool {
-        matches!(self.kind(LIVE), Some(Kind::BoolValue(true)))
+        matches!(self.value_kind(LIVE), Some(Kind::BoolValue(true)))
     }
 
-    pub fn document(&self) -> Result<DocumentId, IndexError> {
-        self.parsed(DOCUMENT)
+    pub fn read_document_id(&self) -> Result<DocumentId, IndexError> {
+        self.parse_text(DOCUMENT)
     }
 
-    pub fn chunk(&self) -> Result<ChunkId, IndexError> {
-        self.parsed(CHUNK)
+    pub fn read_chunk_id(&self) -> Result<ChunkId, IndexError> {
+        self.parse_text(CHUNK)
     }
 
-    pub fn generation(&self) -> Result<Generation, IndexError> {
-        self.parsed(GENERATION).map(Generation)
+    pub fn read_generation(&self) -> Result<Generation, IndexError> {
+        self.parse_text(GENERATION).map(Generation)
     }
 
     /// The whole ACL under `key`.
-    pub fn acl(&self, key: &str) -> Result<Acl, IndexError> {
-        serde_json::from_str(self.text(key)?).map_err(|_| self.missing(key))
+    pub fn read_acl(&self, key: &str) -> Result<Acl, IndexError> {
+        serde_json::from_str(self.read_text(key)?).map_err(|_| self.missing_field(key))
     }
 
-    pub fn fields(&self) -> Result<Metadata, IndexError> {
-        serde_json::from_str(self.text(FIELDS)?).map_err(|_| self.missing(FIELDS))
+    pub fn read_fields(&self) -> Result<DocumentMetadata, IndexError> {
+        serde_json::from_str(self.read_text(FIELDS)?).map_err(|_| self.missing_field(FIELDS))
     }
 
-    fn range(&self) -> Result<std::ops::Range<usize>, IndexError> {
-        let Some(Kind::ListValue(list)) = self.kind(RANGE) else {
-            return Err(self.missing(RANGE));
+    fn read_range(&self) -> Result<std::ops::Range<usize>, IndexError> {
+        let Some(Kind::ListValue(list)) = self.value_kind(RANGE) else {
+            return Err(self.missing_field(RANGE));
         };
         match list.values.as_slice() {
             [
@@ -311,16 +314,18 @@ impl<'a> Reading<'a> {
                     kind: Some(Kind::IntegerValue(end)),
                 },
             ] => Ok(*start as usize..*end as usize),
-            _ => Err(self.missing(RANGE)),
+            _ => Err(self.missing_field(RANGE)),
         }
     }
 
     /// Words and pairs of a sparse vector, which is in order of id.
-    pub fn lexical(&self, terms: Vec<(u32, f32)>) -> Result<Weights, IndexError> {
-        let bits = STANDARD.decode(self.text(PAIRS)?).map_err(|_| self.missing(PAIRS))?;
+    pub fn split_terms(&self, terms: Vec<(u32, f32)>) -> Result<Weights, IndexError> {
+        let bits = STANDARD
+            .decode(self.read_text(PAIRS)?)
+            .map_err(|_| self.missing_field(PAIRS))?;
         let mut lexical = Weights::default();
         for (at, (term, weight)) in terms.into_iter().enumerate() {
-            let byte = bits.get(at / 8).ok_or_else(|| self.missing(PAIRS))?;
+            let byte = bits.get(at / 8).ok_or_else(|| self.missing_field(PAIRS))?;
             let side = match byte >> (at % 8) & 1 {
                 0 => &mut lexical.unigrams,
                 _ => &mut lexical.bigrams,
@@ -331,22 +336,22 @@ impl<'a> Reading<'a> {
     }
 
     /// The chunk as it was stored.
-    pub fn stored(&self, with_tokens: bool) -> Result<StoredChunk, IndexError> {
-        let tokens = self.optional_text(TOKENS).filter(|_| with_tokens);
+    pub fn read_stored_chunk(&self, with_tokens: bool) -> Result<StoredChunk, IndexError> {
+        let tokens = self.read_optional_text(TOKENS).filter(|_| with_tokens);
         let tokens = tokens.map(|tokens| STANDARD.decode(tokens)).transpose();
         Ok(StoredChunk {
             point: self.point,
-            generation: self.generation()?,
-            collection: self.parsed(COLLECTION)?,
-            tokens: tokens.map_err(|_| self.missing(TOKENS))?,
+            generation: self.read_generation()?,
+            collection: self.parse_text(COLLECTION)?,
+            tokens: tokens.map_err(|_| self.missing_field(TOKENS))?,
             chunk: Chunk {
-                id: self.chunk()?,
-                document_id: self.document()?,
-                ordinal: self.integer(ORDINAL)?,
-                text: self.text(TEXT)?.to_owned(),
-                range: self.range()?,
-                page: self.optional_integer(PAGE)?,
-                section: self.optional_text(SECTION).map(str::to_owned),
+                id: self.read_chunk_id()?,
+                document_id: self.read_document_id()?,
+                ordinal: self.read_integer(ORDINAL)?,
+                text: self.read_text(TEXT)?.to_owned(),
+                range: self.read_range()?,
+                page: self.read_optional_integer(PAGE)?,
+                section: self.read_optional_text(SECTION).map(str::to_owned),
             },
         })
     }

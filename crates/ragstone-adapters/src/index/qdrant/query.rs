@@ -9,37 +9,37 @@ use qdrant_client::qdrant::{
 use ragstone_core::id::PointId;
 use ragstone_core::seam::index::IndexError;
 
-use super::leg::Leg;
-use super::lists::Ranking;
-use super::payload::{DENSE, LEXICAL, id, point_id};
-use super::server::Server;
+use super::leg::SearchLeg;
+use super::lists::LegRanking;
+use super::payload::{DENSE, LEXICAL, parse_point_id, qdrant_id};
+use super::server::QdrantClient;
 
 /// The best `limit` points by a leg, of those that `filter` lets through.
-pub(super) fn nearest(server: &Server, leg: &Leg, filter: &Filter, limit: usize) -> QueryPoints {
+pub(super) fn nearest_query(server: &QdrantClient, leg: &SearchLeg, filter: &Filter, limit: usize) -> QueryPoints {
     let (using, variant) = match leg {
-        Leg::Dense { vector, .. } => {
+        SearchLeg::Dense { vector, .. } => {
             let dense = DenseVector { data: vector.clone() };
             (DENSE, vector_input::Variant::Dense(dense))
         }
-        Leg::Lexical(terms) => (LEXICAL, vector_input::Variant::Sparse(terms.clone())),
+        SearchLeg::Lexical(terms) => (LEXICAL, vector_input::Variant::Sparse(terms.clone())),
     };
     let nearest = VectorInput { variant: Some(variant) };
     QueryPoints {
-        collection_name: server.collection(),
+        collection_name: server.collection_name(),
         query: Some(Query {
             variant: Some(query::Variant::Nearest(nearest)),
         }),
         using: Some(using.to_owned()),
         filter: Some(filter.clone()),
-        params: leg.params(server.options.graph_breadth),
+        params: leg.search_params(server.options.graph_breadth),
         limit: Some(limit as u64),
         ..QueryPoints::default()
     }
 }
 
 /// Answers queries in one request, in order; none makes no request.
-pub(super) async fn ask(
-    server: &Server,
+pub(super) async fn run_queries(
+    server: &QdrantClient,
     what: &str,
     queries: Vec<QueryPoints>,
 ) -> Result<Vec<BatchResult>, IndexError> {
@@ -47,11 +47,11 @@ pub(super) async fn ask(
         return Ok(Vec::new());
     }
     let request = QueryBatchPoints {
-        collection_name: server.collection(),
+        collection_name: server.collection_name(),
         query_points: queries,
         ..QueryBatchPoints::default()
     };
-    let answer = server.read(what, |client| {
+    let answer = server.send_read(what, |client| {
         let request = request.clone();
         async move { client.query_batch(request).await }
     });
@@ -59,23 +59,23 @@ pub(super) async fn ask(
 }
 
 /// The points of an answer to a query for `limit` points. Points that share no term with a lexical leg do not count.
-pub(super) fn ranking(leg: &Leg, answer: &BatchResult, limit: usize) -> Result<Ranking, IndexError> {
-    let all_count = matches!(leg, Leg::Dense { .. });
+pub(super) fn parse_ranking(leg: &SearchLeg, answer: &BatchResult, limit: usize) -> Result<LegRanking, IndexError> {
+    let all_count = matches!(leg, SearchLeg::Dense { .. });
     let entries = answer.result.iter().filter(|found| all_count || found.score > 0.0);
-    let entries = entries.map(|found| Ok((point_id(found.id.as_ref())?, f64::from(found.score))));
+    let entries = entries.map(|found| Ok((parse_point_id(found.id.as_ref())?, f64::from(found.score))));
     let entries: Result<Vec<(PointId, f64)>, IndexError> = entries.collect();
     let entries = entries?;
     let exhausted = entries.len() < limit;
-    Ok(Ranking::new(entries, exhausted))
+    Ok(LegRanking::new(entries, exhausted))
 }
 
 /// These points and no others.
-pub(super) fn among(points: &[PointId]) -> Condition {
-    Condition::has_id(points.iter().copied().map(id))
+pub(super) fn only_points(points: &[PointId]) -> Condition {
+    Condition::has_id(points.iter().copied().map(qdrant_id))
 }
 
 /// Only these parts of the payload.
-pub(super) fn include(fields: Vec<&str>) -> WithPayloadSelector {
+pub(super) fn include_fields(fields: Vec<&str>) -> WithPayloadSelector {
     let fields = fields.into_iter().map(str::to_owned).collect();
     WithPayloadSelector {
         selector_options: Some(SelectorOptions::Include(PayloadIncludeSelector { fields })),

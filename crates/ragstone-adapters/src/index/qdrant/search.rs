@@ -10,19 +10,19 @@ use std::collections::{BTreeSet, HashMap};
 
 use ragstone_core::access::ScopedQuery;
 use ragstone_core::id::PointId;
-use ragstone_core::rank::fusion::Candidate;
-use ragstone_core::rank::gate::{GATE_DOCUMENTS, gate};
-use ragstone_core::seam::index::{Hit, Hits, IndexError, IndexQuery, SearchMode};
+use ragstone_core::rank::fusion::FusionCandidate;
+use ragstone_core::rank::gate::{GATE_DOCUMENTS, combine_gates};
+use ragstone_core::seam::index::{IndexError, IndexHit, IndexHits, IndexQuery, SearchMode};
 
 use super::bounds::ScoreBounds;
-use super::exact::{Scores, replace};
-use super::facts::Known;
-use super::filter::cover;
-use super::lists::{FoundPoint, Lists, TopPoints};
-use super::memory::SearchMemory;
-use super::rounds::{MissingScores, Rounds, Second};
-use super::scope::findable;
-use super::server::Server;
+use super::exact::{PointScores, replace_scores};
+use super::facts::KnownPoints;
+use super::filter::approximate_filter;
+use super::lists::{CandidateLists, FoundPoint, TopPoints};
+use super::memory::SearchCache;
+use super::rounds::{MissingScores, SearchRounds, SecondRound};
+use super::scope::query_filter;
+use super::server::QdrantClient;
 
 /// So many more points than wanted are fetched, that ties at the end of a list are usually inside.
 const OVER_FETCH: usize = 16;
@@ -35,42 +35,42 @@ const MAX_FETCH: usize = 16_384;
 const MAX_AHEAD: usize = 34;
 
 /// One search.
-pub(super) struct Search<'a> {
-    rounds: Rounds<'a>,
+pub(super) struct QdrantSearch<'a> {
+    rounds: SearchRounds<'a>,
     asked: &'a IndexQuery,
 }
 
 /// What lists of one length came to.
-struct Turn {
-    lists: Lists,
-    second: Second,
+struct RoundResults {
+    lists: CandidateLists,
+    second: SecondRound,
 }
 
 /// What the lists say of the gate.
 enum GateAnswer {
     Known(f64),
     /// It depends on the order of these points.
-    Open(Vec<PointId>),
+    Undecided(Vec<PointId>),
     /// Points of the lists are not known yet.
     Unknown,
     /// The lists are too short.
-    Short,
+    TooShort,
 }
 
-impl<'a> Search<'a> {
+impl<'a> QdrantSearch<'a> {
     pub fn new(
-        server: &'a Server,
-        memory: &'a SearchMemory,
+        server: &'a QdrantClient,
+        memory: &'a SearchCache,
         query: &'a ScopedQuery<IndexQuery>,
         dense: Option<&'a [f32]>,
     ) -> Self {
-        let mut conditions = findable(query);
-        let cover = query.filter().map(cover);
+        let mut conditions = query_filter(query);
+        let cover = query.filter().map(approximate_filter);
         let exact = cover.as_ref().is_none_or(|cover| cover.exact);
         conditions.must.extend(cover.and_then(|cover| cover.condition));
-        let rounds = Rounds {
+        let rounds = SearchRounds {
             server,
-            memory,
+            cache: memory,
             scope: query.scope(),
             asked: query.query(),
             dense,
@@ -83,17 +83,17 @@ impl<'a> Search<'a> {
         }
     }
 
-    pub async fn run(&self) -> Result<Hits, IndexError> {
-        let memory = self.rounds.memory;
+    pub async fn run_search(&self) -> Result<IndexHits, IndexError> {
+        let memory = self.rounds.cache;
         let compared = self.rounds.is_small().await?;
-        let mut guess = memory.guess(self.asked.query_gate);
+        let mut guess = memory.guess_gate(self.asked.query_gate);
         let mut limit = self.asked.depth.max(GATE_DOCUMENTS) + OVER_FETCH;
         loop {
-            let mut turn = self.turn(limit, guess, compared).await?;
-            let gate = self.gate(&mut turn).await?;
-            let hits = gate.and_then(|gate| Some((gate, self.union(&turn, gate)?)));
+            let mut turn = self.run_rounds(limit, guess, compared).await?;
+            let gate = self.resolve_gate(&mut turn).await?;
+            let hits = gate.and_then(|gate| Some((gate, self.union_hits(&turn, gate)?)));
             if let Some((gate, hits)) = hits {
-                memory.note_gate(self.asked.query_gate, gate);
+                memory.record_gate(self.asked.query_gate, gate);
                 return self.with_exact_scores(hits, gate, turn.second.exact).await;
             }
             // A list by another gate may be too short only for that.
@@ -105,42 +105,42 @@ impl<'a> Search<'a> {
     }
 
     /// Two rounds.
-    async fn turn(&self, limit: usize, guess: f64, compared: bool) -> Result<Turn, IndexError> {
-        let when = self.rounds.memory.facts.now();
-        let mut lists = self.rounds.first(limit, guess, compared).await?;
+    async fn run_rounds(&self, limit: usize, guess: f64, compared: bool) -> Result<RoundResults, IndexError> {
+        let when = self.rounds.cache.facts.reading_count();
+        let mut lists = self.rounds.first_round(limit, guess, compared).await?;
         lists.is_final = limit >= MAX_FETCH;
-        let known = self.rounds.remembered(&lists.points(), when);
-        let ahead = match self.gate_of(&lists, &known, None, &HashMap::new()) {
-            GateAnswer::Known(gate) => self.ahead(&lists, gate),
-            GateAnswer::Open(points) => points,
-            GateAnswer::Unknown | GateAnswer::Short => Vec::new(),
+        let known = self.rounds.cached_points(&lists.all_points(), when);
+        let ahead = match self.gate_from_lists(&lists, &known, None, &HashMap::new()) {
+            GateAnswer::Known(gate) => self.points_ahead(&lists, gate),
+            GateAnswer::Undecided(points) => points,
+            GateAnswer::Unknown | GateAnswer::TooShort => Vec::new(),
         };
-        let second = self.rounds.second(&lists, known, &ahead).await?;
-        Ok(Turn { lists, second })
+        let second = self.rounds.second_round(&lists, known, &ahead).await?;
+        Ok(RoundResults { lists, second })
     }
 
     /// The points that may be among the best, if they are few.
-    fn ahead(&self, lists: &Lists, gate: f64) -> Vec<PointId> {
+    fn points_ahead(&self, lists: &CandidateLists, gate: f64) -> Vec<PointId> {
         let bounds = ScoreBounds {
             asked: self.asked,
             lists,
             gate,
             has_dense: self.rounds.dense.is_some(),
         };
-        let head = bounds.head(&lists.candidates(self.asked.mode));
-        match head.len() <= self.asked.exact + MAX_AHEAD {
+        let head = bounds.top_candidates(&lists.hit_candidates(self.asked.mode));
+        match head.len() <= self.asked.exact_count + MAX_AHEAD {
             true => head,
             false => Vec::new(),
         }
     }
 
     /// The gate; none where the lists are too short to tell.
-    async fn gate(&self, turn: &mut Turn) -> Result<Option<f64>, IndexError> {
+    async fn resolve_gate(&self, turn: &mut RoundResults) -> Result<Option<f64>, IndexError> {
         let second = &mut turn.second;
-        let mut gate = self.gate_of(&turn.lists, &second.known, Some(&second.scores), &second.exact);
-        if let GateAnswer::Open(points) = gate {
-            second.exact.extend(self.rounds.measured(&points).await?);
-            gate = self.gate_of(&turn.lists, &second.known, Some(&second.scores), &second.exact);
+        let mut gate = self.gate_from_lists(&turn.lists, &second.known, Some(&second.scores), &second.exact);
+        if let GateAnswer::Undecided(points) = gate {
+            second.exact.extend(self.rounds.score_points(&points).await?);
+            gate = self.gate_from_lists(&turn.lists, &second.known, Some(&second.scores), &second.exact);
         }
         match gate {
             GateAnswer::Known(gate) => Ok(Some(gate)),
@@ -150,15 +150,15 @@ impl<'a> Search<'a> {
 
     /// The gate by the best by words, or where there are none, by the best by cosine; by exact scores, where the order at
     /// their end decides which gates count.
-    fn gate_of(
+    fn gate_from_lists(
         &self,
-        lists: &Lists,
-        known: &Known,
+        lists: &CandidateLists,
+        known: &KnownPoints,
         missing: Option<&MissingScores>,
-        exact: &HashMap<PointId, Scores>,
+        exact: &HashMap<PointId, PointScores>,
     ) -> GateAnswer {
         let by_words = lists.top_by_words(known, GATE_DOCUMENTS, missing.map(|missing| &missing.pairs));
-        let (top, score): (TopPoints, fn(&Scores) -> f64) = match by_words {
+        let (top, score): (TopPoints, fn(&PointScores) -> f64) = match by_words {
             TopPoints::Found(found) if found.is_empty() => {
                 (lists.top_by_cosine(known, GATE_DOCUMENTS), |scores| scores.dense)
             }
@@ -167,7 +167,7 @@ impl<'a> Search<'a> {
         let mut found = match top {
             TopPoints::Found(found) => found,
             TopPoints::Unknown => return GateAnswer::Unknown,
-            TopPoints::Short => return GateAnswer::Short,
+            TopPoints::TooShort => return GateAnswer::TooShort,
         };
         let differ = found.iter().any(|other| other.gate != found[0].gate);
         if found.len() > GATE_DOCUMENTS && differ {
@@ -176,73 +176,74 @@ impl<'a> Search<'a> {
                 match exact.get(&found.point) {
                     Some(scores) => found.score = score(scores),
                     // One that is gone since has no vectors either.
-                    None if exact.is_empty() => return GateAnswer::Open(points),
+                    None if exact.is_empty() => return GateAnswer::Undecided(points),
                     None => {}
                 }
             }
-            found.sort_by(FoundPoint::in_order);
+            found.sort_by(FoundPoint::compare_rank);
         }
         found.truncate(GATE_DOCUMENTS);
         let gates: Vec<f64> = found.iter().map(|found| f64::from(found.gate)).collect();
-        GateAnswer::Known(gate(self.asked.query_gate, &gates))
+        GateAnswer::Known(combine_gates(self.asked.query_gate, &gates))
     }
 
     /// The union of both lists; none where one is too short.
-    fn union(&self, turn: &Turn, gate: f64) -> Option<Vec<Hit>> {
+    fn union_hits(&self, turn: &RoundResults, gate: f64) -> Option<Vec<IndexHit>> {
         let mut union = BTreeSet::new();
         if self.asked.mode != SearchMode::Lexical {
             let top = turn.lists.top_by_cosine(&turn.second.known, self.asked.depth);
-            union.extend(self.cut(top)?);
+            union.extend(self.cut_to_depth(top)?);
         }
         if self.asked.mode != SearchMode::Dense {
-            union.extend(self.cut(self.by_words(turn, gate))?);
+            union.extend(self.cut_to_depth(self.top_by_lexical(turn, gate))?);
         }
-        let hits = union.into_iter().filter_map(|point| turn.hit(point));
+        let hits = union.into_iter().filter_map(|point| turn.build_hit(point));
         Some(hits.collect())
     }
 
-    fn cut(&self, top: TopPoints) -> Option<impl Iterator<Item = PointId>> {
+    fn cut_to_depth(&self, top: TopPoints) -> Option<impl Iterator<Item = PointId>> {
         match top {
             TopPoints::Found(found) => Some(found.into_iter().take(self.asked.depth).map(|found| found.point)),
-            TopPoints::Unknown | TopPoints::Short => None,
+            TopPoints::Unknown | TopPoints::TooShort => None,
         }
     }
 
     /// The best by B' at the gate.
-    fn by_words(&self, turn: &Turn, gate: f64) -> TopPoints {
-        let candidates = turn.lists.candidates(self.asked.mode).into_iter();
+    fn top_by_lexical(&self, turn: &RoundResults, gate: f64) -> TopPoints {
+        let candidates = turn.lists.hit_candidates(self.asked.mode).into_iter();
         let scored = candidates.filter_map(|point| {
-            let scores = turn.scores(point);
-            let score = lexical(&scores, gate);
+            let scores = turn.scores_of(point);
+            let score = lexical_score(&scores, gate);
             let fact = turn.second.known.get(&point).copied().flatten()?;
             (score > 0.0).then(|| FoundPoint::new(point, score, &fact))
         });
         let mut found: Vec<FoundPoint> = scored.collect();
-        found.sort_by(FoundPoint::in_order);
-        turn.lists.complete(found, turn.lists.beyond_at(gate), self.asked.depth)
+        found.sort_by(FoundPoint::compare_rank);
+        turn.lists
+            .cut_to_limit(found, turn.lists.max_unlisted_at(gate), self.asked.depth)
     }
 
     /// Puts scores to the last digit in place of those of Qdrant where they may place a hit among the best.
     async fn with_exact_scores(
         &self,
-        mut hits: Vec<Hit>,
+        mut hits: Vec<IndexHit>,
         gate: f64,
-        mut exact: HashMap<PointId, Scores>,
-    ) -> Result<Hits, IndexError> {
-        let scorer = self.rounds.scorer();
-        let mut head = scorer.head(gate, &hits);
+        mut exact: HashMap<PointId, PointScores>,
+    ) -> Result<IndexHits, IndexError> {
+        let scorer = self.rounds.exact_scorer();
+        let mut head = scorer.top_candidates(gate, &hits);
         head.retain(|point| !exact.contains_key(point));
-        exact.extend(self.rounds.measured(&head).await?);
-        replace(&mut hits, &exact);
-        Ok(Hits { gate, hits })
+        exact.extend(self.rounds.score_points(&head).await?);
+        replace_scores(&mut hits, &exact);
+        Ok(IndexHits { gate, hits })
     }
 }
 
-impl Turn {
-    fn hit(&self, point: PointId) -> Option<Hit> {
+impl RoundResults {
+    fn build_hit(&self, point: PointId) -> Option<IndexHit> {
         let fact = self.second.known.get(&point).copied().flatten()?;
-        let scores = self.scores(point);
-        Some(Hit {
+        let scores = self.scores_of(point);
+        Some(IndexHit {
             point,
             chunk: fact.chunk,
             document: fact.document,
@@ -255,7 +256,7 @@ impl Turn {
     }
 
     /// One without a score shares no term, or has no vector.
-    fn scores(&self, point: PointId) -> Scores {
+    fn scores_of(&self, point: PointId) -> PointScores {
         if let Some(scores) = self.second.exact.get(&point) {
             return *scores;
         }
@@ -263,21 +264,21 @@ impl Turn {
         let or = |listed: Option<f64>, missing: &HashMap<PointId, f64>| {
             listed.or_else(|| missing.get(&point).copied()).unwrap_or(0.0)
         };
-        let bigrams = or(lists.bigrams(point), &missing.pairs);
-        Scores {
+        let bigrams = or(lists.bigram_score(point), &missing.pairs);
+        PointScores {
             dense: or(lists.dense.score(point), &missing.dense),
-            unigrams: or(lists.unigrams(point, bigrams), &missing.words),
+            unigrams: or(lists.unigram_score(point, bigrams), &missing.words),
             bigrams,
         }
     }
 }
 
-fn lexical(scores: &Scores, gate: f64) -> f64 {
-    let candidate = Candidate {
+fn lexical_score(scores: &PointScores, gate: f64) -> f64 {
+    let candidate = FusionCandidate {
         id: (),
         unigram: scores.unigrams,
         bigram: scores.bigrams,
         cosine: scores.dense,
     };
-    candidate.lexical(gate)
+    candidate.lexical_score(gate)
 }

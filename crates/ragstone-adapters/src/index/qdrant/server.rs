@@ -9,67 +9,72 @@ use qdrant_client::{Qdrant, QdrantError};
 use ragstone_core::seam::index::IndexError;
 use tonic::Status;
 
-use super::error::{index_error, may_pass, retry_after};
+use super::error::{index_error, is_transient, retry_after};
 use super::options::QdrantOptions;
 
 /// A client with its options.
-pub(super) struct Server {
+pub(super) struct QdrantClient {
     client: Qdrant,
     pub options: QdrantOptions,
 }
 
-impl Server {
+impl QdrantClient {
     pub fn new(options: QdrantOptions) -> Result<Self, IndexError> {
         Ok(Self {
-            client: options.client()?,
+            client: options.build_client()?,
             options,
         })
     }
 
     /// The collection's name, as every request wants it.
-    pub fn collection(&self) -> String {
+    pub fn collection_name(&self) -> String {
         self.options.collection.clone()
     }
 
     /// Reads; `what` names it in an error.
-    pub async fn read<T, F>(&self, what: &str, request: impl Fn(Qdrant) -> F) -> Result<T, IndexError>
+    pub async fn send_read<T, F>(&self, what: &str, request: impl Fn(Qdrant) -> F) -> Result<T, IndexError>
     where
         F: Future<Output = Result<T, QdrantError>>,
     {
-        self.call(self.options.read_retries, what, request).await
+        self.send_request(self.options.read_retries, what, request).await
     }
 
     /// Changes points, and returns once every search sees it. Every change of ours may be made twice.
-    pub async fn change<F>(&self, what: &str, request: impl Fn(Qdrant) -> F) -> Result<(), IndexError>
+    pub async fn send_change<F>(&self, what: &str, request: impl Fn(Qdrant) -> F) -> Result<(), IndexError>
     where
         F: Future<Output = Result<PointsOperationResponse, QdrantError>>,
     {
         let seen = |client| {
             let answer = request(client);
-            async move { applied(&answer.await?) }
+            async move { check_applied(&answer.await?) }
         };
-        self.write(what, seen).await
+        self.send_write(what, seen).await
     }
 
     /// Writes. Every write of ours may be done twice.
-    pub async fn write<T, F>(&self, what: &str, request: impl Fn(Qdrant) -> F) -> Result<T, IndexError>
+    pub async fn send_write<T, F>(&self, what: &str, request: impl Fn(Qdrant) -> F) -> Result<T, IndexError>
     where
         F: Future<Output = Result<T, QdrantError>>,
     {
-        self.call(self.options.write_retries, what, request).await
+        self.send_request(self.options.write_retries, what, request).await
     }
 
-    async fn call<T, F>(&self, retries: usize, what: &str, request: impl Fn(Qdrant) -> F) -> Result<T, IndexError>
+    async fn send_request<T, F>(
+        &self,
+        retries: usize,
+        what: &str,
+        request: impl Fn(Qdrant) -> F,
+    ) -> Result<T, IndexError>
     where
         F: Future<Output = Result<T, QdrantError>>,
     {
-        self.attempt(retries, request)
+        self.with_retry(retries, request)
             .await
             .map_err(|error| index_error(what, &error))
     }
 
     /// The answer with the client's own error, for a caller that knows what to do with it.
-    pub async fn attempt<T, F>(&self, retries: usize, request: impl Fn(Qdrant) -> F) -> Result<T, QdrantError>
+    pub async fn with_retry<T, F>(&self, retries: usize, request: impl Fn(Qdrant) -> F) -> Result<T, QdrantError>
     where
         F: Future<Output = Result<T, QdrantError>>,
     {
@@ -84,12 +89,12 @@ impl Server {
             wait.map(|wait| wait.max(asked))
         };
         let attempt = || request(self.client.clone());
-        attempt.retry(waits).when(may_pass).adjust(adjust).await
+        attempt.retry(waits).when(is_transient).adjust(adjust).await
     }
 }
 
 /// A server that is behind answers in time, and says that it has not done what it was asked.
-fn applied(answer: &PointsOperationResponse) -> Result<(), QdrantError> {
+fn check_applied(answer: &PointsOperationResponse) -> Result<(), QdrantError> {
     let status = answer
         .result
         .as_ref()

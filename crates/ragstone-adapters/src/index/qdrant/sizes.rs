@@ -15,19 +15,19 @@ const SCOPES: usize = 1_024;
 
 /// The sizes of scopes that were searched last.
 #[derive(Debug, Default)]
-pub(super) struct Sizes {
-    by_scope: Mutex<HashMap<u64, Size>>,
+pub(super) struct ScopeSizeCache {
+    by_scope: Mutex<HashMap<u64, ScopeSize>>,
 }
 
 #[derive(Debug)]
-struct Size {
+struct ScopeSize {
     points: u64,
     searches_left: u32,
 }
 
-impl Sizes {
+impl ScopeSizeCache {
     /// The size of a scope, if it was asked for lately.
-    pub fn recent(&self, scope: u64) -> Option<u64> {
+    pub fn recent_size(&self, scope: u64) -> Option<u64> {
         let mut sizes = self.by_scope.lock().unwrap_or_else(PoisonError::into_inner);
         let size = sizes.get_mut(&scope)?;
         size.searches_left = size.searches_left.checked_sub(1)?;
@@ -35,12 +35,12 @@ impl Sizes {
     }
 
     /// Remembers what the server said.
-    pub fn remember(&self, scope: u64, points: u64) {
+    pub fn record_size(&self, scope: u64, points: u64) {
         let mut sizes = self.by_scope.lock().unwrap_or_else(PoisonError::into_inner);
         if sizes.len() >= SCOPES {
             sizes.clear();
         }
-        let size = Size {
+        let size = ScopeSize {
             points,
             searches_left: SEARCHES,
         };
@@ -49,16 +49,16 @@ impl Sizes {
 }
 
 /// A number for what a scope is told the server by. Two scopes of one number would share a size, which is harmless.
-pub(super) fn number_of(conditions: &impl Debug) -> u64 {
-    let mut hashed = Hashed(DefaultHasher::new());
+pub(super) fn hash_conditions(conditions: &impl Debug) -> u64 {
+    let mut hashed = HashWriter(DefaultHasher::new());
     // Writing into a hash does not fail.
     let _ = write!(hashed, "{conditions:?}");
     hashed.0.finish()
 }
 
-struct Hashed(DefaultHasher);
+struct HashWriter(DefaultHasher);
 
-impl Write for Hashed {
+impl Write for HashWriter {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         self.0.write(text.as_bytes());
         Ok(())
@@ -71,20 +71,20 @@ mod tests {
 
     #[test]
     fn a_size_serves_so_many_searches() {
-        let sizes = Sizes::default();
-        assert_eq!(sizes.recent(1), None);
-        sizes.remember(1, 70);
+        let sizes = ScopeSizeCache::default();
+        assert_eq!(sizes.recent_size(1), None);
+        sizes.record_size(1, 70);
         for _ in 0..SEARCHES {
-            assert_eq!(sizes.recent(1), Some(70));
+            assert_eq!(sizes.recent_size(1), Some(70));
         }
-        assert_eq!(sizes.recent(1), None);
-        (0..2 * SCOPES as u64).for_each(|scope| sizes.remember(scope, scope));
+        assert_eq!(sizes.recent_size(1), None);
+        (0..2 * SCOPES as u64).for_each(|scope| sizes.record_size(scope, scope));
         assert!(sizes.by_scope.lock().unwrap().len() <= SCOPES);
     }
 
     #[test]
     fn scopes_are_told_apart() {
-        assert_eq!(number_of(&["a", "b"]), number_of(&["a", "b"]));
-        assert_ne!(number_of(&["a", "b"]), number_of(&["a", "c"]));
+        assert_eq!(hash_conditions(&["a", "b"]), hash_conditions(&["a", "b"]));
+        assert_ne!(hash_conditions(&["a", "b"]), hash_conditions(&["a", "c"]));
     }
 }

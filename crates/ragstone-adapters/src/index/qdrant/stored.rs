@@ -20,7 +20,7 @@ pub(super) struct StoredVectors {
 
 impl StoredVectors {
     /// The vectors of `found`, taken out of it.
-    pub fn take(found: &mut RetrievedPoint) -> Self {
+    pub fn take_from(found: &mut RetrievedPoint) -> Self {
         let mut named = match found.vectors.take() {
             Some(VectorsOutput {
                 vectors_options: Some(VectorsOptions::Vectors(named)),
@@ -41,14 +41,14 @@ impl StoredVectors {
     }
 
     /// The weight of a term.
-    pub fn weight(&self, term: u32) -> Option<f32> {
+    pub fn term_weight(&self, term: u32) -> Option<f32> {
         let at = self.lexical.binary_search_by_key(&term, |(term, _)| *term).ok()?;
         Some(self.lexical[at].1)
     }
 }
 
 /// These vectors and no others; Qdrant refuses the name of one that a collection does not have.
-pub(super) fn with(names: &[&str]) -> WithVectorsSelector {
+pub(super) fn include_vectors(names: &[&str]) -> WithVectorsSelector {
     let names = names.iter().map(|&name| name.to_owned()).collect();
     WithVectorsSelector {
         selector_options: Some(SelectorOptions::Include(VectorsSelector { names })),

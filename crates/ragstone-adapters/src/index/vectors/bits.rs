@@ -7,8 +7,8 @@
 //! Invariant: an estimate misses the truth by more than [`SignEstimates::doubt`] about once in a hundred thousand times. So
 //! this is the one step of a search that is not exact by proof; what it lets through is judged exactly.
 
-use super::Vectors;
-use super::rotation::Rotation;
+use super::VectorTable;
+use super::rotation::VectorRotation;
 
 /// Slots that are looked at in one go: a word of each, side by side.
 pub const BLOCK: usize = 8;
@@ -27,7 +27,7 @@ struct BlockWords([u64; BLOCK]);
 /// The signs of a segment's vectors.
 #[derive(Debug)]
 pub struct SignBits {
-    rotation: Rotation,
+    rotation: VectorRotation,
     /// Block by block, each with its words in order.
     words: Vec<BlockWords>,
     /// By block.
@@ -55,7 +55,7 @@ impl BlockFacts {
 
 /// A question as bits.
 #[derive(Debug)]
-pub struct SignQuestion {
+pub struct SignQuery {
     /// For each word the planes of its components, the lowest bit first.
     planes: Vec<[u64; PLANES]>,
     /// The value of plane zero's ones, and of no bits at all.
@@ -79,8 +79,8 @@ pub struct SignEstimates {
 
 impl SignBits {
     /// The signs of all vectors of `vectors`.
-    pub fn of(vectors: &Vectors) -> Self {
-        let rotation = Rotation::new(vectors.dimensions(), WORD);
+    pub fn from_vectors(vectors: &VectorTable) -> Self {
+        let rotation = VectorRotation::new(vectors.dimensions(), WORD);
         let (slots, width) = (vectors.len(), rotation.width());
         let words = width / WORD;
         let blocks = slots.div_ceil(BLOCK);
@@ -90,16 +90,16 @@ impl SignBits {
             rotation,
         };
         let mut vector = Vec::with_capacity(width);
-        for slot in (0..slots).filter(|slot| vectors.has(*slot)) {
-            vectors.restore(slot, &mut vector);
+        for slot in (0..slots).filter(|slot| vectors.has_vector(*slot)) {
+            vectors.restore_vector(slot, &mut vector);
             let length = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
-            bits.rotation.rotate(&mut vector);
-            bits.set(slot, &vector, length);
+            bits.rotation.rotate_vector(&mut vector);
+            bits.set_slot(slot, &vector, length);
         }
         bits
     }
 
-    fn set(&mut self, slot: usize, rotated: &[f32], length: f32) {
+    fn set_slot(&mut self, slot: usize, rotated: &[f32], length: f32) {
         let per_slot = rotated.len() / WORD;
         let (block, place) = (slot / BLOCK, slot % BLOCK);
         let facts = &mut self.facts[block];
@@ -121,10 +121,10 @@ impl SignBits {
     }
 
     /// Prepares a question.
-    pub fn question(&self, vector: &[f32]) -> SignQuestion {
+    pub fn prepare_query(&self, vector: &[f32]) -> SignQuery {
         let mut rotated = vector.to_vec();
         let length = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
-        self.rotation.rotate(&mut rotated);
+        self.rotation.rotate_vector(&mut rotated);
         let least = rotated.iter().copied().fold(f32::INFINITY, f32::min);
         let most = rotated.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let levels = ((1 << PLANES) - 1) as f32;
@@ -138,7 +138,7 @@ impl SignBits {
                 *bits |= (level as u64 >> plane & 1) << (at % WORD);
             }
         }
-        SignQuestion {
+        SignQuery {
             planes,
             step,
             least,
@@ -149,10 +149,10 @@ impl SignBits {
     }
 
     /// Looks at the slots of `block`.
-    pub fn look(&self, block: usize, question: &SignQuestion, looks: &mut SignEstimates) {
+    pub fn estimate_block(&self, block: usize, question: &SignQuery, looks: &mut SignEstimates) {
         let per_slot = question.planes.len();
         let words = &self.words[block * per_slot..(block + 1) * per_slot];
-        let products = products(words, &question.planes);
+        let products = block_products(words, &question.planes);
         let BlockFacts { ones, gain, deviation } = &self.facts[block];
         for at in 0..BLOCK {
             // Each one counts twice and all are taken off once: signs are 1 and -1.
@@ -165,7 +165,7 @@ impl SignBits {
 }
 
 /// For each slot the sum over the planes of the ones it shares with them, weighed by the plane.
-fn products(words: &[BlockWords], planes: &[[u64; PLANES]]) -> [u64; BLOCK] {
+fn block_products(words: &[BlockWords], planes: &[[u64; PLANES]]) -> [u64; BLOCK] {
     #[cfg(target_arch = "x86_64")]
     {
         if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vpopcntdq") {
@@ -239,7 +239,7 @@ mod tests {
         };
         let words: Vec<BlockWords> = (0..6).map(|_| BlockWords(std::array::from_fn(|_| word()))).collect();
         let planes: Vec<[u64; PLANES]> = (0..6).map(|_| std::array::from_fn(|_| word())).collect();
-        assert_eq!(products(&words, &planes), products_portable(&words, &planes));
+        assert_eq!(block_products(&words, &planes), products_portable(&words, &planes));
     }
 
     #[test]
@@ -247,22 +247,23 @@ mod tests {
         for dimensions in [96, 384] {
             let mut sample = Sample::new(3, dimensions);
             let centers: Vec<_> = (0..8).map(|_| sample.vector()).collect();
-            let mut vectors = Vectors::with_capacity(dimensions, 2_003);
+            let mut vectors = VectorTable::with_capacity(dimensions, 2_003);
             for n in 0..2_003 {
                 let vector = (n % 97 != 5).then(|| sample.vector_near(&centers[n % 8], 0.1));
                 vectors.push(vector.as_deref());
             }
-            let bits = SignBits::of(&vectors);
+            let bits = SignBits::from_vectors(&vectors);
             let (mut misses, mut narrow) = (0, 0);
             for round in 0..20 {
                 let asked = sample.vector_near(&centers[round % 8], 0.05);
-                let (query, question) = (super::super::QueryVector::new(&asked), bits.question(&asked));
+                let (query, question) = (super::super::QueryVector::new(&asked), bits.prepare_query(&asked));
                 for block in 0..2_003usize.div_ceil(BLOCK) {
                     let mut looks = SignEstimates::default();
-                    bits.look(block, &question, &mut looks);
-                    for slot in (block * BLOCK..2_003.min((block + 1) * BLOCK)).filter(|slot| vectors.has(*slot)) {
+                    bits.estimate_block(block, &question, &mut looks);
+                    for slot in (block * BLOCK..2_003.min((block + 1) * BLOCK)).filter(|slot| vectors.has_vector(*slot))
+                    {
                         let (score, doubt) = (looks.score[slot % BLOCK], looks.doubt[slot % BLOCK]);
-                        let off = (f64::from(score) - vectors.exact(slot, &query)).abs();
+                        let off = (f64::from(score) - vectors.exact_score(slot, &query)).abs();
                         misses += usize::from(off > f64::from(doubt));
                         narrow += usize::from(doubt < 0.5);
                     }
@@ -275,12 +276,12 @@ mod tests {
 
     #[test]
     fn a_slot_without_a_vector_is_never_ruled_out() {
-        let mut vectors = Vectors::with_capacity(96, 2);
+        let mut vectors = VectorTable::with_capacity(96, 2);
         vectors.push(None);
         vectors.push(Some(&[0.1; 96]));
-        let bits = SignBits::of(&vectors);
+        let bits = SignBits::from_vectors(&vectors);
         let mut looks = SignEstimates::default();
-        bits.look(0, &bits.question(&[0.1; 96]), &mut looks);
+        bits.estimate_block(0, &bits.prepare_query(&[0.1; 96]), &mut looks);
         assert!(looks.doubt[0].is_infinite() && looks.doubt[1].is_finite());
     }
 }

@@ -11,21 +11,21 @@ pub const LINE: usize = 64;
 /// Sixty-four components in one line of the cache. None is -128, which has no opposite among bytes.
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
-pub struct Line(pub [i8; LINE]);
+pub struct VectorLine(pub [i8; LINE]);
 
-impl Line {
+impl VectorLine {
     /// A line of zeros, which adds nothing to a product.
     pub const ZERO: Self = Self([0; LINE]);
 
     /// Lines that hold `components`; the last one is padded with zeros.
-    pub fn count(components: usize) -> usize {
+    pub fn count_lines(components: usize) -> usize {
         components.div_ceil(LINE)
     }
 }
 
 /// Which instructions are used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Level {
+pub enum DotKernel {
     /// What every processor has.
     Portable,
     /// AVX2.
@@ -36,7 +36,7 @@ pub enum Level {
     Vnni,
 }
 
-impl Level {
+impl DotKernel {
     /// Every level this processor has, slowest first.
     pub fn available() -> Vec<Self> {
         let mut levels = vec![Self::Portable];
@@ -61,23 +61,23 @@ impl Level {
     ///
     /// # Panics
     /// If there are not as many rows as sums.
-    pub fn products(self, rows: &[Line], question: &[Line], sums: &mut [i32]) {
+    pub fn dot_products(self, rows: &[VectorLine], question: &[VectorLine], sums: &mut [i32]) {
         assert_eq!(rows.len(), question.len() * sums.len(), "whole rows");
         match self {
-            Self::Portable => portable(rows, question, sums),
+            Self::Portable => products_portable(rows, question, sums),
             // SAFETY: this level exists only where the processor has the instructions.
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => unsafe { avx2(rows, question, sums) },
+            Self::Avx2 => unsafe { products_avx2(rows, question, sums) },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
-            Self::Vnni => unsafe { vnni(rows, question, sums) },
+            Self::Vnni => unsafe { products_vnni(rows, question, sums) },
         }
     }
 }
 
-fn portable(rows: &[Line], question: &[Line], sums: &mut [i32]) {
+fn products_portable(rows: &[VectorLine], question: &[VectorLine], sums: &mut [i32]) {
     let product = |(a, b): (&i8, &i8)| i32::from(*a) * i32::from(*b);
-    let line = |(row, question): (&Line, &Line)| row.0.iter().zip(&question.0).map(product).sum::<i32>();
+    let line = |(row, question): (&VectorLine, &VectorLine)| row.0.iter().zip(&question.0).map(product).sum::<i32>();
     for (sum, row) in sums.iter_mut().zip(rows.chunks_exact(question.len().max(1))) {
         *sum = row.iter().zip(question).map(line).sum();
     }
@@ -105,7 +105,7 @@ macro_rules! row_by_row {
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512vnni")]
-fn vnni(rows: &[Line], question: &[Line], sums: &mut [i32]) {
+fn products_vnni(rows: &[VectorLine], question: &[VectorLine], sums: &mut [i32]) {
     row_by_row!(vnni_rows, rows, question, sums);
 }
 
@@ -113,7 +113,7 @@ fn vnni(rows: &[Line], question: &[Line], sums: &mut [i32]) {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512vnni")]
 #[inline]
-fn vnni_rows<const R: usize>(rows: &[Line], question: &[Line]) -> [i32; R] {
+fn vnni_rows<const R: usize>(rows: &[VectorLine], question: &[VectorLine]) -> [i32; R] {
     assert_eq!(rows.len(), R * question.len());
     // The sign bit flipped is 128 added.
     let flip = _mm512_set1_epi8(-128);
@@ -133,14 +133,14 @@ fn vnni_rows<const R: usize>(rows: &[Line], question: &[Line]) -> [i32; R] {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
 #[inline]
-fn load_512(line: &Line) -> __m512i {
+fn load_512(line: &VectorLine) -> __m512i {
     // SAFETY: a line has 64 bytes and is aligned to as many.
     unsafe { _mm512_load_si512(line.0.as_ptr().cast()) }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
-fn avx2(rows: &[Line], question: &[Line], sums: &mut [i32]) {
+fn products_avx2(rows: &[VectorLine], question: &[VectorLine], sums: &mut [i32]) {
     row_by_row!(avx2_rows, rows, question, sums);
 }
 
@@ -149,7 +149,7 @@ fn avx2(rows: &[Line], question: &[Line], sums: &mut [i32]) {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
 #[inline]
-fn avx2_rows<const R: usize>(rows: &[Line], question: &[Line]) -> [i32; R] {
+fn avx2_rows<const R: usize>(rows: &[VectorLine], question: &[VectorLine]) -> [i32; R] {
     assert_eq!(rows.len(), R * question.len());
     let ones = _mm256_set1_epi16(1);
     let mut sums = [_mm256_setzero_si256(); R];
@@ -174,7 +174,7 @@ fn avx2_rows<const R: usize>(rows: &[Line], question: &[Line]) -> [i32; R] {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
 #[inline]
-fn load_256(line: &Line, half: usize) -> __m256i {
+fn load_256(line: &VectorLine, half: usize) -> __m256i {
     let (halves, _) = line.0.as_chunks::<32>();
     // SAFETY: half a line has 32 bytes and is aligned to as many.
     unsafe { _mm256_load_si256(halves[half].as_ptr().cast()) }
@@ -201,9 +201,9 @@ mod tests {
             (24, 5, true),
             (0, 3, false),
         ] {
-            let mut line = || Line(std::array::from_fn(|_| byte(extreme)));
-            let question: Vec<Line> = (0..lines).map(|_| line()).collect();
-            let table: Vec<Line> = (0..lines * rows).map(|_| line()).collect();
+            let mut line = || VectorLine(std::array::from_fn(|_| byte(extreme)));
+            let question: Vec<VectorLine> = (0..lines).map(|_| line()).collect();
+            let table: Vec<VectorLine> = (0..lines * rows).map(|_| line()).collect();
             let expected: Vec<i32> = (0..rows)
                 .map(|row| {
                     let products = (0..lines * LINE).map(|at| {
@@ -213,9 +213,9 @@ mod tests {
                     products.sum()
                 })
                 .collect();
-            for level in Level::available() {
+            for level in DotKernel::available() {
                 let mut sums = vec![0; rows];
-                level.products(&table, &question, &mut sums);
+                level.dot_products(&table, &question, &mut sums);
                 assert_eq!(sums, expected, "{level:?}, {rows} rows of {lines} lines");
             }
         }

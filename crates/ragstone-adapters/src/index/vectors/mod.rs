@@ -2,7 +2,7 @@
 //!
 //! Invariant: with scale `s`, a component is `s * (coarse + fine / FINE)` to within `s / (2 * FINE)`, about 1e-8 for
 //! a unit vector, which is a float's own precision. The coarse part alone is wrong by no more than
-//! [`Estimates::error`] says, so whoever keeps all candidates within that bound loses none: the scan is exact, not
+//! [`ScoreEstimates::error`] says, so whoever keeps all candidates within that bound loses none: the scan is exact, not
 //! approximate. Every processor keeps the same bytes and gives the same scores.
 
 pub mod bits;
@@ -10,7 +10,7 @@ mod dot;
 pub mod near;
 mod rotation;
 
-use dot::{LINE, Level, Line};
+use dot::{DotKernel, LINE, VectorLine};
 
 /// Steps of the fine part within one step of the coarse part.
 const FINE: f32 = 65_534.0;
@@ -21,11 +21,11 @@ pub const RUN: usize = 64;
 
 /// Vectors of one length; a point without one takes its place with zeros.
 #[derive(Debug, Default)]
-pub struct Vectors {
+pub struct VectorTable {
     dimensions: usize,
     /// Lines of a coarse part.
     lines: usize,
-    coarse: Vec<Line>,
+    coarse: Vec<VectorLine>,
     fine: Vec<i16>,
     scale: Vec<f32>,
     /// Length of what the coarse part leaves out; below everything where there is no vector.
@@ -39,15 +39,15 @@ pub struct Vectors {
 pub struct QueryVector {
     exact: Vec<f32>,
     length: f32,
-    coarse: Vec<Line>,
+    coarse: Vec<VectorLine>,
     scale: f32,
     rest: f32,
-    level: Level,
+    level: DotKernel,
 }
 
 /// What the coarse parts of a run of slots say about their scores.
 #[derive(Debug)]
-pub struct Estimates {
+pub struct ScoreEstimates {
     products: [i32; RUN],
     /// The scores by coarse parts alone.
     pub score: [f32; RUN],
@@ -56,7 +56,7 @@ pub struct Estimates {
     pub error: [f32; RUN],
 }
 
-impl Default for Estimates {
+impl Default for ScoreEstimates {
     fn default() -> Self {
         Self {
             products: [0; RUN],
@@ -70,28 +70,28 @@ impl QueryVector {
     /// Prepares `vector`.
     pub fn new(vector: &[f32]) -> Self {
         let scale = scale_of(vector);
-        let mut coarse = Vec::with_capacity(Line::count(vector.len()));
+        let mut coarse = Vec::with_capacity(VectorLine::count_lines(vector.len()));
         let mut fine = Vec::with_capacity(vector.len());
-        let (rest, _) = encode(vector, scale, &mut coarse, &mut fine);
+        let (rest, _) = encode_vector(vector, scale, &mut coarse, &mut fine);
         Self {
             exact: vector.to_vec(),
             length: vector.iter().map(|x| x * x).sum::<f32>().sqrt(),
             rest: rest.sqrt() * scale,
             coarse,
             scale,
-            level: Level::best(),
+            level: DotKernel::best(),
         }
     }
 }
 
-impl Vectors {
+impl VectorTable {
     /// Room for `points` vectors of `dimensions` components.
     pub fn with_capacity(dimensions: usize, points: usize) -> Self {
-        let lines = Line::count(dimensions);
+        let lines = VectorLine::count_lines(dimensions);
         let mut coarse = Vec::with_capacity(lines * points);
         let mut fine = Vec::with_capacity(dimensions * points);
-        near::in_large_pages(&mut coarse);
-        near::in_large_pages(&mut fine);
+        near::advise_large_pages(&mut coarse);
+        near::advise_large_pages(&mut fine);
         Self {
             dimensions,
             lines,
@@ -106,7 +106,7 @@ impl Vectors {
     /// Appends a vector of the right length, or the place of none.
     pub fn push(&mut self, vector: Option<&[f32]>) {
         let Some(vector) = vector else {
-            self.coarse.resize(self.coarse.len() + self.lines, Line::ZERO);
+            self.coarse.resize(self.coarse.len() + self.lines, VectorLine::ZERO);
             self.fine.resize(self.fine.len() + self.dimensions, 0);
             self.scale.push(0.0);
             self.rest.push(f32::NEG_INFINITY);
@@ -115,14 +115,14 @@ impl Vectors {
         };
         debug_assert_eq!(vector.len(), self.dimensions);
         let scale = scale_of(vector);
-        let (rest, length) = encode(vector, scale, &mut self.coarse, &mut self.fine);
+        let (rest, length) = encode_vector(vector, scale, &mut self.coarse, &mut self.fine);
         self.scale.push(scale);
         self.rest.push(rest.sqrt() * scale);
         self.length.push(length.sqrt() * scale);
     }
 
     /// Appends the vectors at `slots` of `other`.
-    pub fn extend_from(&mut self, other: &Vectors, slots: std::ops::Range<usize>) {
+    pub fn extend_from(&mut self, other: &VectorTable, slots: std::ops::Range<usize>) {
         let of = |width: usize| slots.start * width..slots.end * width;
         self.coarse.extend_from_slice(&other.coarse[of(self.lines)]);
         self.fine.extend_from_slice(&other.fine[of(self.dimensions)]);
@@ -142,7 +142,7 @@ impl Vectors {
     }
 
     /// The vector at `slot` as it was stored, in place of what `vector` holds.
-    fn restore(&self, slot: usize, vector: &mut Vec<f32>) {
+    fn restore_vector(&self, slot: usize, vector: &mut Vec<f32>) {
         let coarse = self.coarse[slot * self.lines..(slot + 1) * self.lines].iter();
         let coarse = coarse.flat_map(|line| line.0);
         let fine = &self.fine[slot * self.dimensions..(slot + 1) * self.dimensions];
@@ -152,16 +152,16 @@ impl Vectors {
     }
 
     /// Whether there is a vector at `slot`.
-    pub fn has(&self, slot: usize) -> bool {
+    pub fn has_vector(&self, slot: usize) -> bool {
         self.dimensions > 0 && self.rest[slot] >= 0.0
     }
 
     /// Estimates the scores of `slots`, at most [`RUN`] of them; the first one's stands first.
-    pub fn estimate(&self, slots: std::ops::Range<usize>, query: &QueryVector, found: &mut Estimates) {
+    pub fn estimate_scores(&self, slots: std::ops::Range<usize>, query: &QueryVector, found: &mut ScoreEstimates) {
         let count = slots.len();
         let rows = &self.coarse[slots.start * self.lines..slots.end * self.lines];
         let products = &mut found.products[..count];
-        query.level.products(rows, &query.coarse, products);
+        query.level.dot_products(rows, &query.coarse, products);
         let scale = &self.scale[slots.clone()];
         for ((score, product), scale) in found.score[..count].iter_mut().zip(products).zip(scale) {
             *score = *product as f32 * scale * query.scale;
@@ -173,27 +173,27 @@ impl Vectors {
     }
 
     /// Says that the scores of `slots` are estimated soon.
-    pub fn estimated_soon(&self, slots: std::ops::Range<usize>) {
-        near::soon(&self.coarse[slots.start * self.lines..slots.end * self.lines]);
+    pub fn prefetch_estimate(&self, slots: std::ops::Range<usize>) {
+        near::prefetch_lines(&self.coarse[slots.start * self.lines..slots.end * self.lines]);
     }
 
     /// Says that the exact score of `slot` is asked for soon.
-    pub fn exact_soon(&self, slot: usize) {
-        self.estimated_soon(slot..slot + 1);
-        near::soon(&self.fine[slot * self.dimensions..(slot + 1) * self.dimensions]);
+    pub fn prefetch_exact(&self, slot: usize) {
+        self.prefetch_estimate(slot..slot + 1);
+        near::prefetch_lines(&self.fine[slot * self.dimensions..(slot + 1) * self.dimensions]);
     }
 
     /// The dot product of what was stored with the question.
-    pub fn exact(&self, slot: usize, query: &QueryVector) -> f64 {
+    pub fn exact_score(&self, slot: usize, query: &QueryVector) -> f64 {
         let coarse = &self.coarse[slot * self.lines..(slot + 1) * self.lines];
         let fine = &self.fine[slot * self.dimensions..(slot + 1) * self.dimensions];
-        f64::from(self.scale[slot]) * product(coarse, fine, &query.exact) / f64::from(FINE)
+        f64::from(self.scale[slot]) * dot_product(coarse, fine, &query.exact) / f64::from(FINE)
     }
 }
 
 /// The step with which the largest component is the largest byte.
 fn scale_of(vector: &[f32]) -> f32 {
-    let largest = lanes(vector, |largest: f32, x| largest.max(x.abs()));
+    let largest = fold_lanes(vector, |largest: f32, x| largest.max(x.abs()));
     let largest = largest.into_iter().fold(0f32, f32::max);
     (largest / COARSE).max(f32::MIN_POSITIVE)
 }
@@ -201,7 +201,7 @@ fn scale_of(vector: &[f32]) -> f32 {
 /// Partial sums, so that the compiler can use wide registers and none grows large enough to lose digits.
 const LANES: usize = 16;
 
-fn lanes(values: &[f32], add: impl Fn(f32, f32) -> f32) -> [f32; LANES] {
+fn fold_lanes(values: &[f32], add: impl Fn(f32, f32) -> f32) -> [f32; LANES] {
     let mut lanes = [0f32; LANES];
     let (chunks, rest) = values.as_chunks::<LANES>();
     for chunk in chunks {
@@ -217,18 +217,18 @@ fn lanes(values: &[f32], add: impl Fn(f32, f32) -> f32) -> [f32; LANES] {
 
 /// Appends both parts of a vector; gives the squared lengths, in steps, of what the coarse part leaves out and of the
 /// coarse part.
-fn encode(vector: &[f32], scale: f32, coarse: &mut Vec<Line>, fine: &mut Vec<i16>) -> (f32, f32) {
+fn encode_vector(vector: &[f32], scale: f32, coarse: &mut Vec<VectorLine>, fine: &mut Vec<i16>) -> (f32, f32) {
     let inverse = 1.0 / scale;
     let (mut rest, mut length) = ([0f32; LANES], [0f32; LANES]);
     for components in vector.chunks(LINE) {
-        let mut line = Line::ZERO;
+        let mut line = VectorLine::ZERO;
         let mut left = [0i16; LINE];
         for (at, component) in components.iter().enumerate() {
             let steps = component * inverse;
-            let (whole, byte) = nearest(steps);
+            let (whole, byte) = nearest_integer(steps);
             let part = steps - whole;
             line.0[at] = byte as i8;
-            left[at] = nearest(part * FINE).1 as i16;
+            left[at] = nearest_integer(part * FINE).1 as i16;
             rest[at % LANES] += part * part;
             length[at % LANES] += whole * whole;
         }
@@ -240,7 +240,7 @@ fn encode(vector: &[f32], scale: f32, coarse: &mut Vec<Line>, fine: &mut Vec<i16
 
 /// The nearest integer, ties to even, as a float and as an integer; for magnitudes below 2^22. Adding the constant
 /// leaves no bits for a fraction, and the integer in the lowest bits.
-fn nearest(value: f32) -> (f32, u32) {
+fn nearest_integer(value: f32) -> (f32, u32) {
     const ROUNDER: f32 = 12_582_912.0;
     let rounded = value + ROUNDER;
     (rounded - ROUNDER, rounded.to_bits())
@@ -248,7 +248,7 @@ fn nearest(value: f32) -> (f32, u32) {
 
 /// [`FINE`] times the product of a vector, in steps, with the question, in the widest registers there are. Fused operations
 /// are left disabled: they would round otherwise than other processors do.
-fn product(coarse: &[Line], fine: &[i16], query: &[f32]) -> f64 {
+fn dot_product(coarse: &[VectorLine], fine: &[i16], query: &[f32]) -> f64 {
     #[cfg(target_arch = "x86_64")]
     if is_x86_feature_detected!("avx2") {
         // SAFETY: the processor has what the function was compiled for.
@@ -259,13 +259,13 @@ fn product(coarse: &[Line], fine: &[i16], query: &[f32]) -> f64 {
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
-fn product_avx2(coarse: &[Line], fine: &[i16], query: &[f32]) -> f64 {
+fn product_avx2(coarse: &[VectorLine], fine: &[i16], query: &[f32]) -> f64 {
     product_portable(coarse, fine, query)
 }
 
 /// Line by line, whose length the compiler knows: only then does it use vector registers.
 #[inline(always)]
-fn product_portable(coarse: &[Line], fine: &[i16], query: &[f32]) -> f64 {
+fn product_portable(coarse: &[VectorLine], fine: &[i16], query: &[f32]) -> f64 {
     let mut sums = [0f32; LANES];
     let (fine, fine_rest) = fine.as_chunks::<LINE>();
     let (query, query_rest) = query.as_chunks::<LINE>();
@@ -285,9 +285,8 @@ fn product_portable(coarse: &[Line], fine: &[i16], query: &[f32]) -> f64 {
 #[inline(always)]
 fn add_products(coarse: &[i8; LINE], fine: &[i16; LINE], query: &[f32; LINE], sums: &mut [f32; LANES]) {
     for start in (0..LINE).step_by(LANES) {
-        for lane in 0..LANES {
-            let at = start + lane;
-            sums[lane] += (f32::from(coarse[at]) * FINE + f32::from(fine[at])) * query[at];
+        for (at, sum) in (start..).zip(sums.iter_mut()) {
+            *sum += (f32::from(coarse[at]) * FINE + f32::from(fine[at])) * query[at];
         }
     }
 }

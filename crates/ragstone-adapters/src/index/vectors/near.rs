@@ -2,17 +2,17 @@
 //!
 //! Invariant: a hint changes no value, only when it is at hand.
 
-use super::dot::Line;
+use super::dot::VectorLine;
 
 /// Says that `lines` are read soon.
 #[inline]
-pub fn soon<T>(lines: &[T]) {
+pub fn prefetch_lines<T>(lines: &[T]) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         let bytes = std::mem::size_of_val(lines);
         let start = lines.as_ptr().cast::<i8>();
-        for at in (0..bytes).step_by(size_of::<Line>()) {
+        for at in (0..bytes).step_by(size_of::<VectorLine>()) {
             // SAFETY: the address lies within the slice; the instruction reads nothing.
             unsafe { _mm_prefetch::<_MM_HINT_T0>(start.add(at)) };
         }
@@ -25,7 +25,7 @@ pub fn soon<T>(lines: &[T]) {
 const LARGE: usize = 4 << 20;
 
 /// Asks for large pages under the room of an empty `values`: a scan then looks up far fewer addresses.
-pub fn in_large_pages<T>(values: &mut Vec<T>) {
+pub fn advise_large_pages<T>(values: &mut Vec<T>) {
     #[cfg(target_os = "linux")]
     {
         const PAGE: usize = 4_096;

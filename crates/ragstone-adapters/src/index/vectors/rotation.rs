@@ -11,13 +11,13 @@ const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// The rotation of vectors of one length.
 #[derive(Debug)]
-pub struct Rotation {
+pub struct VectorRotation {
     /// A sign for each component of each round.
     signs: Vec<f32>,
     width: usize,
 }
 
-impl Rotation {
+impl VectorRotation {
     /// For `dimensions` components; the rotated vector has the next multiple of `multiple`.
     pub fn new(dimensions: usize, multiple: usize) -> Self {
         let width = dimensions.next_multiple_of(multiple);
@@ -41,7 +41,7 @@ impl Rotation {
     }
 
     /// Rotates `vector`, padded with zeros, in place.
-    pub fn rotate(&self, vector: &mut Vec<f32>) {
+    pub fn rotate_vector(&self, vector: &mut Vec<f32>) {
         vector.resize(self.width, 0.0);
         let Some(power) = self.width.checked_ilog2() else {
             return;
@@ -51,17 +51,17 @@ impl Rotation {
             for (component, sign) in vector.iter_mut().zip(signs) {
                 *component *= sign;
             }
-            transform(&mut vector[..part]);
+            hadamard_transform(&mut vector[..part]);
             if part < self.width {
                 let start = self.width - part;
-                transform(&mut vector[start..]);
+                hadamard_transform(&mut vector[start..]);
             }
         }
     }
 }
 
 /// The Walsh-Hadamard transform that keeps lengths; `values` are a power of two.
-fn transform(values: &mut [f32]) {
+fn hadamard_transform(values: &mut [f32]) {
     let mut half = 1;
     while half < values.len() {
         for pair in values.chunks_exact_mut(2 * half) {
@@ -83,10 +83,10 @@ mod tests {
     #[test]
     fn products_stay_and_single_components_spread() {
         for dimensions in [1, 5, 64, 96, 384, 1_000] {
-            let rotation = Rotation::new(dimensions, 64);
+            let rotation = VectorRotation::new(dimensions, 64);
             let rotated = |vector: &[f32]| {
                 let mut vector = vector.to_vec();
-                rotation.rotate(&mut vector);
+                rotation.rotate_vector(&mut vector);
                 vector
             };
             let one: Vec<f32> = (0..dimensions).map(|n| if n == 0 { 1.0 } else { 0.0 }).collect();

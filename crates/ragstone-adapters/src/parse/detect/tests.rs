@@ -2,8 +2,8 @@
 
 use super::*;
 
-fn check(bytes: &[u8], name: &str, declared: Option<&str>, expected: Result<Format, &str>) {
-    let found = detect(bytes, name, declared);
+fn check(bytes: &[u8], name: &str, declared: Option<&str>, expected: Result<FileFormat, &str>) {
+    let found = detect_format(bytes, name, declared);
     match (found, expected) {
         (Ok(found), Ok(expected)) => assert_eq!(found, expected, "{name}"),
         (Err(ParseProblem::Unsupported { media_type }), Err(expected)) => {
@@ -16,33 +16,48 @@ fn check(bytes: &[u8], name: &str, declared: Option<&str>, expected: Result<Form
 
 #[test]
 fn bytes_outweigh_the_name_and_the_name_the_sender() {
-    check(b"%PDF-1.4\n", "scan.txt", Some("text/plain"), Ok(Format::Pdf));
-    check(b"junk\n%PDF-1.4\n", "report", None, Ok(Format::Pdf));
-    check(b"# Title", "README.md", Some("text/plain"), Ok(Format::Markdown));
+    check(b"%PDF-1.4\n", "scan.txt", Some("text/plain"), Ok(FileFormat::Pdf));
+    check(b"junk\n%PDF-1.4\n", "report", None, Ok(FileFormat::Pdf));
+    check(b"# Title", "README.md", Some("text/plain"), Ok(FileFormat::Markdown));
     check(
         b"# Title",
         "readme",
         Some("text/markdown; charset=utf-8"),
-        Ok(Format::Markdown),
+        Ok(FileFormat::Markdown),
     );
-    check(b"# not a heading", "notes.txt", Some("text/markdown"), Ok(Format::Text));
-    check(b"<!-- saved --> <!DOCTYPE html><p>x", "page", None, Ok(Format::Html));
-    check(b"a < b", "page.htm", None, Ok(Format::Html));
-    check(b"fn main() {}", "main.rs", None, Ok(Format::Text));
-    check(b"{\\rtf1 x}", "letter.txt", None, Ok(Format::Rtf));
-    check(b"a,b\n1,2", "table.CSV", None, Ok(Format::Csv));
-    check(b"From: a@b.c\n\nhello", "mail.eml", None, Ok(Format::Mail));
+    check(
+        b"# not a heading",
+        "notes.txt",
+        Some("text/markdown"),
+        Ok(FileFormat::Text),
+    );
+    check(
+        b"<!-- saved --> <!DOCTYPE html><p>x",
+        "page",
+        None,
+        Ok(FileFormat::Html),
+    );
+    check(b"a < b", "page.htm", None, Ok(FileFormat::Html));
+    check(b"fn main() {}", "main.rs", None, Ok(FileFormat::Text));
+    check(b"{\\rtf1 x}", "letter.txt", None, Ok(FileFormat::Rtf));
+    check(b"a,b\n1,2", "table.CSV", None, Ok(FileFormat::Csv));
+    check(b"From: a@b.c\n\nhello", "mail.eml", None, Ok(FileFormat::Mail));
     check(
         b"Received: x\n by y\nFrom: a@b.c\n\nhello",
         "1234",
         None,
-        Ok(Format::Mail),
+        Ok(FileFormat::Mail),
     );
-    check(b"From: me\nDear all: hello", "note.txt", None, Ok(Format::Text));
-    check(b"<html><table></table>", "report.xls", None, Ok(Format::Html));
-    check(b"\xff\xfea\0b\0", "utf16.txt", None, Ok(Format::Text));
-    check(b"caf\xe9", "latin1.txt", None, Ok(Format::Text));
-    check(b"MZ is how this sentence begins", "note.txt", None, Ok(Format::Text));
+    check(b"From: me\nDear all: hello", "note.txt", None, Ok(FileFormat::Text));
+    check(b"<html><table></table>", "report.xls", None, Ok(FileFormat::Html));
+    check(b"\xff\xfea\0b\0", "utf16.txt", None, Ok(FileFormat::Text));
+    check(b"caf\xe9", "latin1.txt", None, Ok(FileFormat::Text));
+    check(
+        b"MZ is how this sentence begins",
+        "note.txt",
+        None,
+        Ok(FileFormat::Text),
+    );
 }
 
 #[test]

@@ -5,10 +5,10 @@
 
 use dom_query::{Document, NodeRef};
 
-use super::style::{self, Look};
+use super::style::{self, StyleVisibility};
 use crate::parse::complexity::too_complex;
 use crate::parse::error::ParseProblem;
-use crate::parse::hidden::{Hidden, Kind};
+use crate::parse::hidden::{HiddenTextKind, HiddenTextReport};
 
 /// Elements whose text is no content anyway, so that it is nothing that was hidden.
 const NO_TEXT: [&str; 7] = ["head", "script", "style", "noscript", "template", "svg", "title"];
@@ -21,15 +21,15 @@ const MAX_STEPS: u64 = 20_000_000_000;
 const MARK: &str = "data-ragstone-hidden";
 
 /// Takes the elements out, and counts their text.
-pub(super) fn take_out(document: &Document, hidden: &mut Hidden) -> Result<(), ParseProblem> {
+pub(super) fn remove_hidden_elements(document: &Document, hidden: &mut HiddenTextReport) -> Result<(), ParseProblem> {
     mark_by_rules(document)?;
     let styled = !document.select("style, link[rel~=stylesheet]").is_empty();
-    let mut left = vec![(document.root(), style::Colours::default(), false)];
+    let mut left = vec![(document.root(), style::InheritedColours::default(), false)];
     let mut perhaps = Vec::new();
     while let Some((node, colours, mut counted)) = left.pop() {
-        let colours = colours.within(&node);
-        match verdict(&node, &colours, styled) {
-            Some(kind @ (Kind::PerhapsElement | Kind::PerhapsSameColour)) => {
+        let colours = colours.enter_element(&node);
+        match find_hidden_kind(&node, &colours, styled) {
+            Some(kind @ (HiddenTextKind::PerhapsElement | HiddenTextKind::PerhapsSameColour)) => {
                 // What is in it belongs to the outermost one.
                 if !counted {
                     perhaps.push((kind, node));
@@ -37,7 +37,7 @@ pub(super) fn take_out(document: &Document, hidden: &mut Hidden) -> Result<(), P
                 counted = true;
             }
             Some(kind) => {
-                hidden.text(kind, None, &node.text());
+                hidden.count_text(kind, None, &node.text());
                 node.remove_from_parent();
                 continue;
             }
@@ -48,29 +48,32 @@ pub(super) fn take_out(document: &Document, hidden: &mut Hidden) -> Result<(), P
         left.extend(children.map(|child| (child, colours, counted)));
     }
     for (kind, node) in perhaps {
-        hidden.text(kind, None, &node.text());
+        hidden.count_text(kind, None, &node.text());
     }
     Ok(())
 }
 
 /// How an element is hidden; none if it is shown.
-fn verdict(node: &NodeRef, colours: &style::Colours, styled: bool) -> Option<Kind> {
+fn find_hidden_kind(node: &NodeRef, colours: &style::InheritedColours, styled: bool) -> Option<HiddenTextKind> {
     let name = node.node_name()?;
     if !node.is_element() || NO_TEXT.contains(&&*name) || WHOLE_PAGE.contains(&&*name) {
         return None;
     }
     if node.has_attr("hidden") || node.has_attr(MARK) {
-        return Some(Kind::Element);
+        return Some(HiddenTextKind::Element);
     }
-    let own = node.attr("style").map(|own| Look::of(&own)).unwrap_or_default();
+    let own = node
+        .attr("style")
+        .map(|own| StyleVisibility::from_declarations(&own))
+        .unwrap_or_default();
     match own {
-        _ if own.not_shown => Some(Kind::Element),
-        _ if own.tiny => Some(Kind::Tiny),
-        _ if own.off_page => Some(Kind::OffPage),
-        _ if colours.changed && colours.same() => Some(Kind::SameColour),
-        _ if colours.changed && colours.white_on_nothing() && !styled => Some(Kind::SameColour),
-        _ if own.transparent => Some(Kind::PerhapsElement),
-        _ if colours.changed && colours.white_on_nothing() => Some(Kind::PerhapsSameColour),
+        _ if own.not_shown => Some(HiddenTextKind::Element),
+        _ if own.tiny => Some(HiddenTextKind::Tiny),
+        _ if own.off_page => Some(HiddenTextKind::OffPage),
+        _ if colours.changed && colours.text_matches_background() => Some(HiddenTextKind::SameColour),
+        _ if colours.changed && colours.is_white_on_unknown() && !styled => Some(HiddenTextKind::SameColour),
+        _ if own.transparent => Some(HiddenTextKind::PerhapsElement),
+        _ if colours.changed && colours.is_white_on_unknown() => Some(HiddenTextKind::PerhapsSameColour),
         _ => None,
     }
 }
@@ -88,13 +91,13 @@ fn mark_by_rules(document: &Document) -> Result<(), ParseProblem> {
     }
     // What a rule shows only in a state (`:hover`) is shown without it, or the other way round: not told apart.
     let hides = |(selector, block): &(&str, &str)| {
-        let look = Look::of(block);
+        let look = StyleVisibility::from_declarations(block);
         (look.not_shown || look.tiny || look.off_page) && !selector.contains(':')
     };
-    let rules = sheets.iter().flat_map(|sheet| style::rules(sheet));
+    let rules = sheets.iter().flat_map(|sheet| style::find_rules(sheet));
     let selectors: Vec<&str> = rules.filter(hides).map(|(selector, _)| selector).collect();
-    let extent = Extent::of(document);
-    let steps = selectors.iter().map(|selector| extent.steps(selector));
+    let extent = TreeSize::from_document(document);
+    let steps = selectors.iter().map(|selector| extent.estimate_steps(selector));
     if steps.fold(0, u64::saturating_add) > MAX_STEPS {
         return Err(too_complex(
             "its style sheets hide too much of too large a page".to_owned(),
@@ -108,15 +111,15 @@ fn mark_by_rules(document: &Document) -> Result<(), ParseProblem> {
 
 /// How large a tree is for what walks over it.
 #[derive(Default)]
-struct Extent {
+struct TreeSize {
     elements: u64,
     depth: u64,
     /// Most elements in one.
     siblings: u64,
 }
 
-impl Extent {
-    fn of(document: &Document) -> Self {
+impl TreeSize {
+    fn from_document(document: &Document) -> Self {
         let mut extent = Self::default();
         let mut left = vec![(document.root(), 0)];
         while let Some((node, depth)) = left.pop() {
@@ -130,7 +133,7 @@ impl Extent {
     }
 
     /// At most so many are taken to find what a selector matches.
-    fn steps(&self, selector: &str) -> u64 {
+    fn estimate_steps(&self, selector: &str) -> u64 {
         let walked = match selector {
             with if with.contains('~') => self.siblings,
             with if with.trim().contains([' ', '>', '\n', '\t']) => self.depth,

@@ -11,7 +11,7 @@ const NEAR_WHITE: u8 = 242;
 
 /// What a block of declarations says about being seen.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Look {
+pub(super) struct StyleVisibility {
     /// `display: none` and its like.
     pub not_shown: bool,
     /// Letters without size.
@@ -22,22 +22,22 @@ pub(super) struct Look {
     pub transparent: bool,
 }
 
-impl Look {
+impl StyleVisibility {
     /// Reads declarations.
-    pub(super) fn of(block: &str) -> Self {
+    pub(super) fn from_declarations(block: &str) -> Self {
         let mut look = Self::default();
         let (mut placed, mut far, mut clipped, mut flat) = (false, false, false, false);
-        for (name, value) in declarations(block) {
+        for (name, value) in parse_declarations(block) {
             match name.as_str() {
                 "display" => look.not_shown |= value == "none",
                 "visibility" => look.not_shown |= matches!(value.as_str(), "hidden" | "collapse"),
                 "opacity" => look.transparent |= value.parse().is_ok_and(|value: f32| value < 0.05),
-                "font-size" => look.tiny |= length(&value).is_some_and(|size| size < SMALLEST),
+                "font-size" => look.tiny |= parse_length(&value).is_some_and(|size| size < SMALLEST),
                 "position" => placed |= matches!(value.as_str(), "absolute" | "fixed"),
                 "left" | "top" | "right" | "bottom" => far |= is_far(&value),
                 "text-indent" | "margin-left" | "margin-top" => look.off_page |= is_far(&value),
                 "clip" => clipped |= value.replace([' ', ','], "").starts_with("rect(0"),
-                "width" | "height" | "max-height" | "max-width" => flat |= length(&value) == Some(0.0),
+                "width" | "height" | "max-height" | "max-width" => flat |= parse_length(&value) == Some(0.0),
                 "overflow" => clipped |= value == "hidden" && flat,
                 _ => {}
             }
@@ -49,11 +49,11 @@ impl Look {
 }
 
 fn is_far(value: &str) -> bool {
-    length(value).is_some_and(|length| length <= FAR_OFF)
+    parse_length(value).is_some_and(|length| length <= FAR_OFF)
 }
 
 /// A length as a number of pixels or points; other units count as if an em had sixteen.
-fn length(value: &str) -> Option<f32> {
+fn parse_length(value: &str) -> Option<f32> {
     let digits = value.trim_end_matches(|c: char| c.is_ascii_alphabetic() || c == '%');
     let number: f32 = digits.parse().ok()?;
     Some(match &value[digits.len()..] {
@@ -62,7 +62,7 @@ fn length(value: &str) -> Option<f32> {
     })
 }
 
-fn declarations(block: &str) -> impl Iterator<Item = (String, String)> {
+fn parse_declarations(block: &str) -> impl Iterator<Item = (String, String)> {
     let lower = without_comments(&block.to_ascii_lowercase());
     let parts: Vec<_> = lower
         .split(';')
@@ -86,13 +86,13 @@ fn without_comments(text: &str) -> String {
 }
 
 /// Selector and block of the rules that hold everywhere; those within `@media` and its like are left out.
-pub(super) fn rules(sheet: &str) -> Vec<(&str, &str)> {
+pub(super) fn find_rules(sheet: &str) -> Vec<(&str, &str)> {
     let (mut found, mut rest) = (Vec::new(), sheet);
     while let Some(open) = rest.find('{') {
         let selector = rest[..open].rsplit(['}', ';']).next().unwrap_or_default();
         let selector = selector.rsplit("*/").next().unwrap_or_default().trim();
         let body = &rest[open + 1..];
-        let close = closing(body);
+        let close = find_closing_brace(body);
         if !selector.starts_with('@') && !selector.is_empty() {
             found.push((selector, &body[..close]));
         }
@@ -102,7 +102,7 @@ pub(super) fn rules(sheet: &str) -> Vec<(&str, &str)> {
 }
 
 /// Where the brace that is open closes.
-fn closing(body: &str) -> usize {
+fn find_closing_brace(body: &str) -> usize {
     let mut depth = 0_usize;
     for (at, c) in body.char_indices() {
         match c {
@@ -119,69 +119,72 @@ type Rgb = (u8, u8, u8);
 
 /// The colours that elements give themselves, from the outermost in.
 #[derive(Debug, Default, Clone, Copy)]
-pub(super) struct Colours {
-    letters: Option<Rgb>,
-    ground: Option<Rgb>,
+pub(super) struct InheritedColours {
+    text_colour: Option<Rgb>,
+    background: Option<Rgb>,
     /// Something is behind the letters that has no plain colour, such as a picture.
     picture: bool,
     /// The element at hand gave one of them.
     pub changed: bool,
 }
 
-impl Colours {
+impl InheritedColours {
     /// Those of an element within.
-    pub(super) fn within(mut self, node: &NodeRef) -> Self {
+    pub(super) fn enter_element(mut self, node: &NodeRef) -> Self {
         self.changed = false;
         if !node.is_element() {
             return self;
         }
-        if let Some(value) = node.attr("color").and_then(|value| colour(&value.to_ascii_lowercase())) {
-            self.letters(value);
+        if let Some(value) = node
+            .attr("color")
+            .and_then(|value| parse_colour(&value.to_ascii_lowercase()))
+        {
+            self.set_text_colour(value);
         }
         if let Some(value) = node
             .attr("bgcolor")
-            .and_then(|value| colour(&value.to_ascii_lowercase()))
+            .and_then(|value| parse_colour(&value.to_ascii_lowercase()))
         {
-            self.ground(Some(value));
+            self.set_background(Some(value));
         }
-        for (name, value) in node.attr("style").iter().flat_map(|style| declarations(style)) {
+        for (name, value) in node.attr("style").iter().flat_map(|style| parse_declarations(style)) {
             match name.as_str() {
-                "color" if value == "transparent" => self.letters = self.ground,
+                "color" if value == "transparent" => self.text_colour = self.background,
                 "color" => {
-                    if let Some(value) = colour(&value) {
-                        self.letters(value);
+                    if let Some(value) = parse_colour(&value) {
+                        self.set_text_colour(value);
                     }
                 }
-                "background" | "background-color" => self.ground(colour(&value)),
-                "background-image" => self.ground(None),
+                "background" | "background-color" => self.set_background(parse_colour(&value)),
+                "background-image" => self.set_background(None),
                 _ => {}
             }
         }
         self
     }
 
-    fn letters(&mut self, colour: Rgb) {
-        self.letters = Some(colour);
+    fn set_text_colour(&mut self, colour: Rgb) {
+        self.text_colour = Some(colour);
         self.changed = true;
     }
 
-    fn ground(&mut self, colour: Option<Rgb>) {
-        self.ground = colour;
+    fn set_background(&mut self, colour: Option<Rgb>) {
+        self.background = colour;
         self.picture = colour.is_none();
         self.changed = true;
     }
 
     /// Letters of the colour of what is said to be behind them.
-    pub(super) fn same(&self) -> bool {
-        match (self.letters, self.ground) {
+    pub(super) fn text_matches_background(&self) -> bool {
+        match (self.text_colour, self.background) {
             (Some(letters), Some(ground)) => letters == ground || is_white(letters) && is_white(ground),
             _ => false,
         }
     }
 
     /// White letters where nothing is said to be behind them.
-    pub(super) fn white_on_nothing(&self) -> bool {
-        self.letters.is_some_and(is_white) && self.ground.is_none() && !self.picture
+    pub(super) fn is_white_on_unknown(&self) -> bool {
+        self.text_colour.is_some_and(is_white) && self.background.is_none() && !self.picture
     }
 }
 
@@ -190,10 +193,10 @@ fn is_white((r, g, b): Rgb) -> bool {
 }
 
 /// A plain colour: `white`, `black`, `#fff`, `#ffffff` or `rgb(255, 255, 255)`.
-fn colour(value: &str) -> Option<Rgb> {
+fn parse_colour(value: &str) -> Option<Rgb> {
     let value = value.trim();
     if let Some(hex) = value.strip_prefix('#') {
-        return from_hex(hex);
+        return parse_hex_colour(hex);
     }
     if let Some(parts) = value.strip_prefix("rgb(").or_else(|| value.strip_prefix("rgba(")) {
         let mut parts = parts
@@ -210,7 +213,7 @@ fn colour(value: &str) -> Option<Rgb> {
     }
 }
 
-fn from_hex(hex: &str) -> Option<Rgb> {
+fn parse_hex_colour(hex: &str) -> Option<Rgb> {
     let digits: Vec<u8> = hex
         .chars()
         .map(|c| c.to_digit(16).map(|digit| digit as u8))
@@ -228,14 +231,14 @@ mod tests {
 
     #[test]
     fn declarations_tell_what_is_not_seen() {
-        let shown = Look::default();
-        let hidden = Look {
+        let shown = StyleVisibility::default();
+        let hidden = StyleVisibility {
             not_shown: true,
             ..shown
         };
         let (tiny, off_page) = (
-            Look { tiny: true, ..shown },
-            Look {
+            StyleVisibility { tiny: true, ..shown },
+            StyleVisibility {
                 off_page: true,
                 ..shown
             },
@@ -256,21 +259,21 @@ mod tests {
             ("position:absolute;clip:rect(0, 0, 0, 0)", hidden),
             (
                 "opacity:0",
-                Look {
+                StyleVisibility {
                     transparent: true,
                     ..shown
                 },
             ),
         ] {
-            assert_eq!(Look::of(block), expected, "{block}");
+            assert_eq!(StyleVisibility::from_declarations(block), expected, "{block}");
         }
     }
 
     #[test]
     fn rules_are_found_outside_of_media() {
         let sheet = "/* a */ .x, #y { display:none } @media print { .z { display:none } } p{color:red}";
-        assert_eq!(rules(sheet), [(".x, #y", " display:none "), ("p", "color:red")]);
-        assert_eq!(rules(".open { display"), [(".open", " display")]);
+        assert_eq!(find_rules(sheet), [(".x, #y", " display:none "), ("p", "color:red")]);
+        assert_eq!(find_rules(".open { display"), [(".open", " display")]);
     }
 
     #[test]
@@ -284,7 +287,7 @@ mod tests {
             ("inherit", None),
             ("#12345", None),
         ] {
-            assert_eq!(colour(value), expected, "{value}");
+            assert_eq!(parse_colour(value), expected, "{value}");
         }
     }
 }

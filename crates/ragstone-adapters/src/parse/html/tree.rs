@@ -5,7 +5,7 @@
 //! measured between them. What follows it copies text once a level: elements that lie deeper than any reader could tell
 //! are taken out of the tree, and their content stays.
 //!
-//! Invariant: the tree has at most [`MAX_NODES_PER_BYTE`] nodes a byte of the page, and after [`flatten`] no branch of it
+//! Invariant: the tree has at most [`MAX_NODES_PER_BYTE`] nodes a byte of the page, and after [`flatten_deep_elements`] no branch of it
 //! is longer than [`KEPT_DEPTH`].
 
 use dom_query::{Document, NodeRef};
@@ -14,7 +14,7 @@ use html5ever::tokenizer::TokenizerOpts;
 use html5ever::tree_builder::TreeBuilderOpts;
 use html5ever::{ParseOpts, parse_document};
 
-use crate::parse::complexity::{Language, check_depth, check_markup, too_complex};
+use crate::parse::complexity::{MarkupLanguage, check_depth, check_markup, too_complex};
 use crate::parse::error::ParseProblem;
 
 /// Bytes that the tree builder takes between two looks at what it built.
@@ -29,8 +29,8 @@ const MAX_NODES_PER_BYTE: usize = 4;
 const MIN_NODES: usize = 10_000;
 
 /// The tree of a page.
-pub(super) fn parse(html: &str) -> Result<Document, ParseProblem> {
-    check_markup(html.as_bytes(), Language::Html)?;
+pub(super) fn parse_tree(html: &str) -> Result<Document, ParseProblem> {
+    check_markup(html.as_bytes(), MarkupLanguage::Html)?;
     let options = ParseOpts {
         tokenizer: TokenizerOpts::default(),
         tree_builder: TreeBuilderOpts {
@@ -64,7 +64,7 @@ fn open_elements(document: &Document) -> usize {
 }
 
 /// Takes elements out that lie too deep; what is in them stays.
-pub(super) fn flatten(document: &Document) {
+pub(super) fn flatten_deep_elements(document: &Document) {
     let mut left = vec![(document.root(), 0_usize)];
     while let Some((node, depth)) = left.pop() {
         let children: Vec<NodeRef> = node.element_children();

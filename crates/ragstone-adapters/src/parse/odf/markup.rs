@@ -13,16 +13,16 @@ pub(super) fn unseen_styles(xml: &str) -> Result<HashSet<String>, ParseProblem> 
     let mut reader = Reader::from_str(xml);
     loop {
         match reader.read_event().map_err(ParseProblem::damaged)? {
-            Event::Start(start) | Event::Empty(start) => match local(&start) {
-                "style" => style = attribute(&start, "style:name").unwrap_or_default(),
-                "text-properties" if attribute(&start, "text:display").as_deref() == Some("none") => {
+            Event::Start(start) | Event::Empty(start) => match local_name(&start) {
+                "style" => style = read_attribute(&start, "style:name").unwrap_or_default(),
+                "text-properties" if read_attribute(&start, "text:display").as_deref() == Some("none") => {
                     names.insert(style.clone());
                 }
-                "table-properties" if attribute(&start, "table:display").as_deref() == Some("false") => {
+                "table-properties" if read_attribute(&start, "table:display").as_deref() == Some("false") => {
                     names.insert(style.clone());
                 }
                 "drawing-page-properties"
-                    if attribute(&start, "presentation:visibility").as_deref() == Some("hidden") =>
+                    if read_attribute(&start, "presentation:visibility").as_deref() == Some("hidden") =>
                 {
                     names.insert(style.clone());
                 }
@@ -36,18 +36,20 @@ pub(super) fn unseen_styles(xml: &str) -> Result<HashSet<String>, ParseProblem> 
 }
 
 /// Its name without the prefix.
-pub(super) fn local<'a>(start: &'a BytesStart) -> &'a str {
+pub(super) fn local_name<'a>(start: &'a BytesStart) -> &'a str {
     let name = start.name().into_inner();
     name.rsplit(':').next().unwrap_or(name)
 }
 
 /// An attribute by its whole name.
-pub(super) fn attribute(start: &BytesStart, name: &str) -> Option<String> {
+pub(super) fn read_attribute(start: &BytesStart, name: &str) -> Option<String> {
     let found = start.try_get_attribute(name).ok()??;
     Some(quick_xml::escape::unescape(&found.value).ok()?.into_owned())
 }
 
 /// A number in an attribute; 0 where there is none.
-pub(super) fn number(start: &BytesStart, name: &str) -> u32 {
-    attribute(start, name).and_then(|value| value.parse().ok()).unwrap_or(0)
+pub(super) fn read_number(start: &BytesStart, name: &str) -> u32 {
+    read_attribute(start, name)
+        .and_then(|value| value.parse().ok())
+        .unwrap_or(0)
 }

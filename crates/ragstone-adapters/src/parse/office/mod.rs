@@ -14,11 +14,11 @@ use ragstone_core::document::ParseWarning;
 
 use super::ParseLimits;
 use super::archive;
-use super::blocks::Blocks;
-use super::detect::Format;
+use super::blocks::BlockWriter;
+use super::detect::FileFormat;
 use super::error::ParseProblem;
-use super::hidden::Kind;
-use super::sink::{Outline, PageSink};
+use super::hidden::HiddenTextKind;
+use super::sink::{DocumentOutline, PageSink};
 
 /// What copies and padding may take, in bytes; the process's own limit stands behind it.
 const MULTIPLIED_BYTES: u64 = 256 << 20;
@@ -35,25 +35,27 @@ const EMBEDDED_DEPTH: usize = 1;
 /// What makes runs of a text document invisible, as its markup writes it.
 const VANISH: &[u8] = b"w:vanish";
 /// How many of a file's faults are told one by one.
-const FAULTS_TOLD: usize = 5;
+const MAX_FAULTS_LISTED: usize = 5;
 
 /// Hands out an office file, page by page where it has slides or sheets.
-pub(super) fn parse(
-    format: Format,
+pub(super) fn parse_office(
+    format: FileFormat,
     bytes: Vec<u8>,
     limits: &ParseLimits,
     sink: &mut dyn PageSink,
-) -> Result<Outline, ParseProblem> {
-    let kind = kind(format);
+) -> Result<DocumentOutline, ParseProblem> {
+    let kind = document_format(format);
     let marked = archive::check_members(&bytes, "word/", VANISH, PACKAGE_BYTES)?;
     let vanishing = kind == DocumentFormat::Docx && marked;
     let copy = vanishing.then(|| bytes.clone());
-    let (mut document, slides) = read(kind, bytes, limits, false)?;
-    let mut blocks = Blocks::new(sink, limits);
+    let (mut document, slides) = read_document(kind, bytes, limits, false)?;
+    let mut blocks = BlockWriter::new(sink, limits);
     if let Some(copy) = copy {
-        let (whole, _) = read(kind, copy, limits, true)?;
-        let unseen = render::characters(&whole).saturating_sub(render::characters(&document));
-        blocks.hidden().count(Kind::Element, None, unseen);
+        let (whole, _) = read_document(kind, copy, limits, true)?;
+        let unseen = render::count_characters(&whole).saturating_sub(render::count_characters(&document));
+        blocks
+            .hidden_text()
+            .count_characters(HiddenTextKind::Element, None, unseen);
     }
     if slides > u64::from(limits.max_pages) {
         return Err(ParseProblem::TooManyPages {
@@ -64,23 +66,23 @@ pub(super) fn parse(
     let title = document.metadata.title.take();
     let faults = std::mem::take(&mut document.metadata.warnings);
     let cut = document.metadata.text_truncated;
-    render::document(document, slides, &mut blocks)?;
+    render::write_document(document, slides, &mut blocks)?;
     let mut outline = blocks.finish(title)?;
-    outline.warnings.extend(incomplete(&faults, cut));
+    outline.warnings.extend(incomplete_warning(&faults, cut));
     Ok(outline)
 }
 
 /// The document as its reader understands it, and its slides or sheets (0: it has none).
-fn read(
+fn read_document(
     kind: DocumentFormat,
     bytes: Vec<u8>,
     limits: &ParseLimits,
     hidden: bool,
 ) -> Result<(DocumentIR, u64), ParseProblem> {
     let mut options = ParseOptions::default();
-    options.limits = bounds(limits);
+    options.limits = reader_limits(limits);
     options.include_hidden_text = hidden;
-    let document = Document::from_reader_with(Cursor::new(bytes), kind, &options).map_err(problem)?;
+    let document = Document::from_reader_with(Cursor::new(bytes), kind, &options).map_err(convert_error)?;
     let pages = document.as_pptx().map(|deck| deck.slides.len());
     let pages = pages.or_else(|| document.as_xlsx().map(|book| book.worksheets.len()));
     let pages = pages.or_else(|| document.as_ppt().map(|deck| deck.slides.len()));
@@ -88,7 +90,7 @@ fn read(
     Ok((document.to_ir(), pages.unwrap_or(0) as u64))
 }
 
-fn bounds(limits: &ParseLimits) -> Limits {
+fn reader_limits(limits: &ParseLimits) -> Limits {
     let mut bounds = Limits::default();
     bounds.package_entries = MEMBERS;
     bounds.package_bytes = PACKAGE_BYTES;
@@ -100,19 +102,19 @@ fn bounds(limits: &ParseLimits) -> Limits {
     bounds
 }
 
-fn kind(format: Format) -> DocumentFormat {
+fn document_format(format: FileFormat) -> DocumentFormat {
     match format {
-        Format::Pptx => DocumentFormat::Pptx,
-        Format::Xlsx => DocumentFormat::Xlsx,
-        Format::Doc => DocumentFormat::Doc,
-        Format::Ppt => DocumentFormat::Ppt,
-        Format::Xls => DocumentFormat::Xls,
+        FileFormat::Pptx => DocumentFormat::Pptx,
+        FileFormat::Xlsx => DocumentFormat::Xlsx,
+        FileFormat::Doc => DocumentFormat::Doc,
+        FileFormat::Ppt => DocumentFormat::Ppt,
+        FileFormat::Xls => DocumentFormat::Xls,
         _ => DocumentFormat::Docx,
     }
 }
 
 /// The reader's errors are nested by format, and alike in their words only.
-fn problem(error: OfficeError) -> ParseProblem {
+fn convert_error(error: OfficeError) -> ParseProblem {
     let words = error.to_string();
     match error {
         OfficeError::Panic(detail) => ParseProblem::Crashed {
@@ -124,11 +126,11 @@ fn problem(error: OfficeError) -> ParseProblem {
     }
 }
 
-fn incomplete(faults: &[String], cut: bool) -> Option<ParseWarning> {
+fn incomplete_warning(faults: &[String], cut: bool) -> Option<ParseWarning> {
     if faults.is_empty() && !cut {
         return None;
     }
-    let mut told: Vec<&str> = faults.iter().take(FAULTS_TOLD).map(String::as_str).collect();
+    let mut told: Vec<&str> = faults.iter().take(MAX_FAULTS_LISTED).map(String::as_str).collect();
     if cut && told.is_empty() {
         told.push("a limit cut its text");
     }

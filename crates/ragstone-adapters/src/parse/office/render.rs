@@ -3,16 +3,16 @@
 use office_oxide::DocumentIR;
 use office_oxide::ir::{Element, InlineContent, List, Note, Section, Table, TextSpan};
 
-use super::super::blocks::Blocks;
+use super::super::blocks::BlockWriter;
 use super::super::error::ParseProblem;
-use super::super::hidden::Kind;
-use super::super::table::Row;
+use super::super::hidden::HiddenTextKind;
+use super::super::table::TableRow;
 
 /// Letters up to this many half-points are seen by nobody (as in PDF: up to a point).
 const TINY_HALF_POINTS: u32 = 2;
 
 /// Writes all sections; those with a number within `pages` are pages of their own, the rest belongs to the last.
-pub(super) fn document(document: DocumentIR, pages: u64, blocks: &mut Blocks) -> Result<(), ParseProblem> {
+pub(super) fn write_document(document: DocumentIR, pages: u64, blocks: &mut BlockWriter) -> Result<(), ParseProblem> {
     for (section, number) in document.sections.into_iter().zip(1_u32..) {
         if u64::from(number) <= pages {
             if number > 1 {
@@ -21,22 +21,22 @@ pub(super) fn document(document: DocumentIR, pages: u64, blocks: &mut Blocks) ->
             blocks.begin_page(number);
         }
         if section.hidden {
-            blocks.unseen(Kind::Element, &section_text(&section));
+            blocks.count_hidden(HiddenTextKind::Element, &section_text(&section));
             continue;
         }
-        section_blocks(&section, pages > 0, blocks)?;
+        write_section(&section, pages > 0, blocks)?;
     }
     if pages > 0 { blocks.end_page() } else { Ok(()) }
 }
 
 /// Characters of a document, white space aside.
-pub(super) fn characters(document: &DocumentIR) -> usize {
+pub(super) fn count_characters(document: &DocumentIR) -> usize {
     let all = document.sections.iter().map(section_text);
     all.map(|text| text.chars().filter(|c| !c.is_whitespace()).count())
         .sum()
 }
 
-fn section_blocks(section: &Section, paged: bool, blocks: &mut Blocks) -> Result<(), ParseProblem> {
+fn write_section(section: &Section, paged: bool, blocks: &mut BlockWriter) -> Result<(), ParseProblem> {
     // In a text document the title is a heading's copy; slides and sheets are named by it.
     let title = section.title.as_deref().filter(|_| paged).unwrap_or("").trim();
     let repeated = section
@@ -44,42 +44,42 @@ fn section_blocks(section: &Section, paged: bool, blocks: &mut Blocks) -> Result
         .first()
         .is_some_and(|first| element_text(first).trim() == title);
     if !title.is_empty() {
-        blocks.heading(1, title);
+        blocks.write_heading(1, title);
     }
     let skipped = usize::from(repeated && !title.is_empty());
-    elements(&section.elements[skipped..], u8::from(paged), blocks)?;
+    write_elements(&section.elements[skipped..], u8::from(paged), blocks)?;
     if let Some(notes) = &section.speaker_notes {
-        blocks.heading(2, "Speaker notes");
-        elements(notes, 2, blocks)?;
+        blocks.write_heading(2, "Speaker notes");
+        write_elements(notes, 2, blocks)?;
     }
     Ok(())
 }
 
 /// Writes elements; headings go `deeper` by so many levels.
-fn elements(all: &[Element], deeper: u8, blocks: &mut Blocks) -> Result<(), ParseProblem> {
+fn write_elements(all: &[Element], deeper: u8, blocks: &mut BlockWriter) -> Result<(), ParseProblem> {
     for element in all {
         match element {
             Element::Heading(heading) => {
-                let text = inline(&heading.content, blocks);
-                blocks.heading(heading.clamped_level() + deeper, &text);
+                let text = inline_text(&heading.content, blocks);
+                blocks.write_heading(heading.clamped_level() + deeper, &text);
             }
             Element::Paragraph(paragraph) => {
-                let text = inline(&paragraph.content, blocks);
-                blocks.paragraph(&text);
+                let text = inline_text(&paragraph.content, blocks);
+                blocks.write_paragraph(&text);
             }
-            Element::Table(table) => blocks.table(rows(table))?,
-            Element::List(items) => list(items, 0, deeper, blocks)?,
-            Element::TextBox(text_box) => elements(&text_box.content, deeper, blocks)?,
-            Element::Footnote(note) | Element::Endnote(note) => blocks.paragraph(&note_text(note)),
-            Element::CodeBlock(code) => blocks.code(code.language.as_deref().unwrap_or(""), &code.content),
+            Element::Table(table) => blocks.write_table(table_rows(table))?,
+            Element::List(items) => write_list(items, 0, deeper, blocks)?,
+            Element::TextBox(text_box) => write_elements(&text_box.content, deeper, blocks)?,
+            Element::Footnote(note) | Element::Endnote(note) => blocks.write_paragraph(&note_text(note)),
+            Element::CodeBlock(code) => blocks.write_code_block(code.language.as_deref().unwrap_or(""), &code.content),
             _ => {}
         }
-        blocks.check()?;
+        blocks.check_text_limit()?;
     }
     Ok(())
 }
 
-fn list(list_: &List, depth: usize, deeper: u8, blocks: &mut Blocks) -> Result<(), ParseProblem> {
+fn write_list(list_: &List, depth: usize, deeper: u8, blocks: &mut BlockWriter) -> Result<(), ParseProblem> {
     for (item, number) in list_.items.iter().zip(list_.start_number.unwrap_or(1)..) {
         let marker = match list_.ordered {
             true => format!("{number}{}", list_.ordered_delimiter()),
@@ -87,30 +87,30 @@ fn list(list_: &List, depth: usize, deeper: u8, blocks: &mut Blocks) -> Result<(
         };
         let mut rest = item.content.as_slice();
         if let Some(Element::Paragraph(first)) = rest.first() {
-            let text = inline(&first.content, blocks);
-            blocks.item(depth, &marker, &text);
+            let text = inline_text(&first.content, blocks);
+            blocks.write_list_item(depth, &marker, &text);
             rest = &rest[1..];
         }
-        elements(rest, deeper, blocks)?;
+        write_elements(rest, deeper, blocks)?;
         if let Some(nested) = &item.nested {
-            list(nested, depth + 1, deeper, blocks)?;
+            write_list(nested, depth + 1, deeper, blocks)?;
         }
     }
     Ok(())
 }
 
 /// Cells with the columns that they stand in: one that spans rows keeps its columns in the rows below.
-fn rows(table: &Table) -> Vec<Row> {
+fn table_rows(table: &Table) -> Vec<TableRow> {
     let mut covered: Vec<u32> = Vec::new();
     let mut rows = Vec::with_capacity(table.rows.len());
     for row in &table.rows {
-        let (mut cells, mut column) = (Row::new(), 0_usize);
+        let (mut cells, mut column) = (TableRow::new(), 0_usize);
         for cell in &row.cells {
             while covered.get(column).is_some_and(|rows| *rows > 0) {
                 covered[column] -= 1;
                 column += 1;
             }
-            let text = texts(&cell.content);
+            let text = elements_text(&cell.content);
             if !text.trim().is_empty() {
                 cells.push((column as u32, text));
             }
@@ -129,11 +129,11 @@ fn rows(table: &Table) -> Vec<Row> {
     rows
 }
 
-fn inline(content: &[InlineContent], blocks: &mut Blocks) -> String {
+fn inline_text(content: &[InlineContent], blocks: &mut BlockWriter) -> String {
     let mut text = String::new();
     for item in content {
         match item {
-            InlineContent::Text(span) if tiny(span) => blocks.unseen(Kind::Tiny, &span.text),
+            InlineContent::Text(span) if is_tiny(span) => blocks.count_hidden(HiddenTextKind::Tiny, &span.text),
             InlineContent::Text(span) => text.push_str(&span.text),
             InlineContent::LineBreak => text.push('\n'),
             _ => {}
@@ -142,7 +142,7 @@ fn inline(content: &[InlineContent], blocks: &mut Blocks) -> String {
     text
 }
 
-fn tiny(span: &TextSpan) -> bool {
+fn is_tiny(span: &TextSpan) -> bool {
     span.font_size_half_pt.is_some_and(|size| size <= TINY_HALF_POINTS)
 }
 
@@ -152,15 +152,15 @@ fn note_text(note: &Note) -> String {
         (None, Some(author)) => author.clone(),
         (None, None) => note.id.to_string(),
     };
-    format!("[{name}] {}", texts(&note.content))
+    format!("[{name}] {}", elements_text(&note.content))
 }
 
 fn section_text(section: &Section) -> String {
-    let notes = section.speaker_notes.as_deref().map(texts).unwrap_or_default();
-    texts(&section.elements) + &notes
+    let notes = section.speaker_notes.as_deref().map(elements_text).unwrap_or_default();
+    elements_text(&section.elements) + &notes
 }
 
-fn texts(all: &[Element]) -> String {
+fn elements_text(all: &[Element]) -> String {
     let texts: Vec<String> = all.iter().map(element_text).filter(|text| !text.is_empty()).collect();
     texts.join(" ")
 }
@@ -168,15 +168,15 @@ fn texts(all: &[Element]) -> String {
 /// The words of an element, without its form.
 fn element_text(element: &Element) -> String {
     match element {
-        Element::Heading(heading) => seen(&heading.content),
-        Element::Paragraph(paragraph) => seen(&paragraph.content),
+        Element::Heading(heading) => visible_text(&heading.content),
+        Element::Paragraph(paragraph) => visible_text(&paragraph.content),
         Element::Table(table) => {
             let cells = table.rows.iter().flat_map(|row| &row.cells);
-            let texts: Vec<String> = cells.map(|cell| texts(&cell.content)).collect();
+            let texts: Vec<String> = cells.map(|cell| elements_text(&cell.content)).collect();
             texts.join(" ")
         }
         Element::List(list) => list_text(list),
-        Element::TextBox(text_box) => texts(&text_box.content),
+        Element::TextBox(text_box) => elements_text(&text_box.content),
         Element::Footnote(note) | Element::Endnote(note) => note_text(note),
         Element::CodeBlock(code) => code.content.clone(),
         _ => String::new(),
@@ -186,7 +186,7 @@ fn element_text(element: &Element) -> String {
 fn list_text(list: &List) -> String {
     let mut text = String::new();
     for item in &list.items {
-        text.push_str(&texts(&item.content));
+        text.push_str(&elements_text(&item.content));
         text.push(' ');
         if let Some(nested) = &item.nested {
             text.push_str(&list_text(nested));
@@ -195,11 +195,11 @@ fn list_text(list: &List) -> String {
     text
 }
 
-fn seen(content: &[InlineContent]) -> String {
+fn visible_text(content: &[InlineContent]) -> String {
     let mut text = String::new();
     for item in content {
         match item {
-            InlineContent::Text(span) if !tiny(span) => text.push_str(&span.text),
+            InlineContent::Text(span) if !is_tiny(span) => text.push_str(&span.text),
             InlineContent::LineBreak => text.push('\n'),
             _ => {}
         }

@@ -14,28 +14,28 @@ const MAX_SHOWN: usize = 30_000;
 const MAX_MARKS: usize = 1_000;
 
 /// Refuses page `number` (from 1) if its content is out of bounds.
-pub(super) fn check(document: &PdfDocument, number: u32) -> Result<(), EngineError> {
+pub(super) fn check_content(document: &PdfDocument, number: u32) -> Result<(), EngineError> {
     let Ok(content) = document.get_page_content_data(number as usize - 1) else {
         // The engine tells what is wrong with it.
         return Ok(());
     };
     let refused = |detail: String| Err(EngineError::InvalidPdf(format!("page {number} {detail}")));
-    let shown = operators(&content, b"Tj") + operators(&content, b"TJ");
+    let shown = count_operators(&content, b"Tj") + count_operators(&content, b"TJ");
     if shown > MAX_SHOWN {
         return refused(format!("shows more than {MAX_SHOWN} texts"));
     }
-    if marks(&content) > MAX_MARKS {
+    if max_mark_depth(&content) > MAX_MARKS {
         return refused(format!("has more than {MAX_MARKS} marks within one another"));
     }
     Ok(())
 }
 
-fn operators(content: &[u8], name: &[u8]) -> usize {
+fn count_operators(content: &[u8], name: &[u8]) -> usize {
     memmem::find_iter(content, name).count()
 }
 
 /// How deep marks lie within one another, at most.
-fn marks(content: &[u8]) -> usize {
+fn max_mark_depth(content: &[u8]) -> usize {
     let (mut open, mut most) = (0_usize, 0);
     for at in memchr::memchr_iter(b'C', content) {
         match &content[at.saturating_sub(2)..at] {
@@ -59,7 +59,7 @@ mod tests {
             ("EMC EMC /P BMC", 1),
             ("C MC", 0),
         ] {
-            assert_eq!(marks(content.as_bytes()), expected, "{content}");
+            assert_eq!(max_mark_depth(content.as_bytes()), expected, "{content}");
         }
     }
 }

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use ragstone_core::document::SectionSpan;
 
-use super::line::Line;
+use super::line::PdfLine;
 
 /// Letters this many times the size of the body's are a heading's.
 const LARGER: f32 = 1.12;
@@ -24,15 +24,15 @@ const MAX_CANDIDATES: usize = 20_000;
 
 /// Gathers lines that may be headings until the body's size is known.
 #[derive(Default)]
-pub(super) struct Headings {
+pub(super) struct HeadingDetector {
     /// Bytes of text by font size in half points.
     sizes: HashMap<u32, usize>,
-    candidates: Vec<Candidate>,
+    candidates: Vec<HeadingCandidate>,
     lines: usize,
     pages: u32,
 }
 
-struct Candidate {
+struct HeadingCandidate {
     text: String,
     offset: usize,
     end: usize,
@@ -42,16 +42,16 @@ struct Candidate {
     page: u32,
 }
 
-impl Headings {
+impl HeadingDetector {
     /// Takes note of a line that begins at `offset` in the document's text.
-    pub(super) fn see(&mut self, line: &Line, offset: usize) {
+    pub(super) fn add_line(&mut self, line: &PdfLine, offset: usize) {
         let size = (line.size * 2.0).round().clamp(0.0, 2_000.0) as u32;
         *self.sizes.entry(size).or_default() += line.text.len();
         self.lines += 1;
         let wordy = line.text.chars().filter(|character| character.is_alphabetic()).count() >= 2;
         let short = line.text.len() <= MAX_LENGTH && !line.text.ends_with(['.', ',', ';', ':']);
         if wordy && short && !line.aside && self.candidates.len() < MAX_CANDIDATES {
-            self.candidates.push(Candidate {
+            self.candidates.push(HeadingCandidate {
                 text: line.text.clone(),
                 offset,
                 end: offset + line.text.len(),
@@ -69,14 +69,14 @@ impl Headings {
     }
 
     /// The sections of a text of `length` bytes.
-    pub(super) fn sections(mut self, length: usize) -> Vec<SectionSpan> {
+    pub(super) fn build_sections(mut self, length: usize) -> Vec<SectionSpan> {
         self.drop_body_lines();
         self.drop_running_heads();
         self.join_wrapped();
         if self.candidates.len() as f32 > MAX_SHARE * self.lines as f32 {
             return Vec::new();
         }
-        let levels = self.levels();
+        let levels = self.level_sizes();
         let mut path: Vec<(usize, String)> = Vec::new();
         let mut sections: Vec<SectionSpan> = Vec::new();
         for candidate in self.candidates {
@@ -128,7 +128,7 @@ impl Headings {
 
     /// A heading of several lines is one heading.
     fn join_wrapped(&mut self) {
-        let mut joined: Vec<Candidate> = Vec::new();
+        let mut joined: Vec<HeadingCandidate> = Vec::new();
         for line in std::mem::take(&mut self.candidates) {
             match joined.last_mut() {
                 Some(last)
@@ -150,7 +150,7 @@ impl Headings {
     }
 
     /// The sizes of the upper levels, largest first; what is smaller than all of them is the lowest level.
-    fn levels(&self) -> Vec<u32> {
+    fn level_sizes(&self) -> Vec<u32> {
         let mut sizes: Vec<u32> = self.candidates.iter().map(|line| line.size).collect();
         sizes.sort_unstable_by(|a, b| b.cmp(a));
         sizes.dedup();
@@ -181,11 +181,11 @@ mod tests {
     use super::*;
 
     fn sections(lines: &[(&str, f32, bool)]) -> Vec<String> {
-        let mut headings = Headings::default();
+        let mut headings = HeadingDetector::default();
         let mut offset = 0;
         for (text, size, bold) in lines {
-            headings.see(
-                &Line {
+            headings.add_line(
+                &PdfLine {
                     text: (*text).to_owned(),
                     y: 0.0,
                     size: *size,
@@ -198,7 +198,7 @@ mod tests {
         }
         headings.end_page();
         headings
-            .sections(offset)
+            .build_sections(offset)
             .into_iter()
             .map(|section| section.path)
             .collect()

@@ -9,7 +9,7 @@ use xberg_native_pdf::geometry::Rect;
 use xberg_native_pdf::layout::{Color, TextSpan};
 use xberg_native_pdf::object::Object;
 
-use super::super::hidden::{Hidden, Kind};
+use super::super::hidden::{HiddenTextKind, HiddenTextReport};
 use super::off_page;
 
 /// Letters below this size, in points, are not read by anyone.
@@ -19,7 +19,7 @@ const NEAR_WHITE: f32 = 0.95;
 /// How far outside of the page's box, in points, a span must lie as a whole: boxes of letters are not exact.
 const OUTSIDE_BY: f32 = 2.0;
 /// A colour that no file can give.
-const UNSEEN: Color = Color {
+const HIDDEN_MARK: Color = Color {
     r: -1.0,
     g: -1.0,
     b: -1.0,
@@ -31,40 +31,47 @@ const UNKNOWN_PAINT: [&str; 2] = ["Shading", "Pattern"];
 ///
 /// Marked spans still take part when the page's order is chosen: white notes of the typesetter at its edges hold columns
 /// apart that would be read across without them (5 of 15 pages of a federal register).
-pub(super) fn mark(document: &PdfDocument, number: u32, spans: &mut [TextSpan], hidden: &mut Hidden) {
+pub(super) fn mark_hidden_spans(
+    document: &PdfDocument,
+    number: u32,
+    spans: &mut [TextSpan],
+    hidden: &mut HiddenTextReport,
+) {
     let (index, page) = (number as usize - 1, Some(number));
-    let media = media(document, index);
+    let media = media_box(document, index);
     if let Some(media) = &media {
-        off_page::tell(document, number, media, hidden);
+        off_page::count_off_page_text(document, number, media, hidden);
     }
-    let bounds = media.map(|media| shown(document, index, media));
-    let mut ground: Option<Ground> = None;
+    let bounds = media.map(|media| visible_box(document, index, media));
+    let mut ground: Option<PaintedAreas> = None;
     for span in spans {
-        if let std::borrow::Cow::Owned(text) = hidden.strip(&span.text, page) {
+        if let std::borrow::Cow::Owned(text) = hidden.strip_hidden_characters(&span.text, page) {
             span.text = text;
         }
         let kind = if span.text.trim().is_empty() {
             None
-        } else if bounds.is_some_and(|bounds| outside(&span.bbox, &bounds)) {
-            Some(Kind::OffPage)
+        } else if bounds.is_some_and(|bounds| is_outside(&span.bbox, &bounds)) {
+            Some(HiddenTextKind::OffPage)
         } else if span.font_size < SMALLEST && span.bbox.height < SMALLEST {
-            Some(Kind::Tiny)
+            Some(HiddenTextKind::Tiny)
         } else if is_white(&span.color) {
-            ground.get_or_insert_with(|| Ground::of(document, index)).under(span)
+            ground
+                .get_or_insert_with(|| PaintedAreas::from_page(document, index))
+                .hidden_kind(span)
         } else {
             None
         };
         let Some(kind) = kind else { continue };
-        hidden.text(kind, page, &span.text);
-        if kind != Kind::PerhapsSameColour {
-            span.color = UNSEEN;
+        hidden.count_text(kind, page, &span.text);
+        if kind != HiddenTextKind::PerhapsSameColour {
+            span.color = HIDDEN_MARK;
         }
     }
 }
 
 /// Whether a span was marked.
 pub(super) fn is_marked(span: &TextSpan) -> bool {
-    span.color.r == UNSEEN.r
+    span.color.r == HIDDEN_MARK.r
 }
 
 fn is_white(color: &Color) -> bool {
@@ -72,21 +79,21 @@ fn is_white(color: &Color) -> bool {
 }
 
 /// The sheet; none where the file does not say.
-fn media(document: &PdfDocument, index: usize) -> Option<Rect> {
+fn media_box(document: &PdfDocument, index: usize) -> Option<Rect> {
     let (left, bottom, right, top) = document.get_page_media_box(index).ok()?;
     let media = Rect::from_points(left.min(right), bottom.min(top), left.max(right), bottom.max(top));
     (media.width > 0.0 && media.height > 0.0).then_some(media)
 }
 
 /// What a viewer shows of it.
-fn shown(document: &PdfDocument, index: usize, media: Rect) -> Rect {
+fn visible_box(document: &PdfDocument, index: usize, media: Rect) -> Rect {
     let crop = document.get_page_info(index).ok().and_then(|info| info.crop_box);
-    let shown = crop.filter(|crop| crop.width > 0.0 && crop.height > 0.0 && !outside(crop, &media));
+    let shown = crop.filter(|crop| crop.width > 0.0 && crop.height > 0.0 && !is_outside(crop, &media));
     shown.unwrap_or(media)
 }
 
 /// Whether a box lies outside of another one as a whole.
-pub(super) fn outside(inner: &Rect, bounds: &Rect) -> bool {
+pub(super) fn is_outside(inner: &Rect, bounds: &Rect) -> bool {
     inner.x + inner.width < bounds.x - OUTSIDE_BY
         || inner.y + inner.height < bounds.y - OUTSIDE_BY
         || inner.x > bounds.x + bounds.width + OUTSIDE_BY
@@ -94,7 +101,7 @@ pub(super) fn outside(inner: &Rect, bounds: &Rect) -> bool {
 }
 
 /// What a page paints beside text.
-struct Ground {
+struct PaintedAreas {
     images: Vec<Rect>,
     /// Filled paths that are not white, or whose colour is not known.
     painted: Vec<Rect>,
@@ -102,15 +109,15 @@ struct Ground {
     unknown: bool,
 }
 
-impl Ground {
-    fn of(document: &PdfDocument, index: usize) -> Self {
+impl PaintedAreas {
+    fn from_page(document: &PdfDocument, index: usize) -> Self {
         let images = document.page_image_handles(index);
         let paths = document.extract_paths(index);
         let resources = document.get_page_resources(index);
         let has = |name: &str| {
             resources
                 .as_ref()
-                .is_ok_and(|resources| holds(document, resources, name))
+                .is_ok_and(|resources| has_resource(document, resources, name))
         };
         let unknown =
             images.is_err() || paths.is_err() || resources.is_err() || UNKNOWN_PAINT.iter().any(|name| has(name));
@@ -129,24 +136,24 @@ impl Ground {
     }
 
     /// How a white span is hidden; none if something is painted under it.
-    fn under(&self, span: &TextSpan) -> Option<Kind> {
-        let covers = |rect: &Rect| overlaps(rect, &span.bbox);
+    fn hidden_kind(&self, span: &TextSpan) -> Option<HiddenTextKind> {
+        let covers = |rect: &Rect| boxes_overlap(rect, &span.bbox);
         if self.images.iter().chain(&self.painted).any(covers) {
             return None;
         }
         Some(match self.unknown {
-            true => Kind::PerhapsSameColour,
-            false => Kind::SameColour,
+            true => HiddenTextKind::PerhapsSameColour,
+            false => HiddenTextKind::SameColour,
         })
     }
 }
 
-fn overlaps(a: &Rect, b: &Rect) -> bool {
+fn boxes_overlap(a: &Rect, b: &Rect) -> bool {
     a.x < b.x + b.width && b.x < a.x + a.width && a.y < b.y + b.height && b.y < a.y + a.height
 }
 
 /// Whether resources name anything of a kind.
-fn holds(document: &PdfDocument, resources: &Object, kind: &str) -> bool {
+fn has_resource(document: &PdfDocument, resources: &Object, kind: &str) -> bool {
     let entry = resources.as_dict().and_then(|resources| resources.get(kind));
     let entry = entry.and_then(|entry| document.resolve_object(entry).ok());
     entry.is_some_and(|entry| entry.as_dict().is_some_and(|entries| !entries.is_empty()))

@@ -3,7 +3,7 @@
 use xberg_native_pdf::layout::TextSpan;
 
 use super::super::normalise::push_normalised;
-use super::upright::rotation;
+use super::upright::span_rotation;
 
 /// A new line begins where the baseline moves by more than this share of the height.
 const LINE_SHIFT: f32 = 0.5;
@@ -20,7 +20,7 @@ const HEADING_BYTES: usize = 160;
 
 /// One line of text with what its look says about it.
 #[derive(Debug)]
-pub(super) struct Line {
+pub(super) struct PdfLine {
     pub(super) text: String,
     /// Baseline, in points from below.
     pub(super) y: f32,
@@ -52,25 +52,25 @@ pub(super) fn drop_padding(spans: &mut [TextSpan]) {
 }
 
 /// Joins spans that follow each other in reading order on a page whose text mostly runs in `direction`, in degrees.
-pub(super) fn join(spans: &[TextSpan], direction: i32) -> Vec<Line> {
+pub(super) fn join_spans(spans: &[TextSpan], direction: i32) -> Vec<PdfLine> {
     let mut lines = Vec::new();
-    let mut open: Option<OpenLine> = None;
+    let mut open: Option<LineBuilder> = None;
     for span in spans.iter().filter(|span| !span.text.is_empty()) {
         match &mut open {
-            Some(line) if line.takes(span) => line.push(span),
+            Some(line) if line.accepts_span(span) => line.push(span),
             _ => {
-                lines.extend(open.take().and_then(OpenLine::close));
-                open = Some(OpenLine::begin(span, direction));
+                lines.extend(open.take().and_then(LineBuilder::finish_line));
+                open = Some(LineBuilder::from_span(span, direction));
             }
         }
     }
-    lines.extend(open.and_then(OpenLine::close));
+    lines.extend(open.and_then(LineBuilder::finish_line));
     lines
 }
 
 /// Writes the lines of a page, with an empty line between paragraphs, and tells where each begins.
-pub(super) fn write(lines: &[Line], out: &mut String, mut begins: impl FnMut(&Line, usize)) {
-    let usual = usual_advance(lines);
+pub(super) fn write_lines(lines: &[PdfLine], out: &mut String, mut begins: impl FnMut(&PdfLine, usize)) {
+    let usual = median_advance(lines);
     for (index, line) in lines.iter().enumerate() {
         if index > 0 {
             out.push('\n');
@@ -88,13 +88,13 @@ pub(super) fn write(lines: &[Line], out: &mut String, mut begins: impl FnMut(&Li
 }
 
 /// Whether `line` is set like a heading over `next`: then no sentence goes from one into the other.
-fn stands_alone(line: &Line, next: &Line) -> bool {
+fn stands_alone(line: &PdfLine, next: &PdfLine) -> bool {
     let set_off = line.size > next.size * HEADING_SIZE || (line.bold && !next.bold);
     set_off && !line.aside && line.text.len() <= HEADING_BYTES && !line.text.ends_with([',', ';', '-'])
 }
 
 /// Median distance of successive baselines; infinite where there are none to compare.
-fn usual_advance(lines: &[Line]) -> f32 {
+fn median_advance(lines: &[PdfLine]) -> f32 {
     let mut advances: Vec<f32> = lines
         .windows(2)
         .map(|pair| pair[0].y - pair[1].y)
@@ -107,8 +107,8 @@ fn usual_advance(lines: &[Line]) -> f32 {
     *advances.select_nth_unstable_by(middle, f32::total_cmp).1
 }
 
-struct OpenLine {
-    line: Line,
+struct LineBuilder {
+    line: PdfLine,
     right: f32,
     height: f32,
     rotation: i32,
@@ -116,19 +116,19 @@ struct OpenLine {
     bold_letters: usize,
 }
 
-impl OpenLine {
-    fn begin(span: &TextSpan, direction: i32) -> Self {
+impl LineBuilder {
+    fn from_span(span: &TextSpan, direction: i32) -> Self {
         let mut line = Self {
-            line: Line {
+            line: PdfLine {
                 text: String::new(),
                 y: span.bbox.y,
                 size: 0.0,
-                aside: rotation(span) != direction,
+                aside: span_rotation(span) != direction,
                 bold: false,
             },
             right: span.bbox.x,
-            height: height(span),
-            rotation: rotation(span),
+            height: span_height(span),
+            rotation: span_rotation(span),
             letters: 0,
             bold_letters: 0,
         };
@@ -136,16 +136,16 @@ impl OpenLine {
         line
     }
 
-    fn takes(&self, span: &TextSpan) -> bool {
-        let height = self.height.max(height(span));
-        self.rotation == rotation(span)
+    fn accepts_span(&self, span: &TextSpan) -> bool {
+        let height = self.height.max(span_height(span));
+        self.rotation == span_rotation(span)
             && (span.bbox.y - self.line.y).abs() <= LINE_SHIFT * height
             && span.bbox.x >= self.right - STEP_BACK * height
     }
 
     fn push(&mut self, span: &TextSpan) {
         let gap = span.bbox.x - self.right;
-        let apart = gap > SPACE_GAP * self.height.min(height(span));
+        let apart = gap > SPACE_GAP * self.height.min(span_height(span));
         if apart && !self.line.text.ends_with(char::is_whitespace) && !span.text.starts_with(char::is_whitespace) {
             self.line.text.push(' ');
         }
@@ -159,11 +159,11 @@ impl OpenLine {
             self.line.size = self.line.size.max(span.font_size);
         }
         self.right = self.right.max(span.bbox.x + span.bbox.width);
-        self.height = self.height.max(height(span));
+        self.height = self.height.max(span_height(span));
     }
 
     /// The line, unless it is only white space.
-    fn close(mut self) -> Option<Line> {
+    fn finish_line(mut self) -> Option<PdfLine> {
         let text = self.line.text.split_whitespace().collect::<Vec<_>>().join(" ");
         self.line.text = text;
         self.line.bold = self.bold_letters * 2 > self.letters;
@@ -172,7 +172,7 @@ impl OpenLine {
 }
 
 /// Height of a span's letters, in points, never zero.
-fn height(span: &TextSpan) -> f32 {
+fn span_height(span: &TextSpan) -> f32 {
     let height = if span.bbox.height > 0.0 {
         span.bbox.height
     } else {

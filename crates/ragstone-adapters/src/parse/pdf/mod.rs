@@ -23,24 +23,24 @@ use ragstone_core::document::ParseWarning;
 use xberg_native_pdf::document::{PdfDocument, ReadingOrder};
 use xberg_native_pdf::error::Error as EngineError;
 
-use self::heading::Headings;
-use self::line::Line;
-pub use self::order::Order;
-use self::running::Window;
+use self::heading::HeadingDetector;
+use self::line::PdfLine;
+pub use self::order::SpanOrder;
+use self::running::PageWindow;
 use super::ParseLimits;
 use super::error::ParseProblem;
-use super::hidden::Hidden;
-use super::sink::{Outline, PageSink};
+use super::hidden::HiddenTextReport;
+use super::sink::{DocumentOutline, PageSink};
 
 /// How every document is read.
 ///
 /// Over the WARN report, one long table, poppler's order of words is met to 0.91 by columns and to 0.23 by rows; but
 /// by columns none of its 632 rows stays on one line, by rows all do, and questions of a table ask for its rows
 /// (`docs/decisions/0003-tables-by-rows.md`).
-const ORDER: Order = Order::ChosenRowsInTables;
+const ORDER: SpanOrder = SpanOrder::AutomaticTablesByRows;
 /// When the file is opened again: the engine keeps what it has read of a file, and all of it goes with the opened
 /// document, whose bytes are handed on. Each opening costs a walk over all pages.
-struct Reopening {
+struct ReopenPolicy {
     /// Not before so many pages.
     pages: u32,
     /// Not before the engine keeps about so many bytes of them.
@@ -48,7 +48,7 @@ struct Reopening {
 }
 
 /// As files are read: 256 pages of a book are about so many bytes.
-const REOPENING: Reopening = Reopening {
+const REOPENING: ReopenPolicy = ReopenPolicy {
     pages: 256,
     bytes: 48 << 20,
 };
@@ -59,45 +59,49 @@ const PAGE_BYTES: usize = 4 << 10;
 const SPAN_BYTES: usize = 400;
 
 /// Hands out the text of a PDF page by page; each page's order of reading is chosen for itself.
-pub fn parse(bytes: Vec<u8>, limits: &ParseLimits, sink: &mut dyn PageSink) -> Result<Outline, ParseProblem> {
+pub fn parse_pdf(
+    bytes: Vec<u8>,
+    limits: &ParseLimits,
+    sink: &mut dyn PageSink,
+) -> Result<DocumentOutline, ParseProblem> {
     parse_in_order(bytes, limits, ORDER, sink)
 }
 
-/// [`parse`] with one order for every page, to measure the choice against.
+/// [`parse_pdf`] with one order for every page, to measure the choice against.
 #[doc(hidden)]
 pub fn parse_in_order(
     bytes: Vec<u8>,
     limits: &ParseLimits,
-    order: Order,
+    order: SpanOrder,
     sink: &mut dyn PageSink,
-) -> Result<Outline, ParseProblem> {
+) -> Result<DocumentOutline, ParseProblem> {
     parse_reopening(bytes, limits, order, REOPENING, sink)
 }
 
 fn parse_reopening(
     bytes: Vec<u8>,
     limits: &ParseLimits,
-    order: Order,
-    reopening: Reopening,
+    order: SpanOrder,
+    reopening: ReopenPolicy,
     sink: &mut dyn PageSink,
-) -> Result<Outline, ParseProblem> {
+) -> Result<DocumentOutline, ParseProblem> {
     let file_bytes = bytes.len();
-    let mut document = open(bytes)?;
+    let mut document = open_document(bytes)?;
     let pages = page_tree::count_pages(&document, limits)?;
-    page_tree::know_all_pages(&document, pages);
+    page_tree::preload_page_tree(&document, pages);
     let pages_open = reopening.pages.max(pages / MOST_OPENINGS);
     let bytes_a_page = PAGE_BYTES + file_bytes / pages as usize;
     let (mut opened_at, mut kept) = (0, 0);
     let hidden_layers = xberg_native_pdf::optional_content::compute_default_off_ocgs(&document);
-    let mut progress = Progress::default();
-    let mut window = Window::default();
+    let mut progress = PdfOutlineBuilder::default();
+    let mut window = PageWindow::default();
     for index in 0..pages {
         if index - opened_at >= pages_open && kept >= reopening.bytes {
             (opened_at, kept) = (index, 0);
             let bytes = std::mem::take(&mut document.source_bytes);
             drop(document);
-            document = open(bytes)?;
-            page_tree::know_all_pages(&document, pages);
+            document = open_document(bytes)?;
+            page_tree::preload_page_tree(&document, pages);
         }
         let number = index + 1;
         let read = page_lines(&document, number, order, &hidden_layers, &mut progress.hidden);
@@ -107,22 +111,22 @@ fn parse_reopening(
                 lines
             }
             Err(error) => {
-                progress.unreadable(number, &error);
+                progress.record_unreadable(number, &error);
                 Vec::new()
             }
         };
         if let Some((number, lines)) = window.push(number, lines) {
-            sink.page(Some(number), progress.page(number, &lines))?;
+            sink.write_page(Some(number), progress.add_page(number, &lines))?;
         }
     }
     while let Some((number, lines)) = window.pop() {
-        sink.page(Some(number), progress.page(number, &lines))?;
+        sink.write_page(Some(number), progress.add_page(number, &lines))?;
     }
     progress.finish(pages, info_title(&document))
 }
 
-fn open(bytes: Vec<u8>) -> Result<PdfDocument, ParseProblem> {
-    let document = PdfDocument::from_bytes(bytes).map_err(problem)?;
+fn open_document(bytes: Vec<u8>) -> Result<PdfDocument, ParseProblem> {
+    let document = PdfDocument::from_bytes(bytes).map_err(convert_error)?;
     if document.is_encrypted() && !matches!(document.authenticate(b""), Ok(true)) {
         return Err(ParseProblem::Encrypted);
     }
@@ -132,11 +136,11 @@ fn open(bytes: Vec<u8>) -> Result<PdfDocument, ParseProblem> {
 fn page_lines(
     document: &PdfDocument,
     number: u32,
-    order: Order,
+    order: SpanOrder,
     hidden_layers: &HashSet<String>,
-    hidden: &mut Hidden,
-) -> Result<(Vec<Line>, usize), EngineError> {
-    content::check(document, number)?;
+    hidden: &mut HiddenTextReport,
+) -> Result<(Vec<PdfLine>, usize), EngineError> {
+    content::check_content(document, number)?;
     let mut spans = document.extract_spans_filtered_with_reading_order(
         number as usize - 1,
         ReadingOrder::TopToBottom,
@@ -144,15 +148,15 @@ fn page_lines(
         HashSet::new(),
     )?;
     let count = spans.len();
-    hidden::mark(document, number, &mut spans, hidden);
+    hidden::mark_hidden_spans(document, number, &mut spans, hidden);
     line::drop_padding(&mut spans);
-    let direction = upright::turn(&mut spans);
-    let mut spans = order::arrange(spans, order)?;
+    let direction = upright::rotate_upright(&mut spans);
+    let mut spans = order::order_spans(spans, order)?;
     spans.retain(|span| !hidden::is_marked(span));
-    Ok((line::join(&spans, direction), count))
+    Ok((line::join_spans(&spans, direction), count))
 }
 
-fn problem(error: EngineError) -> ParseProblem {
+fn convert_error(error: EngineError) -> ParseProblem {
     match error {
         EngineError::EncryptedPdf => ParseProblem::Encrypted,
         other => ParseProblem::damaged(other),
@@ -165,33 +169,33 @@ fn info_title(document: &PdfDocument) -> Option<String> {
         .ok()?;
     let title = document.resolve_object(info.as_dict()?.get("Title")?).ok()?;
     let text = xberg_native_pdf::optional_content::decode_pdf_text_string(title.as_string()?);
-    let text = super::normalise::normalised(&text);
+    let text = super::normalise::normalise_text(&text);
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     (!text.is_empty()).then_some(text)
 }
 
 /// What is carried from page to page.
 #[derive(Default)]
-struct Progress {
+struct PdfOutlineBuilder {
     page_text: String,
     length: usize,
-    headings: Headings,
+    headings: HeadingDetector,
     without_text: Vec<u32>,
     unreadable: Vec<u32>,
     first_error: Option<String>,
-    hidden: Hidden,
+    hidden: HiddenTextReport,
 }
 
-impl Progress {
-    fn unreadable(&mut self, number: u32, error: &EngineError) {
+impl PdfOutlineBuilder {
+    fn record_unreadable(&mut self, number: u32, error: &EngineError) {
         self.unreadable.push(number);
         self.first_error.get_or_insert_with(|| error.to_string());
     }
 
-    fn page(&mut self, number: u32, lines: &[Line]) -> &str {
+    fn add_page(&mut self, number: u32, lines: &[PdfLine]) -> &str {
         self.page_text.clear();
-        line::write(lines, &mut self.page_text, |line, offset| {
-            self.headings.see(line, self.length + offset)
+        line::write_lines(lines, &mut self.page_text, |line, offset| {
+            self.headings.add_line(line, self.length + offset)
         });
         if self.page_text.is_empty() && !self.unreadable.contains(&number) {
             self.without_text.push(number);
@@ -201,15 +205,15 @@ impl Progress {
         &self.page_text
     }
 
-    fn finish(mut self, pages: u32, title: Option<String>) -> Result<Outline, ParseProblem> {
+    fn finish(mut self, pages: u32, title: Option<String>) -> Result<DocumentOutline, ParseProblem> {
         if self.length == 0 {
             return Err(match self.first_error {
                 Some(detail) if self.without_text.is_empty() => ParseProblem::Damaged { detail },
                 _ => ParseProblem::NoText { pages },
             });
         }
-        let sections = self.headings.sections(self.length);
-        let title = title.map(|title| self.hidden.strip(&title, None).into_owned());
+        let sections = self.headings.build_sections(self.length);
+        let title = title.map(|title| self.hidden.strip_hidden_characters(&title, None).into_owned());
         let mut warnings = Vec::new();
         if !self.without_text.is_empty() {
             warnings.push(ParseWarning {
@@ -225,8 +229,8 @@ impl Progress {
                 pages: self.unreadable,
             });
         }
-        warnings.extend(self.hidden.warnings());
-        Ok(Outline {
+        warnings.extend(self.hidden.build_warnings());
+        Ok(DocumentOutline {
             title,
             sections,
             warnings,

@@ -9,22 +9,24 @@ use xberg_native_pdf::document::PdfDocument;
 use xberg_native_pdf::extractors::SpanMergingConfig;
 use xberg_native_pdf::geometry::Rect;
 
-use super::super::hidden::{Hidden, Kind};
-use super::hidden::outside;
+use super::super::hidden::{HiddenTextKind, HiddenTextReport};
+use super::hidden::is_outside;
 
 /// Most states of graphics that are kept at once; deeper ones are taken for the last.
 const MAX_DEPTH: usize = 256;
 
 /// Counts the text of page `number` (from 1) that lies outside of its sheet `media` as a whole.
-pub(super) fn tell(document: &PdfDocument, number: u32, media: &Rect, hidden: &mut Hidden) {
+pub(super) fn count_off_page_text(document: &PdfDocument, number: u32, media: &Rect, hidden: &mut HiddenTextReport) {
     let index = number as usize - 1;
     let Ok(content) = document.get_page_content_data(index) else {
         return;
     };
-    let mut walk = Walk::default();
+    let mut walk = TextPositionTracker::default();
     let mut begins_outside = false;
     let walked = parse_and_execute_text_only(&content, |operator| {
-        begins_outside |= walk.step(&operator).is_some_and(|(x, y)| !holds(media, x, y));
+        begins_outside |= walk
+            .apply_operator(&operator)
+            .is_some_and(|(x, y)| !contains_point(media, x, y));
         Ok(())
     });
     // What cannot be walked over is no less suspect.
@@ -33,25 +35,25 @@ pub(super) fn tell(document: &PdfDocument, number: u32, media: &Rect, hidden: &m
     }
     let spans = document.extract_spans_with_config(index, SpanMergingConfig::default());
     for span in spans.unwrap_or_default() {
-        if outside(&span.bbox, media) {
-            hidden.text(Kind::OffPage, Some(number), &span.text);
+        if is_outside(&span.bbox, media) {
+            hidden.count_text(HiddenTextKind::OffPage, Some(number), &span.text);
         }
     }
 }
 
-fn holds(media: &Rect, x: f32, y: f32) -> bool {
+fn contains_point(media: &Rect, x: f32, y: f32) -> bool {
     (media.x..=media.x + media.width).contains(&x) && (media.y..=media.y + media.height).contains(&y)
 }
 
 /// Where text begins, as far as operators alone tell: the widths of letters are not known here.
-struct Walk {
+struct TextPositionTracker {
     states: Vec<(Matrix, f32)>,
     page: Matrix,
     line: Matrix,
     leading: f32,
 }
 
-impl Default for Walk {
+impl Default for TextPositionTracker {
     fn default() -> Self {
         Self {
             states: Vec::new(),
@@ -62,9 +64,9 @@ impl Default for Walk {
     }
 }
 
-impl Walk {
+impl TextPositionTracker {
     /// The place of a text that `operator` shows.
-    fn step(&mut self, operator: &Operator) -> Option<(f32, f32)> {
+    fn apply_operator(&mut self, operator: &Operator) -> Option<(f32, f32)> {
         match *operator {
             Operator::SaveState if self.states.len() < MAX_DEPTH => {
                 self.states.push((self.page, self.leading));
@@ -84,10 +86,10 @@ impl Walk {
                 self.next_line(tx, ty);
             }
             Operator::TStar => self.next_line(0.0, -self.leading),
-            Operator::Tj { .. } | Operator::TJ { .. } => return Some(self.place()),
+            Operator::Tj { .. } | Operator::TJ { .. } => return Some(self.text_position()),
             Operator::Quote { .. } | Operator::DoubleQuote { .. } => {
                 self.next_line(0.0, -self.leading);
-                return Some(self.place());
+                return Some(self.text_position());
             }
             _ => {}
         }
@@ -98,7 +100,7 @@ impl Walk {
         self.line = Matrix::translation(x, y).multiply(&self.line);
     }
 
-    fn place(&self) -> (f32, f32) {
+    fn text_position(&self) -> (f32, f32) {
         let point = self.line.multiply(&self.page).transform_point(0.0, 0.0);
         (point.x, point.y)
     }

@@ -11,11 +11,11 @@ use xberg_native_pdf::pipeline::{ReadingOrderContext, ReadingOrderStrategy, XYCu
 
 /// Which order to read a page in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Order {
+pub enum SpanOrder {
     /// By columns where the page has columns or a table, else from top to bottom.
-    Chosen,
-    /// As `Chosen`, but a page that is one dense table is read row by row.
-    ChosenRowsInTables,
+    Automatic,
+    /// As `Automatic`, but a page that is one dense table is read row by row.
+    AutomaticTablesByRows,
     /// Rows from top to bottom.
     TopToBottom,
     /// The engine's own order by columns, on every page.
@@ -43,64 +43,64 @@ const MAX_CUTS: u32 = 12;
 /// across; prose, formulas and lists of numbered rows, whose narrow columns say little, have none. Over the pages of
 /// the measured set, those that read better by columns score 0.27 to 0.49 with at most 0.39 of their rows apart;
 /// those that read better from top to bottom score at most 0.19, or have at least 0.51 of their rows apart.
-pub(super) fn arrange(spans: Vec<TextSpan>, order: Order) -> Result<Vec<TextSpan>, EngineError> {
+pub(super) fn order_spans(spans: Vec<TextSpan>, order: SpanOrder) -> Result<Vec<TextSpan>, EngineError> {
     match order {
-        Order::TopToBottom => Ok(spans),
-        Order::EngineColumns => {
+        SpanOrder::TopToBottom => Ok(spans),
+        SpanOrder::EngineColumns => {
             let ordered = XYCutStrategy::new().apply(spans, &ReadingOrderContext::new())?;
             Ok(ordered.into_iter().map(|ordered| ordered.span).collect())
         }
-        Order::Chosen => Ok(chosen(spans, false)),
-        Order::ChosenRowsInTables => Ok(chosen(spans, true)),
+        SpanOrder::Automatic => Ok(order_by_layout(spans, false)),
+        SpanOrder::AutomaticTablesByRows => Ok(order_by_layout(spans, true)),
     }
 }
 
-fn chosen(spans: Vec<TextSpan>, rows_in_tables: bool) -> Vec<TextSpan> {
-    let segments = segments(&spans);
-    let Some(gutter) = gutter(&segments) else {
+fn order_by_layout(spans: Vec<TextSpan>, rows_in_tables: bool) -> Vec<TextSpan> {
+    let segments = find_segments(&spans);
+    let Some(gutter) = find_gutter(&segments) else {
         return spans;
     };
     if rows_apart(&spans) > APART_SHARE || (rows_in_tables && is_table(&spans, &segments)) {
         return spans;
     }
     let mut order = Vec::with_capacity(spans.len());
-    cut(&spans, segments, gutter, MAX_CUTS, &mut order);
+    split_at_gutter(&spans, segments, gutter, MAX_CUTS, &mut order);
     let mut spans: Vec<Option<TextSpan>> = spans.into_iter().map(Some).collect();
     order.into_iter().filter_map(|index| spans[index].take()).collect()
 }
 
 /// Appends the segments' spans: bands between the lines that cross the gutter, in each band left before right.
-fn cut(spans: &[TextSpan], segments: Vec<Segment>, gutter: f32, cuts: u32, order: &mut Vec<usize>) {
+fn split_at_gutter(spans: &[TextSpan], segments: Vec<RowSegment>, gutter: f32, cuts: u32, order: &mut Vec<usize>) {
     let (mut left, mut right) = (Vec::new(), Vec::new());
     for segment in segments {
-        match segment.parted(spans, gutter) {
-            Parted::Left(segment) => left.push(segment),
-            Parted::Right(segment) => right.push(segment),
-            Parted::Both(before, after) => {
+        match segment.split_segment(spans, gutter) {
+            GutterSplit::Left(segment) => left.push(segment),
+            GutterSplit::Right(segment) => right.push(segment),
+            GutterSplit::Both(before, after) => {
                 left.push(before);
                 right.push(after);
             }
-            Parted::Across(segment) => {
-                read(spans, std::mem::take(&mut left), cuts, order);
-                read(spans, std::mem::take(&mut right), cuts, order);
+            GutterSplit::Across(segment) => {
+                append_segments(spans, std::mem::take(&mut left), cuts, order);
+                append_segments(spans, std::mem::take(&mut right), cuts, order);
                 order.extend(segment.spans);
             }
         }
     }
-    read(spans, left, cuts, order);
-    read(spans, right, cuts, order);
+    append_segments(spans, left, cuts, order);
+    append_segments(spans, right, cuts, order);
 }
 
-fn read(spans: &[TextSpan], segments: Vec<Segment>, cuts: u32, order: &mut Vec<usize>) {
-    match gutter(&segments) {
-        Some(gutter) if cuts > 0 => cut(spans, segments, gutter, cuts - 1, order),
+fn append_segments(spans: &[TextSpan], segments: Vec<RowSegment>, cuts: u32, order: &mut Vec<usize>) {
+    match find_gutter(&segments) {
+        Some(gutter) if cuts > 0 => split_at_gutter(spans, segments, gutter, cuts - 1, order),
         _ => order.extend(segments.into_iter().flat_map(|segment| segment.spans)),
     }
 }
 
 /// Where the best gutter is, if one is good: its smaller side, less what crosses it, is a large share of all text,
 /// by width on the page.
-fn gutter(segments: &[Segment]) -> Option<f32> {
+fn find_gutter(segments: &[RowSegment]) -> Option<f32> {
     let left = segments
         .iter()
         .map(|segment| segment.left)
@@ -138,28 +138,28 @@ fn gutter(segments: &[Segment]) -> Option<f32> {
 }
 
 /// A part of a row without a wide gap, from left to right in points.
-struct Segment {
+struct RowSegment {
     left: f32,
     right: f32,
     spans: Range<usize>,
 }
 
 /// How a segment lies to a gutter.
-enum Parted {
-    Left(Segment),
-    Right(Segment),
-    Across(Segment),
+enum GutterSplit {
+    Left(RowSegment),
+    Right(RowSegment),
+    Across(RowSegment),
     /// Two columns' lines that stand closer than elsewhere.
-    Both(Segment, Segment),
+    Both(RowSegment, RowSegment),
 }
 
-impl Segment {
-    fn parted(self, spans: &[TextSpan], gutter: f32) -> Parted {
+impl RowSegment {
+    fn split_segment(self, spans: &[TextSpan], gutter: f32) -> GutterSplit {
         if self.right <= gutter + STRIP {
-            return Parted::Left(self);
+            return GutterSplit::Left(self);
         }
         if self.left >= gutter - STRIP {
-            return Parted::Right(self);
+            return GutterSplit::Right(self);
         }
         let end = |span: &TextSpan| span.bbox.x + span.bbox.width;
         let parting = self.spans.clone().skip(1).find(|&index| {
@@ -169,8 +169,8 @@ impl Segment {
                 && gap > KNOWN_GUTTER_GAP * spans[index].bbox.height
         });
         match parting {
-            None => Parted::Across(self),
-            Some(index) => Parted::Both(
+            None => GutterSplit::Across(self),
+            Some(index) => GutterSplit::Both(
                 Self {
                     left: self.left,
                     right: end(&spans[index - 1]),
@@ -187,8 +187,8 @@ impl Segment {
 }
 
 /// The segments of all rows; spans of white space belong to the segment before.
-fn segments(spans: &[TextSpan]) -> Vec<Segment> {
-    let mut segments: Vec<Segment> = Vec::new();
+fn find_segments(spans: &[TextSpan]) -> Vec<RowSegment> {
+    let mut segments: Vec<RowSegment> = Vec::new();
     let mut last_y = f32::NAN;
     for (index, span) in spans.iter().enumerate() {
         let (left, right) = (span.bbox.x, span.bbox.x + span.bbox.width);
@@ -204,7 +204,7 @@ fn segments(spans: &[TextSpan]) -> Vec<Segment> {
             }
             _ => {
                 let width = if right.is_finite() { right.max(left) } else { left };
-                segments.push(Segment {
+                segments.push(RowSegment {
                     left,
                     right: width,
                     spans: index..index + 1,
@@ -227,7 +227,7 @@ fn rows_apart(spans: &[TextSpan]) -> f32 {
     /// White space wider than the usual by this share of the height sets a row apart.
     const WIDER: f32 = 0.25;
 
-    let mut bands: Vec<(f32, f32)> = visible(spans)
+    let mut bands: Vec<(f32, f32)> = visible_spans(spans)
         .map(|span| (span.bbox.y, span.bbox.height.max(1.0)))
         .filter(|band| band.0.is_finite())
         .collect();
@@ -255,13 +255,13 @@ fn rows_apart(spans: &[TextSpan]) -> f32 {
 }
 
 /// Whether most of the page's text stands in rows of many short cells.
-fn is_table(spans: &[TextSpan], segments: &[Segment]) -> bool {
+fn is_table(spans: &[TextSpan], segments: &[RowSegment]) -> bool {
     /// Prose has fewer columns than this.
     const CELLS: usize = 4;
     /// Share of the segments that stand in such rows.
     const SHARE: f32 = 0.7;
 
-    let same_row = |a: &Segment, b: &Segment| {
+    let same_row = |a: &RowSegment, b: &RowSegment| {
         let (a, b) = (&spans[a.spans.start].bbox, &spans[b.spans.start].bbox);
         (a.y - b.y).abs() <= 0.5 * a.height.max(1.0)
     };
@@ -273,6 +273,6 @@ fn is_table(spans: &[TextSpan], segments: &[Segment]) -> bool {
     in_rows as f32 >= SHARE * segments.len() as f32
 }
 
-fn visible(spans: &[TextSpan]) -> impl Iterator<Item = &TextSpan> {
+fn visible_spans(spans: &[TextSpan]) -> impl Iterator<Item = &TextSpan> {
     spans.iter().filter(|span| !span.text.trim().is_empty())
 }

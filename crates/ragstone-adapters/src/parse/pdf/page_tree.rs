@@ -16,7 +16,7 @@ use xberg_native_pdf::object::{Object, ObjectRef};
 use super::super::ParseLimits;
 use super::super::complexity::{check_depth, too_complex};
 use super::super::error::ParseProblem;
-use super::problem;
+use super::convert_error;
 
 /// Nodes within one another; the engine goes no deeper either.
 const MAX_DEPTH: usize = 127;
@@ -27,29 +27,29 @@ const FOUND_ONE_BY_ONE: usize = 64;
 
 /// How many pages the document has, once its tree is known to be a tree.
 pub(super) fn count_pages(document: &PdfDocument, limits: &ParseLimits) -> Result<u32, ParseProblem> {
-    let walked = match root(document) {
-        Some(root) => walk(document, root, limits)?,
-        None => Walked::default(),
+    let walked = match pages_root(document) {
+        Some(root) => walk_page_tree(document, root, limits)?,
+        None => PageTreeSummary::default(),
     };
     if walked.whole && walked.pages > 0 {
         return Ok(walked.pages);
     }
     check_search(document)?;
-    let pages = document.page_count().map_err(problem)?;
+    let pages = document.page_count().map_err(convert_error)?;
     let pages = u32::try_from(pages).unwrap_or(u32::MAX).max(walked.pages);
-    check_count(u64::from(pages), limits)?;
+    check_page_count(u64::from(pages), limits)?;
     match pages {
         0 => Err(ParseProblem::damaged("no page can be found")),
         pages => {
             // What the file says of itself is no measure of what it holds.
-            let held = candidates(document).max(walked.pages as usize);
+            let held = count_page_candidates(document).max(walked.pages as usize);
             Ok(pages.min(u32::try_from(held).unwrap_or(u32::MAX)).max(1))
         }
     }
 }
 
 /// Has the engine walk the tree once for all pages, instead of once for each page that is read next.
-pub(super) fn know_all_pages(document: &PdfDocument, pages: u32) {
+pub(super) fn preload_page_tree(document: &PdfDocument, pages: u32) {
     if pages as usize <= FOUND_ONE_BY_ONE {
         return;
     }
@@ -60,26 +60,30 @@ pub(super) fn know_all_pages(document: &PdfDocument, pages: u32) {
 }
 
 #[derive(Default)]
-struct Walked {
+struct PageTreeSummary {
     /// Different pages that the tree leads to.
     pages: u32,
     /// Every branch could be followed to its pages.
     whole: bool,
 }
 
-fn root(document: &PdfDocument) -> Option<ObjectRef> {
+fn pages_root(document: &PdfDocument) -> Option<ObjectRef> {
     let catalog = document.catalog().ok()?;
     catalog.as_dict()?.get("Pages")?.as_reference()
 }
 
-fn walk(document: &PdfDocument, root: ObjectRef, limits: &ParseLimits) -> Result<Walked, ParseProblem> {
-    let mut walked = Walked { pages: 0, whole: true };
+fn walk_page_tree(
+    document: &PdfDocument,
+    root: ObjectRef,
+    limits: &ParseLimits,
+) -> Result<PageTreeSummary, ParseProblem> {
+    let mut walked = PageTreeSummary { pages: 0, whole: true };
     let (mut nodes, mut leaves, mut listed) = (HashSet::new(), HashSet::new(), 0_u64);
     let mut left = vec![(root, 0)];
     while let Some((reference, depth)) = left.pop() {
         if leaves.contains(&reference) {
             listed += 1;
-            check_count(listed, limits)?;
+            check_page_count(listed, limits)?;
             continue;
         }
         if nodes.contains(&reference) {
@@ -89,18 +93,18 @@ fn walk(document: &PdfDocument, root: ObjectRef, limits: &ParseLimits) -> Result
             walked.whole = false;
             continue;
         };
-        match (kind(&node), kids(document, &node)) {
+        match (node_type(&node), node_kids(document, &node)) {
             (Some("Page"), _) => {
                 leaves.insert(reference);
                 walked.pages += 1;
                 listed += 1;
-                check_count(listed, limits)?;
+                check_page_count(listed, limits)?;
             }
             (_, Some(kids)) => {
                 nodes.insert(reference);
                 check_depth(depth, MAX_DEPTH)?;
                 // Nodes wait too; there are fewer of them than pages in any tree that a program writes.
-                check_count((left.len() + kids.len()) as u64 / 2, limits)?;
+                check_page_count((left.len() + kids.len()) as u64 / 2, limits)?;
                 walked.whole &= is_as_expected(&node, &kids);
                 left.extend(kids.iter().filter_map(Object::as_reference).map(|kid| (kid, depth + 1)));
             }
@@ -110,12 +114,12 @@ fn walk(document: &PdfDocument, root: ObjectRef, limits: &ParseLimits) -> Result
     Ok(walked)
 }
 
-fn kind(node: &Object) -> Option<&str> {
+fn node_type(node: &Object) -> Option<&str> {
     node.as_dict()?.get("Type")?.as_name()
 }
 
 /// What a node holds, be it written in the node or beside it.
-fn kids(document: &PdfDocument, node: &Object) -> Option<Vec<Object>> {
+fn node_kids(document: &PdfDocument, node: &Object) -> Option<Vec<Object>> {
     let kids = node.as_dict()?.get("Kids")?;
     match kids.as_reference() {
         Some(reference) => Some(document.load_object(reference).ok()?.as_array()?.to_vec()),
@@ -129,10 +133,10 @@ fn is_as_expected(node: &Object, kids: &[Object]) -> bool {
     let inline = entries
         .and_then(|entries| entries.get("Kids"))
         .is_some_and(|kids| kids.as_array().is_some());
-    kind(node) == Some("Pages") && inline && kids.iter().all(|kid| kid.as_reference().is_some())
+    node_type(node) == Some("Pages") && inline && kids.iter().all(|kid| kid.as_reference().is_some())
 }
 
-fn check_count(pages: u64, limits: &ParseLimits) -> Result<(), ParseProblem> {
+fn check_page_count(pages: u64, limits: &ParseLimits) -> Result<(), ParseProblem> {
     match pages > u64::from(limits.max_pages) {
         true => Err(ParseProblem::TooManyPages {
             pages,
@@ -145,7 +149,7 @@ fn check_count(pages: u64, limits: &ParseLimits) -> Result<(), ParseProblem> {
 /// Refuses a broken file in which the engine would search too long.
 fn check_search(document: &PdfDocument) -> Result<(), ParseProblem> {
     let objects = document.all_object_ids().len();
-    let loads = candidates(document).saturating_mul(2 * objects);
+    let loads = count_page_candidates(document).saturating_mul(2 * objects);
     match loads > MAX_LOADS {
         true => Err(too_complex(format!(
             "its page tree is broken, and {objects} objects are too many to search for its pages"
@@ -155,7 +159,7 @@ fn check_search(document: &PdfDocument) -> Result<(), ParseProblem> {
 }
 
 /// Objects that the engine may take for pages.
-fn candidates(document: &PdfDocument) -> usize {
+fn count_page_candidates(document: &PdfDocument) -> usize {
     let objects = document
         .all_object_ids()
         .into_iter()

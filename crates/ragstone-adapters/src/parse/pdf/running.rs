@@ -8,12 +8,12 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use super::line::{Line, PARAGRAPH_ADVANCE};
+use super::line::{PARAGRAPH_ADVANCE, PdfLine};
 
 /// Pages on either side that a page is compared with; heads of left and right pages differ.
-const REACH: usize = 4;
+const NEIGHBOUR_PAGES: usize = 4;
 /// So many of them must repeat a line.
-const REPEATS: usize = 2;
+const MIN_REPEATS: usize = 2;
 /// Rows at the upper and at the lower edge that may be a running head or foot.
 const EDGE_ROWS: usize = 3;
 /// Baselines so close, in points, are one height.
@@ -23,23 +23,23 @@ const LARGER: f32 = 1.12;
 
 /// Holds pages back until their neighbours are known.
 #[derive(Default)]
-pub(super) struct Window {
-    held: VecDeque<Page>,
+pub(super) struct PageWindow {
+    held: VecDeque<WindowPage>,
     /// The first of them that was not handed out.
     next: usize,
 }
 
-impl Window {
+impl PageWindow {
     /// Takes the next page; gives back the one whose neighbours are now all known, without what it repeats.
-    pub(super) fn push(&mut self, number: u32, lines: Vec<Line>) -> Option<(u32, Vec<Line>)> {
-        self.held.push_back(Page::new(number, lines));
-        (self.held.len() > self.next + REACH).then(|| self.pop())?
+    pub(super) fn push(&mut self, number: u32, lines: Vec<PdfLine>) -> Option<(u32, Vec<PdfLine>)> {
+        self.held.push_back(WindowPage::new(number, lines));
+        (self.held.len() > self.next + NEIGHBOUR_PAGES).then(|| self.pop())?
     }
 
     /// The next page although no more will come.
-    pub(super) fn pop(&mut self) -> Option<(u32, Vec<Line>)> {
+    pub(super) fn pop(&mut self) -> Option<(u32, Vec<PdfLine>)> {
         let page = self.held.get(self.next)?;
-        let repeated = page.repeated(|row| self.is_repeated(page, row));
+        let repeated = page.repeated_lines(|row| self.is_repeated(page, row));
         let page = self.held.get_mut(self.next)?;
         let number = page.number;
         let mut index = 0;
@@ -51,29 +51,33 @@ impl Window {
             });
         }
         self.next += 1;
-        if self.next > REACH {
+        if self.next > NEIGHBOUR_PAGES {
             self.held.pop_front();
             self.next -= 1;
         }
         Some((number, lines))
     }
 
-    fn is_repeated(&self, page: &Page, row: &Row) -> bool {
+    fn is_repeated(&self, page: &WindowPage, row: &PageRow) -> bool {
         let others = self.held.iter().filter(|other| other.number != page.number);
         others
-            .filter(|other| other.edges().any(|there| row.repeats(page.number, there, other.number)))
+            .filter(|other| {
+                other
+                    .edge_rows()
+                    .any(|there| row.matches_row(page.number, there, other.number))
+            })
             .count()
-            >= REPEATS
+            >= MIN_REPEATS
     }
 }
 
-struct Page {
+struct WindowPage {
     number: u32,
-    lines: Vec<Line>,
+    lines: Vec<PdfLine>,
     /// From top to bottom.
-    rows: Vec<Row>,
+    rows: Vec<PageRow>,
     /// What runs in another direction, such as a note in the margin.
-    asides: Vec<Row>,
+    asides: Vec<PageRow>,
     /// The way from a row after which a paragraph ends.
     wide_advance: f32,
     /// Most rows have letters of at most this size.
@@ -81,7 +85,7 @@ struct Page {
 }
 
 /// Lines at one height, which may be the left and the right part of a head.
-struct Row {
+struct PageRow {
     y: f32,
     size: f32,
     /// Its words without their numbers, sorted: where a head was cut into lines depends on the page.
@@ -91,17 +95,17 @@ struct Row {
     lines: Vec<usize>,
 }
 
-impl Page {
-    fn new(number: u32, lines: Vec<Line>) -> Self {
+impl WindowPage {
+    fn new(number: u32, lines: Vec<PdfLine>) -> Self {
         let mut order: Vec<usize> = (0..lines.len()).collect();
         order.sort_by(|a, b| lines[*b].y.total_cmp(&lines[*a].y));
-        let (mut rows, mut asides) = (Vec::<Row>::new(), Vec::new());
+        let (mut rows, mut asides) = (Vec::<PageRow>::new(), Vec::new());
         for index in order {
             let line = &lines[index];
             match rows.last_mut() {
-                _ if line.aside => asides.push(Row::new(line, index)),
+                _ if line.aside => asides.push(PageRow::new(line, index)),
                 Some(row) if row.y - line.y <= SAME_HEIGHT => row.push(line, index),
-                _ => rows.push(Row::new(line, index)),
+                _ => rows.push(PageRow::new(line, index)),
             }
         }
         Self {
@@ -114,18 +118,18 @@ impl Page {
         }
     }
 
-    fn edges(&self) -> impl Iterator<Item = &Row> {
+    fn edge_rows(&self) -> impl Iterator<Item = &PageRow> {
         let lower = self.rows.len().saturating_sub(EDGE_ROWS).max(EDGE_ROWS);
         let upper = self.rows.iter().take(EDGE_ROWS);
         upper.chain(self.rows.iter().skip(lower)).chain(&self.asides)
     }
 
     /// The lines that are running heads and feet.
-    fn repeated(&self, is_repeated: impl Fn(&Row) -> bool) -> BTreeSet<usize> {
-        let is_repeated = |row: &Row| row.size <= LARGER * self.usual_size && is_repeated(row);
+    fn repeated_lines(&self, is_repeated: impl Fn(&PageRow) -> bool) -> BTreeSet<usize> {
+        let is_repeated = |row: &PageRow| row.size <= LARGER * self.usual_size && is_repeated(row);
         let asides = self.asides.iter().filter(|row| is_repeated(row));
         let mut found: BTreeSet<usize> = asides.flat_map(|row| row.lines.clone()).collect();
-        let outermost: [Vec<&Row>; 2] = [
+        let outermost: [Vec<&PageRow>; 2] = [
             self.rows.iter().take(EDGE_ROWS + 1).collect(),
             self.rows.iter().rev().take(EDGE_ROWS + 1).collect(),
         ];
@@ -142,8 +146,8 @@ impl Page {
     }
 }
 
-impl Row {
-    fn new(line: &Line, index: usize) -> Self {
+impl PageRow {
+    fn new(line: &PdfLine, index: usize) -> Self {
         let mut row = Self {
             y: line.y,
             size: 0.0,
@@ -155,7 +159,7 @@ impl Row {
         row
     }
 
-    fn push(&mut self, line: &Line, index: usize) {
+    fn push(&mut self, line: &PdfLine, index: usize) {
         self.size = self.size.max(line.size);
         self.words.extend(line.text.split_whitespace().map(without_numbers));
         self.words.sort_unstable();
@@ -168,7 +172,7 @@ impl Row {
 
     /// Whether `there`, on page `other`, is the same head or foot as this one on page `own`. Numbers alone are one if
     /// they count the pages.
-    fn repeats(&self, own: u32, there: &Row, other: u32) -> bool {
+    fn matches_row(&self, own: u32, there: &PageRow, other: u32) -> bool {
         let counts = match (self.page_number, there.page_number) {
             (Some(here), Some(there)) => here - i64::from(own) == there - i64::from(other),
             (None, None) => self.words.iter().any(|word| word.contains(char::is_alphabetic)),
@@ -212,8 +216,8 @@ fn median(values: impl Iterator<Item = f32>) -> f32 {
 mod tests {
     use super::*;
 
-    fn line(y: f32, size: f32, text: &str) -> Line {
-        Line {
+    fn line(y: f32, size: f32, text: &str) -> PdfLine {
+        PdfLine {
             text: text.to_owned(),
             y,
             size,
@@ -223,7 +227,7 @@ mod tests {
     }
 
     /// A body of ten lines between `head` at `at` and `foot`.
-    fn page(number: u32, at: f32, head: &Line, foot: &str) -> Vec<Line> {
+    fn page(number: u32, at: f32, head: &PdfLine, foot: &str) -> Vec<PdfLine> {
         let body = (0..10).map(|row| {
             let y = 700.0 - 12.0 * row as f32;
             line(y, 10.0, &format!("words of page {number} in row {row} of it"))
@@ -235,8 +239,8 @@ mod tests {
     }
 
     /// First and last line of each page.
-    fn edges(pages: impl Iterator<Item = Vec<Line>>) -> Vec<(String, String)> {
-        let mut window = Window::default();
+    fn edges(pages: impl Iterator<Item = Vec<PdfLine>>) -> Vec<(String, String)> {
+        let mut window = PageWindow::default();
         let mut out = Vec::new();
         for (index, lines) in pages.enumerate() {
             out.extend(window.push(index as u32 + 1, lines));
@@ -248,7 +252,7 @@ mod tests {
             (1..=out.len() as u32).collect::<Vec<_>>(),
             "every page, in order"
         );
-        let text = |line: Option<&Line>| line.map_or(String::new(), |line| line.text.clone());
+        let text = |line: Option<&PdfLine>| line.map_or(String::new(), |line| line.text.clone());
         out.iter()
             .map(|(_, lines)| (text(lines.first()), text(lines.last())))
             .collect()

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use ragstone_core::document::ParsedDocument;
 
-use super::super::sink::Gathered;
+use super::super::sink::DocumentCollector;
 use super::*;
 
 /// A PDF of one page for each content stream; `objects` go in from number 4 on, `trailer` into the trailer.
@@ -53,8 +53,8 @@ fn column(name: &str, x: u32, top: u32, count: u32) -> String {
 }
 
 fn parsed(bytes: Vec<u8>) -> Result<ParsedDocument, ParseProblem> {
-    let mut gathered = Gathered::new(1 << 20);
-    let outline = parse(bytes, &ParseLimits::default(), &mut gathered)?;
+    let mut gathered = DocumentCollector::new(1 << 20);
+    let outline = parse_pdf(bytes, &ParseLimits::default(), &mut gathered)?;
     Ok(gathered.finish("application/pdf", outline))
 }
 
@@ -278,12 +278,12 @@ fn opening_a_file_again_changes_nothing() {
     {
         let bytes = std::fs::read(file).unwrap();
         let [once, often] = [u32::MAX, 3].map(|pages_open| {
-            let (limits, mut gathered) = (ParseLimits::default(), Gathered::new(1 << 26));
+            let (limits, mut gathered) = (ParseLimits::default(), DocumentCollector::new(1 << 26));
             let outline = parse_reopening(
                 bytes.clone(),
                 &limits,
                 ORDER,
-                Reopening {
+                ReopenPolicy {
                     pages: pages_open,
                     bytes: 0,
                 },

@@ -6,7 +6,7 @@ use xberg_native_pdf::layout::TextSpan;
 
 /// Rewrites the boxes into the frame of the commonest rotation, which is given back in degrees; text in other
 /// rotations goes to the end.
-pub(super) fn turn(spans: &mut [TextSpan]) -> i32 {
+pub(super) fn rotate_upright(spans: &mut [TextSpan]) -> i32 {
     if spans.iter().all(|span| span.rotation_degrees == 0.0) {
         return 0;
     }
@@ -21,19 +21,19 @@ pub(super) fn turn(spans: &mut [TextSpan]) -> i32 {
         // Rows of the turned page; within one the order is that of the engine's sort.
         spans.sort_by(|a, b| b.bbox.y.total_cmp(&a.bbox.y).then(a.bbox.x.total_cmp(&b.bbox.x)));
     }
-    spans.sort_by_key(|span| rotation(span) != main);
+    spans.sort_by_key(|span| span_rotation(span) != main);
     main
 }
 
 /// Whole degrees; only their equality counts.
-pub(super) fn rotation(span: &TextSpan) -> i32 {
+pub(super) fn span_rotation(span: &TextSpan) -> i32 {
     span.rotation_degrees.round() as i32
 }
 
 fn main_rotation(spans: &[TextSpan]) -> i32 {
     let mut weights: Vec<(i32, usize)> = Vec::new();
     for span in spans {
-        let degrees = rotation(span);
+        let degrees = span_rotation(span);
         match weights.iter_mut().find(|(seen, _)| *seen == degrees) {
             Some((_, weight)) => *weight += span.text.len(),
             None => weights.push((degrees, span.text.len())),

@@ -2,12 +2,12 @@
 
 use ragstone_core::document::ParsedDocument;
 
-use super::super::sink::Gathered;
+use super::super::sink::DocumentCollector;
 use super::*;
 
 fn parsed(rtf: &str) -> Result<ParsedDocument, ParseProblem> {
-    let mut gathered = Gathered::new(10_000);
-    let outline = parse(rtf.as_bytes(), &ParseLimits::default(), &mut gathered)?;
+    let mut gathered = DocumentCollector::new(10_000);
+    let outline = parse_rtf(rtf.as_bytes(), &ParseLimits::default(), &mut gathered)?;
     Ok(gathered.finish("application/rtf", outline))
 }
 

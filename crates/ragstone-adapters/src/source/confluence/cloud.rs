@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use ragstone_core::seam::source::SourceError;
 
-use super::access::{Node, Parent};
-use super::listing::{ALONG, EXPANDED_AT_ONCE, Entry, File, Kind, Listing, number};
-use super::wire::{ContentV1, FileV2, GrantV2, List, Page, Space};
-use super::{Site, comments};
+use super::access::{PageNode, ParentRef};
+use super::listing::{
+    ALONG, AttachmentEntry, ContentEntry, ContentKind, ContentListing, EXPANDED_AT_ONCE, version_number,
+};
+use super::wire::{AttachmentV2, ConfluenceSpace, ContentV1, GrantV2, ListResponse, PageV2};
+use super::{ConfluenceSite, comments};
 
 /// Results of a page of a plain list, which is the most that is given.
 const AT_ONCE: &str = "250";
@@ -15,57 +17,76 @@ const AT_ONCE: &str = "250";
 const IDS_AT_ONCE: usize = 100;
 
 /// Everything that the settings name.
-pub(super) async fn list(site: &Site) -> Result<Listing, SourceError> {
-    let mut listing = Listing::default();
+pub(super) async fn list_content(site: &ConfluenceSite) -> Result<ContentListing, SourceError> {
+    let mut listing = ContentListing::default();
     let spaces = match &site.settings.cql {
-        Some(cql) => found(site, &mut listing, cql).await?,
-        None => whole(site, &mut listing).await?,
+        Some(cql) => list_search_results(site, &mut listing, cql).await?,
+        None => list_spaces(site, &mut listing).await?,
     };
     for (key, id) in &spaces {
         let path = format!("/api/v2/spaces/{id}/permissions");
         let what = format!("the permissions of the space {key}");
-        let grants = site.client.list::<GrantV2>(&path, &[("limit", AT_ONCE)], &what).await;
-        let readers = grants.map(|grants| site.names.of_grants_v2(&grants));
+        let grants = site
+            .client
+            .list_results::<GrantV2>(&path, &[("limit", AT_ONCE)], &what)
+            .await;
+        let readers = grants.map(|grants| site.names.readers_from_grants_v2(&grants));
         listing.spaces.insert(key.clone(), readers);
-        comments::note(site, &mut listing, key).await?;
+        comments::record_comments(site, &mut listing, key).await?;
     }
-    listing.complete_files(site, |kind, id| files(site, kind, id)).await?;
-    listing.tree.complete(site, |thing| above(site, thing)).await;
+    listing
+        .complete_files(site, |kind, id| list_attachments(site, kind, id))
+        .await?;
+    listing
+        .tree
+        .fetch_missing(site, |thing| fetch_parent(site, thing))
+        .await;
     Ok(listing)
 }
 
 /// The body of a page in storage format, and its status.
-pub(super) async fn body(site: &Site, kind: Kind, id: &str) -> Result<(String, Option<String>), SourceError> {
-    let path = format!("/api/v2/{}s/{id}", kind.name());
-    let what = format!("{} {id}", kind.name());
-    let page: Page = site.client.get(&path, &[("body-format", "storage")], &what).await?;
+pub(super) async fn fetch_body(
+    site: &ConfluenceSite,
+    kind: ContentKind,
+    id: &str,
+) -> Result<(String, Option<String>), SourceError> {
+    let path = format!("/api/v2/{}s/{id}", kind.api_name());
+    let what = format!("{} {id}", kind.api_name());
+    let page: PageV2 = site
+        .client
+        .get_json(&path, &[("body-format", "storage")], &what)
+        .await?;
     let body = page.body.and_then(|body| body.storage).map(|storage| storage.value);
     let untold = || SourceError::Broken(format!("the body of {what} was not told"));
     Ok((body.ok_or_else(untold)?, page.status))
 }
 
 /// Whole spaces; their ids by their keys.
-async fn whole(site: &Site, listing: &mut Listing) -> Result<BTreeMap<String, String>, SourceError> {
+async fn list_spaces(
+    site: &ConfluenceSite,
+    listing: &mut ContentListing,
+) -> Result<BTreeMap<String, String>, SourceError> {
     let mut spaces = BTreeMap::new();
     for key in &site.settings.spaces {
         let what = format!("the space {key}");
-        let found: List<Space> = site.client.get("/api/v2/spaces", &[("keys", key)], &what).await?;
+        let found: ListResponse<ConfluenceSpace> =
+            site.client.get_json("/api/v2/spaces", &[("keys", key)], &what).await?;
         let space = found.results.into_iter().find(|space| space.key == *key);
         let missing = || SourceError::Refused(format!("there is no space {key}, or the account may not see it"));
         let space = space.ok_or_else(missing)?;
         if space.is_archived() {
             continue;
         }
-        for kind in Kind::ALL {
-            let path = format!("/api/v2/spaces/{}/{}s", space.id, kind.name());
+        for kind in ContentKind::ALL {
+            let path = format!("/api/v2/spaces/{}/{}s", space.id, kind.api_name());
             let query = [("status", "current"), ("limit", AT_ONCE)];
-            for page in site.client.list::<Page>(&path, &query, &what).await? {
-                add(listing, page, kind, key);
+            for page in site.client.list_results::<PageV2>(&path, &query, &what).await? {
+                add_page(listing, page, kind, key);
             }
         }
         let cql = format!("space = \"{key}\" and type in (page, blogpost)");
-        for content in search(site, &cql, ALONG, &what).await? {
-            listing.note(content, &site.names);
+        for content in search_content(site, &cql, ALONG, &what).await? {
+            listing.record_content(content, &site.names);
         }
         spaces.insert(key.clone(), space.id);
     }
@@ -73,77 +94,90 @@ async fn whole(site: &Site, listing: &mut Listing) -> Result<BTreeMap<String, St
 }
 
 /// What a search finds; the ids of the spaces by their keys.
-async fn found(site: &Site, listing: &mut Listing, cql: &str) -> Result<BTreeMap<String, String>, SourceError> {
+async fn list_search_results(
+    site: &ConfluenceSite,
+    listing: &mut ContentListing,
+    cql: &str,
+) -> Result<BTreeMap<String, String>, SourceError> {
     let (cql, expand) = (
         format!("({cql}) and type in (page, blogpost)"),
         format!("space,{ALONG}"),
     );
-    let contents = search(site, &cql, &expand, "what the CQL finds").await?;
+    let contents = search_content(site, &cql, &expand, "what the CQL finds").await?;
     let spaces = contents.iter().filter_map(|content| content.space.as_ref());
     let spaces: BTreeMap<String, String> = spaces
         .filter(|space| !space.is_archived())
         .map(|space| (space.id.clone(), space.key.clone()))
         .collect();
-    for kind in Kind::ALL {
+    for kind in ContentKind::ALL {
         let ids: Vec<&str> = contents
             .iter()
-            .filter(|content| content.kind == kind.name())
+            .filter(|content| content.kind == kind.api_name())
             .map(|content| content.id.as_str())
             .collect();
         for ids in ids.chunks(IDS_AT_ONCE) {
-            let path = format!("/api/v2/{}s", kind.name());
+            let path = format!("/api/v2/{}s", kind.api_name());
             let mut query = vec![("status", "current"), ("limit", AT_ONCE)];
             query.extend(ids.iter().map(|id| ("id", *id)));
-            for page in site.client.list::<Page>(&path, &query, "what the CQL finds").await? {
+            for page in site
+                .client
+                .list_results::<PageV2>(&path, &query, "what the CQL finds")
+                .await?
+            {
                 let space = page.space_id.as_ref().and_then(|id| spaces.get(id)).cloned();
                 if let Some(space) = space {
-                    add(listing, page, kind, &space);
+                    add_page(listing, page, kind, &space);
                 }
             }
         }
     }
     for content in contents {
-        listing.note(content, &site.names);
+        listing.record_content(content, &site.names);
     }
     Ok(spaces.into_iter().map(|(id, key)| (key, id)).collect())
 }
 
-async fn search(site: &Site, cql: &str, expand: &str, what: &str) -> Result<Vec<ContentV1>, SourceError> {
+async fn search_content(
+    site: &ConfluenceSite,
+    cql: &str,
+    expand: &str,
+    what: &str,
+) -> Result<Vec<ContentV1>, SourceError> {
     let query = [("cql", cql), ("expand", expand), ("limit", EXPANDED_AT_ONCE)];
-    site.client.list("/rest/api/content/search", &query, what).await
+    site.client.list_results("/rest/api/content/search", &query, what).await
 }
 
 /// Adds a page to the list, if it is current.
-fn add(listing: &mut Listing, page: Page, kind: Kind, space: &str) {
+fn add_page(listing: &mut ContentListing, page: PageV2, kind: ContentKind, space: &str) {
     if page.status.as_deref().is_some_and(|status| status != "current") {
         return;
     }
-    let node = Node {
-        parent: Ok(parent(&page)),
-        own: None,
+    let node = PageNode {
+        parent: Ok(page_parent(&page)),
+        restriction: None,
     };
-    listing.tree.add(&page.id, node);
-    listing.entries.push(Entry {
+    listing.tree.add_node(&page.id, node);
+    listing.entries.push(ContentEntry {
         kind,
         space: space.to_owned(),
         title: page.title.unwrap_or_default(),
-        version: number(page.version),
+        version: version_number(page.version),
         webui: page.links.webui,
         id: page.id,
     });
 }
 
-fn parent(page: &Page) -> Option<Parent> {
+fn page_parent(page: &PageV2) -> Option<ParentRef> {
     let kind = page.parent_type.as_deref().unwrap_or("page");
     let id = page.parent_id.clone().filter(|_| kind != "space")?;
-    Some(Parent {
+    Some(ParentRef {
         id,
         kind: kind.to_lowercase(),
     })
 }
 
 /// What something that is not listed is below.
-async fn above(site: &Site, thing: Parent) -> Result<Option<Parent>, SourceError> {
+async fn fetch_parent(site: &ConfluenceSite, thing: ParentRef) -> Result<Option<ParentRef>, SourceError> {
     let plural = match thing.kind.as_str() {
         kind @ ("page" | "folder" | "whiteboard" | "database" | "embed") => format!("{kind}s"),
         other => {
@@ -155,25 +189,29 @@ async fn above(site: &Site, thing: Parent) -> Result<Option<Parent>, SourceError
         format!("/api/v2/{plural}/{}", thing.id),
         format!("the {} {}", thing.kind, thing.id),
     );
-    let page: Page = site.client.get(&path, &[], &what).await?;
-    Ok(parent(&page))
+    let page: PageV2 = site.client.get_json(&path, &[], &what).await?;
+    Ok(page_parent(&page))
 }
 
 /// The attachments of one page.
-async fn files(site: &Site, kind: Kind, id: String) -> Result<Vec<File>, SourceError> {
-    let path = format!("/api/v2/{}s/{id}/attachments", kind.name());
-    let what = format!("the attachments of {} {id}", kind.name());
+async fn list_attachments(
+    site: &ConfluenceSite,
+    kind: ContentKind,
+    id: String,
+) -> Result<Vec<AttachmentEntry>, SourceError> {
+    let path = format!("/api/v2/{}s/{id}/attachments", kind.api_name());
+    let what = format!("the attachments of {} {id}", kind.api_name());
     let query = [("status", "current"), ("limit", AT_ONCE)];
-    let files = site.client.list::<FileV2>(&path, &query, &what).await?;
+    let files = site.client.list_results::<AttachmentV2>(&path, &query, &what).await?;
     let current = files
         .into_iter()
         .filter(|file| file.status.as_deref().is_none_or(|status| status == "current"));
-    let file = |file: FileV2| {
-        Some(File {
+    let file = |file: AttachmentV2| {
+        Some(AttachmentEntry {
             link: file.download_link?,
             id: file.id,
             title: file.title,
-            version: number(file.version),
+            version: version_number(file.version),
             media_type: file.media_type,
             webui: file.webui_link,
         })

@@ -4,21 +4,25 @@ use std::collections::{BTreeSet, HashMap};
 
 use ragstone_core::seam::source::SourceError;
 
-use super::listing::{EXPANDED_AT_ONCE, Listing, number};
+use super::listing::{ContentListing, EXPANDED_AT_ONCE, version_number};
 use super::wire::ContentV1;
-use super::{Site, storage};
+use super::{ConfluenceSite, storage};
 
 /// Characters that tell one state of a page's comments from another.
 const DIGEST: usize = 16;
 
 /// Notes what the comments in a space are now.
-pub(super) async fn note(site: &Site, listing: &mut Listing, space: &str) -> Result<(), SourceError> {
+pub(super) async fn record_comments(
+    site: &ConfluenceSite,
+    listing: &mut ContentListing,
+    space: &str,
+) -> Result<(), SourceError> {
     if !site.settings.comments {
         return Ok(());
     }
     let cql = format!("space = \"{space}\" and type = comment");
     let mut seen: HashMap<String, BTreeSet<(String, u64)>> = HashMap::new();
-    for comment in search(
+    for comment in search_content(
         site,
         &cql,
         "version,container",
@@ -31,7 +35,7 @@ pub(super) async fn note(site: &Site, listing: &mut Listing, space: &str) -> Res
         };
         seen.entry(page)
             .or_default()
-            .insert((comment.id, number(comment.version)));
+            .insert((comment.id, version_number(comment.version)));
     }
     for (page, comments) in seen {
         let state = format!("{comments:?}");
@@ -42,11 +46,11 @@ pub(super) async fn note(site: &Site, listing: &mut Listing, space: &str) -> Res
 }
 
 /// The comments of a page, to stand behind its text; empty if there are none.
-pub(super) async fn text(site: &Site, page: &str) -> Result<String, SourceError> {
+pub(super) async fn fetch_comment_text(site: &ConfluenceSite, page: &str) -> Result<String, SourceError> {
     let cql = format!("container = {page} and type = comment order by created");
     let what = format!("the comments of page {page}");
     let mut text = String::new();
-    for comment in search(site, &cql, "body.storage", &what).await? {
+    for comment in search_content(site, &cql, "body.storage", &what).await? {
         let body = comment.body.and_then(|body| body.storage);
         let Some(body) = body else { continue };
         // A comment that cannot be read is no reason to lose its page.
@@ -60,7 +64,12 @@ pub(super) async fn text(site: &Site, page: &str) -> Result<String, SourceError>
     Ok(text)
 }
 
-async fn search(site: &Site, cql: &str, expand: &str, what: &str) -> Result<Vec<ContentV1>, SourceError> {
+async fn search_content(
+    site: &ConfluenceSite,
+    cql: &str,
+    expand: &str,
+    what: &str,
+) -> Result<Vec<ContentV1>, SourceError> {
     let query = [("cql", cql), ("expand", expand), ("limit", EXPANDED_AT_ONCE)];
-    site.client.list("/rest/api/content/search", &query, what).await
+    site.client.list_results("/rest/api/content/search", &query, what).await
 }

@@ -2,49 +2,56 @@
 
 use ragstone_core::seam::source::SourceError;
 
-use super::access::{Node, Parent};
-use super::listing::{ALONG, EXPANDED_AT_ONCE, Entry, File, Kind, Listing, file};
-use super::wire::{Ancestor, ContentV1, GrantV1, Space};
-use super::{Site, comments};
+use super::access::{PageNode, ParentRef};
+use super::listing::{
+    ALONG, AttachmentEntry, ContentEntry, ContentKind, ContentListing, EXPANDED_AT_ONCE, current_attachment,
+};
+use super::wire::{ConfluenceSpace, ContentRefV1, ContentV1, GrantV1};
+use super::{ConfluenceSite, comments};
 
 /// Everything that the settings name.
-pub(super) async fn list(site: &Site) -> Result<Listing, SourceError> {
-    let mut listing = Listing::default();
+pub(super) async fn list_content(site: &ConfluenceSite) -> Result<ContentListing, SourceError> {
+    let mut listing = ContentListing::default();
     let spaces = match &site.settings.cql {
-        Some(cql) => found(site, &mut listing, cql).await?,
-        None => whole(site, &mut listing).await?,
+        Some(cql) => list_search_results(site, &mut listing, cql).await?,
+        None => list_spaces(site, &mut listing).await?,
     };
     for key in &spaces {
         let readers = match &site.settings.space_readers {
             Some(readers) => Ok(readers.iter().cloned().collect()),
-            None => grants(site, key).await.map(|grants| site.names.of_grants_v1(&grants)),
+            None => fetch_grants(site, key)
+                .await
+                .map(|grants| site.names.readers_from_grants_v1(&grants)),
         };
         listing.spaces.insert(key.clone(), readers);
-        comments::note(site, &mut listing, key).await?;
+        comments::record_comments(site, &mut listing, key).await?;
     }
-    listing.complete_files(site, |_, id| files(site, id)).await?;
+    listing.complete_files(site, |_, id| list_attachments(site, id)).await?;
     // Ancestors come with each page, so there is nothing above what is listed.
-    listing.tree.complete(site, |_| async { Ok(None) }).await;
+    listing.tree.fetch_missing(site, |_| async { Ok(None) }).await;
     Ok(listing)
 }
 
 /// The body of a page or blog post in storage format, and its status.
-pub(super) async fn body(site: &Site, id: &str) -> Result<(String, Option<String>), SourceError> {
+pub(super) async fn fetch_body(site: &ConfluenceSite, id: &str) -> Result<(String, Option<String>), SourceError> {
     let (path, what) = (format!("/rest/api/content/{id}"), format!("page {id}"));
-    let content: ContentV1 = site.client.get(&path, &[("expand", "body.storage")], &what).await?;
+    let content: ContentV1 = site
+        .client
+        .get_json(&path, &[("expand", "body.storage")], &what)
+        .await?;
     let body = content.body.and_then(|body| body.storage).map(|storage| storage.value);
     let untold = || SourceError::Broken(format!("the body of {what} was not told"));
     Ok((body.ok_or_else(untold)?, content.status))
 }
 
 /// Whole spaces; their keys.
-async fn whole(site: &Site, listing: &mut Listing) -> Result<Vec<String>, SourceError> {
+async fn list_spaces(site: &ConfluenceSite, listing: &mut ContentListing) -> Result<Vec<String>, SourceError> {
     let mut keys = Vec::new();
     for key in &site.settings.spaces {
         let what = format!("the space {key}");
         let space = site
             .client
-            .get::<Space>(&format!("/rest/api/space/{key}"), &[], &what)
+            .get_json::<ConfluenceSpace>(&format!("/rest/api/space/{key}"), &[], &what)
             .await;
         let space = space.map_err(|error| match error {
             SourceError::Gone(_) => {
@@ -56,10 +63,10 @@ async fn whole(site: &Site, listing: &mut Listing) -> Result<Vec<String>, Source
             continue;
         }
         let expand = format!("version,ancestors,{ALONG}");
-        for kind in Kind::ALL {
+        for kind in ContentKind::ALL {
             let query = [
                 ("spaceKey", key.as_str()),
-                ("type", kind.name()),
+                ("type", kind.api_name()),
                 ("status", "current"),
                 ("expand", &expand),
                 ("start", "0"),
@@ -67,10 +74,10 @@ async fn whole(site: &Site, listing: &mut Listing) -> Result<Vec<String>, Source
             ];
             for content in site
                 .client
-                .list::<ContentV1>("/rest/api/content", &query, &what)
+                .list_results::<ContentV1>("/rest/api/content", &query, &what)
                 .await?
             {
-                add(site, listing, content, key)?;
+                add_page(site, listing, content, key)?;
             }
         }
         keys.push(key.clone());
@@ -79,7 +86,11 @@ async fn whole(site: &Site, listing: &mut Listing) -> Result<Vec<String>, Source
 }
 
 /// What a search finds; the keys of its spaces.
-async fn found(site: &Site, listing: &mut Listing, cql: &str) -> Result<Vec<String>, SourceError> {
+async fn list_search_results(
+    site: &ConfluenceSite,
+    listing: &mut ContentListing,
+    cql: &str,
+) -> Result<Vec<String>, SourceError> {
     let (cql, expand) = (
         format!("({cql}) and type in (page, blogpost)"),
         format!("space,version,ancestors,{ALONG}"),
@@ -92,7 +103,7 @@ async fn found(site: &Site, listing: &mut Listing, cql: &str) -> Result<Vec<Stri
     ];
     let contents = site
         .client
-        .list::<ContentV1>("/rest/api/content/search", &query, "what the CQL finds")
+        .list_results::<ContentV1>("/rest/api/content/search", &query, "what the CQL finds")
         .await?;
     let mut keys = Vec::new();
     for content in contents {
@@ -100,7 +111,7 @@ async fn found(site: &Site, listing: &mut Listing, cql: &str) -> Result<Vec<Stri
             continue;
         };
         let key = space.key.clone();
-        add(site, listing, content, &key)?;
+        add_page(site, listing, content, &key)?;
         keys.push(key);
     }
     keys.sort_unstable();
@@ -108,11 +119,11 @@ async fn found(site: &Site, listing: &mut Listing, cql: &str) -> Result<Vec<Stri
     Ok(keys)
 }
 
-async fn grants(site: &Site, key: &str) -> Result<Vec<GrantV1>, SourceError> {
+async fn fetch_grants(site: &ConfluenceSite, key: &str) -> Result<Vec<GrantV1>, SourceError> {
     let what = format!("the permissions of the space {key}");
     let granted = site
         .client
-        .get(&format!("/rest/api/space/{key}/permissions"), &[], &what)
+        .get_json(&format!("/rest/api/space/{key}/permissions"), &[], &what)
         .await;
     granted.map_err(|error| match error {
         SourceError::Gone(_) => SourceError::Refused(format!(
@@ -123,8 +134,13 @@ async fn grants(site: &Site, key: &str) -> Result<Vec<GrantV1>, SourceError> {
 }
 
 /// Adds a page with what is above it, if it is current.
-fn add(site: &Site, listing: &mut Listing, content: ContentV1, space: &str) -> Result<(), SourceError> {
-    let Some(kind) = Kind::of(&content.kind) else {
+fn add_page(
+    site: &ConfluenceSite,
+    listing: &mut ContentListing,
+    content: ContentV1,
+    space: &str,
+) -> Result<(), SourceError> {
+    let Some(kind) = ContentKind::from_name(&content.kind) else {
         return Ok(());
     };
     if content.status.as_deref().is_some_and(|status| status != "current") {
@@ -132,16 +148,22 @@ fn add(site: &Site, listing: &mut Listing, content: ContentV1, space: &str) -> R
     }
     // Told last the one next to the page; a blog post has none.
     let ancestors = match (kind, &content.ancestors) {
-        (Kind::Page, None) => Err(SourceError::Broken(format!(
+        (ContentKind::Page, None) => Err(SourceError::Broken(format!(
             "what page {} is below was not told",
             content.id
         ))),
         (_, ancestors) => Ok(ancestors.as_deref().unwrap_or_default()),
     };
-    let parent = ancestors.and_then(|ancestors| chain(listing, ancestors));
+    let parent = ancestors.and_then(|ancestors| add_ancestors(listing, ancestors));
     let own = None;
-    listing.tree.add(&content.id, Node { parent, own });
-    listing.entries.push(Entry {
+    listing.tree.add_node(
+        &content.id,
+        PageNode {
+            parent,
+            restriction: own,
+        },
+    );
+    listing.entries.push(ContentEntry {
         id: content.id.clone(),
         kind,
         space: space.to_owned(),
@@ -149,21 +171,27 @@ fn add(site: &Site, listing: &mut Listing, content: ContentV1, space: &str) -> R
         version: content.version.as_ref().map_or(0, |version| version.number),
         webui: content.links.webui.clone(),
     });
-    listing.note(content, &site.names);
+    listing.record_content(content, &site.names);
     Ok(())
 }
 
 /// Puts ancestors that are not there yet into the tree; the last of them.
-fn chain(listing: &mut Listing, ancestors: &[Ancestor]) -> Result<Option<Parent>, SourceError> {
+fn add_ancestors(listing: &mut ContentListing, ancestors: &[ContentRefV1]) -> Result<Option<ParentRef>, SourceError> {
     let mut above = None;
     for ancestor in ancestors {
         let nameless = || SourceError::Broken("an ancestor has no id".into());
         let id = ancestor.id.clone().ok_or_else(nameless)?;
         if !listing.tree.contains(&id) {
             let (parent, own) = (Ok(above), None);
-            listing.tree.add(&id, Node { parent, own });
+            listing.tree.add_node(
+                &id,
+                PageNode {
+                    parent,
+                    restriction: own,
+                },
+            );
         }
-        above = Some(Parent {
+        above = Some(ParentRef {
             id,
             kind: "page".into(),
         });
@@ -172,10 +200,10 @@ fn chain(listing: &mut Listing, ancestors: &[Ancestor]) -> Result<Option<Parent>
 }
 
 /// The attachments of one page.
-async fn files(site: &Site, id: String) -> Result<Vec<File>, SourceError> {
+async fn list_attachments(site: &ConfluenceSite, id: String) -> Result<Vec<AttachmentEntry>, SourceError> {
     let path = format!("/rest/api/content/{id}/child/attachment");
     let query = [("expand", "version"), ("start", "0"), ("limit", EXPANDED_AT_ONCE)];
     let what = format!("the attachments of page {id}");
-    let files = site.client.list::<ContentV1>(&path, &query, &what).await?;
-    Ok(files.into_iter().filter_map(file).collect())
+    let files = site.client.list_results::<ContentV1>(&path, &query, &what).await?;
+    Ok(files.into_iter().filter_map(current_attachment).collect())
 }

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 
 use ragstone_core::access::ReaderSet;
-use ragstone_core::seam::source::{Access, SourceError};
+use ragstone_core::seam::source::{ItemAccess, SourceError};
 
-use super::access::{Names, Tree};
-use super::wire::{Attached, ContentV1, Version};
-use super::{Site, each};
+use super::access::{PageTree, ReaderNames};
+use super::wire::{AttachmentListV1, ContentV1, ContentVersion};
+use super::{ConfluenceSite, fetch_each};
 
 /// What is expanded along with content of v1: its restriction and its attachments.
 pub(super) const ALONG: &str = "restrictions.read.restrictions.user,restrictions.read.restrictions.group,\
@@ -17,16 +17,16 @@ pub(super) const EXPANDED_AT_ONCE: &str = "100";
 
 /// A page or a blog post.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum ContentKind {
     Page,
     Blog,
 }
 
-impl Kind {
+impl ContentKind {
     pub const ALL: [Self; 2] = [Self::Page, Self::Blog];
 
     /// As it stands in an item's key.
-    pub fn word(self) -> &'static str {
+    pub fn key_prefix(self) -> &'static str {
         match self {
             Self::Page => "page",
             Self::Blog => "blog",
@@ -34,24 +34,24 @@ impl Kind {
     }
 
     /// As Confluence calls it.
-    pub fn name(self) -> &'static str {
+    pub fn api_name(self) -> &'static str {
         match self {
             Self::Page => "page",
             Self::Blog => "blogpost",
         }
     }
 
-    pub fn of(word: &str) -> Option<Self> {
+    pub fn from_name(word: &str) -> Option<Self> {
         Self::ALL
             .into_iter()
-            .find(|kind| kind.word() == word || kind.name() == word)
+            .find(|kind| kind.key_prefix() == word || kind.api_name() == word)
     }
 }
 
 /// One page or blog post.
-pub(super) struct Entry {
+pub(super) struct ContentEntry {
     pub id: String,
-    pub kind: Kind,
+    pub kind: ContentKind,
     /// Key of its space.
     pub space: String,
     pub title: String,
@@ -60,7 +60,7 @@ pub(super) struct Entry {
 }
 
 /// An attachment.
-pub(super) struct File {
+pub(super) struct AttachmentEntry {
     pub id: String,
     pub title: String,
     pub version: u64,
@@ -71,64 +71,68 @@ pub(super) struct File {
 
 /// See the module.
 #[derive(Default)]
-pub(super) struct Listing {
-    pub entries: Vec<Entry>,
+pub(super) struct ContentListing {
+    pub entries: Vec<ContentEntry>,
     /// Who may read each space.
     pub spaces: BTreeMap<String, Result<ReaderSet, SourceError>>,
-    pub tree: Tree,
+    pub tree: PageTree,
     /// The attachments of each page, where they are known to their end.
-    pub files: HashMap<String, Vec<File>>,
+    pub files: HashMap<String, Vec<AttachmentEntry>>,
     /// Pages whose attachments could not be listed, and why.
     pub unlisted_files: Vec<(String, SourceError)>,
     /// What changes when the comments of a page do.
     pub comments: HashMap<String, String>,
 }
 
-impl Listing {
+impl ContentListing {
     /// Who may read an entry and what hangs on it.
-    pub fn access(&self, entry: &Entry) -> Access {
+    pub fn entry_access(&self, entry: &ContentEntry) -> ItemAccess {
         let unknown = || SourceError::Broken(format!("who may read the space {} is not known", entry.space));
         let space = self.spaces.get(&entry.space).cloned().ok_or_else(unknown).flatten();
         let sets = space.and_then(|space| {
             let mut sets = vec![space];
-            sets.extend(self.tree.restrictions(&entry.id)?);
+            sets.extend(self.tree.restricting_reader_sets(&entry.id)?);
             Ok(sets)
         });
         match sets {
-            Ok(sets) => Access::Sets(sets),
-            Err(error) => Access::Unknown(error),
+            Ok(sets) => ItemAccess::Sets(sets),
+            Err(error) => ItemAccess::Unknown(error),
         }
     }
 
     /// Notes what v1 tells of a page along with it: its restriction, and its attachments if all of them were told.
-    pub fn note(&mut self, content: ContentV1, names: &Names) {
+    pub fn record_content(&mut self, content: ContentV1, names: &ReaderNames) {
         let read = content
             .restrictions
             .as_ref()
             .and_then(|operations| operations.read.as_ref());
-        self.tree.note(&content.id, read, names);
-        if let Some(files) = told(content.children.and_then(|children| children.attachment)) {
+        self.tree.record_restriction(&content.id, read, names);
+        if let Some(files) = all_attachments(content.children.and_then(|children| children.attachment)) {
             self.files.insert(content.id, files);
         }
     }
 
     /// Asks for the attachments that are not known yet, if they are wanted. A page whose attachments are not told costs
     /// only these; credentials that are refused cost everything.
-    pub async fn complete_files<F>(&mut self, site: &Site, ask: impl Fn(Kind, String) -> F) -> Result<(), SourceError>
+    pub async fn complete_files<F>(
+        &mut self,
+        site: &ConfluenceSite,
+        ask: impl Fn(ContentKind, String) -> F,
+    ) -> Result<(), SourceError>
     where
-        F: Future<Output = Result<Vec<File>, SourceError>>,
+        F: Future<Output = Result<Vec<AttachmentEntry>, SourceError>>,
     {
         if !site.settings.attachments {
             self.files.clear();
             return Ok(());
         }
         let missing = self.entries.iter().filter(|entry| !self.files.contains_key(&entry.id));
-        let missing: HashMap<String, Kind> = missing.map(|entry| (entry.id.clone(), entry.kind)).collect();
+        let missing: HashMap<String, ContentKind> = missing.map(|entry| (entry.id.clone(), entry.kind)).collect();
         let named = |id: String| {
             let asked = ask(missing[&id], id.clone());
             async move { (id, asked.await) }
         };
-        for (id, files) in each(site.at_once(), missing.keys().cloned().collect(), named).await {
+        for (id, files) in fetch_each(site.at_once(), missing.keys().cloned().collect(), named).await {
             match files {
                 Ok(files) => drop(self.files.insert(id, files)),
                 // The page itself is gone meanwhile.
@@ -143,29 +147,29 @@ impl Listing {
 }
 
 /// Attachments that were told along with their page, if all of them were.
-fn told(attached: Option<Attached>) -> Option<Vec<File>> {
+fn all_attachments(attached: Option<AttachmentListV1>) -> Option<Vec<AttachmentEntry>> {
     let attached = attached?;
     let is_full = attached.limit.is_some_and(|limit| attached.results.len() >= limit);
     if is_full || attached.links.next.is_some() {
         return None;
     }
-    Some(attached.results.into_iter().filter_map(file).collect())
+    Some(attached.results.into_iter().filter_map(current_attachment).collect())
 }
 
 /// An attachment of v1, if it is a current one with bytes.
-pub(super) fn file(content: ContentV1) -> Option<File> {
+pub(super) fn current_attachment(content: ContentV1) -> Option<AttachmentEntry> {
     let is_current = content.status.as_deref().is_none_or(|status| status == "current");
     let media = [content.metadata, content.extensions];
-    Some(File {
+    Some(AttachmentEntry {
         link: content.links.download.filter(|_| is_current)?,
         title: content.title.unwrap_or_else(|| content.id.clone()),
-        version: number(content.version),
+        version: version_number(content.version),
         media_type: media.into_iter().flatten().find_map(|media| media.media_type),
         webui: content.links.webui,
         id: content.id,
     })
 }
 
-pub(super) fn number(version: Option<Version>) -> u64 {
+pub(super) fn version_number(version: Option<ContentVersion>) -> u64 {
     version.map_or(0, |version| version.number)
 }

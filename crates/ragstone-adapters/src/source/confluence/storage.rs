@@ -13,36 +13,38 @@ mod tests;
 use quick_xml::Reader;
 use quick_xml::events::{BytesRef, BytesStart, Event};
 
-use frame::{Frame, Macro, Target};
+use frame::{ConfluenceLink, ConfluenceMacro, OpenElement};
 
 /// Elements inside each other that get a place of their own; what is deeper flows into them.
 const MAX_DEPTH: usize = 64;
 /// Frames that are looked through for the list or table that a part belongs to.
-const NEAR: usize = 8;
+const MAX_ELEMENT_LOOKBACK: usize = 8;
 /// Columns that one cell may span.
 const MAX_SPAN: usize = 50;
 
 /// Why a page could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the page's storage format is not well-formed: {0}")]
-pub(super) struct NotWellFormed(String);
+pub(super) struct StorageFormatError(String);
 
 /// A page's body as Markdown.
-pub(super) fn to_markdown(storage: &str) -> Result<String, NotWellFormed> {
+pub(super) fn to_markdown(storage: &str) -> Result<String, StorageFormatError> {
     let mut reader = Reader::from_str(storage);
-    let mut page = Page::default();
+    let mut page = StorageConverter::default();
     loop {
-        let event = reader.read_event().map_err(|error| NotWellFormed(error.to_string()))?;
+        let event = reader
+            .read_event()
+            .map_err(|error| StorageFormatError(error.to_string()))?;
         match event {
-            Event::Start(start) => page.start(&start),
+            Event::Start(start) => page.start_element(&start),
             Event::Empty(start) => {
-                page.start(&start);
-                page.end();
+                page.start_element(&start);
+                page.end_element();
             }
-            Event::End(_) => page.end(),
-            Event::Text(text) => page.text(&text.xml10_content()),
-            Event::CData(text) => page.text(&text.into_inner()),
-            Event::GeneralRef(reference) => page.reference(&reference),
+            Event::End(_) => page.end_element(),
+            Event::Text(text) => page.push_text(&text.xml10_content()),
+            Event::CData(text) => page.push_text(&text.into_inner()),
+            Event::GeneralRef(reference) => page.push_reference(&reference),
             Event::Eof => return Ok(page.finish()),
             _ => {}
         }
@@ -51,8 +53,8 @@ pub(super) fn to_markdown(storage: &str) -> Result<String, NotWellFormed> {
 
 /// A page on its way. Each open element has a frame; those that are rendered as a whole have a buffer.
 #[derive(Default)]
-struct Page {
-    frames: Vec<Frame>,
+struct StorageConverter {
+    frames: Vec<OpenElement>,
     buffers: Vec<String>,
     body: String,
     /// Open frames in which each space counts.
@@ -61,17 +63,17 @@ struct Page {
     skipped: usize,
 }
 
-impl Page {
-    fn start(&mut self, start: &BytesStart) {
+impl StorageConverter {
+    fn start_element(&mut self, start: &BytesStart) {
         let name = start.name();
         let name = name.into_inner();
         let frame = match self.skipped > 0 {
-            true => Frame::Skipped,
-            false => self.frame(name, start),
+            true => OpenElement::Skipped,
+            false => self.open_element(name, start),
         };
         match &frame {
-            Frame::Skipped => self.skipped += 1,
-            Frame::Plain { block: true } => self.break_block(),
+            OpenElement::Skipped => self.skipped += 1,
+            OpenElement::Plain { block: true } => self.break_block(),
             _ => {}
         }
         if frame.has_buffer() {
@@ -81,51 +83,51 @@ impl Page {
         self.frames.push(frame);
     }
 
-    fn frame(&mut self, name: &str, start: &BytesStart) -> Frame {
-        let value = |name: &str| attribute(start, name);
+    fn open_element(&mut self, name: &str, start: &BytesStart) -> OpenElement {
+        let value = |name: &str| read_attribute(start, name);
         if self.buffers.len() >= MAX_DEPTH {
-            return Frame::Plain { block: false };
+            return OpenElement::Plain { block: false };
         }
         match name {
-            "h1" | "h2" | "h3" | "h4" | "h5" | "h6" => Frame::Heading(usize::from(name.as_bytes()[1] - b'0')),
-            "p" | "div" | "section" | "ac:layout-section" | "ac:layout-cell" => Frame::Plain { block: true },
+            "h1" | "h2" | "h3" | "h4" | "h5" | "h6" => OpenElement::Heading(usize::from(name.as_bytes()[1] - b'0')),
+            "p" | "div" | "section" | "ac:layout-section" | "ac:layout-cell" => OpenElement::Plain { block: true },
             "br" => self.line_break(),
-            "hr" => Frame::Plain { block: true },
-            "a" => Frame::Anchor(value("href")),
-            "code" => Frame::Code,
-            "pre" => Frame::Preformatted,
-            "blockquote" => Frame::Quote,
-            "ul" | "ac:task-list" => Frame::List(None, Vec::new()),
-            "ol" => Frame::List(
+            "hr" => OpenElement::Plain { block: true },
+            "a" => OpenElement::Anchor(value("href")),
+            "code" => OpenElement::Code,
+            "pre" => OpenElement::Preformatted,
+            "blockquote" => OpenElement::Quote,
+            "ul" | "ac:task-list" => OpenElement::List(None, Vec::new()),
+            "ol" => OpenElement::List(
                 Some(value("start").and_then(|n| n.parse().ok()).unwrap_or(1)),
                 Vec::new(),
             ),
-            "li" => Frame::Item,
-            "ac:task" => Frame::Task(false),
-            "ac:task-status" => Frame::TaskStatus,
-            "table" => Frame::Table(Vec::new()),
-            "tr" => Frame::Row(Vec::new()),
-            "th" | "td" => Frame::Cell(span(value("colspan"))),
-            "ac:structured-macro" | "ac:macro" => Frame::Macro(Macro::new(value("ac:name"))),
-            "ac:parameter" | "ac:default-parameter" => Frame::Parameter(value("ac:name").unwrap_or_default()),
-            "ac:plain-text-body" => Frame::PlainBody,
-            "ac:link" | "ac:image" => Frame::Link(Target::default()),
-            "time" => self.said(value("datetime")),
-            "ri:page" | "ri:blog-post" => self.pointed(value("ri:content-title"), |title| title),
-            "ri:attachment" => self.pointed(value("ri:filename"), |name| name),
+            "li" => OpenElement::Item,
+            "ac:task" => OpenElement::Task(false),
+            "ac:task-status" => OpenElement::TaskStatus,
+            "table" => OpenElement::Table(Vec::new()),
+            "tr" => OpenElement::Row(Vec::new()),
+            "th" | "td" => OpenElement::Cell(column_span(value("colspan"))),
+            "ac:structured-macro" | "ac:macro" => OpenElement::Macro(ConfluenceMacro::new(value("ac:name"))),
+            "ac:parameter" | "ac:default-parameter" => OpenElement::Parameter(value("ac:name").unwrap_or_default()),
+            "ac:plain-text-body" => OpenElement::PlainBody,
+            "ac:link" | "ac:image" => OpenElement::Link(ConfluenceLink::default()),
+            "time" => self.push_attribute_text(value("datetime")),
+            "ri:page" | "ri:blog-post" => self.apply_target(value("ri:content-title"), |title| title),
+            "ri:attachment" => self.apply_target(value("ri:filename"), |name| name),
             "ri:user" => {
                 let id = ["ri:account-id", "ri:username", "ri:userkey"]
                     .iter()
                     .find_map(|name| value(name));
-                self.pointed(id, |id| format!("@{id}"))
+                self.apply_target(id, |id| format!("@{id}"))
             }
             "ac:task-id" | "ac:task-uuid" | "ac:placeholder" | "ac:adf-attribute" | "ac:adf-fallback" | "script"
-            | "style" | "colgroup" | "ac:emoticon" => Frame::Skipped,
-            _ => Frame::Plain { block: false },
+            | "style" | "colgroup" | "ac:emoticon" => OpenElement::Skipped,
+            _ => OpenElement::Plain { block: false },
         }
     }
 
-    fn end(&mut self) {
+    fn end_element(&mut self) {
         let Some(frame) = self.frames.pop() else { return };
         let content = match frame.has_buffer() {
             true => self.buffers.pop().unwrap_or_default(),
@@ -133,187 +135,187 @@ impl Page {
         };
         self.verbatim -= usize::from(frame.is_verbatim());
         match frame {
-            Frame::Skipped => self.skipped -= 1,
-            Frame::Plain { block: true } => self.break_block(),
-            Frame::Plain { block: false } => {}
-            Frame::Heading(level) => {
+            OpenElement::Skipped => self.skipped -= 1,
+            OpenElement::Plain { block: true } => self.break_block(),
+            OpenElement::Plain { block: false } => {}
+            OpenElement::Heading(level) => {
                 let title = render::one_line(&content);
                 if !title.is_empty() {
-                    self.block(&format!("{} {title}", "#".repeat(level)));
+                    self.push_block(&format!("{} {title}", "#".repeat(level)));
                 }
             }
-            Frame::Anchor(target) => self.inline(&render::anchor(target.as_deref(), &content)),
-            Frame::Code => self.inline(&render::code(&content)),
-            Frame::Preformatted => self.block(&render::fence("", &content)),
-            Frame::Quote => self.block(&render::quote(&content)),
+            OpenElement::Anchor(target) => self.push_inline(&render::render_anchor(target.as_deref(), &content)),
+            OpenElement::Code => self.push_inline(&render::render_code(&content)),
+            OpenElement::Preformatted => self.push_block(&render::render_code_block("", &content)),
+            OpenElement::Quote => self.push_block(&render::render_quote(&content)),
             // What stands in a list or table but in no item or cell is not lost.
-            Frame::List(first, mut items) => {
+            OpenElement::List(first, mut items) => {
                 items.extend(Some(content).filter(|loose| !loose.trim().is_empty()));
-                self.block(&render::list(first, &items));
+                self.push_block(&render::render_list(first, &items));
             }
-            Frame::Item => self.item(content),
-            Frame::Task(done) => self.item(format!("[{}] {}", if done { 'x' } else { ' ' }, content.trim())),
-            Frame::TaskStatus => self.task_status(content.trim() == "complete"),
-            Frame::Table(mut rows) => {
-                rows.extend(Some(vec![render::cell(&content)]).filter(|loose| !loose[0].is_empty()));
-                self.block(&render::table(rows));
+            OpenElement::Item => self.push_item(content),
+            OpenElement::Task(done) => self.push_item(format!("[{}] {}", if done { 'x' } else { ' ' }, content.trim())),
+            OpenElement::TaskStatus => self.task_status(content.trim() == "complete"),
+            OpenElement::Table(mut rows) => {
+                rows.extend(Some(vec![render::render_cell(&content)]).filter(|loose| !loose[0].is_empty()));
+                self.push_block(&render::render_table(rows));
             }
-            Frame::Row(mut cells) => {
-                cells.extend(Some(render::cell(&content)).filter(|loose| !loose.is_empty()));
-                self.row(cells);
+            OpenElement::Row(mut cells) => {
+                cells.extend(Some(render::render_cell(&content)).filter(|loose| !loose.is_empty()));
+                self.push_row(cells);
             }
-            Frame::Cell(span) => self.cell(render::cell(&content), span),
-            Frame::Macro(found) => self.close_macro(found, content),
-            Frame::Parameter(name) => self.parameter(name, content),
-            Frame::PlainBody => self.plain_body(content),
-            Frame::Link(target) => self.inline(&target.shown(&content)),
+            OpenElement::Cell(span) => self.push_cell(render::render_cell(&content), span),
+            OpenElement::Macro(found) => self.close_macro(found, content),
+            OpenElement::Parameter(name) => self.set_parameter(name, content),
+            OpenElement::PlainBody => self.plain_body(content),
+            OpenElement::Link(target) => self.push_inline(&target.link_text(&content)),
         }
     }
 
-    fn text(&mut self, text: &str) {
+    fn push_text(&mut self, text: &str) {
         if self.skipped > 0 {
             return;
         }
         let verbatim = self.verbatim > 0;
-        let out = self.out();
+        let out = self.current_output();
         match verbatim {
             true => out.push_str(text),
-            false => render::flow(out, text),
+            false => render::push_flowing_text(out, text),
         }
     }
 
-    fn reference(&mut self, reference: &BytesRef) {
+    fn push_reference(&mut self, reference: &BytesRef) {
         if let Ok(Some(character)) = reference.resolve_char_ref() {
-            self.text(character.encode_utf8(&mut [0; 4]));
+            self.push_text(character.encode_utf8(&mut [0; 4]));
         } else if let Some(text) = quick_xml::escape::resolve_html5_entity(reference) {
-            self.text(text);
+            self.push_text(text);
         }
     }
 
     fn finish(mut self) -> String {
         while !self.frames.is_empty() {
-            self.end();
+            self.end_element();
         }
         self.body.truncate(self.body.trim_end().len());
         self.body
     }
 
     /// Where text goes now.
-    fn out(&mut self) -> &mut String {
+    fn current_output(&mut self) -> &mut String {
         self.buffers.last_mut().unwrap_or(&mut self.body)
     }
 
     fn break_block(&mut self) {
         if self.verbatim == 0 {
-            render::break_block(self.out());
+            render::break_block(self.current_output());
         }
     }
 
-    fn block(&mut self, block: &str) {
+    fn push_block(&mut self, block: &str) {
         if block.trim().is_empty() {
             return;
         }
         self.break_block();
-        self.out().push_str(block);
+        self.current_output().push_str(block);
         self.break_block();
     }
 
-    fn inline(&mut self, text: &str) {
-        self.out().push_str(text);
+    fn push_inline(&mut self, text: &str) {
+        self.current_output().push_str(text);
     }
 
-    fn line_break(&mut self) -> Frame {
-        let out = self.out();
+    fn line_break(&mut self) -> OpenElement {
+        let out = self.current_output();
         out.truncate(out.trim_end_matches(' ').len());
         out.push('\n');
-        Frame::Plain { block: false }
+        OpenElement::Plain { block: false }
     }
 
     /// A word that an attribute says.
-    fn said(&mut self, word: Option<String>) -> Frame {
+    fn push_attribute_text(&mut self, word: Option<String>) -> OpenElement {
         if let Some(word) = word {
-            self.text(&word);
+            self.push_text(&word);
         }
-        Frame::Plain { block: false }
+        OpenElement::Plain { block: false }
     }
 
     /// What a link, or the parameter of a macro, points to.
-    fn pointed(&mut self, to: Option<String>, shown: impl Fn(String) -> String) -> Frame {
+    fn apply_target(&mut self, to: Option<String>, shown: impl Fn(String) -> String) -> OpenElement {
         match (self.frames.last_mut(), to) {
-            (Some(Frame::Link(target)), Some(to)) => target.name = Some(shown(to)),
-            (Some(Frame::Parameter(_)), Some(to)) => self.inline(&shown(to)),
+            (Some(OpenElement::Link(target)), Some(to)) => target.name = Some(shown(to)),
+            (Some(OpenElement::Parameter(_)), Some(to)) => self.push_inline(&shown(to)),
             // Within a link of a parameter, and the like.
-            (Some(Frame::Plain { .. }), Some(to)) => self.inline(&shown(to)),
+            (Some(OpenElement::Plain { .. }), Some(to)) => self.push_inline(&shown(to)),
             _ => {}
         }
-        Frame::Plain { block: false }
+        OpenElement::Plain { block: false }
     }
 
     /// The nearest open frame that `wanted` takes.
-    fn near<T>(&mut self, wanted: impl Fn(&mut Frame) -> Option<&mut T>) -> Option<&mut T> {
-        self.frames.iter_mut().rev().take(NEAR).find_map(wanted)
+    fn find_open_element<T>(&mut self, wanted: impl Fn(&mut OpenElement) -> Option<&mut T>) -> Option<&mut T> {
+        self.frames.iter_mut().rev().take(MAX_ELEMENT_LOOKBACK).find_map(wanted)
     }
 
-    fn item(&mut self, item: String) {
-        match self.near(Frame::as_list) {
+    fn push_item(&mut self, item: String) {
+        match self.find_open_element(OpenElement::as_list) {
             Some(items) => items.push(item),
-            None => self.block(item.trim()),
+            None => self.push_block(item.trim()),
         }
     }
 
     fn task_status(&mut self, done: bool) {
-        if let Some(status) = self.near(Frame::as_task) {
+        if let Some(status) = self.find_open_element(OpenElement::as_task) {
             *status = done;
         }
     }
 
-    fn row(&mut self, cells: Vec<String>) {
-        match self.near(Frame::as_table) {
+    fn push_row(&mut self, cells: Vec<String>) {
+        match self.find_open_element(OpenElement::as_table) {
             Some(rows) => rows.push(cells),
-            None => self.block(&cells.join(" ")),
+            None => self.push_block(&cells.join(" ")),
         }
     }
 
-    fn cell(&mut self, cell: String, span: usize) {
-        match self.near(Frame::as_row) {
+    fn push_cell(&mut self, cell: String, span: usize) {
+        match self.find_open_element(OpenElement::as_row) {
             Some(cells) => {
                 cells.push(cell);
                 cells.extend(std::iter::repeat_n(String::new(), span - 1));
             }
-            None => self.block(&cell),
+            None => self.push_block(&cell),
         }
     }
 
-    fn parameter(&mut self, name: String, value: String) {
+    fn set_parameter(&mut self, name: String, value: String) {
         let value = render::one_line(&value);
-        if let Some(found) = self.near(Frame::as_macro) {
+        if let Some(found) = self.find_open_element(OpenElement::as_macro) {
             found.parameters.insert(name, value);
         }
     }
 
     fn plain_body(&mut self, body: String) {
-        match self.near(Frame::as_macro) {
+        match self.find_open_element(OpenElement::as_macro) {
             Some(found) => found.plain_body = Some(body),
-            None => self.block(&render::fence("", &body)),
+            None => self.push_block(&render::render_code_block("", &body)),
         }
     }
 
-    fn close_macro(&mut self, found: Macro, body: String) {
-        match found.shown(&body) {
-            frame::Shown::Block(block) => self.block(&block),
-            frame::Shown::Inline(text) => self.inline(&text),
+    fn close_macro(&mut self, found: ConfluenceMacro, body: String) {
+        match found.render_macro(&body) {
+            frame::MacroOutput::Block(block) => self.push_block(&block),
+            frame::MacroOutput::Inline(text) => self.push_inline(&text),
         }
     }
 }
 
-fn attribute(start: &BytesStart, name: &str) -> Option<String> {
+fn read_attribute(start: &BytesStart, name: &str) -> Option<String> {
     let found = start.try_get_attribute(name).ok()??;
     let entity = quick_xml::escape::resolve_html5_entity;
     let value = quick_xml::escape::unescape_with(&found.value, entity).ok()?;
     Some(render::one_line(&value)).filter(|value| !value.is_empty())
 }
 
-fn span(columns: Option<String>) -> usize {
+fn column_span(columns: Option<String>) -> usize {
     let columns = columns.and_then(|columns| columns.parse().ok());
     columns.unwrap_or(1).clamp(1, MAX_SPAN)
 }

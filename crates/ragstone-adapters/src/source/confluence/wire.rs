@@ -4,35 +4,35 @@ use serde::{Deserialize, Deserializer};
 
 /// One page of a list.
 #[derive(Deserialize)]
-pub(super) struct List<T> {
+pub(super) struct ListResponse<T> {
     pub results: Vec<T>,
     #[serde(rename = "_links", default)]
-    pub links: Links,
+    pub links: ResponseLinks,
 }
 
 /// Where to go from an answer.
 #[derive(Deserialize, Default, Clone)]
 #[serde(default)]
-pub(super) struct Links {
+pub(super) struct ResponseLinks {
     pub next: Option<String>,
     pub webui: Option<String>,
     pub download: Option<String>,
 }
 
 #[derive(Deserialize)]
-pub(super) struct Version {
+pub(super) struct ContentVersion {
     pub number: u64,
 }
 
 #[derive(Deserialize)]
-pub(super) struct Space {
+pub(super) struct ConfluenceSpace {
     #[serde(deserialize_with = "id")]
     pub id: String,
     pub key: String,
     pub status: Option<String>,
 }
 
-impl Space {
+impl ConfluenceSpace {
     pub fn is_archived(&self) -> bool {
         self.status
             .as_deref()
@@ -43,7 +43,7 @@ impl Space {
 /// A page or blog post as v2 lists them, or a folder or the like that pages are below.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Page {
+pub(super) struct PageV2 {
     #[serde(deserialize_with = "id")]
     pub id: String,
     pub status: Option<String>,
@@ -53,32 +53,32 @@ pub(super) struct Page {
     #[serde(default, deserialize_with = "maybe_id")]
     pub parent_id: Option<String>,
     pub parent_type: Option<String>,
-    pub version: Option<Version>,
+    pub version: Option<ContentVersion>,
     #[serde(rename = "_links", default)]
-    pub links: Links,
-    pub body: Option<Body>,
+    pub links: ResponseLinks,
+    pub body: Option<ContentBody>,
 }
 
 #[derive(Deserialize)]
-pub(super) struct Body {
-    pub storage: Option<Storage>,
+pub(super) struct ContentBody {
+    pub storage: Option<StorageBody>,
 }
 
 #[derive(Deserialize)]
-pub(super) struct Storage {
+pub(super) struct StorageBody {
     pub value: String,
 }
 
 /// An attachment as v2 lists them.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct FileV2 {
+pub(super) struct AttachmentV2 {
     #[serde(deserialize_with = "id")]
     pub id: String,
     pub title: String,
     pub status: Option<String>,
     pub media_type: Option<String>,
-    pub version: Option<Version>,
+    pub version: Option<ContentVersion>,
     pub download_link: Option<String>,
     pub webui_link: Option<String>,
 }
@@ -108,7 +108,7 @@ pub(super) struct OperationV2 {
 #[derive(Deserialize)]
 pub(super) struct GrantV1 {
     pub operation: OperationV1,
-    pub subject: Option<Subject>,
+    pub subject: Option<SubjectV1>,
 }
 
 #[derive(Deserialize)]
@@ -121,7 +121,7 @@ pub(super) struct OperationV1 {
 /// A user, a group or nobody in particular.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Subject {
+pub(super) struct SubjectV1 {
     #[serde(rename = "type")]
     pub kind: Option<String>,
     pub account_id: Option<String>,
@@ -141,91 +141,91 @@ pub(super) struct ContentV1 {
     pub kind: String,
     pub status: Option<String>,
     pub title: Option<String>,
-    pub version: Option<Version>,
-    pub space: Option<Space>,
-    pub ancestors: Option<Vec<Ancestor>>,
-    pub container: Option<Ancestor>,
-    pub restrictions: Option<Operations>,
-    pub children: Option<Children>,
-    pub metadata: Option<Metadata>,
-    pub extensions: Option<Metadata>,
+    pub version: Option<ContentVersion>,
+    pub space: Option<ConfluenceSpace>,
+    pub ancestors: Option<Vec<ContentRefV1>>,
+    pub container: Option<ContentRefV1>,
+    pub restrictions: Option<RestrictionsByOperation>,
+    pub children: Option<ContentChildren>,
+    pub metadata: Option<MediaMetadata>,
+    pub extensions: Option<MediaMetadata>,
     #[serde(rename = "_links", default)]
-    pub links: Links,
-    pub body: Option<Body>,
+    pub links: ResponseLinks,
+    pub body: Option<ContentBody>,
 }
 
 #[derive(Deserialize)]
-pub(super) struct Ancestor {
+pub(super) struct ContentRefV1 {
     #[serde(default, deserialize_with = "maybe_id")]
     pub id: Option<String>,
 }
 
 #[derive(Deserialize)]
-pub(super) struct Operations {
-    pub read: Option<Operation>,
+pub(super) struct RestrictionsByOperation {
+    pub read: Option<OperationRestriction>,
 }
 
 /// Who may do an operation; nobody is named where everybody may.
 #[derive(Deserialize)]
-pub(super) struct Operation {
-    pub restrictions: Option<Named>,
+pub(super) struct OperationRestriction {
+    pub restrictions: Option<RestrictedSubjects>,
 }
 
 #[derive(Deserialize)]
-pub(super) struct Named {
-    pub user: Option<Subjects>,
-    pub group: Option<Subjects>,
+pub(super) struct RestrictedSubjects {
+    pub user: Option<SubjectListV1>,
+    pub group: Option<SubjectListV1>,
 }
 
 #[derive(Deserialize)]
-pub(super) struct Subjects {
-    pub results: Vec<Subject>,
+pub(super) struct SubjectListV1 {
+    pub results: Vec<SubjectV1>,
     pub limit: Option<usize>,
     pub size: Option<usize>,
     #[serde(rename = "_links", default)]
-    pub links: Links,
+    pub links: ResponseLinks,
 }
 
 #[derive(Deserialize)]
-pub(super) struct Children {
-    pub attachment: Option<Attached>,
+pub(super) struct ContentChildren {
+    pub attachment: Option<AttachmentListV1>,
 }
 
 #[derive(Deserialize)]
-pub(super) struct Attached {
+pub(super) struct AttachmentListV1 {
     pub results: Vec<ContentV1>,
     pub limit: Option<usize>,
     #[serde(rename = "_links", default)]
-    pub links: Links,
+    pub links: ResponseLinks,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Metadata {
+pub(super) struct MediaMetadata {
     pub media_type: Option<String>,
 }
 
 /// Ids are texts in one version and numbers in the other.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Id {
+enum RawId {
     Text(String),
     Number(u64),
 }
 
-impl From<Id> for String {
-    fn from(id: Id) -> String {
+impl From<RawId> for String {
+    fn from(id: RawId) -> String {
         match id {
-            Id::Text(text) => text,
-            Id::Number(number) => number.to_string(),
+            RawId::Text(text) => text,
+            RawId::Number(number) => number.to_string(),
         }
     }
 }
 
 fn id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    Id::deserialize(deserializer).map(Into::into)
+    RawId::deserialize(deserializer).map(Into::into)
 }
 
 fn maybe_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    Ok(Option::<Id>::deserialize(deserializer)?.map(Into::into))
+    Ok(Option::<RawId>::deserialize(deserializer)?.map(Into::into))
 }

@@ -4,20 +4,20 @@ use futures::TryStreamExt;
 
 use super::*;
 
-fn folder(path: &Path, include: &[&str], exclude: &[&str]) -> Result<Folder, SourceError> {
+fn folder(path: &Path, include: &[&str], exclude: &[&str]) -> Result<FolderSource, SourceError> {
     let owned = |patterns: &[&str]| patterns.iter().map(|&pattern| pattern.into()).collect();
-    Folder::new(FolderSettings {
+    FolderSource::new(FolderSettings {
         path: path.into(),
         include: owned(include),
         exclude: owned(exclude),
     })
 }
 
-async fn listed(folder: &Folder) -> Vec<ListEntry> {
-    folder.items().try_collect().await.unwrap()
+async fn listed(folder: &FolderSource) -> Vec<ListEntry> {
+    folder.list_items().try_collect().await.unwrap()
 }
 
-async fn items(folder: &Folder) -> Vec<Item> {
+async fn items(folder: &FolderSource) -> Vec<SourceItem> {
     listed(folder)
         .await
         .into_iter()
@@ -25,7 +25,7 @@ async fn items(folder: &Folder) -> Vec<Item> {
         .collect()
 }
 
-async fn gaps(folder: &Folder) -> Vec<ListGap> {
+async fn gaps(folder: &FolderSource) -> Vec<ListGap> {
     let gap = |entry| match entry {
         ListEntry::Gap(gap) => Some(gap),
         ListEntry::Item(_) => None,
@@ -33,7 +33,7 @@ async fn gaps(folder: &Folder) -> Vec<ListGap> {
     listed(folder).await.into_iter().filter_map(gap).collect()
 }
 
-async fn keys(folder: &Folder) -> Vec<String> {
+async fn keys(folder: &FolderSource) -> Vec<String> {
     items(folder).await.into_iter().map(|item| item.key).collect()
 }
 
@@ -66,7 +66,7 @@ async fn ignore_files_and_patterns_choose() {
     assert!(items[2].uri.starts_with("file:///") && items[2].uri.ends_with("/sub/c%20d.md"));
     let some = folder(root.path(), &["*.md"], &["sub/**"]).unwrap();
     assert_eq!(keys(&some).await, ["a.md"]);
-    let content = all.fetch(&items[0]).await.unwrap();
+    let content = all.fetch_item(&items[0]).await.unwrap();
     let bytes: Vec<Bytes> = content.bytes.try_collect().await.unwrap();
     assert_eq!(bytes.concat(), b"a");
 }
@@ -84,9 +84,9 @@ async fn links_lead_nowhere() {
     assert_eq!(keys(&folder).await, ["a.md"]);
     let items = items(&folder).await;
     std::fs::remove_file(root.path().join("a.md")).unwrap();
-    assert!(matches!(folder.fetch(&items[0]).await, Err(SourceError::Gone(_))));
+    assert!(matches!(folder.fetch_item(&items[0]).await, Err(SourceError::Gone(_))));
     link("a.md", &outside.path().join("secret.md"));
-    assert!(folder.fetch(&items[0]).await.is_err());
+    assert!(folder.fetch_item(&items[0]).await.is_err());
 }
 
 #[tokio::test]
@@ -162,11 +162,14 @@ fn an_error_of_the_walk_hides_what_its_path_covers() {
         }),
     };
     let root = Path::new("/srv/docs");
-    let gap = gap_of(&at("/srv/docs/pay roll"), root).unwrap();
+    let gap = gap_from_error(&at("/srv/docs/pay roll"), root).unwrap();
     assert_eq!(
         (gap.uri.as_str(), gap.hides),
         ("file:///srv/docs/pay%20roll", HiddenItems::Below("pay roll".into()))
     );
-    assert_eq!(gap_of(&denied(), root).unwrap().hides, HiddenItems::Any);
-    assert!(matches!(gap_of(&at("/srv/docs"), root), Err(SourceError::Broken(_))));
+    assert_eq!(gap_from_error(&denied(), root).unwrap().hides, HiddenItems::Any);
+    assert!(matches!(
+        gap_from_error(&at("/srv/docs"), root),
+        Err(SourceError::Broken(_))
+    ));
 }

@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 /// Addresses that begin alike, such as `10.0.0.0/8`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Range {
+pub struct IpRange {
     first: IpAddr,
     bits: u8,
 }
@@ -15,12 +15,12 @@ pub struct Range {
 /// A text that names no range.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a range of addresses such as 10.0.0.0/8")]
-pub struct RangeError(String);
+pub struct IpRangeError(String);
 
-impl FromStr for Range {
-    type Err = RangeError;
-    fn from_str(text: &str) -> Result<Self, RangeError> {
-        let wrong = || RangeError(text.to_owned());
+impl FromStr for IpRange {
+    type Err = IpRangeError;
+    fn from_str(text: &str) -> Result<Self, IpRangeError> {
+        let wrong = || IpRangeError(text.to_owned());
         let (first, bits) = match text.split_once('/') {
             Some((first, bits)) => (first, Some(bits.parse::<u8>().map_err(|_| wrong())?)),
             None => (text, None),
@@ -32,22 +32,22 @@ impl FromStr for Range {
     }
 }
 
-impl Range {
+impl IpRange {
     /// Whether an address lies in it; a mapped one counts as what it maps.
     pub fn contains(&self, ip: IpAddr) -> bool {
         match (self.first, ip.to_canonical()) {
-            (IpAddr::V4(first), IpAddr::V4(ip)) => alike(
+            (IpAddr::V4(first), IpAddr::V4(ip)) => same_prefix(
                 u128::from(first.to_bits()) << 96,
                 u128::from(ip.to_bits()) << 96,
                 self.bits,
             ),
-            (IpAddr::V6(first), IpAddr::V6(ip)) => alike(first.to_bits(), ip.to_bits(), self.bits),
+            (IpAddr::V6(first), IpAddr::V6(ip)) => same_prefix(first.to_bits(), ip.to_bits(), self.bits),
             _ => false,
         }
     }
 }
 
-fn alike(a: u128, b: u128, bits: u8) -> bool {
+fn same_prefix(a: u128, b: u128, bits: u8) -> bool {
     bits == 0 || (a ^ b) >> (128 - u32::from(bits)) == 0
 }
 
@@ -80,7 +80,7 @@ pub fn is_public(ip: IpAddr) -> bool {
         IpAddr::V4(ip) => !NOT_PUBLIC_V4
             .iter()
             .any(|(first, bits)| in_v4(ip, Ipv4Addr::from(*first), *bits)),
-        IpAddr::V6(ip) => match inside(ip) {
+        IpAddr::V6(ip) => match embedded_ipv4(ip) {
             Some(inner) => is_public(IpAddr::V4(inner)),
             None => {
                 let public = in_v6(ip, [0x2000, 0, 0], 3);
@@ -95,7 +95,7 @@ pub fn is_public(ip: IpAddr) -> bool {
 pub fn is_private_service(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => ip.is_link_local() || ip.is_loopback() || ip.is_unspecified(),
-        IpAddr::V6(ip) => match inside(ip) {
+        IpAddr::V6(ip) => match embedded_ipv4(ip) {
             Some(inner) => is_private_service(IpAddr::V4(inner)),
             None => {
                 ip.is_loopback()
@@ -108,7 +108,7 @@ pub fn is_private_service(ip: IpAddr) -> bool {
 }
 
 /// The IPv4 address that an IPv6 address leads to: mapped, compatible (RFC 4291), NAT64 (RFC 6052) or 6to4 (RFC 3056).
-fn inside(ip: Ipv6Addr) -> Option<Ipv4Addr> {
+fn embedded_ipv4(ip: Ipv6Addr) -> Option<Ipv4Addr> {
     let parts = ip.segments();
     let of = |high: u16, low: u16| Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low));
     match parts {
@@ -122,7 +122,7 @@ fn inside(ip: Ipv6Addr) -> Option<Ipv4Addr> {
 }
 
 fn in_v4(ip: Ipv4Addr, first: Ipv4Addr, bits: u8) -> bool {
-    Range {
+    IpRange {
         first: IpAddr::V4(first),
         bits,
     }
@@ -131,5 +131,5 @@ fn in_v4(ip: Ipv4Addr, first: Ipv4Addr, bits: u8) -> bool {
 
 fn in_v6(ip: Ipv6Addr, [a, b, c]: [u16; 3], bits: u8) -> bool {
     let first = Ipv6Addr::new(a, b, c, 0, 0, 0, 0, 0);
-    alike(first.to_bits(), ip.to_bits(), bits)
+    same_prefix(first.to_bits(), ip.to_bits(), bits)
 }

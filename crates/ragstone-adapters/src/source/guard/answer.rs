@@ -9,11 +9,11 @@ use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Response, Url};
 use tokio::time::{Instant, timeout};
 
-use super::{GuardError, broken, host, too_slow};
-use crate::retry_after::retry_after;
+use super::{GuardError, connection_error, host_name, too_slow};
+use crate::retry_after::parse_retry_after;
 
 /// An answer whose body is still to be read.
-pub struct Answer {
+pub struct GuardedResponse {
     /// Where it stood in the end.
     pub url: Url,
     /// The HTTP status.
@@ -26,13 +26,13 @@ pub struct Answer {
     pub(super) left: Duration,
 }
 
-impl Answer {
+impl GuardedResponse {
     /// Itself if its status is 2xx.
-    pub fn successful(self) -> Result<Self, GuardError> {
+    pub fn ensure_success(self) -> Result<Self, GuardError> {
         match self.status {
             200..=299 => Ok(self),
             status => Err(GuardError::Status {
-                host: host(&self.url),
+                host: host_name(&self.url),
                 status,
             }),
         }
@@ -45,17 +45,17 @@ impl Answer {
     }
 
     /// Its body, at most `most` bytes and no more than the guard allows.
-    pub async fn bytes(mut self, most: usize) -> Result<Bytes, GuardError> {
+    pub async fn read_bytes(mut self, most: usize) -> Result<Bytes, GuardError> {
         self.limit = self.limit.min(most);
-        let (mut bytes, mut pieces) = (BytesMut::new(), self.pieces());
+        let (mut bytes, mut pieces) = (BytesMut::new(), self.into_byte_stream());
         while let Some(piece) = pieces.next().await {
             bytes.extend_from_slice(&piece?);
         }
         Ok(bytes.freeze())
     }
 
-    /// Its body as [`Self::bytes`], even if it is packed by gzip: whoever asks unpacks it within bounds of its own.
-    pub async fn packed_bytes(mut self, most: usize) -> Result<Bytes, GuardError> {
+    /// Its body as [`Self::read_bytes`], even if it is packed by gzip: whoever asks unpacks it within bounds of its own.
+    pub async fn read_packed_bytes(mut self, most: usize) -> Result<Bytes, GuardError> {
         let is_gzip = |encoding: &HeaderValue| {
             let encoding = encoding.as_bytes();
             encoding.eq_ignore_ascii_case(b"gzip") || encoding.eq_ignore_ascii_case(b"x-gzip")
@@ -63,17 +63,17 @@ impl Answer {
         if self.headers.get(CONTENT_ENCODING).is_some_and(is_gzip) {
             self.headers.remove(CONTENT_ENCODING);
         }
-        self.bytes(most).await
+        self.read_bytes(most).await
     }
 
     /// How long its server asks to wait before the next request, if it does.
     pub fn retry_after(&self) -> Option<Duration> {
-        retry_after(&self.headers)
+        parse_retry_after(&self.headers)
     }
 
     /// Its body piece by piece; an error ends it.
-    pub fn pieces(self) -> BoxStream<'static, Result<Bytes, GuardError>> {
-        let (host, limit) = (host(&self.url), self.limit);
+    pub fn into_byte_stream(self) -> BoxStream<'static, Result<Bytes, GuardError>> {
+        let (host, limit) = (host_name(&self.url), self.limit);
         let encoding = self.headers.get(CONTENT_ENCODING);
         // Nothing is unpacked, so nothing can unpack to more than it seems.
         if encoding.is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
@@ -86,7 +86,7 @@ impl Answer {
             let begun = Instant::now();
             let part = match timeout(left, parts.next()).await {
                 Ok(None) => return Ok(None),
-                Ok(Some(part)) => part.map_err(|error| broken(&host, &error.without_url()))?,
+                Ok(Some(part)) => part.map_err(|error| connection_error(&host, &error.without_url()))?,
                 Err(_) => return Err(too_slow(&host)),
             };
             let (read, left) = (read + part.len(), left.saturating_sub(begun.elapsed()));

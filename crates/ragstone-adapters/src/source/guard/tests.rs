@@ -49,8 +49,8 @@ impl Changing {
 }
 
 #[async_trait]
-impl Lookup for Changing {
-    async fn lookup(&self, _: &str) -> std::io::Result<Vec<IpAddr>> {
+impl HostLookup for Changing {
+    async fn lookup_host(&self, _: &str) -> std::io::Result<Vec<IpAddr>> {
         let mut answers = self.0.lock().unwrap();
         Ok(match answers.len() {
             1 => answers[0].clone(),
@@ -68,7 +68,7 @@ fn options(port: u16) -> GuardOptions {
     }
 }
 
-fn is_refused(result: &Result<Fetched, GuardError>) -> bool {
+fn is_refused(result: &Result<FetchedResource, GuardError>) -> bool {
     matches!(result, Err(GuardError::Refused { .. }))
 }
 
@@ -76,7 +76,7 @@ fn is_refused(result: &Result<Fetched, GuardError>) -> bool {
 async fn nothing_within_is_reached_in_any_spelling() {
     let (port, came) = server().await;
     let here = Changing::answers(&[&["127.0.0.1"]]);
-    let guard = Guard::with_lookup(options(port), here).unwrap();
+    let guard = FetchGuard::with_lookup(options(port), here).unwrap();
     for host in [
         "127.0.0.1",
         "127.1",
@@ -116,7 +116,7 @@ async fn nothing_within_is_reached_in_any_spelling() {
         "[2001:db8::1]",
         "[ff02::1]",
     ] {
-        let fetched = guard.get(&format!("http://{host}:{port}/")).await;
+        let fetched = guard.fetch_url(&format!("http://{host}:{port}/")).await;
         assert!(is_refused(&fetched), "{host}: {fetched:?}");
     }
     for url in [
@@ -131,7 +131,7 @@ async fn nothing_within_is_reached_in_any_spelling() {
         "//127.0.0.1/",
         "not an address",
     ] {
-        let fetched = guard.get(url).await;
+        let fetched = guard.fetch_url(url).await;
         assert!(is_refused(&fetched), "{url}: {fetched:?}");
         assert!(!format!("{fetched:?}").contains("secret"));
     }
@@ -146,10 +146,10 @@ async fn what_is_allowed_is_reached_and_its_redirects_are_judged() {
         allowed_ranges: ranges,
         ..options(port)
     };
-    let guard = Guard::with_lookup(allowed, Changing::answers(&[&["127.0.0.1"]])).unwrap();
+    let guard = FetchGuard::with_lookup(allowed, Changing::answers(&[&["127.0.0.1"]])).unwrap();
     for host in ["127.0.0.1", "2130706433", "wiki.example"] {
         for path in ["page", "once"] {
-            let fetched = guard.get(&format!("http://{host}:{port}/{path}")).await.unwrap();
+            let fetched = guard.fetch_url(&format!("http://{host}:{port}/{path}")).await.unwrap();
             assert_eq!(
                 (&fetched.bytes[..], fetched.media_type.as_deref()),
                 (&b"hello"[..], Some("text/plain"))
@@ -159,15 +159,15 @@ async fn what_is_allowed_is_reached_and_its_redirects_are_judged() {
     }
     let base = format!("http://127.0.0.1:{port}");
     for path in ["metadata", "round", "file", "packed"] {
-        let fetched = guard.get(&format!("{base}/{path}")).await;
+        let fetched = guard.fetch_url(&format!("{base}/{path}")).await;
         assert!(is_refused(&fetched), "{path}: {fetched:?}");
     }
     assert!(matches!(
-        guard.get(&format!("{base}/long")).await,
+        guard.fetch_url(&format!("{base}/long")).await,
         Err(GuardError::TooLarge { limit: 1_000, .. })
     ));
     assert!(matches!(
-        guard.get(&format!("{base}/gone")).await,
+        guard.fetch_url(&format!("{base}/gone")).await,
         Err(GuardError::Status { status: 404, .. })
     ));
 }
@@ -177,18 +177,18 @@ async fn a_name_that_changes_its_address_gains_nothing() {
     let (port, came) = server().await;
     // Public when it is asked first, this machine when it counts; and both at once.
     let lookup = Changing::answers(&[&["127.0.0.1"]]);
-    let guard = Guard::with_lookup(options(port), lookup.clone()).unwrap();
+    let guard = FetchGuard::with_lookup(options(port), lookup.clone()).unwrap();
     lookup
         .0
         .lock()
         .unwrap()
         .push_front(vec!["10.0.0.7".parse().unwrap(), "::1".parse().unwrap()]);
     for _ in 0..2 {
-        let fetched = guard.get(&format!("http://rebinding.example:{port}/")).await;
+        let fetched = guard.fetch_url(&format!("http://rebinding.example:{port}/")).await;
         assert!(is_refused(&fetched), "{fetched:?}");
     }
     assert_eq!(came.load(Ordering::SeqCst), 0);
-    let resolver = Judged {
+    let resolver = GuardedResolver {
         lookup: Changing::answers(&[&["127.0.0.1", "93.184.215.14", "169.254.169.254"]]),
         options: Arc::new(options(port)),
     };
@@ -217,7 +217,11 @@ fn a_host_is_allowed_by_name_but_not_to_credentials() {
         ("other.intern", "10.0.0.1", false),
         ("other.intern", "93.184.215.14", true),
     ] {
-        assert_eq!(options.admits(host, ip.parse().unwrap()), expected, "{host} {ip}");
+        assert_eq!(
+            options.admits_address(host, ip.parse().unwrap()),
+            expected,
+            "{host} {ip}"
+        );
     }
 }
 
@@ -233,11 +237,11 @@ fn ranges_are_read_and_public_addresses_are_known() {
         ("0.0.0.0/0", "1.2.3.4", true),
         ("0.0.0.0/0", "::1", false),
     ] {
-        let range: Range = range.parse().unwrap();
+        let range: IpRange = range.parse().unwrap();
         assert_eq!(range.contains(ip.parse().unwrap()), expected, "{range:?} {ip}");
     }
     for wrong in ["10.0.0.0/33", "10.0.0", "x", "::/129", "10.0.0.0/"] {
-        assert!(wrong.parse::<Range>().is_err(), "{wrong}");
+        assert!(wrong.parse::<IpRange>().is_err(), "{wrong}");
     }
     for (ip, expected) in [
         ("93.184.215.14", true),

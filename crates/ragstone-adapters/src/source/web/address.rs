@@ -16,17 +16,17 @@ const TRACKING: [&str; 6] = ["gclid", "fbclid", "msclkid", "mc_cid", "mc_eid", "
 const TRACKING_PREFIX: &str = "utm_";
 
 /// An address that the settings name.
-pub(super) fn named(text: &str) -> Result<Url, SourceError> {
+pub(super) fn parse_page_url(text: &str) -> Result<Url, SourceError> {
     let refused = |why: &str| SourceError::Refused(format!("{text:?} is no address of a page: {why}"));
     let url = Url::parse(text).map_err(|error| refused(&error.to_string()))?;
     if !url.username().is_empty() || url.password().is_some() {
         return Err(SourceError::Refused("an address carries a name or password".into()));
     }
-    plain(url).ok_or_else(|| refused("it begins with https:// or http:// and has at most 2048 bytes"))
+    normalise_url(url).ok_or_else(|| refused("it begins with https:// or http:// and has at most 2048 bytes"))
 }
 
 /// The one form of an address: no fragment, nothing about where its reader came from. None if it is no page's.
-pub(super) fn plain(mut url: Url) -> Option<Url> {
+pub(super) fn normalise_url(mut url: Url) -> Option<Url> {
     let is_plain = matches!(url.scheme(), "http" | "https") && url.username().is_empty() && url.password().is_none();
     if !is_plain || url.as_str().len() > MAX_BYTES || url.host_str().is_none() {
         return None;
@@ -51,18 +51,18 @@ pub(super) fn plain(mut url: Url) -> Option<Url> {
 }
 
 /// Which pages are meant.
-pub(super) struct Scope {
+pub(super) struct CrawlScope {
     /// `host:port`; grows by the hosts that start pages send on to.
     hosts: RwLock<BTreeSet<String>>,
     paths: Vec<String>,
     exclude: Vec<String>,
 }
 
-impl Scope {
+impl CrawlScope {
     pub fn new<'a>(starts: impl Iterator<Item = &'a Url>, settings: &WebSettings) -> Self {
         let named = settings.hosts.iter().map(|host| host.to_ascii_lowercase());
         Self {
-            hosts: RwLock::new(starts.map(host).chain(named).collect()),
+            hosts: RwLock::new(starts.map(host_with_port).chain(named).collect()),
             paths: settings.paths.clone(),
             exclude: settings.exclude.clone(),
         }
@@ -71,16 +71,16 @@ impl Scope {
     /// Counts the host of an address among those that are meant.
     pub fn admit_host(&self, url: &Url) {
         let mut hosts = self.hosts.write().unwrap_or_else(PoisonError::into_inner);
-        hosts.insert(host(url));
+        hosts.insert(host_with_port(url));
     }
 
     /// Whether a page is meant.
-    pub fn holds(&self, url: &Url) -> bool {
+    pub fn contains_url(&self, url: &Url) -> bool {
         let begins = |prefix: &String| url.path().starts_with(prefix.as_str());
         // A host of the settings stands for its usual ports.
         let hosts = self.hosts.read().unwrap_or_else(PoisonError::into_inner);
-        let is_ours =
-            hosts.contains(&host(url)) || url.port().is_none() && hosts.contains(url.host_str().unwrap_or_default());
+        let is_ours = hosts.contains(&host_with_port(url))
+            || url.port().is_none() && hosts.contains(url.host_str().unwrap_or_default());
         is_ours && (self.paths.is_empty() || self.paths.iter().any(begins)) && !self.exclude.iter().any(begins)
     }
 }
@@ -97,7 +97,7 @@ pub(super) fn is_same_site(from: &Url, to: &Url) -> bool {
 }
 
 /// A host with its port.
-pub(super) fn host(url: &Url) -> String {
+pub(super) fn host_with_port(url: &Url) -> String {
     let port = url.port_or_known_default().unwrap_or_default();
     format!("{}:{port}", url.host_str().unwrap_or_default())
 }
@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn a_page_has_one_address() {
         let check = |text: &str, expected: Option<&str>| {
-            let url = Url::parse(text).ok().and_then(plain);
+            let url = Url::parse(text).ok().and_then(normalise_url);
             assert_eq!(url.as_ref().map(Url::as_str), expected, "{text}");
         };
         check("HTTPS://Example.com:443/a/../b#c", Some("https://example.com/b"));
@@ -121,7 +121,11 @@ mod tests {
         check("javascript:alert(1)", None);
         check("https://me:pass@x/", None);
         check(&format!("https://x/{}", "a".repeat(MAX_BYTES)), None);
-        assert!(named("https://x/").is_ok() && named("x").is_err() && named("https://me:p@x/").is_err());
+        assert!(
+            parse_page_url("https://x/").is_ok()
+                && parse_page_url("x").is_err()
+                && parse_page_url("https://me:p@x/").is_err()
+        );
     }
 
     #[test]
@@ -149,7 +153,7 @@ mod tests {
             "hosts": ["Docs.example.com"], "paths": ["/guide"], "exclude": ["/guide/old"]
         }));
         let start = Url::parse("http://127.0.0.1:8080/").unwrap();
-        let scope = Scope::new([&start].into_iter(), &settings);
+        let scope = CrawlScope::new([&start].into_iter(), &settings);
         for (text, expected) in [
             ("http://127.0.0.1:8080/guide/a", true),
             ("http://127.0.0.1:8081/guide/a", false),
@@ -159,7 +163,7 @@ mod tests {
             ("https://docs.example.com/other", false),
             ("https://docs.example.com/guide/old/a", false),
         ] {
-            assert_eq!(scope.holds(&Url::parse(text).unwrap()), expected, "{text}");
+            assert_eq!(scope.contains_url(&Url::parse(text).unwrap()), expected, "{text}");
         }
     }
 }

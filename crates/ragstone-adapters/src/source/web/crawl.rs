@@ -10,16 +10,16 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use futures::StreamExt;
-use ragstone_core::seam::source::{Access, HiddenItems, Item, ListEntry, ListGap, MAX_FAILURES, SourceError};
+use ragstone_core::seam::source::{HiddenItems, ItemAccess, ListEntry, ListGap, MAX_FAILURES, SourceError, SourceItem};
 use reqwest::Url;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use rules::path;
-use visit::Visit;
+use rules::path_with_query;
+use visit::VisitOutcome;
 
-use super::robots::Robots;
-use super::{Web, address};
+use super::robots::RobotsRules;
+use super::{WebSource, address};
 
 /// Requests for each page that may be listed: others lead elsewhere, are gone or have no text.
 const REQUESTS_PER_PAGE: usize = 5;
@@ -32,8 +32,8 @@ const MAX_MOVES: usize = 5;
 const FORBIDDEN: &str = "its robots.txt forbids it";
 
 /// A page of the list.
-pub(super) struct Found {
-    item: Item,
+pub(super) struct CrawledPage {
+    item: SourceItem,
     /// What tells its text from others, if it was read.
     text: Option<String>,
     /// What it says is its one address.
@@ -41,24 +41,24 @@ pub(super) struct Found {
 }
 
 /// See the module.
-pub(super) struct Crawl<'a> {
-    web: &'a Web,
+pub(super) struct WebCrawl<'a> {
+    web: &'a WebSource,
     /// What each host allows.
-    robots: HashMap<String, Robots>,
+    robots: HashMap<String, RobotsRules>,
     /// When each host that wants pauses may be asked again.
     pace: HashMap<String, Mutex<Option<Instant>>>,
     /// Addresses that were asked for, or lead to one.
     asked: HashSet<String>,
     requests: usize,
-    found: Vec<Found>,
+    found: Vec<CrawledPage>,
     /// Addresses of `found`.
     listed: HashSet<String>,
     /// Addresses that are no pages of the source.
-    no_pages: HashSet<String>,
+    non_pages: HashSet<String>,
     /// Whether there is more than may be listed.
     is_full: bool,
     /// Whether something that may lead on could not be read.
-    blind: bool,
+    is_incomplete: bool,
     /// Why rules or a sitemap could not be read, the first of them.
     unread: Option<SourceError>,
     /// What is told in any case.
@@ -67,9 +67,9 @@ pub(super) struct Crawl<'a> {
     reasons: Vec<ListGap>,
 }
 
-impl Found {
+impl CrawledPage {
     /// A page of which only its address is known.
-    fn unread(item: Item) -> Self {
+    fn from_item(item: SourceItem) -> Self {
         Self {
             item,
             text: None,
@@ -78,8 +78,8 @@ impl Found {
     }
 }
 
-impl<'a> Crawl<'a> {
-    pub fn new(web: &'a Web) -> Self {
+impl<'a> WebCrawl<'a> {
+    pub fn new(web: &'a WebSource) -> Self {
         Self {
             web,
             robots: HashMap::new(),
@@ -88,9 +88,9 @@ impl<'a> Crawl<'a> {
             requests: 0,
             found: Vec::new(),
             listed: HashSet::new(),
-            no_pages: HashSet::new(),
+            non_pages: HashSet::new(),
             is_full: false,
-            blind: false,
+            is_incomplete: false,
             unread: None,
             gaps: Vec::new(),
             reasons: Vec::new(),
@@ -98,22 +98,22 @@ impl<'a> Crawl<'a> {
     }
 
     /// Everything that is meant, within the time that is allowed.
-    pub async fn run(mut self) -> Result<Vec<ListEntry>, SourceError> {
+    pub async fn run_crawl(mut self) -> Result<Vec<ListEntry>, SourceError> {
         let minutes = self.web.settings.max_minutes;
-        match tokio::time::timeout(Duration::from_secs(60 * minutes), self.all()).await {
+        match tokio::time::timeout(Duration::from_secs(60 * minutes), self.crawl_all()).await {
             Ok(listed) => listed,
             Err(_) => Err(SourceError::Broken(format!("listing took more than {minutes} minutes"))),
         }
     }
 
-    async fn all(&mut self) -> Result<Vec<ListEntry>, SourceError> {
+    async fn crawl_all(&mut self) -> Result<Vec<ListEntry>, SourceError> {
         let mut level = self.web.starts.clone();
-        level.extend(self.mapped().await);
+        level.extend(self.list_sitemap_pages().await);
         for depth in 0..=self.web.settings.depth {
             let is_inner = depth < self.web.settings.depth;
             level = match depth {
-                0 => self.first_level(level, is_inner).await?,
-                _ => self.level(level, is_inner, false).await?.leads,
+                0 => self.visit_first_level(level, is_inner).await?,
+                _ => self.visit_level(level, is_inner, false).await?.leads,
             };
             if level.is_empty() || self.is_full {
                 break;
@@ -122,21 +122,21 @@ impl<'a> Crawl<'a> {
         match (self.found.is_empty(), &self.unread) {
             (true, Some(error)) => return Err(error.clone()),
             (true, None) => self.gaps.append(&mut self.reasons),
-            (false, _) if self.blind => self.keep_what_was_there(),
+            (false, _) if self.is_incomplete => self.keep_previous_pages(),
             (false, _) => {}
         }
-        let doubt = self.doubt_one_text_for_all().await;
-        self.leave_out_copies();
+        let doubt = self.drop_placeholder_pages().await;
+        self.drop_duplicate_pages();
         let found = self.found.drain(..).map(|found| ListEntry::Item(found.item));
         let gaps = self.gaps.drain(..).map(ListEntry::Gap);
         Ok(found.chain(gaps).chain(doubt).collect())
     }
 
     /// Visits the pages that are begun with, under the names that their sites send on to; where they lead.
-    async fn first_level(&mut self, starts: Vec<Url>, is_inner: bool) -> Result<Vec<Url>, SourceError> {
+    async fn visit_first_level(&mut self, starts: Vec<Url>, is_inner: bool) -> Result<Vec<Url>, SourceError> {
         let (mut leads, mut waiting) = (Vec::new(), starts);
         for _ in 0..=MAX_MOVES {
-            let level = self.level(waiting, is_inner, true).await?;
+            let level = self.visit_level(waiting, is_inner, true).await?;
             leads.extend(level.leads);
             waiting = level.moved;
             if waiting.is_empty() {
@@ -150,16 +150,16 @@ impl<'a> Crawl<'a> {
     }
 
     /// Visits the pages of a level; where they lead.
-    async fn level(&mut self, urls: Vec<Url>, is_inner: bool, is_start: bool) -> Result<Level, SourceError> {
-        let fresh = self.fresh(urls, is_start).await;
+    async fn visit_level(&mut self, urls: Vec<Url>, is_inner: bool, is_start: bool) -> Result<CrawlLevel, SourceError> {
+        let fresh = self.unvisited_urls(urls, is_start).await;
         let (crawl, at_once) = (&*self, self.web.settings.at_once);
-        let room = self.most_requests().saturating_sub(self.requests);
-        let visits = futures::stream::iter(0..fresh.len().min(room)).map(|n| crawl.visit(&fresh[n], is_inner));
+        let room = self.max_requests().saturating_sub(self.requests);
+        let visits = futures::stream::iter(0..fresh.len().min(room)).map(|n| crawl.visit_url(&fresh[n], is_inner));
         let mut visits = visits.buffered(at_once);
         let mut seen = Vec::new();
         let mut pages_left = self.web.settings.max_pages.saturating_sub(self.found.len());
         while let Some(visit) = visits.next().await {
-            let is_page = matches!(visit, Visit::Page { .. });
+            let is_page = matches!(visit, VisitOutcome::Page { .. });
             seen.push(visit);
             // One page too many tells that there are more.
             match (is_page, pages_left) {
@@ -170,12 +170,12 @@ impl<'a> Crawl<'a> {
         }
         drop(visits);
         self.requests += seen.len();
-        let (mut level, mut first_failure, mut worked) = (Level::default(), None, false);
+        let (mut level, mut first_failure, mut worked) = (CrawlLevel::default(), None, false);
         for (url, visit) in fresh.iter().zip(seen) {
-            match self.take(url, visit, is_start, &mut level) {
+            match self.record_visit(url, visit, is_start, &mut level) {
                 Ok(()) => worked = true,
                 Err(error) => {
-                    self.blind |= is_inner;
+                    self.is_incomplete |= is_inner;
                     first_failure.get_or_insert(error);
                 }
             }
@@ -190,21 +190,21 @@ impl<'a> Crawl<'a> {
     }
 
     /// The addresses of a level that are meant, allowed and not asked for yet.
-    async fn fresh(&mut self, urls: Vec<Url>, is_start: bool) -> Vec<Url> {
+    async fn unvisited_urls(&mut self, urls: Vec<Url>, is_start: bool) -> Vec<Url> {
         let mut fresh = Vec::new();
         for url in urls {
             let is_named = is_start && self.web.starts.contains(&url);
-            if !self.web.scope.holds(&url) {
+            if !self.web.scope.contains_url(&url) {
                 if is_named {
-                    self.reason(&url, "its path is not among those that are meant");
+                    self.record_reason(&url, "its path is not among those that are meant");
                 }
             } else if self.asked.insert(url.to_string()) {
                 if self.is_allowed(&url).await {
                     fresh.push(url);
-                } else if is_named && !self.robots[&address::host(&url)].is_closed() {
-                    self.tell(&url, SourceError::Refused(FORBIDDEN.into()));
+                } else if is_named && !self.robots[&address::host_with_port(&url)].is_deny_all() {
+                    self.report_gap(&url, SourceError::Refused(FORBIDDEN.into()));
                 } else {
-                    self.reason(&url, FORBIDDEN);
+                    self.record_reason(&url, FORBIDDEN);
                 }
             }
         }
@@ -212,47 +212,53 @@ impl<'a> Crawl<'a> {
     }
 
     /// Takes what a visit found; an error if the page could not be read.
-    fn take(&mut self, url: &Url, visit: Visit, is_start: bool, level: &mut Level) -> Result<(), SourceError> {
+    fn record_visit(
+        &mut self,
+        url: &Url,
+        visit: VisitOutcome,
+        is_start: bool,
+        level: &mut CrawlLevel,
+    ) -> Result<(), SourceError> {
         match visit {
-            Visit::Failed(error) => {
+            VisitOutcome::Failed(error) => {
                 // The sync asks once more, and tells what comes of it.
-                self.add(Found::unread(page(url, None, None)));
+                self.add_page(CrawledPage::from_item(page_item(url, None, None)));
                 return Err(error);
             }
-            Visit::Page { found, leads } => {
+            VisitOutcome::Page { found, leads } => {
                 self.asked.insert(found.item.key.clone());
-                self.add(*found);
+                self.add_page(*found);
                 level.leads.extend(leads);
             }
-            Visit::Way(leads) => {
-                self.no_pages.insert(url.to_string());
-                self.reason(url, "it wants to be in no index (noindex)");
+            VisitOutcome::LinksOnly(leads) => {
+                self.non_pages.insert(url.to_string());
+                self.record_reason(url, "it wants to be in no index (noindex)");
                 level.leads.extend(leads);
             }
-            Visit::SentOn(to) => {
-                self.no_pages.insert(url.to_string());
-                self.sent_on(url, to, is_start, level);
+            VisitOutcome::Redirected(to) => {
+                self.non_pages.insert(url.to_string());
+                self.follow_redirect(url, to, is_start, level);
             }
-            Visit::Nothing(why) => {
-                self.no_pages.insert(url.to_string());
-                self.reason(url, &why);
+            VisitOutcome::NotAPage(why) => {
+                self.non_pages.insert(url.to_string());
+                self.record_reason(url, &why);
             }
         }
         Ok(())
     }
 
     /// Goes where an address sends on to, if that is meant: its host's rules may not have been read yet.
-    fn sent_on(&mut self, url: &Url, to: Url, is_start: bool, level: &mut Level) {
-        let is_meant = self.web.scope.holds(&to);
+    fn follow_redirect(&mut self, url: &Url, to: Url, is_start: bool, level: &mut CrawlLevel) {
+        let is_meant = self.web.scope.contains_url(&to);
         match is_start {
             true if is_meant || address::is_same_site(url, &to) => level.moved.push(to),
             false if is_meant => level.leads.push(to),
             _ => {
-                let host = address::host(&to);
+                let host = address::host_with_port(&to);
                 let why = format!("it sends on to {host}, where nothing is meant; name that host in the settings");
                 match is_start && self.web.starts.contains(url) {
-                    true => self.tell(url, SourceError::Refused(why)),
-                    false => self.reason(url, &why),
+                    true => self.report_gap(url, SourceError::Refused(why)),
+                    false => self.record_reason(url, &why),
                 }
             }
         }
@@ -264,23 +270,23 @@ impl<'a> Crawl<'a> {
     }
 
     /// Tells of something that the settings name and that gave no page.
-    fn tell(&mut self, url: &Url, error: SourceError) {
-        let gap = gap(url, error);
+    fn report_gap(&mut self, url: &Url, error: SourceError) {
+        let gap = build_gap(url, error);
         self.gaps.push(gap);
     }
 
     /// Notes why an address gave no page, in case nothing does.
-    fn reason(&mut self, url: &Url, why: &str) {
+    fn record_reason(&mut self, url: &Url, why: &str) {
         if self.reasons.len() < MAX_FAILURES {
-            self.reasons.push(gap(url, SourceError::Refused(why.to_owned())));
+            self.reasons.push(build_gap(url, SourceError::Refused(why.to_owned())));
         }
     }
 
-    fn most_requests(&self) -> usize {
+    fn max_requests(&self) -> usize {
         REQUESTS_PER_PAGE * self.web.settings.max_pages + MORE_REQUESTS
     }
 
-    fn add(&mut self, found: Found) {
+    fn add_page(&mut self, found: CrawledPage) {
         if self.listed.contains(&found.item.key) {
             return;
         }
@@ -300,20 +306,20 @@ impl<'a> Crawl<'a> {
         self.is_full = true;
         if self.listed.insert(key.to_owned()) {
             let why = format!("{why}: this and what follows is left out");
-            self.found.push(Found::unread(Item {
-                access: Access::Unknown(SourceError::Refused(why)),
-                ..page(&url, None, None)
+            self.found.push(CrawledPage::from_item(SourceItem {
+                access: ItemAccess::Unknown(SourceError::Refused(why)),
+                ..page_item(&url, None, None)
             }));
         }
     }
 
     /// Pages that the last sync knew and that this one did not come to, because what leads there could not be read.
-    fn keep_what_was_there(&mut self) {
-        let recalled = self.web.recalled().clone();
+    fn keep_previous_pages(&mut self) {
+        let recalled = self.web.lock_previous_markers().clone();
         for (key, marker) in recalled {
-            let url = Url::parse(&key).ok().filter(|url| self.web.scope.holds(url));
-            if let Some(url) = url.filter(|_| !self.no_pages.contains(&key)) {
-                self.add(Found::unread(page(&url, None, marker)));
+            let url = Url::parse(&key).ok().filter(|url| self.web.scope.contains_url(url));
+            if let Some(url) = url.filter(|_| !self.non_pages.contains(&key)) {
+                self.add_page(CrawledPage::from_item(page_item(&url, None, marker)));
             }
         }
     }
@@ -321,14 +327,14 @@ impl<'a> Crawl<'a> {
 
 /// Where the pages of a level lead.
 #[derive(Default)]
-struct Level {
+struct CrawlLevel {
     leads: Vec<Url>,
     /// Other names of their sites that start pages sent on to.
     moved: Vec<Url>,
 }
 
 /// Something that gave no page, and hides none that was known.
-fn gap(url: &Url, error: SourceError) -> ListGap {
+fn build_gap(url: &Url, error: SourceError) -> ListGap {
     ListGap {
         uri: url.to_string(),
         error,
@@ -336,14 +342,14 @@ fn gap(url: &Url, error: SourceError) -> ListGap {
     }
 }
 
-fn page(url: &Url, media_type: Option<&str>, marker: Option<String>) -> Item {
+fn page_item(url: &Url, media_type: Option<&str>, marker: Option<String>) -> SourceItem {
     let last = url
         .path_segments()
         .and_then(|mut all| all.next_back())
         .unwrap_or_default();
     let last = if last.is_empty() { "index" } else { last };
     let is_html = media_type.is_none_or(|media| media.contains("html"));
-    Item {
+    SourceItem {
         key: url.to_string(),
         uri: url.to_string(),
         name: match is_html && !last.contains('.') {
@@ -353,6 +359,6 @@ fn page(url: &Url, media_type: Option<&str>, marker: Option<String>) -> Item {
         title: None,
         source_url: Some(url.to_string()),
         marker,
-        access: Access::Unsaid,
+        access: ItemAccess::Unspecified,
     }
 }

@@ -11,7 +11,7 @@ const NO_TAGS: [&str; 4] = ["script", "style", "textarea", "xmp"];
 
 /// See the module.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Page {
+pub(super) struct ScannedPage {
     /// As they are written.
     pub links: Vec<String>,
     /// What it says is its one address.
@@ -26,16 +26,16 @@ pub(super) struct Page {
     pub text: String,
 }
 
-impl Page {
+impl ScannedPage {
     /// Notes what a robots tag or header wants.
-    pub fn wants(&mut self, content: &str) {
+    pub fn apply_robots_content(&mut self, content: &str) {
         for word in content.to_ascii_lowercase().split([',', ' ', ':']) {
             self.noindex |= matches!(word, "noindex" | "none");
             self.nofollow |= matches!(word, "nofollow" | "none");
         }
     }
 
-    fn words(&mut self, text: &str) {
+    fn push_words(&mut self, text: &str) {
         for word in text.split_whitespace() {
             if !self.text.is_empty() {
                 self.text.push(' ');
@@ -44,7 +44,7 @@ impl Page {
         }
     }
 
-    fn tag(&mut self, name: &str, attributes: &[(String, String)]) {
+    fn apply_tag(&mut self, name: &str, attributes: &[(String, String)]) {
         let value = |name: &str| {
             attributes
                 .iter()
@@ -65,7 +65,7 @@ impl Page {
                 self.base.get_or_insert_with(|| href.to_owned());
             }
             ("meta", _) if is("name", "robots") || is("name", "ragstone") => {
-                self.wants(value("content").unwrap_or_default());
+                self.apply_robots_content(value("content").unwrap_or_default());
             }
             _ => {}
         }
@@ -73,10 +73,10 @@ impl Page {
 }
 
 /// Reads the tags of a page.
-pub(super) fn read(html: &str) -> Page {
-    let (mut page, mut rest) = (Page::default(), html);
+pub(super) fn scan_page(html: &str) -> ScannedPage {
+    let (mut page, mut rest) = (ScannedPage::default(), html);
     while let Some(at) = rest.find('<') {
-        page.words(&rest[..at]);
+        page.push_words(&rest[..at]);
         rest = &rest[at + 1..];
         if let Some(comment) = rest.strip_prefix("!--") {
             rest = comment.find("-->").map_or("", |end| &comment[end + 3..]);
@@ -92,19 +92,19 @@ pub(super) fn read(html: &str) -> Page {
         let end = rest.find(|c: char| c.is_ascii_whitespace() || c == '>' || c == '/');
         let (name, behind) = rest.split_at(end.unwrap_or(rest.len()));
         let name = name.to_ascii_lowercase();
-        let (attributes, behind) = attributes(behind);
-        page.tag(&name, &attributes);
+        let (attributes, behind) = read_attributes(behind);
+        page.apply_tag(&name, &attributes);
         rest = match NO_TAGS.contains(&name.as_str()) {
-            true => behind_end(behind, &name),
+            true => skip_to_end_tag(behind, &name),
             false => behind,
         };
     }
-    page.words(rest);
+    page.push_words(rest);
     page
 }
 
 /// The attributes of a tag, and what stands behind it.
-fn attributes(mut rest: &str) -> (Vec<(String, String)>, &str) {
+fn read_attributes(mut rest: &str) -> (Vec<(String, String)>, &str) {
     let mut found = Vec::new();
     loop {
         rest = rest.trim_start_matches(|c: char| c.is_ascii_whitespace() || c == '/');
@@ -126,7 +126,7 @@ fn attributes(mut rest: &str) -> (Vec<(String, String)>, &str) {
             (value, rest) = attribute_value(behind.trim_start());
         }
         if found.len() < MAX_ATTRIBUTES {
-            found.push((name.to_ascii_lowercase(), unescaped(value)));
+            found.push((name.to_ascii_lowercase(), unescape_attribute(value)));
         }
     }
 }
@@ -143,7 +143,7 @@ fn attribute_value(rest: &str) -> (&str, &str) {
     rest.split_at(end)
 }
 
-fn behind_end<'a>(rest: &'a str, name: &str) -> &'a str {
+fn skip_to_end_tag<'a>(rest: &'a str, name: &str) -> &'a str {
     let closes = |at: usize| {
         let close = rest.get(at + 2..at + 2 + name.len());
         close.is_some_and(|close| close.eq_ignore_ascii_case(name))
@@ -153,7 +153,7 @@ fn behind_end<'a>(rest: &'a str, name: &str) -> &'a str {
 }
 
 /// Text of an attribute without the references that addresses have.
-pub(super) fn unescaped(text: &str) -> String {
+pub(super) fn unescape_attribute(text: &str) -> String {
     if !text.contains('&') {
         return text.to_owned();
     }
@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn tags_say_where_a_page_leads() {
-        let page = read(
+        let page = scan_page(
             "<!doctype html><head><BASE href='/docs/'><link rel=\"alternate canonical\" href=\"/a?b=1&amp;c=2\">\
              <link rel=stylesheet href=x.css><meta name='robots' content='max-snippet:5, NOINDEX'></head>\
              <!-- <a href=no1> --><script>document.write('<a href=\"no2\">')</script><a class=x href = one>1</a>\
@@ -194,17 +194,17 @@ mod tests {
         assert!(page.noindex && !page.nofollow);
         assert_eq!(page.text, "1 2 5 a href=seven>");
         assert_eq!(
-            read("<p class=a>One <b>two</b></p><!-- no -->\n three").text,
+            scan_page("<p class=a>One <b>two</b></p><!-- no -->\n three").text,
             "One two three"
         );
-        assert!(read("<meta name=robots content=none>").nofollow);
-        assert_eq!(read("<a é=ü ß href=ö><b").links, ["ö"]);
+        assert!(scan_page("<meta name=robots content=none>").nofollow);
+        assert_eq!(scan_page("<a é=ü ß href=ö><b").links, ["ö"]);
     }
 
     #[test]
     fn a_page_of_nothing_but_beginnings_ends() {
         for piece in ["<", "<a ", "<a href=", "<!--", "<script>", "<a href='", "</", "<a/=/"] {
-            read(&piece.repeat(50_000));
+            scan_page(&piece.repeat(50_000));
         }
     }
 }

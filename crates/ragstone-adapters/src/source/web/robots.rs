@@ -8,7 +8,7 @@ use std::time::Duration;
 /// Bytes that are read of it (RFC 9309, 2.5, asks for at least these).
 pub(super) const MAX_BYTES: usize = 500 << 10;
 /// As whom we come.
-const OURS: &str = "ragstone";
+const USER_AGENT: &str = "ragstone";
 /// The longest pause between two requests that is kept to.
 const MAX_DELAY: Duration = Duration::from_secs(30);
 /// Rules of a file; more are left out.
@@ -22,7 +22,7 @@ const PLAIN_IN_QUERY: &[u8] = b"!&'()+,;=";
 
 /// What a host allows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Robots {
+pub(super) struct RobotsRules {
     /// Patterns, and whether they allow.
     rules: Vec<(String, bool)>,
     /// Between two requests.
@@ -32,20 +32,20 @@ pub(super) struct Robots {
 
 /// Lines for some visitors.
 #[derive(Default)]
-struct Group {
+struct AgentGroup {
     agents: Vec<String>,
     rules: Vec<(String, bool)>,
     delay: Option<f64>,
 }
 
-impl Robots {
+impl RobotsRules {
     /// Everything is allowed.
-    pub fn open() -> Self {
+    pub fn allow_all() -> Self {
         Self::default()
     }
 
     /// Nothing is.
-    pub fn closed() -> Self {
+    pub fn deny_all() -> Self {
         Self {
             closed: true,
             ..Self::default()
@@ -53,15 +53,15 @@ impl Robots {
     }
 
     /// What a file says to us: its groups for us, else those for everybody.
-    pub fn parse(text: &str) -> Self {
-        let groups = groups(text);
+    pub fn parse_rules(text: &str) -> Self {
+        let groups = parse_groups(text);
         let of = |name: &str| {
             let mine = groups
                 .iter()
                 .filter(|group| group.agents.iter().any(|agent| agent == name));
             mine.collect::<Vec<_>>()
         };
-        let mine = Some(of(OURS))
+        let mine = Some(of(USER_AGENT))
             .filter(|mine| !mine.is_empty())
             .unwrap_or_else(|| of("*"));
         let delay = mine.iter().filter_map(|group| group.delay).fold(0.0, f64::max);
@@ -77,26 +77,26 @@ impl Robots {
     }
 
     /// Whether nothing is allowed because the rules could not be read.
-    pub fn is_closed(&self) -> bool {
+    pub fn is_deny_all(&self) -> bool {
         self.closed
     }
 
     /// Whether a path with its query may be asked for: the longest pattern that fits decides, and allows if two are as
     /// long.
-    pub fn allows(&self, path: &str) -> bool {
+    pub fn allows_path(&self, path: &str) -> bool {
         if self.closed {
             return false;
         }
-        let path = normal(path.as_bytes());
-        let fitting = self.rules.iter().filter(|(pattern, _)| fits(pattern, &path));
+        let path = normalise_path(path.as_bytes());
+        let fitting = self.rules.iter().filter(|(pattern, _)| matches_pattern(pattern, &path));
         fitting
             .max_by_key(|(pattern, allows)| (pattern.len(), *allows))
             .is_none_or(|(_, allows)| *allows)
     }
 }
 
-fn groups(text: &str) -> Vec<Group> {
-    let mut groups: Vec<Group> = Vec::new();
+fn parse_groups(text: &str) -> Vec<AgentGroup> {
+    let mut groups: Vec<AgentGroup> = Vec::new();
     let mut names = false;
     for line in text.trim_start_matches('\u{feff}').lines() {
         let line = line.split('#').next().unwrap_or_default();
@@ -107,7 +107,7 @@ fn groups(text: &str) -> Vec<Group> {
         match field.trim().to_ascii_lowercase().as_str() {
             "user-agent" => {
                 if !names {
-                    groups.push(Group::default());
+                    groups.push(AgentGroup::default());
                 }
                 names = true;
                 if let Some(group) = groups.last_mut() {
@@ -119,7 +119,7 @@ fn groups(text: &str) -> Vec<Group> {
             rule @ ("allow" | "disallow") => {
                 names = false;
                 if let Some(group) = groups.last_mut().filter(|_| !value.is_empty()) {
-                    group.rules.push((normal_pattern(value), rule == "allow"));
+                    group.rules.push((normalise_pattern(value), rule == "allow"));
                 }
             }
             "crawl-delay" => {
@@ -135,22 +135,22 @@ fn groups(text: &str) -> Vec<Group> {
 }
 
 /// A pattern in the form that is compared: its stars, and a dollar sign at its end, keep their meaning.
-fn normal_pattern(pattern: &str) -> String {
+fn normalise_pattern(pattern: &str) -> String {
     let (pattern, end) = match pattern.strip_suffix('$') {
         Some(pattern) => (pattern, "$"),
         None => (pattern, ""),
     };
-    let parts: Vec<String> = pattern.split('*').map(|part| normal(part.as_bytes())).collect();
+    let parts: Vec<String> = pattern.split('*').map(|part| normalise_path(part.as_bytes())).collect();
     parts.join("*") + end
 }
 
 /// A path in the form that is compared. A star or dollar sign of a path is encoded, so that none has a meaning.
-fn normal(path: &[u8]) -> String {
+fn normalise_path(path: &[u8]) -> String {
     let (mut text, mut rest, mut plain) = (String::with_capacity(path.len()), path, PLAIN_IN_PATH);
     while let [first, behind @ ..] = rest {
         rest = behind;
         let encoded = match (first, behind) {
-            (b'%', [high, low, ..]) => digit(*high).zip(digit(*low)).map(|(high, low)| 16 * high + low),
+            (b'%', [high, low, ..]) => hex_digit(*high).zip(hex_digit(*low)).map(|(high, low)| 16 * high + low),
             _ => None,
         };
         let byte = encoded.unwrap_or(*first);
@@ -170,12 +170,12 @@ fn normal(path: &[u8]) -> String {
     text
 }
 
-fn digit(byte: u8) -> Option<u8> {
+fn hex_digit(byte: u8) -> Option<u8> {
     char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
 }
 
 /// Whether a path begins as a pattern says: `*` stands for anything, `$` at the end for the path's end.
-fn fits(pattern: &str, path: &str) -> bool {
+fn matches_pattern(pattern: &str, path: &str) -> bool {
     let (pattern, to_the_end) = match pattern.strip_suffix('$') {
         Some(pattern) => (pattern, true),
         None => (pattern, false),
@@ -239,14 +239,14 @@ mod tests {
             ("/100%", "/100%25", true),
             ("/100%25", "/100%", true),
         ] {
-            let robots = Robots::parse(&format!("user-agent: *\ndisallow: {pattern}"));
-            assert_eq!(!robots.allows(path), expected, "{pattern} {path}");
+            let robots = RobotsRules::parse_rules(&format!("user-agent: *\ndisallow: {pattern}"));
+            assert_eq!(!robots.allows_path(path), expected, "{pattern} {path}");
         }
     }
 
     #[test]
     fn the_longest_pattern_decides() {
-        let robots = Robots::parse(
+        let robots = RobotsRules::parse_rules(
             "\u{feff}# of somebody else\nUser-agent: other\nDisallow: /\n\nUser-Agent: first\nuser-agent: Ragstone/1.0\n\
              Disallow: /private # not this\nAllow: /private/open\nDisallow: /*.pdf$\nDisallow:\nCrawl-delay: 2.5\n\
              Disallow: /a*b*c\nsitemap: https://x/s.xml\n\nUser-agent: *\nDisallow: /\n",
@@ -261,14 +261,17 @@ mod tests {
             ("/a1b2c3", false),
             ("/a1b2", true),
         ] {
-            assert_eq!(robots.allows(path), expected, "{path}");
+            assert_eq!(robots.allows_path(path), expected, "{path}");
         }
         assert_eq!(robots.delay, Duration::from_millis(2_500));
-        assert!(!Robots::parse("user-agent: *\ndisallow: /\nuser-agent: bing\nallow: /").allows("/x"));
-        assert!(Robots::parse("disallow: /\nnonsense").allows("/x"));
-        assert!(Robots::open().allows("/x") && !Robots::closed().allows("/x"));
-        assert_eq!(Robots::parse("user-agent: *\ncrawl-delay: 1e99").delay, MAX_DELAY);
+        assert!(!RobotsRules::parse_rules("user-agent: *\ndisallow: /\nuser-agent: bing\nallow: /").allows_path("/x"));
+        assert!(RobotsRules::parse_rules("disallow: /\nnonsense").allows_path("/x"));
+        assert!(RobotsRules::allow_all().allows_path("/x") && !RobotsRules::deny_all().allows_path("/x"));
+        assert_eq!(
+            RobotsRules::parse_rules("user-agent: *\ncrawl-delay: 1e99").delay,
+            MAX_DELAY
+        );
         let hostile = format!("user-agent: *\ndisallow: /{}x", "*a".repeat(1_000));
-        assert!(Robots::parse(&hostile).allows(&format!("/{}", "a".repeat(2_000))));
+        assert!(RobotsRules::parse_rules(&hostile).allows_path(&format!("/{}", "a".repeat(2_000))));
     }
 }

@@ -25,22 +25,22 @@ pub(super) struct Sitemap {
     /// Further sitemaps.
     pub sitemaps: Vec<String>,
     /// Why it is not all of it, if it is not.
-    pub cut: Option<&'static str>,
+    pub incomplete_reason: Option<&'static str>,
 }
 
 /// Why a file is no sitemap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum NoSitemap {
+pub(super) enum SitemapError {
     #[error("it is no sitemap")]
-    OtherForm,
+    NotASitemap,
     #[error("its gzip is damaged")]
     DamagedGzip,
 }
 
 /// Reads a sitemap.
-pub(super) fn parse(bytes: &[u8]) -> Result<Sitemap, NoSitemap> {
+pub(super) fn parse_sitemap(bytes: &[u8]) -> Result<Sitemap, SitemapError> {
     let (unpacked, is_too_large) = match bytes.starts_with(&GZIP) {
-        true => unpacked(bytes)?,
+        true => unpack_gzip(bytes)?,
         false => (Vec::new(), false),
     };
     let bytes = if bytes.starts_with(&GZIP) { &unpacked } else { bytes };
@@ -48,29 +48,29 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Sitemap, NoSitemap> {
     let (text, ..) = UTF_8.decode(bytes);
     let text = text.trim_start();
     let mut found = match text.starts_with("http://") || text.starts_with("https://") {
-        true => lines(text),
-        false => elements(text)?,
+        true => parse_lines(text),
+        false => parse_xml(text)?,
     };
     if is_too_large {
-        found.cut = Some("it unpacks to more than 50 MiB");
+        found.incomplete_reason = Some("it unpacks to more than 50 MiB");
     }
     Ok(found)
 }
 
 /// What a gzip file unpacks to, and whether it was more than is read.
-fn unpacked(bytes: &[u8]) -> Result<(Vec<u8>, bool), NoSitemap> {
+fn unpack_gzip(bytes: &[u8]) -> Result<(Vec<u8>, bool), SitemapError> {
     let mut unpacked = Vec::new();
     let mut limited = MultiGzDecoder::new(bytes).take(MAX_BYTES as u64 + 1);
     // A file that was cut off still names what stands before the cut; its text then ends early, which is told.
     if limited.read_to_end(&mut unpacked).is_err() && unpacked.is_empty() {
-        return Err(NoSitemap::DamagedGzip);
+        return Err(SitemapError::DamagedGzip);
     }
     let is_too_large = unpacked.len() > MAX_BYTES;
     unpacked.truncate(MAX_BYTES);
     Ok((unpacked, is_too_large))
 }
 
-fn lines(text: &str) -> Sitemap {
+fn parse_lines(text: &str) -> Sitemap {
     let mut found = Sitemap::default();
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
         found.add_page(line);
@@ -79,43 +79,43 @@ fn lines(text: &str) -> Sitemap {
 }
 
 /// Addresses stand in a `loc` right below a `url` or `sitemap`; those of pictures and videos are deeper.
-fn elements(text: &str) -> Result<Sitemap, NoSitemap> {
+fn parse_xml(text: &str) -> Result<Sitemap, SitemapError> {
     let mut reader = Reader::from_str(text);
     reader.config_mut().check_end_names = false;
     reader.config_mut().expand_empty_elements = true;
-    let (mut found, mut open, mut address) = (Sitemap::default(), Vec::<Element>::new(), String::new());
+    let (mut found, mut open, mut address) = (Sitemap::default(), Vec::<SitemapElement>::new(), String::new());
     let mut is_sitemap = false;
     loop {
         match reader.read_event() {
             Ok(Event::Start(start)) => {
-                let element = Element::of(start.local_name().as_ref());
-                if !is_sitemap && element != Element::Root {
-                    return Err(NoSitemap::OtherForm);
+                let element = SitemapElement::from_name(start.local_name().as_ref());
+                if !is_sitemap && element != SitemapElement::Root {
+                    return Err(SitemapError::NotASitemap);
                 }
                 is_sitemap = true;
                 open.push(element);
                 address.clear();
             }
             Ok(Event::End(_)) => {
-                if open.pop() == Some(Element::Location) {
-                    found.add(open.last(), address.trim());
+                if open.pop() == Some(SitemapElement::Location) {
+                    found.add_address(open.last(), address.trim());
                 }
             }
             Ok(Event::Text(text)) if in_address(&open, &address) => address.push_str(&text.xml10_content()),
             Ok(Event::CData(text)) if in_address(&open, &address) => address.push_str(&text.into_inner()),
             Ok(Event::GeneralRef(named)) if in_address(&open, &address) => {
-                address.push_str(&character(&named));
+                address.push_str(&resolve_reference(&named));
             }
-            Ok(Event::Eof) if !is_sitemap => return Err(NoSitemap::OtherForm),
+            Ok(Event::Eof) if !is_sitemap => return Err(SitemapError::NotASitemap),
             Ok(Event::Eof) => {
                 if !open.is_empty() {
-                    found.cut = Some("it ends before its last element does");
+                    found.incomplete_reason = Some("it ends before its last element does");
                 }
                 return Ok(found);
             }
-            Err(_) if !is_sitemap => return Err(NoSitemap::OtherForm),
+            Err(_) if !is_sitemap => return Err(SitemapError::NotASitemap),
             Err(_) => {
-                found.cut = Some("it is not well-formed XML");
+                found.incomplete_reason = Some("it is not well-formed XML");
                 return Ok(found);
             }
             Ok(_) => {}
@@ -123,12 +123,12 @@ fn elements(text: &str) -> Result<Sitemap, NoSitemap> {
     }
 }
 
-fn in_address(open: &[Element], address: &str) -> bool {
-    open.last() == Some(&Element::Location) && address.len() <= MAX_ADDRESS_BYTES
+fn in_address(open: &[SitemapElement], address: &str) -> bool {
+    open.last() == Some(&SitemapElement::Location) && address.len() <= MAX_ADDRESS_BYTES
 }
 
 /// The character that a reference stands for; of an unknown one what is written.
-fn character(named: &BytesRef) -> String {
+fn resolve_reference(named: &BytesRef) -> String {
     if let Ok(Some(character)) = named.resolve_char_ref() {
         return character.into();
     }
@@ -140,7 +140,7 @@ fn character(named: &BytesRef) -> String {
 
 /// What matters of an element.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Element {
+enum SitemapElement {
     Root,
     Page,
     Sitemap,
@@ -148,8 +148,8 @@ enum Element {
     Other,
 }
 
-impl Element {
-    fn of(name: &str) -> Self {
+impl SitemapElement {
+    fn from_name(name: &str) -> Self {
         match name {
             "urlset" | "sitemapindex" => Self::Root,
             "url" => Self::Page,
@@ -161,13 +161,13 @@ impl Element {
 }
 
 impl Sitemap {
-    fn add(&mut self, below: Option<&Element>, address: &str) {
+    fn add_address(&mut self, below: Option<&SitemapElement>, address: &str) {
         if address.is_empty() || address.len() > MAX_ADDRESS_BYTES {
             return;
         }
         match below {
-            Some(Element::Page) => self.add_page(address),
-            Some(Element::Sitemap) if self.sitemaps.len() < MAX_ADDRESSES => {
+            Some(SitemapElement::Page) => self.add_page(address),
+            Some(SitemapElement::Sitemap) if self.sitemaps.len() < MAX_ADDRESSES => {
                 self.sitemaps.push(address.to_owned());
             }
             _ => {}
@@ -177,7 +177,7 @@ impl Sitemap {
     fn add_page(&mut self, address: &str) {
         match self.pages.len() < MAX_ADDRESSES {
             true => self.pages.push(address.to_owned()),
-            false => self.cut = Some("it names more than 50,000 pages"),
+            false => self.incomplete_reason = Some("it names more than 50,000 pages"),
         }
     }
 }
@@ -211,27 +211,27 @@ mod tests {
     #[test]
     fn a_sitemap_names_pages_or_sitemaps() {
         let two = pages(&["https://x/a?b=1&c=2&d", "https://x/d&e"]);
-        assert_eq!(parse(TWO.as_bytes()), Ok(two.clone()));
-        assert_eq!(parse(&gzip(TWO.as_bytes())), Ok(two));
+        assert_eq!(parse_sitemap(TWO.as_bytes()), Ok(two.clone()));
+        assert_eq!(parse_sitemap(&gzip(TWO.as_bytes())), Ok(two));
         assert_eq!(
-            parse("\u{feff}https://x/a\n\nhttps://x/b\r\n".as_bytes()),
+            parse_sitemap("\u{feff}https://x/a\n\nhttps://x/b\r\n".as_bytes()),
             Ok(pages(&["https://x/a", "https://x/b"]))
         );
         let index = "<sitemapindex><sitemap><loc>https://x/s.xml</loc></sitemap></sitemapindex>";
         let sitemaps = vec!["https://x/s.xml".to_owned()];
         assert_eq!(
-            parse(index.as_bytes()),
+            parse_sitemap(index.as_bytes()),
             Ok(Sitemap {
                 sitemaps,
                 ..Sitemap::default()
             })
         );
-        assert_eq!(parse(b"<urlset/>"), Ok(Sitemap::default()));
+        assert_eq!(parse_sitemap(b"<urlset/>"), Ok(Sitemap::default()));
         let utf16: Vec<u8> = "\u{feff}<urlset><url><loc>https://x/</loc></url></urlset>"
             .encode_utf16()
             .flat_map(u16::to_le_bytes)
             .collect();
-        assert_eq!(parse(&utf16), Ok(pages(&["https://x/"])));
+        assert_eq!(parse_sitemap(&utf16), Ok(pages(&["https://x/"])));
     }
 
     #[test]
@@ -243,16 +243,16 @@ mod tests {
             "maintenance",
             "<?xml version='1.0'?>",
         ] {
-            assert_eq!(parse(text.as_bytes()), Err(NoSitemap::OtherForm), "{text}");
+            assert_eq!(parse_sitemap(text.as_bytes()), Err(SitemapError::NotASitemap), "{text}");
         }
-        assert_eq!(parse(b"\x1f\x8bnonsense"), Err(NoSitemap::DamagedGzip));
+        assert_eq!(parse_sitemap(b"\x1f\x8bnonsense"), Err(SitemapError::DamagedGzip));
     }
 
     #[test]
     fn one_that_is_cut_off_says_so() {
         let cut = |bytes: &[u8]| {
-            let found = parse(bytes).unwrap();
-            (found.pages.len(), found.cut.is_some())
+            let found = parse_sitemap(bytes).unwrap();
+            (found.pages.len(), found.incomplete_reason.is_some())
         };
         let text = TWO.as_bytes();
         assert_eq!(cut(&text[..text.len() - 20]), (1, true));
@@ -269,14 +269,19 @@ mod tests {
         bomb.resize(200 << 20, b' ');
         let packed = gzip(&bomb);
         assert!(packed.len() < 1 << 20);
-        let found = parse(&packed).unwrap();
+        let found = parse_sitemap(&packed).unwrap();
         assert_eq!(
-            (found.pages.len(), found.cut),
+            (found.pages.len(), found.incomplete_reason),
             (1, Some("it unpacks to more than 50 MiB"))
         );
         // Entities of its own are not expanded, and depth costs memory for a byte each.
         let entities = "<!DOCTYPE u [<!ENTITY a \"aaaaaaaaaa\"><!ENTITY b \"&a;&a;&a;\">]><urlset><url><loc>https://x/&b;</loc></url></urlset>";
-        assert_eq!(parse(entities.as_bytes()), Ok(pages(&["https://x/&b;"])));
-        assert!(parse("<urlset>".repeat(100_000).as_bytes()).unwrap().cut.is_some());
+        assert_eq!(parse_sitemap(entities.as_bytes()), Ok(pages(&["https://x/&b;"])));
+        assert!(
+            parse_sitemap("<urlset>".repeat(100_000).as_bytes())
+                .unwrap()
+                .incomplete_reason
+                .is_some()
+        );
     }
 }

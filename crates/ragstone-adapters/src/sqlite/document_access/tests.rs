@@ -4,7 +4,7 @@ use ragstone_core::id::DocumentId;
 use rusqlite::params;
 use uuid::Uuid;
 
-use crate::sqlite::{Database, DatabaseError, Durability};
+use crate::sqlite::{Durability, SqliteDatabase, SqliteError};
 
 const DOCUMENT: &str = "insert or replace into documents (id, tenant, collection, source, uri, life, status, newest, version,
     media_type, chunks, warnings, name, content_hash, bytes, incoming, pipeline, acl, acl_revision, metadata, created_at,
@@ -20,9 +20,9 @@ fn id(n: u128) -> DocumentId {
     DocumentId(Uuid::from_u128(n))
 }
 
-fn write(database: &Database, n: u128, status: &str, group: &str, revision: u64) {
+fn write(database: &SqliteDatabase, n: u128, status: &str, group: &str, revision: u64) {
     database
-        .write_blocking::<_, DatabaseError>(Durability::Ordered, |t| {
+        .write_blocking::<_, SqliteError>(Durability::Ordered, |t| {
             t.execute(DOCUMENT, params![id(n).0, status, acl(group), revision])?;
             Ok(())
         })
@@ -30,17 +30,17 @@ fn write(database: &Database, n: u128, status: &str, group: &str, revision: u64)
 }
 
 /// Each document's revision, and that memory says what a fresh reading of the rows says.
-fn revisions(database: &Database, ids: &[u128]) -> Vec<u64> {
+fn revisions(database: &SqliteDatabase, ids: &[u128]) -> Vec<u64> {
     let ids: Vec<_> = ids.iter().map(|n| id(*n)).collect();
-    let remembered = database.access_blocking(&ids).unwrap();
+    let remembered = database.get_document_access_blocking(&ids).unwrap();
     database.forget_access();
-    assert_eq!(remembered, database.access_blocking(&ids).unwrap());
+    assert_eq!(remembered, database.get_document_access_blocking(&ids).unwrap());
     remembered.iter().map(|access| access.acl_revision).collect()
 }
 
 #[test]
 fn memory_follows_commits_and_nothing_else() {
-    let database = Database::in_memory().unwrap();
+    let database = SqliteDatabase::in_memory().unwrap();
     write(&database, 1, "published", "g", 1);
     write(&database, 2, "published", "g", 2);
     assert_eq!(revisions(&database, &[1, 2, 3]), [1, 2]);
@@ -50,12 +50,12 @@ fn memory_follows_commits_and_nothing_else() {
     assert_eq!(revisions(&database, &[1, 2]), [5], "tombstoned");
     let failed = database.write_blocking(Durability::Ordered, |t| {
         t.execute(DOCUMENT, params![id(1).0, "published", acl("i"), 9])?;
-        Err::<(), _>(DatabaseError::Damaged("on purpose".into()))
+        Err::<(), _>(SqliteError::Damaged("on purpose".into()))
     });
     assert!(failed.is_err());
     assert_eq!(revisions(&database, &[1]), [5], "rolled back");
     database
-        .write_blocking::<_, DatabaseError>(Durability::Ordered, |t| {
+        .write_blocking::<_, SqliteError>(Durability::Ordered, |t| {
             t.execute("delete from documents where id = ?1", [id(1).0])?;
             t.execute(
                 "update documents set id = ?2, status = 'published' where id = ?1",
@@ -69,11 +69,11 @@ fn memory_follows_commits_and_nothing_else() {
 
 #[test]
 fn documents_share_their_acls_and_unused_ones_go() {
-    let database = Database::in_memory().unwrap();
+    let database = SqliteDatabase::in_memory().unwrap();
     for n in 0..50 {
         write(&database, n, "published", "g", 1);
     }
-    let both = database.access_blocking(&[id(0), id(1)]).unwrap();
+    let both = database.get_document_access_blocking(&[id(0), id(1)]).unwrap();
     assert!(std::sync::Arc::ptr_eq(&both[0].acl, &both[1].acl));
     for n in 0..50 {
         write(&database, 0, "published", &format!("g{n}"), n);

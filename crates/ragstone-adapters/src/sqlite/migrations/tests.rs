@@ -10,7 +10,7 @@ use rusqlite::types::Value;
 use rusqlite::{OpenFlags, ffi};
 
 use super::*;
-use crate::sqlite::{Database, connect};
+use crate::sqlite::{SqliteDatabase, open_connection};
 
 /// Tells the test binary, run again, that it is the child, and which database it migrates.
 const CHILD: &str = "RAGSTONE_TEST_MIGRATE";
@@ -43,7 +43,7 @@ fn a_database_whose_migration_was_killed_migrates_at_the_next_start() {
     let path = folder.path().join("ragstone.db");
     for schema in 0..STEPS.len() {
         older(&path, schema);
-        drop(Database::open(&path).unwrap());
+        drop(SqliteDatabase::open(&path).unwrap());
         let expected = everything(&path);
         let mut kills = 0;
         for looks in 1..MOST_LOOKS {
@@ -54,7 +54,7 @@ fn a_database_whose_migration_was_killed_migrates_at_the_next_start() {
             }
             assert_eq!(ended.signal(), Some(ABORTED), "schema {schema}, {looks} looks: {ended}");
             kills += 1;
-            drop(Database::open(&path).unwrap());
+            drop(SqliteDatabase::open(&path).unwrap());
             assert_eq!(everything(&path), expected, "schema {schema}, {looks} looks");
         }
         assert!(kills > 0, "schema {schema}: the child was killed on its way");
@@ -68,10 +68,10 @@ fn older(path: &Path, schema: usize) {
         file.push(suffix);
         let _ = std::fs::remove_file(file);
     }
-    let connection = connect(path, OpenFlags::default()).unwrap();
+    let connection = open_connection(path, OpenFlags::default()).unwrap();
     connection.pragma_update(None, "journal_mode", "wal").unwrap();
     drop(connection);
-    let mut connection = connect(path, OpenFlags::default()).unwrap();
+    let mut connection = open_connection(path, OpenFlags::default()).unwrap();
     let first = schema.min(1);
     run_steps(&mut connection, path, &STEPS[..first]).unwrap();
     if first == 1 {
@@ -99,7 +99,7 @@ fn migrate_until_killed(path: &Path, looks: i64) {
         }
         0
     }
-    let mut connection = connect(path, OpenFlags::default()).unwrap();
+    let mut connection = open_connection(path, OpenFlags::default()).unwrap();
     let schema = connection
         .pragma_query_value(None, "user_version", |row| row.get(0))
         .unwrap();
@@ -113,12 +113,12 @@ fn migrate_until_killed(path: &Path, looks: i64) {
             std::ptr::null_mut(),
         );
     }
-    run(&mut connection, path).unwrap();
+    run_migrations(&mut connection, path).unwrap();
 }
 
 /// The schema and every row.
 fn everything(path: &Path) -> Vec<Vec<Value>> {
-    let connection = connect(path, OpenFlags::default()).unwrap();
+    let connection = open_connection(path, OpenFlags::default()).unwrap();
     let ask = |query: &str| -> Vec<Vec<Value>> {
         let mut statement = connection.prepare(query).unwrap();
         let columns = statement.column_count();
@@ -152,7 +152,7 @@ fn an_additive_step_runs_once_and_leaves_the_number_for_the_older_program() {
         name: "notes_colour",
         script: "alter table notes add column colour text not null default 'none'",
     };
-    let mut connection = connect(&path, OpenFlags::default()).unwrap();
+    let mut connection = open_connection(&path, OpenFlags::default()).unwrap();
     for _ in 0..2 {
         run_steps(&mut connection, &path, &[numbered, additive]).unwrap();
         // The older program: its steps end before the additive one, and its rows lack the column.
@@ -179,11 +179,11 @@ fn a_numbered_step_is_refused_by_the_older_program() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ragstone.db");
     let (first, second) = (Numbered("create table a (x)"), Numbered("drop table a"));
-    let mut connection = connect(&path, OpenFlags::default()).unwrap();
+    let mut connection = open_connection(&path, OpenFlags::default()).unwrap();
     run_steps(&mut connection, &path, &[first, second]).unwrap();
     let refused = run_steps(&mut connection, &path, &[first]).unwrap_err();
     assert!(
-        matches!(refused, DatabaseError::Newer { found: 2, known: 1, .. }),
+        matches!(refused, SqliteError::Newer { found: 2, known: 1, .. }),
         "{refused}"
     );
 }

@@ -1,7 +1,7 @@
 //! Going back from an upgrade: what is told before, and what is where afterwards.
 
 use super::*;
-use crate::sqlite::Database;
+use crate::sqlite::SqliteDatabase;
 use crate::sqlite::migrations::testing::{at_schema, newest};
 use crate::sqlite::upgrade::CopyPolicy;
 
@@ -28,7 +28,7 @@ fn upgraded(path: &Path) -> Connection {
     }
     older.execute(KEY, ["old"]).unwrap();
     drop(older);
-    let (_, upgrade) = Database::open_upgrading(path, None, &policy("20260101T000000Z")).unwrap();
+    let (_, upgrade) = SqliteDatabase::open_upgrading(path, None, &policy("20260101T000000Z")).unwrap();
     assert!(upgrade.unwrap().copy.is_some());
     Connection::open(path).unwrap()
 }
@@ -38,8 +38,8 @@ fn what_changed_since_the_copy_is_counted() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ragstone.db");
     let newer = upgraded(&path);
-    let changed = || match find_way_back(&path).unwrap() {
-        WayBack::Copy {
+    let changed = || match plan_rollback(&path).unwrap() {
+        RollbackPlan::Copy {
             from: 8, to, changed, ..
         } if to == newest() => changed.unwrap(),
         other => panic!("{other:?}"),
@@ -83,15 +83,15 @@ fn the_copy_takes_the_place_and_the_newer_database_is_kept() {
         .unwrap();
     // As a process that was killed leaves it: with a write-ahead log.
     std::mem::forget(newer);
-    let WayBack::Copy { copy, .. } = find_way_back(&path).unwrap() else {
+    let RollbackPlan::Copy { copy, .. } = plan_rollback(&path).unwrap() else {
         panic!("there is a copy");
     };
-    let aside = put_back(&path, &copy, "0.2.0-20260102T000000Z").unwrap();
+    let aside = restore_copy(&path, &copy, "0.2.0-20260102T000000Z").unwrap();
     assert_eq!(aside.file_name().unwrap(), "ragstone.db.after-0.2.0-20260102T000000Z");
     let rows = |path: &Path| -> (u32, i64) {
         let connection = Connection::open(path).unwrap();
         let count = connection.query_row("select count(*) from documents", [], |row| row.get(0));
-        (schema_of(&connection).unwrap(), count.unwrap())
+        (schema_version(&connection).unwrap(), count.unwrap())
     };
     assert_eq!(rows(&path), (8, 3));
     assert_eq!(rows(&aside), (newest(), 4));
@@ -104,9 +104,9 @@ fn the_copy_takes_the_place_and_the_newer_database_is_kept() {
         })
         .unwrap();
     assert_eq!(drawn, 17);
-    assert_eq!(find_way_back(&path).unwrap(), WayBack::NoCopy);
+    assert_eq!(plan_rollback(&path).unwrap(), RollbackPlan::NoCopy);
     // This program upgrades it once more.
-    let (_, again) = Database::open_upgrading(&path, None, &policy("20260103T000000Z")).unwrap();
+    let (_, again) = SqliteDatabase::open_upgrading(&path, None, &policy("20260103T000000Z")).unwrap();
     assert_eq!(again.unwrap().from, 8);
 }
 
@@ -116,11 +116,11 @@ fn additive_steps_need_no_way_back() {
     let path = folder.path().join("ragstone.db");
     // All numbered steps, and no additive one: what the release before left.
     drop(at_schema(&path, newest()));
-    let (_, upgrade) = Database::open_upgrading(&path, None, &policy("20260101T000000Z")).unwrap();
+    let (_, upgrade) = SqliteDatabase::open_upgrading(&path, None, &policy("20260101T000000Z")).unwrap();
     let upgrade = upgrade.unwrap();
     assert_eq!((upgrade.from, upgrade.copy.is_some()), (upgrade.to, true));
     let expected: Vec<String> = upgrade.additions.iter().map(|name| (*name).to_owned()).collect();
-    let WayBack::SameSchema { schema, additions } = find_way_back(&path).unwrap() else {
+    let RollbackPlan::SameSchema { schema, additions } = plan_rollback(&path).unwrap() else {
         panic!("its schema is the same");
     };
     assert_eq!((schema, additions.len()), (newest(), expected.len()));
@@ -131,6 +131,6 @@ fn additive_steps_need_no_way_back() {
 fn a_database_without_a_copy_has_no_way_back() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ragstone.db");
-    drop(Database::open(&path).unwrap());
-    assert_eq!(find_way_back(&path).unwrap(), WayBack::NoCopy);
+    drop(SqliteDatabase::open(&path).unwrap());
+    assert_eq!(plan_rollback(&path).unwrap(), RollbackPlan::NoCopy);
 }

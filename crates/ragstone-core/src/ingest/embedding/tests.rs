@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use futures::{FutureExt, poll};
 
 use super::*;
-use crate::ingest::Outcome;
+use crate::ingest::JobOutcome;
 use crate::library::SearchRequest;
 use crate::rank::gate::WordStatistics;
 use crate::seam::embedder::{EmbedderFingerprint, TextKind};
@@ -57,7 +57,7 @@ impl Embedder for Watched {
         self.words.fingerprint()
     }
 
-    async fn embed(&self, texts: &[String], kind: TextKind) -> Result<Vec<Embedding>, EmbedError> {
+    async fn embed_texts(&self, texts: &[String], kind: TextKind) -> Result<Vec<Embedding>, EmbedError> {
         let call = self.calls.fetch_add(1, Ordering::Relaxed);
         poll_fn(|context| match call < self.allowed.load(Ordering::Relaxed) {
             true => Poll::Ready(()),
@@ -70,11 +70,11 @@ impl Embedder for Watched {
         if kind == TextKind::Passage {
             self.seen.lock().unwrap().extend_from_slice(texts);
         }
-        self.words.embed(texts, kind).await
+        self.words.embed_texts(texts, kind).await
     }
 
-    fn reads(&self, text: &str) -> Option<WordStatistics> {
-        self.words.reads(text)
+    fn word_statistics(&self, text: &str) -> Option<WordStatistics> {
+        self.words.word_statistics(text)
     }
 }
 
@@ -117,7 +117,7 @@ async fn of_a_changed_document_only_the_changed_chunks_are_embedded() {
     changed[3] = "cellar";
     house.ingest(&caller, "x.txt", EVERYONE, &story(&changed)).await;
     assert_eq!(embedder.seen(), [paragraph("cellar")]);
-    let counts = house.ingestor.embedding_cache();
+    let counts = house.ingestor.embedding_cache_stats();
     assert_eq!((counts.hits(), counts.misses(), counts.errors()), (6, 8, 0));
     assert_eq!(scores(&house, "cellar").await[0].0, paragraph("cellar"));
 }
@@ -151,10 +151,14 @@ async fn after_a_crash_only_the_rest_is_embedded_and_the_version_is_the_same() {
         WORDS[..4].iter().map(|word| paragraph(word)).collect::<Vec<_>>()
     );
     embedder.release();
-    house.catalogue.take_back(house.ingestor.moment()).await.unwrap();
+    house
+        .catalogue
+        .requeue_interrupted_jobs(house.ingestor.current_moment())
+        .await
+        .unwrap();
     // A job over which its process died waits.
     house.wait(1);
-    assert_eq!(house.work().await, [Outcome::Succeeded]);
+    assert_eq!(house.work().await, [JobOutcome::Succeeded]);
     assert_eq!(
         embedder.seen(),
         WORDS[4..].iter().map(|word| paragraph(word)).collect::<Vec<_>>()
@@ -164,7 +168,7 @@ async fn after_a_crash_only_the_rest_is_embedded_and_the_version_is_the_same() {
     }
     let tenant = caller.tenant();
     let pieces: Vec<u32> = ["lamp", "stand", "paragraph"]
-        .map(|term| crate::rank::TermId::of(term).0)
+        .map(|term| crate::rank::TermId::from_term(term).0)
         .to_vec();
     let counted = house.catalogue.piece_frequencies(tenant, &pieces).await.unwrap();
     assert_eq!(
@@ -180,20 +184,20 @@ async fn another_model_shares_nothing_and_the_first_one_finds_its_own() {
     let id = house.ingest(&caller, "x.txt", EVERYONE, &story(&WORDS)).await;
     embedder.seen();
     // The index of the house holds one model only.
-    for ((document, generation), _) in house.index.generations(None).await.unwrap() {
-        house.index.delete(document, generation).await.unwrap();
+    for ((document, generation), _) in house.index.list_generations(None).await.unwrap() {
+        house.index.delete_generation(document, generation).await.unwrap();
     }
     let other = Watched::named("other");
     house.ingestor.set_pipeline(House::pipeline(other.clone()));
-    house.ingestor.reingest(&caller, id).await.unwrap().unwrap();
-    assert_eq!(house.work().await, [Outcome::Succeeded]);
+    house.ingestor.queue_reingest(&caller, id).await.unwrap().unwrap();
+    assert_eq!(house.work().await, [JobOutcome::Succeeded]);
     assert_eq!(other.seen(), WORDS.map(paragraph));
-    for ((document, generation), _) in house.index.generations(None).await.unwrap() {
-        house.index.delete(document, generation).await.unwrap();
+    for ((document, generation), _) in house.index.list_generations(None).await.unwrap() {
+        house.index.delete_generation(document, generation).await.unwrap();
     }
     house.ingestor.set_pipeline(House::pipeline(embedder.clone()));
-    house.ingestor.reingest(&caller, id).await.unwrap().unwrap();
-    assert_eq!(house.work().await, [Outcome::Succeeded]);
+    house.ingestor.queue_reingest(&caller, id).await.unwrap().unwrap();
+    assert_eq!(house.work().await, [JobOutcome::Succeeded]);
     assert_eq!(embedder.seen(), Vec::<String>::new(), "a lost index costs no embedding");
     assert_eq!(scores(&house, "walnut").await[0].0, paragraph("walnut"));
 }
@@ -204,11 +208,11 @@ async fn a_title_is_part_of_what_is_embedded() {
     for title in [None, Some("Inventory"), Some("Inventory")] {
         let bytes = futures::stream::iter([Ok::<_, String>(story(&["lamp"]).into())]);
         let uri = format!("{}.txt", embedder.calls.load(Ordering::Relaxed));
-        let upload = crate::ingest::Upload {
+        let upload = crate::ingest::UploadMetadata {
             title: title.map(String::from),
             ..crate::seam::fake::upload(&caller, &uri, EVERYONE)
         };
-        house.ingestor.accept(&caller, upload, bytes).await.unwrap();
+        house.ingestor.accept_upload(&caller, upload, bytes).await.unwrap();
         house.work().await;
     }
     let titled = format!("Inventory {}", paragraph("lamp"));
@@ -226,14 +230,14 @@ async fn of_a_deleted_document_nothing_stays_and_another_ones_stays() {
         .ingest(&caller, "y.txt", EVERYONE, &story(&["lamp", "canal"]))
         .await;
     embedder.seen();
-    house.ingestor.delete(&caller, id).await.unwrap().unwrap();
+    house.ingestor.delete_document(&caller, id).await.unwrap().unwrap();
     assert_eq!(
-        house.embeddings.documents().await.unwrap().len(),
+        house.embeddings.list_documents().await.unwrap().len(),
         2,
         "until it is purged"
     );
-    assert_eq!(house.work().await, [Outcome::Succeeded]);
-    assert_eq!(house.embeddings.documents().await.unwrap(), [other]);
+    assert_eq!(house.work().await, [JobOutcome::Succeeded]);
+    assert_eq!(house.embeddings.list_documents().await.unwrap(), [other]);
     assert_eq!(house.embeddings.len(), 1, "no chunk of an earlier version either");
     house
         .ingest(&caller, "y.txt", EVERYONE, &story(&["canal", "lamp", "zebra"]))
@@ -249,12 +253,12 @@ async fn a_worker_that_outlives_its_document_leaves_nothing() {
     embedder.hold_after(1);
     let mut run = pin!(house.ingestor.run_next(WORKER));
     assert!(poll!(&mut run).is_pending());
-    let id = crate::id::DocumentId::of(caller.tenant(), &Default::default(), &Default::default(), "x.txt");
-    house.ingestor.delete(&caller, id).await.unwrap().unwrap();
-    assert_eq!(house.work().await, [Outcome::Succeeded]);
+    let id = crate::id::DocumentId::from_uri(caller.tenant(), &Default::default(), &Default::default(), "x.txt");
+    house.ingestor.delete_document(&caller, id).await.unwrap().unwrap();
+    assert_eq!(house.work().await, [JobOutcome::Succeeded]);
     assert_eq!(house.embeddings.len(), 1);
     embedder.release();
-    assert!(matches!(run.await, Ok(Some((_, Outcome::Stale)))));
+    assert!(matches!(run.await, Ok(Some((_, JobOutcome::Stale)))));
     assert_eq!(house.embeddings.len(), 1, "the other document's");
 }
 
@@ -266,12 +270,12 @@ async fn a_broken_cache_costs_embeddings_and_holds_up_a_purge_only() {
     house.embeddings.break_down(true);
     house.ingest(&caller, "y.txt", EVERYONE, &story(&["lamp"])).await;
     assert_eq!(embedder.seen(), [paragraph("lamp")]);
-    assert_eq!(house.ingestor.embedding_cache().errors(), 2, "one look, one put");
-    house.ingestor.delete(&caller, id).await.unwrap().unwrap();
-    assert!(matches!(&house.work().await[..], [Outcome::Retried(error)] if error.code == "embedding_cache_failed"));
+    assert_eq!(house.ingestor.embedding_cache_stats().errors(), 2, "one look, one put");
+    house.ingestor.delete_document(&caller, id).await.unwrap().unwrap();
+    assert!(matches!(&house.work().await[..], [JobOutcome::Retried(error)] if error.code == "embedding_cache_failed"));
     assert_eq!(scores(&house, "zebra").await.len(), 1, "it answers no more");
     house.embeddings.break_down(false);
     house.wait(1_000);
-    assert_eq!(house.work().await, [Outcome::Succeeded]);
+    assert_eq!(house.work().await, [JobOutcome::Succeeded]);
     assert!(house.embeddings.is_empty());
 }

@@ -1,43 +1,43 @@
 //! Embeddings of documents that no row knows.
 
-use super::{BATCH, Check, Disagreement, FsckError};
+use super::{BATCH, FindingKind, FsckError, FsckRun};
 use crate::id::DocumentId;
 use crate::ingest::Ingestor;
-use crate::seam::audit::Named;
+use crate::seam::audit::DocumentRefs;
 
 impl Ingestor {
     /// Compares the documents that the embedding cache knows with the rows. What it lacks is nothing wrong.
-    pub(super) async fn check_cache(&self, check: &mut Check) -> Result<(), FsckError> {
+    pub(super) async fn check_cache(&self, check: &mut FsckRun) -> Result<(), FsckError> {
         let Some(cache) = &self.stores.embeddings else {
             return Ok(());
         };
-        let held = cache.documents().await?;
+        let held = cache.list_documents().await?;
         for batch in held.chunks(BATCH) {
-            let rows = self.rows_of(batch.iter().copied()).await?;
+            let rows = self.load_rows(batch.iter().copied()).await?;
             for &document in batch {
                 match rows.get(&document) {
-                    Some(row) if row.lives() => {}
+                    Some(row) if row.is_live() => {}
                     Some(row) if !row.jobs.is_empty() => check.report.pending.cache += 1,
-                    row => self.orphan_embeddings(check, document, row).await?,
+                    row => self.report_orphan_embeddings(check, document, row).await?,
                 }
             }
         }
         Ok(())
     }
 
-    async fn orphan_embeddings(
+    async fn report_orphan_embeddings(
         &self,
-        check: &mut Check,
+        check: &mut FsckRun,
         document: DocumentId,
-        row: Option<&Named>,
+        row: Option<&DocumentRefs>,
     ) -> Result<(), FsckError> {
         // The purge that repair has queued for a tombstone forgets them too.
-        let remove = check.remedies.finish && row.is_none();
+        let remove = check.remedies.remove_orphans && row.is_none();
         if remove && let Some(cache) = &self.stores.embeddings {
-            cache.forget(document).await?;
+            cache.remove_document(document).await?;
         }
         let what = format!("document {document}");
-        check.report.found(Disagreement::OrphanEmbeddings, what, 1, remove);
+        check.report.add_finding(FindingKind::OrphanEmbeddings, what, 1, remove);
         Ok(())
     }
 }

@@ -15,15 +15,15 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use serde::Serialize;
-pub use sweep::Uploads;
+pub use sweep::UploadSharing;
 use time::OffsetDateTime;
 
 use super::{Ingestor, ManifestError};
 use crate::id::{DocumentId, Generation, JobId};
-use crate::seam::audit::Named;
+use crate::seam::audit::DocumentRefs;
 use crate::seam::embedding_cache::EmbeddingCacheError;
 use crate::seam::index::DocumentGeneration;
-use crate::seam::manifest::Stamp;
+use crate::seam::manifest::RevisionStamp;
 use crate::seam::{CatalogueError, IndexError};
 
 /// Rows, generations and blobs looked at together.
@@ -35,36 +35,36 @@ pub const ORPHAN_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What is done about what is found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Remedies {
+pub struct RepairOptions {
     /// Points and embeddings that nothing explains are removed, and tombstoned documents purged to the end.
-    pub finish: bool,
+    pub remove_orphans: bool,
     /// Blobs that nothing explains are put into quarantine from this age on. One that a later published version replaced
     /// is removed at any age.
-    pub blobs: Option<Duration>,
+    pub min_blob_age: Option<Duration>,
     /// Accepted bytes that nothing explains are put into quarantine from this age on.
-    pub incoming: Option<Duration>,
+    pub min_incoming_age: Option<Duration>,
     /// Blobs that nothing explains are taken however many they are.
-    pub many: bool,
+    pub allow_many: bool,
     /// Documents that lack points, text or statistics are queued to be made again, and sums that are wrong counted again.
-    pub restore: bool,
+    pub rebuild_missing: bool,
 }
 
-impl Remedies {
+impl RepairOptions {
     /// Everything; blobs from this age on.
-    pub fn repair(older_than: Duration) -> Self {
+    pub fn repair_all(older_than: Duration) -> Self {
         Self {
-            finish: true,
-            blobs: Some(older_than),
-            incoming: Some(older_than),
-            many: false,
-            restore: true,
+            remove_orphans: true,
+            min_blob_age: Some(older_than),
+            min_incoming_age: Some(older_than),
+            allow_many: false,
+            rebuild_missing: true,
         }
     }
 }
 
 /// Numbers by the store that they are about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
-pub struct Counts {
+pub struct FsckCounts {
     /// Points.
     pub index: u64,
     /// Blobs.
@@ -81,7 +81,7 @@ fn is_zero(count: &u64) -> bool {
     *count == 0
 }
 
-impl Counts {
+impl FsckCounts {
     /// Whether all are zero.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
@@ -91,7 +91,7 @@ impl Counts {
 /// What does not agree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Disagreement {
+pub enum FindingKind {
     /// Points of a generation that no row names.
     OrphanPoints,
     /// A blob that no row names.
@@ -114,9 +114,9 @@ pub enum Disagreement {
 
 /// One thing that does not agree.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Finding {
+pub struct FsckFinding {
     /// What.
-    pub kind: Disagreement,
+    pub kind: FindingKind,
     /// Which: a document with its generation, a blob's key, a tenant.
     pub what: String,
     /// Whether something was done about it.
@@ -125,26 +125,26 @@ pub struct Finding {
 
 /// What was found.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
-pub struct Report {
+pub struct FsckReport {
     /// Documents that are not tombstoned.
     pub documents: u64,
     /// Chunks of their published versions.
     pub chunks: u64,
     /// What does not agree and was left.
-    pub orphans: Counts,
+    pub orphans: FsckCounts,
     /// What a live job will purge or make, and uploads that may be under way.
-    pub pending: Counts,
+    pub pending: FsckCounts,
     /// What was repaired.
     pub repaired: u64,
     /// The first hundred of what does not agree.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<FsckFinding>,
     /// Jobs that were queued to repair something.
     pub jobs: Vec<JobId>,
 }
 
-impl Report {
-    fn found(&mut self, kind: Disagreement, what: String, amount: u64, repaired: bool) {
-        use Disagreement::{OrphanBlob, OrphanEmbeddings, OrphanPoints};
+impl FsckReport {
+    fn add_finding(&mut self, kind: FindingKind, what: String, amount: u64, repaired: bool) {
+        use FindingKind::{OrphanBlob, OrphanEmbeddings, OrphanPoints};
         let left = match kind {
             _ if repaired => &mut self.repaired,
             OrphanPoints => &mut self.orphans.index,
@@ -154,7 +154,7 @@ impl Report {
         };
         *left += amount;
         if self.findings.len() < MAX_FINDINGS {
-            self.findings.push(Finding { kind, what, repaired });
+            self.findings.push(FsckFinding { kind, what, repaired });
         }
     }
 }
@@ -211,42 +211,42 @@ pub enum FsckError {
 }
 
 /// One comparison on its way.
-struct Check {
-    remedies: Remedies,
-    uploads: Uploads,
+struct FsckRun {
+    remedies: RepairOptions,
+    uploads: UploadSharing,
     now: OffsetDateTime,
-    report: Report,
+    report: FsckReport,
     /// Points of each generation.
     points: HashMap<DocumentGeneration, u64>,
     /// Which generations have an original, and which a text.
     originals: HashSet<DocumentGeneration>,
     texts: HashSet<DocumentGeneration>,
     /// The newest manifest of each published generation.
-    manifests: HashMap<DocumentGeneration, Stamp>,
+    manifests: HashMap<DocumentGeneration, RevisionStamp>,
     /// Manifests that were brought up to their rows.
     recorded: u64,
     /// Accepted bytes, of which the rows have not explained these yet.
-    incoming: HashMap<String, blobs::Waiting>,
+    incoming: HashMap<String, blobs::IncomingBlob>,
     /// Blobs to take in the end.
-    leftovers: quarantine::Leftovers,
+    leftovers: quarantine::LeftoverBlobs,
     /// Blobs that were put into quarantine.
     quarantined: u64,
 }
 
-impl Check {
-    fn new(remedies: Remedies, uploads: Uploads, now: OffsetDateTime) -> Self {
+impl FsckRun {
+    fn new(remedies: RepairOptions, uploads: UploadSharing, now: OffsetDateTime) -> Self {
         Self {
             remedies,
             uploads,
             now,
-            report: Report::default(),
+            report: FsckReport::default(),
             points: HashMap::new(),
             originals: HashSet::new(),
             texts: HashSet::new(),
             manifests: HashMap::new(),
             recorded: 0,
             incoming: HashMap::new(),
-            leftovers: quarantine::Leftovers::default(),
+            leftovers: quarantine::LeftoverBlobs::default(),
             quarantined: 0,
         }
     }
@@ -255,15 +255,15 @@ impl Check {
 impl Ingestor {
     /// Compares the stores and does what `remedies` say. Where `uploads` are shared, accepted bytes that are young may be
     /// those of another process, and count as pending.
-    pub async fn fsck(&self, remedies: Remedies, uploads: Uploads) -> Result<Report, FsckError> {
-        let mut check = Check::new(remedies, uploads, (self.clock)());
-        self.compare(&mut check).await?;
+    pub async fn run_fsck(&self, remedies: RepairOptions, uploads: UploadSharing) -> Result<FsckReport, FsckError> {
+        let mut check = FsckRun::new(remedies, uploads, (self.clock)());
+        self.compare_stores(&mut check).await?;
         self.check_statistics(&mut check).await?;
         Ok(check.report)
     }
 
     /// Everything but the sums of the term statistics, which are as long as all vocabularies.
-    async fn compare(&self, check: &mut Check) -> Result<(), FsckError> {
+    async fn compare_stores(&self, check: &mut FsckRun) -> Result<(), FsckError> {
         self.list_incoming(check).await?;
         // Blobs first: they show whether the rows can be trusted to explain anything.
         self.check_blobs(check).await?;
@@ -274,22 +274,22 @@ impl Ingestor {
         if check.recorded > 0 {
             tracing::info!(documents = check.recorded, "manifests are brought up to the database");
         }
-        self.take_leftovers(check).await
+        self.remove_leftovers(check).await
     }
 
     /// The rows of these documents by id.
-    async fn rows_of(
+    async fn load_rows(
         &self,
         documents: impl IntoIterator<Item = DocumentId>,
-    ) -> Result<HashMap<DocumentId, Named>, CatalogueError> {
+    ) -> Result<HashMap<DocumentId, DocumentRefs>, CatalogueError> {
         let ids: HashSet<_> = documents.into_iter().collect();
         let ids: Vec<_> = ids.into_iter().collect();
-        let rows = self.stores.catalogue.named(&ids).await?;
+        let rows = self.stores.catalogue.get_document_refs(&ids).await?;
         Ok(rows.into_iter().map(|row| (row.document, row)).collect())
     }
 }
 
-fn name((document, generation): (DocumentId, Generation)) -> String {
+fn describe_generation((document, generation): (DocumentId, Generation)) -> String {
     format!("document {document}, generation {generation}")
 }
 

@@ -10,21 +10,21 @@ use std::time::Duration;
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 
-use super::{Check, Disagreement, FsckError};
+use super::{FindingKind, FsckError, FsckRun};
 use crate::id::Generation;
 use crate::ingest::Ingestor;
 use crate::library::layout::quarantine_key;
 
 /// One in so many blobs may be taken without being told to.
-const SHARE: u64 = 20;
+const ORPHAN_DIVISOR: u64 = 20;
 /// So many may, however small the library: what a crash leaves of the jobs that ran.
-const FEW: u64 = 10;
+const TOLERATED_ORPHANS: u64 = 10;
 /// Most blobs that one comparison takes; the next one takes more.
 const MAX_TAKEN: usize = 100_000;
 
 /// What is to be done with blobs once all have been seen.
 #[derive(Default)]
-pub(super) struct Leftovers {
+pub(super) struct LeftoverBlobs {
     /// Originals and texts in the store, explained or not.
     pub(super) blobs: u64,
     /// The highest generation among them.
@@ -43,9 +43,9 @@ pub(super) struct Leftovers {
     expired: Vec<Path>,
 }
 
-impl Leftovers {
+impl LeftoverBlobs {
     /// A blob that nothing explains.
-    pub(super) fn orphan(&mut self, key: Path) {
+    pub(super) fn add_orphan(&mut self, key: Path) {
         self.unexplained += 1;
         if self.orphans.len() < MAX_TAKEN {
             self.orphans.push(key);
@@ -53,36 +53,36 @@ impl Leftovers {
     }
 
     /// Accepted bytes that nothing explains.
-    pub(super) fn upload(&mut self, key: Path) {
+    pub(super) fn add_upload(&mut self, key: Path) {
         self.uploads.push(key);
     }
 
     /// What a later published version replaced.
-    pub(super) fn replaced(&mut self, key: Path) {
+    pub(super) fn add_replaced(&mut self, key: Path) {
         self.replaced.push(key);
     }
 
     /// A manifest or a note that has served.
-    pub(super) fn outdated(&mut self, key: Path) {
+    pub(super) fn add_outdated(&mut self, key: Path) {
         self.outdated.push(key);
     }
 
     /// What has been in quarantine since so long.
-    pub(super) fn kept(&mut self, key: Path, age: Duration, keep: Duration) {
+    pub(super) fn add_if_expired(&mut self, key: Path, age: Duration, keep: Duration) {
         if age >= keep {
             self.expired.push(key);
         }
     }
 
     /// Whether so many orphans are no accident.
-    fn are_too_many(&self) -> bool {
-        self.unexplained > FEW.max(self.blobs / SHARE)
+    fn has_too_many_orphans(&self) -> bool {
+        self.unexplained > TOLERATED_ORPHANS.max(self.blobs / ORPHAN_DIVISOR)
     }
 }
 
 impl Ingestor {
     /// Whether the rows that were read can be those of the blobs that were listed before.
-    pub(super) async fn check_age(&self, check: &Check) -> Result<(), FsckError> {
+    pub(super) async fn check_catalogue_age(&self, check: &FsckRun) -> Result<(), FsckError> {
         let blobs = check.leftovers.highest;
         if blobs == Generation(0) {
             return Ok(());
@@ -95,26 +95,26 @@ impl Ingestor {
     }
 
     /// Takes what was found, if it may be taken.
-    pub(super) async fn take_leftovers(&self, check: &mut Check) -> Result<(), FsckError> {
+    pub(super) async fn remove_leftovers(&self, check: &mut FsckRun) -> Result<(), FsckError> {
         let leftovers = std::mem::take(&mut check.leftovers);
         for key in leftovers.expired.iter().chain(&leftovers.outdated) {
             self.remove_blob(key).await?;
         }
         for key in &leftovers.replaced {
             self.remove_blob(key).await?;
-            check.orphan_blob(key.clone(), true);
+            check.report_orphan_blob(key.clone(), true);
         }
         for key in &leftovers.uploads {
-            self.quarantine(check, key).await?;
+            self.quarantine_blob(check, key).await?;
         }
-        if leftovers.are_too_many() && !check.remedies.many {
+        if leftovers.has_too_many_orphans() && !check.remedies.allow_many {
             return Err(FsckError::TooMany {
                 unexplained: leftovers.unexplained,
                 blobs: leftovers.blobs,
             });
         }
         for key in &leftovers.orphans {
-            self.quarantine(check, key).await?;
+            self.quarantine_blob(check, key).await?;
         }
         if check.quarantined > 0 {
             tracing::warn!(
@@ -128,21 +128,22 @@ impl Ingestor {
     }
 
     /// Moves a blob; one that is gone already needs no quarantine.
-    async fn quarantine(&self, check: &mut Check, key: &Path) -> Result<(), FsckError> {
+    async fn quarantine_blob(&self, check: &mut FsckRun, key: &Path) -> Result<(), FsckError> {
         let to = quarantine_key(key, check.now.unix_timestamp());
         match self.stores.blobs.rename(key, &to).await {
             Ok(()) => check.quarantined += 1,
             Err(object_store::Error::NotFound { .. }) => {}
             Err(error) => return Err(error.into()),
         }
-        check.orphan_blob(key.clone(), true);
+        check.report_orphan_blob(key.clone(), true);
         Ok(())
     }
 }
 
-impl Check {
+impl FsckRun {
     /// Tells of a blob that no row names.
-    pub(super) fn orphan_blob(&mut self, key: Path, taken: bool) {
-        self.report.found(Disagreement::OrphanBlob, key.to_string(), 1, taken);
+    pub(super) fn report_orphan_blob(&mut self, key: Path, taken: bool) {
+        self.report
+            .add_finding(FindingKind::OrphanBlob, key.to_string(), 1, taken);
     }
 }

@@ -9,7 +9,7 @@ use crate::library::layout::quarantine_key;
 use crate::library::text::{original_key, text_key};
 use crate::seam::embedding_cache::{EmbeddingKey, StoredEmbedding};
 use crate::seam::fake::{House, WORKER, writer};
-use crate::seam::{Audit, Catalogue, EmbeddingCache};
+use crate::seam::{Catalogue, ConsistencyScan, EmbeddingCache};
 
 const TEXT: &str = "The lamp stands.\x0cThe ship leaves.";
 
@@ -24,7 +24,7 @@ impl Scene {
     async fn new() -> Self {
         let (house, caller) = (House::new(), writer("a", &[]));
         let document = house.ingest(&caller, "x.txt", &["everyone"], TEXT).await;
-        let rows = house.catalogue.named(&[document]).await.unwrap();
+        let rows = house.catalogue.get_document_refs(&[document]).await.unwrap();
         let generation = rows[0].published.unwrap();
         Self {
             house,
@@ -42,19 +42,23 @@ impl Scene {
         self.house.blobs.put(&Path::from(key), "x".into()).await.unwrap();
     }
 
-    async fn fsck(&self, remedies: Remedies) -> Report {
-        self.house.ingestor.fsck(remedies, Uploads::OursAlone).await.unwrap()
+    async fn fsck(&self, remedies: RepairOptions) -> FsckReport {
+        self.house
+            .ingestor
+            .run_fsck(remedies, UploadSharing::Exclusive)
+            .await
+            .unwrap()
     }
 
-    async fn kinds(&self) -> Vec<Disagreement> {
-        let report = self.fsck(Remedies::default()).await;
+    async fn kinds(&self) -> Vec<FindingKind> {
+        let report = self.fsck(RepairOptions::default()).await;
         assert_eq!(report.repaired, 0, "looking changes nothing");
         report.findings.iter().map(|finding| finding.kind).collect()
     }
 
     /// Repairs whatever its age, works, and says how many things were repaired.
     async fn repair(&self) -> u64 {
-        let repaired = self.fsck(Remedies::repair(Duration::ZERO)).await.repaired;
+        let repaired = self.fsck(RepairOptions::repair_all(Duration::ZERO)).await.repaired;
         self.house.work().await;
         repaired
     }
@@ -63,11 +67,11 @@ impl Scene {
 #[tokio::test]
 async fn a_sound_library_is_clean() {
     let scene = Scene::new().await;
-    let report = scene.fsck(Remedies::default()).await;
-    let sound = Report {
+    let report = scene.fsck(RepairOptions::default()).await;
+    let sound = FsckReport {
         documents: 1,
         chunks: 2,
-        ..Report::default()
+        ..FsckReport::default()
     };
     assert_eq!(report, sound);
     assert_eq!(scene.repair().await, 0);
@@ -84,8 +88,8 @@ async fn what_no_row_explains_goes_to_quarantine_once_it_is_old() {
         "note.txt".to_owned(),
     ] {
         scene.put(&key).await;
-        assert_eq!(scene.kinds().await, [Disagreement::OrphanBlob], "{key}");
-        let young = scene.fsck(Remedies::repair(ORPHAN_AGE)).await;
+        assert_eq!(scene.kinds().await, [FindingKind::OrphanBlob], "{key}");
+        let young = scene.fsck(RepairOptions::repair_all(ORPHAN_AGE)).await;
         assert_eq!((young.orphans.blobs, young.repaired), (1, 0), "{key} is too young");
         assert_eq!(scene.repair().await, 1, "{key}");
         assert!(scene.kinds().await.is_empty(), "{key}");
@@ -107,10 +111,20 @@ async fn the_quarantine_ends() {
     scene.repair().await;
     let days = |days: u64| days * 24 * 60 * 60;
     scene.house.wait(days(7) - 1);
-    scene.house.ingestor.sweep(Uploads::OursAlone).await.unwrap();
+    scene
+        .house
+        .ingestor
+        .sweep_stores(UploadSharing::Exclusive)
+        .await
+        .unwrap();
     assert_eq!(scene.house.blob_count().await, 3);
     scene.house.wait(1);
-    scene.house.ingestor.sweep(Uploads::OursAlone).await.unwrap();
+    scene
+        .house
+        .ingestor
+        .sweep_stores(UploadSharing::Exclusive)
+        .await
+        .unwrap();
     assert_eq!(scene.house.blob_count().await, 2);
 }
 
@@ -118,7 +132,12 @@ async fn the_quarantine_ends() {
 async fn what_a_later_version_replaced_is_deleted_and_not_kept() {
     let scene = Scene::new().await;
     scene.put(&format!("a/{}/0/original", scene.document)).await;
-    scene.house.ingestor.sweep(Uploads::OursAlone).await.unwrap();
+    scene
+        .house
+        .ingestor
+        .sweep_stores(UploadSharing::Exclusive)
+        .await
+        .unwrap();
     assert_eq!(scene.house.blob_count().await, 2);
 }
 
@@ -132,8 +151,8 @@ async fn many_orphans_are_taken_only_if_somebody_says_so() {
         }
     };
     orphans(11).await;
-    let all = Remedies::repair(Duration::ZERO);
-    let refused = scene.house.ingestor.fsck(all, Uploads::OursAlone).await;
+    let all = RepairOptions::repair_all(Duration::ZERO);
+    let refused = scene.house.ingestor.run_fsck(all, UploadSharing::Exclusive).await;
     let error = refused.unwrap_err();
     assert!(
         matches!(
@@ -147,7 +166,12 @@ async fn many_orphans_are_taken_only_if_somebody_says_so() {
     );
     assert!(error.to_string().contains("--allow-many"), "{error}");
     assert_eq!(scene.house.blob_count().await, 13, "nothing was taken");
-    let taken = scene.fsck(Remedies { many: true, ..all }).await;
+    let taken = scene
+        .fsck(RepairOptions {
+            allow_many: true,
+            ..all
+        })
+        .await;
     assert_eq!((taken.repaired, taken.orphans.blobs), (11, 0));
     orphans(10).await;
     assert_eq!(scene.fsck(all).await.repaired, 10, "as many as a crash leaves");
@@ -160,13 +184,13 @@ async fn a_database_that_is_older_than_the_blobs_takes_nothing() {
     scene.put("incoming/1").await;
     scene.put(&format!("a/{ghost}/99999/original")).await;
     for remedies in [
-        Remedies::default(),
-        Remedies {
-            many: true,
-            ..Remedies::repair(Duration::ZERO)
+        RepairOptions::default(),
+        RepairOptions {
+            allow_many: true,
+            ..RepairOptions::repair_all(Duration::ZERO)
         },
     ] {
-        let checked = scene.house.ingestor.fsck(remedies, Uploads::OursAlone).await;
+        let checked = scene.house.ingestor.run_fsck(remedies, UploadSharing::Exclusive).await;
         let error = checked.unwrap_err();
         let newer = Generation(99_999);
         assert!(
@@ -174,7 +198,7 @@ async fn a_database_that_is_older_than_the_blobs_takes_nothing() {
             "{error}"
         );
     }
-    let swept = scene.house.ingestor.sweep(Uploads::OursAlone).await;
+    let swept = scene.house.ingestor.sweep_stores(UploadSharing::Exclusive).await;
     assert!(matches!(swept, Err(FsckError::Older { .. })));
     assert_eq!(scene.house.blob_count().await, 4);
 }
@@ -188,14 +212,14 @@ async fn the_sweep_leaves_to_people_what_it_did_not_make() {
     let shared = scene
         .house
         .ingestor
-        .sweep(crate::ingest::Uploads::Shared)
+        .sweep_stores(crate::ingest::UploadSharing::Shared)
         .await
         .unwrap();
     assert_eq!(shared.repaired, 1, "the version that was replaced: {shared:?}");
     let alone = scene
         .house
         .ingestor
-        .sweep(crate::ingest::Uploads::OursAlone)
+        .sweep_stores(crate::ingest::UploadSharing::Exclusive)
         .await
         .unwrap();
     assert_eq!((alone.repaired, alone.orphans.blobs), (1, 1), "the upload: {alone:?}");
@@ -223,13 +247,13 @@ async fn what_a_process_was_receiving_when_it_died_is_removed_and_what_waits_for
 async fn an_upload_on_its_way_is_no_orphan() {
     let scene = Scene::new().await;
     let bytes = futures::stream::iter([Ok::<_, String>("text".into())]);
-    let received = scene.house.ingestor.receive("y.txt", bytes).await.unwrap();
-    let during = scene.fsck(Remedies::repair(Duration::ZERO)).await;
+    let received = scene.house.ingestor.receive_file("y.txt", bytes).await.unwrap();
+    let during = scene.fsck(RepairOptions::repair_all(Duration::ZERO)).await;
     assert_eq!((during.pending.blobs, during.repaired), (1, 0), "{during:?}");
     drop(received);
     assert_eq!(
         scene.kinds().await,
-        [Disagreement::OrphanBlob],
+        [FindingKind::OrphanBlob],
         "nobody begins it any more"
     );
 }
@@ -243,7 +267,7 @@ async fn what_waits_for_its_job_is_explained() {
         .await;
     assert!(scene.kinds().await.is_empty(), "the waiting bytes");
     scene.put(&format!("a/{}/1/text", scene.document)).await;
-    let report = scene.fsck(Remedies::repair(Duration::ZERO)).await;
+    let report = scene.fsck(RepairOptions::repair_all(Duration::ZERO)).await;
     assert_eq!(
         (report.pending.blobs, report.repaired),
         (1, 0),
@@ -257,27 +281,27 @@ async fn lost_points_are_made_again() {
     scene
         .house
         .index
-        .delete(scene.document, scene.generation)
+        .delete_generation(scene.document, scene.generation)
         .await
         .unwrap();
-    assert_eq!(scene.kinds().await, [Disagreement::PointsMissing]);
+    assert_eq!(scene.kinds().await, [FindingKind::PointsMissing]);
     assert_eq!(scene.repair().await, 1);
     assert!(scene.kinds().await.is_empty());
-    assert_eq!(scene.house.index.count().await.unwrap(), 2);
+    assert_eq!(scene.house.index.count_points().await.unwrap(), 2);
 }
 
 #[tokio::test]
 async fn a_lost_text_is_made_again_and_a_lost_original_is_told() {
     let scene = Scene::new().await;
     scene.house.blobs.delete(&scene.key(text_key)).await.unwrap();
-    assert_eq!(scene.kinds().await, [Disagreement::TextMissing]);
+    assert_eq!(scene.kinds().await, [FindingKind::TextMissing]);
     assert_eq!(scene.repair().await, 1);
     assert!(scene.kinds().await.is_empty());
     let scene = Scene::new().await;
     scene.house.blobs.delete(&scene.key(original_key)).await.unwrap();
-    assert_eq!(scene.kinds().await, [Disagreement::OriginalMissing]);
+    assert_eq!(scene.kinds().await, [FindingKind::OriginalMissing]);
     assert_eq!(scene.repair().await, 0, "nothing here has the bytes");
-    assert_eq!(scene.kinds().await, [Disagreement::OriginalMissing]);
+    assert_eq!(scene.kinds().await, [FindingKind::OriginalMissing]);
 }
 
 #[tokio::test]
@@ -286,60 +310,75 @@ async fn points_are_made_of_the_text_where_the_original_is_lost() {
     scene
         .house
         .index
-        .delete(scene.document, scene.generation)
+        .delete_generation(scene.document, scene.generation)
         .await
         .unwrap();
     scene.house.blobs.delete(&scene.key(original_key)).await.unwrap();
     assert_eq!(
         scene.kinds().await,
-        [Disagreement::PointsMissing, Disagreement::OriginalMissing]
+        [FindingKind::PointsMissing, FindingKind::OriginalMissing]
     );
     assert_eq!(scene.repair().await, 1);
-    assert_eq!(scene.kinds().await, [Disagreement::OriginalMissing]);
-    assert_eq!(scene.house.index.count().await.unwrap(), 2);
+    assert_eq!(scene.kinds().await, [FindingKind::OriginalMissing]);
+    assert_eq!(scene.house.index.count_points().await.unwrap(), 2);
 }
 
 #[tokio::test]
 async fn points_of_nobody_go() {
     let scene = Scene::new().await;
     let other = Scene::new().await;
-    let row = other.house.catalogue.named(&[other.document]).await.unwrap();
+    let row = other
+        .house
+        .catalogue
+        .get_document_refs(&[other.document])
+        .await
+        .unwrap();
     assert_eq!(row[0].counted, Some(2));
     // The same points over a catalogue that never heard of them.
     let stranger = House::over(scene.house.index.clone());
     let report = stranger
         .ingestor
-        .fsck(Remedies::default(), Uploads::OursAlone)
+        .run_fsck(RepairOptions::default(), UploadSharing::Exclusive)
         .await
         .unwrap();
     assert_eq!((report.orphans.index, report.documents), (2, 0));
-    let report = stranger.ingestor.sweep(crate::ingest::Uploads::Shared).await.unwrap();
+    let report = stranger
+        .ingestor
+        .sweep_stores(crate::ingest::UploadSharing::Shared)
+        .await
+        .unwrap();
     assert_eq!(report.repaired, 2);
-    assert_eq!(scene.house.index.count().await.unwrap(), 0);
+    assert_eq!(scene.house.index.count_points().await.unwrap(), 0);
 }
 
 #[tokio::test]
 async fn young_bytes_in_shared_stores_may_be_on_their_way_to_another_process() {
     let scene = Scene::new().await;
     let fsck = async |remedies, uploads| {
-        let report = scene.house.ingestor.fsck(remedies, uploads).await.unwrap();
+        let report = scene.house.ingestor.run_fsck(remedies, uploads).await.unwrap();
         (report.pending.blobs, report.orphans.blobs, report.repaired)
     };
-    let (look, all) = (Remedies::default(), Remedies::repair(Duration::ZERO));
+    let (look, all) = (RepairOptions::default(), RepairOptions::repair_all(Duration::ZERO));
     scene.put("incoming/1").await;
-    assert_eq!(fsck(look, Uploads::Shared).await, (1, 0, 0));
-    assert_eq!(fsck(look, Uploads::OursAlone).await, (0, 1, 0));
-    assert_eq!(fsck(Remedies::repair(ORPHAN_AGE), Uploads::Shared).await, (1, 0, 0));
+    assert_eq!(fsck(look, UploadSharing::Shared).await, (1, 0, 0));
+    assert_eq!(fsck(look, UploadSharing::Exclusive).await, (0, 1, 0));
     assert_eq!(
-        fsck(all, Uploads::Shared).await,
+        fsck(RepairOptions::repair_all(ORPHAN_AGE), UploadSharing::Shared).await,
+        (1, 0, 0)
+    );
+    assert_eq!(
+        fsck(all, UploadSharing::Shared).await,
         (0, 0, 1),
         "whoever names an age means it"
     );
     scene.put("incoming/2").await;
     // The fake clock begins in 1970, and what is stored has the time of day.
     scene.house.hands.turn(100 * 365 * 24 * 60 * 60);
-    assert_eq!(fsck(look, Uploads::Shared).await, (0, 1, 0));
-    assert_eq!(fsck(Remedies::repair(ORPHAN_AGE), Uploads::Shared).await, (0, 0, 1));
+    assert_eq!(fsck(look, UploadSharing::Shared).await, (0, 1, 0));
+    assert_eq!(
+        fsck(RepairOptions::repair_all(ORPHAN_AGE), UploadSharing::Shared).await,
+        (0, 0, 1)
+    );
 }
 
 #[tokio::test]
@@ -349,32 +388,32 @@ async fn a_purge_that_gave_up_is_taken_up_again() {
     scene
         .house
         .ingestor
-        .delete(&scene.caller, scene.document)
+        .delete_document(&scene.caller, scene.document)
         .await
         .unwrap();
-    let pending = scene.fsck(Remedies::default()).await;
+    let pending = scene.fsck(RepairOptions::default()).await;
     assert_eq!(
         (pending.pending.index, pending.pending.blobs, pending.pending.catalogue),
         (2, 2, 1)
     );
     assert!(pending.findings.is_empty(), "its job is live: {pending:?}");
     let now = OffsetDateTime::UNIX_EPOCH;
-    let claim = scene.house.ingestor.claim(WORKER).await.unwrap().unwrap();
+    let claim = scene.house.ingestor.claim_job(WORKER).await.unwrap().unwrap();
     let error = JobError {
         code: "gave_up".into(),
         detail: String::new(),
         hint: String::new(),
     };
-    scene.house.catalogue.fail(&claim.lease, error, now).await.unwrap();
-    assert!(scene.kinds().await.contains(&Disagreement::PurgeUnfinished));
+    scene.house.catalogue.fail_job(&claim.lease, error, now).await.unwrap();
+    assert!(scene.kinds().await.contains(&FindingKind::PurgeUnfinished));
     scene
         .house
         .ingestor
-        .sweep(crate::ingest::Uploads::OursAlone)
+        .sweep_stores(crate::ingest::UploadSharing::Exclusive)
         .await
         .unwrap();
     scene.house.work().await;
-    assert_eq!(scene.fsck(Remedies::default()).await, Report::default());
+    assert_eq!(scene.fsck(RepairOptions::default()).await, FsckReport::default());
     assert_eq!(scene.house.blob_count().await, 0);
     assert_eq!(scene.house.record_count().await, 0);
 }
@@ -391,11 +430,11 @@ async fn embeddings_of_a_document_that_is_gone_are_found_and_forgotten() {
         pieces: Vec::new(),
         tokens: None,
     };
-    let key = EmbeddingKey::of(scene.caller.tenant(), 0, "a word of the ghost");
+    let key = EmbeddingKey::for_text(scene.caller.tenant(), 0, "a word of the ghost");
     let cache: &dyn EmbeddingCache = scene.house.embeddings.as_ref();
-    cache.put("model", ghost, vec![(key, stored)]).await.unwrap();
-    assert_eq!(scene.kinds().await, [Disagreement::OrphanEmbeddings]);
-    let looked = scene.fsck(Remedies::default()).await;
+    cache.put_embeddings("model", ghost, vec![(key, stored)]).await.unwrap();
+    assert_eq!(scene.kinds().await, [FindingKind::OrphanEmbeddings]);
+    let looked = scene.fsck(RepairOptions::default()).await;
     assert_eq!(
         (looked.orphans.cache, looked.findings[0].what.as_str()),
         (1, format!("document {ghost}").as_str())
@@ -411,10 +450,10 @@ async fn embeddings_that_a_purge_will_forget_are_pending() {
     scene
         .house
         .ingestor
-        .delete(&scene.caller, scene.document)
+        .delete_document(&scene.caller, scene.document)
         .await
         .unwrap();
-    let report = scene.fsck(Remedies::default()).await;
+    let report = scene.fsck(RepairOptions::default()).await;
     assert_eq!((report.pending.cache, report.orphans.cache), (1, 0));
     scene.house.work().await;
     assert!(scene.house.embeddings.is_empty());

@@ -7,14 +7,14 @@ use std::time::Duration;
 use futures::{FutureExt, join};
 use time::OffsetDateTime;
 
-use super::HEARTBEAT;
+use super::HEARTBEAT_INTERVAL;
 
 use crate::access::Principal;
-use crate::document::{Job, JobState, Stage, Worker};
-use crate::ingest::fsck::{Remedies, Report};
-use crate::ingest::{IngestSettings, Outcome, Uploads};
+use crate::document::{Job, JobStage, JobState, WorkerId};
+use crate::ingest::fsck::{FsckReport, RepairOptions};
+use crate::ingest::{IngestSettings, JobOutcome, UploadSharing};
 use crate::seam::Catalogue;
-use crate::seam::catalogue::{Begun, Redriven};
+use crate::seam::catalogue::{BeginOutcome, RequeueOutcome};
 use crate::seam::fake::faults::Faults;
 use crate::seam::fake::{ENDLESS, House, WORKER, writer};
 
@@ -24,25 +24,31 @@ const STORY: &str = "The lamp stands on the table. It burns all night.";
 
 async fn queued(house: &House, caller: &Principal, text: &str) -> Job {
     match house.accept(caller, "x.txt", &["everyone"], text).await {
-        Begun::Started(_, job) => job,
+        BeginOutcome::Started(_, job) => job,
         other => panic!("a version was to start: {other:?}"),
     }
 }
 
 async fn now(house: &House, caller: &Principal, job: &Job) -> Job {
-    let found = house.catalogue.job(&caller.scope(), job.id).await.unwrap();
+    let found = house.catalogue.get_job(&caller.scope(), job.id).await.unwrap();
     found.unwrap()
 }
 
 /// Lets the worker beside work until the job is in this stage.
-async fn reaches(house: &House, caller: &Principal, job: &Job, stage: Stage) {
+async fn reaches(house: &House, caller: &Principal, job: &Job, stage: JobStage) {
     while now(house, caller, job).await.stage != stage {
         tokio::task::yield_now().await;
     }
 }
 
 /// Works on `job` until it hangs in `stage`, does `then`, and lets the worker's heart beat once.
-async fn stopped(house: &House, caller: &Principal, job: &Job, stage: Stage, then: impl AsyncFnOnce()) -> Outcome {
+async fn stopped(
+    house: &House,
+    caller: &Principal,
+    job: &Job,
+    stage: JobStage,
+    then: impl AsyncFnOnce(),
+) -> JobOutcome {
     let beside = async {
         reaches(house, caller, job, stage).await;
         then().await;
@@ -54,17 +60,17 @@ async fn stopped(house: &House, caller: &Principal, job: &Job, stage: Stage, the
 
 #[tokio::test]
 async fn a_cancelled_job_is_dropped_at_any_stage_and_leaves_only_the_original() {
-    for (text, stage) in [(ENDLESS, Stage::Parse), (STORY, Stage::Embed)] {
+    for (text, stage) in [(ENDLESS, JobStage::Parse), (STORY, JobStage::Embed)] {
         let (house, caller) = (House::new(), writer("a", &[]));
         house.embedder.hang(true);
         let job = queued(&house, &caller, text).await;
         let cancel = async || {
-            let at = house.ingestor.moment().wall;
-            house.catalogue.cancel(&caller.scope(), job.id, at).await.unwrap();
+            let at = house.ingestor.current_moment().wall;
+            house.catalogue.cancel_job(&caller.scope(), job.id, at).await.unwrap();
         };
-        assert_eq!(stopped(&house, &caller, &job, stage, cancel).await, Outcome::Stale);
+        assert_eq!(stopped(&house, &caller, &job, stage, cancel).await, JobOutcome::Stale);
         assert_eq!(now(&house, &caller, &job).await.state, JobState::Cancelled);
-        let left = (house.index.count().await.unwrap(), house.blob_count().await);
+        let left = (house.index.count_points().await.unwrap(), house.blob_count().await);
         assert_eq!(left, (0, 1), "{stage}");
     }
 }
@@ -91,17 +97,17 @@ impl At {
             Self::Parsing | Self::Embedding => None,
             // The first one is the parser's.
             Self::Splitting => Some((2, "get")),
-            Self::Storing => Some((1, "upsert")),
-            Self::Publishing => Some((1, "publish")),
+            Self::Storing => Some((1, "upsert_points")),
+            Self::Publishing => Some((1, "publish_generation")),
         }
     }
 
-    fn stage(self) -> Stage {
+    fn stage(self) -> JobStage {
         match self {
-            Self::Parsing => Stage::Parse,
-            Self::Splitting => Stage::Split,
-            Self::Embedding | Self::Storing => Stage::Embed,
-            Self::Publishing => Stage::Publish,
+            Self::Parsing => JobStage::Parse,
+            Self::Splitting => JobStage::Split,
+            Self::Embedding | Self::Storing => JobStage::Embed,
+            Self::Publishing => JobStage::Publish,
         }
     }
 }
@@ -116,10 +122,10 @@ async fn a_cancel_at_each_stage_leaves_the_stores_in_agreement_and_a_delete_leav
         let job = queued(&house, &caller, text).await;
         let (catalogue, scope, id) = (house.catalogue.clone(), caller.scope(), job.id);
         let cancelled = async move {
-            let running = catalogue.job(&scope, id).await.unwrap().unwrap();
+            let running = catalogue.get_job(&scope, id).await.unwrap().unwrap();
             assert_eq!(running.stage, at.stage(), "{at:?}");
             let wall = OffsetDateTime::UNIX_EPOCH;
-            let job = catalogue.cancel(&scope, id, wall).await.unwrap().unwrap();
+            let job = catalogue.cancel_job(&scope, id, wall).await.unwrap().unwrap();
             assert_eq!(job.state, JobState::Cancelled);
         };
         let outcome = match at.call() {
@@ -129,10 +135,10 @@ async fn a_cancel_at_each_stage_leaves_the_stores_in_agreement_and_a_delete_leav
             }
             None => stopped(&house, &caller, &job, at.stage(), async || cancelled.await).await,
         };
-        assert_eq!(outcome, Outcome::Stale, "{at:?}");
+        assert_eq!(outcome, JobOutcome::Stale, "{at:?}");
         let report = house
             .ingestor
-            .fsck(Remedies::default(), Uploads::OursAlone)
+            .run_fsck(RepairOptions::default(), UploadSharing::Exclusive)
             .await
             .unwrap();
         assert!(
@@ -140,47 +146,51 @@ async fn a_cancel_at_each_stage_leaves_the_stores_in_agreement_and_a_delete_leav
             "{at:?}: {report:#?}"
         );
         assert_eq!((report.documents, report.chunks), (1, 0), "{at:?}");
-        house.ingestor.delete(&caller, job.document_id.unwrap()).await.unwrap();
-        assert_eq!(house.work().await, [Outcome::Succeeded], "{at:?}");
-        let left = (house.index.count().await.unwrap(), house.blob_count().await);
+        house
+            .ingestor
+            .delete_document(&caller, job.document_id.unwrap())
+            .await
+            .unwrap();
+        assert_eq!(house.work().await, [JobOutcome::Succeeded], "{at:?}");
+        let left = (house.index.count_points().await.unwrap(), house.blob_count().await);
         assert_eq!(left, (0, 0), "{at:?}");
         assert!(house.embeddings.is_empty(), "{at:?}");
         let report = house
             .ingestor
-            .fsck(Remedies::default(), Uploads::OursAlone)
+            .run_fsck(RepairOptions::default(), UploadSharing::Exclusive)
             .await
             .unwrap();
-        assert_eq!(report, Report::default(), "{at:?}");
+        assert_eq!(report, FsckReport::default(), "{at:?}");
     }
 }
 
-/// The event that ends the work is the first heartbeat after the cancel, and one comes every [`HEARTBEAT`].
+/// The event that ends the work is the first heartbeat after the cancel, and one comes every [`HEARTBEAT_INTERVAL`].
 #[tokio::test]
 async fn a_cancel_is_seen_by_the_next_heartbeat() {
-    assert!(HEARTBEAT < Duration::from_millis(500), "twice within a second");
+    assert!(HEARTBEAT_INTERVAL < Duration::from_millis(500), "twice within a second");
     let (house, caller) = (House::new(), writer("a", &[]));
     house.embedder.hang(true);
     let job = queued(&house, &caller, STORY).await;
-    let claim = house.ingestor.claim(WORKER).await.unwrap().unwrap();
+    let claim = house.ingestor.claim_job(WORKER).await.unwrap().unwrap();
     let events = RefCell::new(Vec::new());
     let work = async {
-        let outcome = house.ingestor.run(&claim, std::future::pending()).await;
+        let outcome = house.ingestor.run_job(&claim, std::future::pending()).await;
         events.borrow_mut().push("ended");
         outcome.unwrap()
     };
     let beside = async {
-        reaches(&house, &caller, &job, Stage::Embed).await;
+        reaches(&house, &caller, &job, JobStage::Embed).await;
         house.wait(1);
         reaches_rest(&house).await;
         events.borrow_mut().push("a heartbeat before");
-        let at = house.ingestor.moment().wall;
-        house.catalogue.cancel(&caller.scope(), job.id, at).await.unwrap();
+        let at = house.ingestor.current_moment().wall;
+        house.catalogue.cancel_job(&caller.scope(), job.id, at).await.unwrap();
         reaches_rest(&house).await;
         events.borrow_mut().push("cancelled");
         house.wait(1);
     };
     let (outcome, ()) = join!(work, beside);
-    assert_eq!(outcome, Outcome::Stale);
+    assert_eq!(outcome, JobOutcome::Stale);
     assert_eq!(events.into_inner(), ["a heartbeat before", "cancelled", "ended"]);
 }
 
@@ -197,13 +207,13 @@ async fn what_was_cancelled_can_be_driven_again() {
     let (house, caller) = (House::new(), writer("a", &[]));
     house.embedder.hang(true);
     let job = queued(&house, &caller, STORY).await;
-    let at = house.ingestor.moment().wall;
-    let cancel = async || drop(house.catalogue.cancel(&caller.scope(), job.id, at).await.unwrap());
-    stopped(&house, &caller, &job, Stage::Embed, cancel).await;
+    let at = house.ingestor.current_moment().wall;
+    let cancel = async || drop(house.catalogue.cancel_job(&caller.scope(), job.id, at).await.unwrap());
+    stopped(&house, &caller, &job, JobStage::Embed, cancel).await;
     house.embedder.hang(false);
-    let again = house.catalogue.redrive(&caller.scope(), job.id, at).await.unwrap();
-    assert!(matches!(again, Some(Redriven::Queued(_))), "{again:?}");
-    assert_eq!(house.work().await, [Outcome::Succeeded]);
+    let again = house.catalogue.requeue_job(&caller.scope(), job.id, at).await.unwrap();
+    assert!(matches!(again, Some(RequeueOutcome::Queued(_))), "{again:?}");
+    assert_eq!(house.work().await, [JobOutcome::Succeeded]);
     assert_eq!(house.blob_count().await, 2, "the original and its text");
 }
 
@@ -213,8 +223,8 @@ async fn a_replaced_or_deleted_version_leaves_nothing() {
     let job = queued(&house, &caller, ENDLESS).await;
     let replace = async || drop(queued(&house, &caller, "another text").await);
     assert_eq!(
-        stopped(&house, &caller, &job, Stage::Parse, replace).await,
-        Outcome::Stale
+        stopped(&house, &caller, &job, JobStage::Parse, replace).await,
+        JobOutcome::Stale
     );
     assert_eq!(house.blob_count().await, 1, "what the new version was accepted as");
 
@@ -222,16 +232,16 @@ async fn a_replaced_or_deleted_version_leaves_nothing() {
     let job = queued(&house, &caller, ENDLESS).await;
     let id = job.document_id.unwrap();
     let delete = async || {
-        house.ingestor.delete(&caller, id).await.unwrap().unwrap();
+        house.ingestor.delete_document(&caller, id).await.unwrap().unwrap();
         assert_eq!(
             house.work().await,
-            [Outcome::Succeeded],
+            [JobOutcome::Succeeded],
             "the purge overtakes the worker"
         );
     };
     assert_eq!(
-        stopped(&house, &caller, &job, Stage::Parse, delete).await,
-        Outcome::Stale
+        stopped(&house, &caller, &job, JobStage::Parse, delete).await,
+        JobOutcome::Stale
     );
     assert_eq!(house.blob_count().await, 0);
     assert_eq!(house.record_count().await, 0);
@@ -242,24 +252,24 @@ async fn a_job_that_was_taken_over_is_the_other_workers() {
     let (house, caller) = (House::new(), writer("a", &[]));
     house.embedder.hang(true);
     let job = queued(&house, &caller, STORY).await;
-    let other = Worker { process: 1, number: 2 };
+    let other = WorkerId { process: 1, number: 2 };
     let lease = IngestSettings::default().lease;
     let mut taken = None;
     let take_over = async || {
-        let mut later = house.ingestor.moment();
+        let mut later = house.ingestor.current_moment();
         later.steady += lease;
-        taken = house.catalogue.claim(other, lease, later).await.unwrap();
+        taken = house.catalogue.claim_job(other, lease, later).await.unwrap();
     };
     assert_eq!(
-        stopped(&house, &caller, &job, Stage::Embed, take_over).await,
-        Outcome::Stale
+        stopped(&house, &caller, &job, JobStage::Embed, take_over).await,
+        JobOutcome::Stale
     );
     house.embedder.hang(false);
     let taken = taken.expect("the lease ran out");
     assert_eq!(taken.job.id, job.id);
-    let outcome = house.ingestor.run(&taken, std::future::pending()).await.unwrap();
-    assert_eq!(outcome, Outcome::Succeeded);
-    let generations = house.index.generations(job.document_id).await.unwrap();
+    let outcome = house.ingestor.run_job(&taken, std::future::pending()).await.unwrap();
+    assert_eq!(outcome, JobOutcome::Succeeded);
+    let generations = house.index.list_generations(job.document_id).await.unwrap();
     let [((_, generation), _)] = generations[..] else {
         panic!("one generation: {generations:?}")
     };
@@ -272,15 +282,15 @@ async fn an_attempt_without_progress_is_given_up_and_tried_again() {
     house.embedder.hang(true);
     let job = queued(&house, &caller, STORY).await;
     let stall = async || house.wait(IngestSettings::default().stall.as_secs());
-    let outcome = stopped(&house, &caller, &job, Stage::Embed, stall).await;
+    let outcome = stopped(&house, &caller, &job, JobStage::Embed, stall).await;
     assert!(
-        matches!(&outcome, Outcome::Retried(error) if error.code == "stalled"),
+        matches!(&outcome, JobOutcome::Retried(error) if error.code == "stalled"),
         "{outcome:?}"
     );
-    assert_eq!(house.index.count().await.unwrap(), 0);
+    assert_eq!(house.index.count_points().await.unwrap(), 0);
     house.embedder.hang(false);
     house.wait(3);
-    assert_eq!(house.work().await, [Outcome::Succeeded]);
+    assert_eq!(house.work().await, [JobOutcome::Succeeded]);
 }
 
 #[tokio::test]
@@ -288,15 +298,15 @@ async fn a_worker_that_is_told_to_stop_hands_its_job_back() {
     let (house, caller) = (House::new(), writer("a", &[]));
     house.embedder.hang(true);
     let job = queued(&house, &caller, STORY).await;
-    let claim = house.ingestor.claim(WORKER).await.unwrap().unwrap();
-    let told = reaches(&house, &caller, &job, Stage::Embed);
-    let outcome = house.ingestor.run(&claim, told).await.unwrap();
-    assert_eq!(outcome, Outcome::HandedBack);
+    let claim = house.ingestor.claim_job(WORKER).await.unwrap().unwrap();
+    let told = reaches(&house, &caller, &job, JobStage::Embed);
+    let outcome = house.ingestor.run_job(&claim, told).await.unwrap();
+    assert_eq!(outcome, JobOutcome::HandedBack);
     let waiting = now(&house, &caller, &job).await;
     assert_eq!((waiting.state, waiting.attempts), (JobState::Queued, 0));
-    assert_eq!(house.index.count().await.unwrap(), 0);
+    assert_eq!(house.index.count_points().await.unwrap(), 0);
     house.embedder.hang(false);
-    assert_eq!(house.work().await, [Outcome::Succeeded]);
+    assert_eq!(house.work().await, [JobOutcome::Succeeded]);
 }
 
 #[tokio::test]
@@ -305,13 +315,13 @@ async fn only_errors_spend_the_budget() {
     house.embedder.hang(true);
     queued(&house, &caller, STORY).await;
     for _ in 0..2 * IngestSettings::default().max_attempts {
-        house.ingestor.claim(WORKER).await.unwrap().unwrap();
+        house.ingestor.claim_job(WORKER).await.unwrap().unwrap();
         house.wait(IngestSettings::default().lease.as_secs());
-        let claim = house.ingestor.claim(WORKER).await.unwrap().unwrap();
+        let claim = house.ingestor.claim_job(WORKER).await.unwrap().unwrap();
         assert_eq!(claim.failures, 0);
-        let outcome = house.ingestor.run(&claim, std::future::ready(())).await;
-        assert_eq!(outcome.unwrap(), Outcome::HandedBack);
+        let outcome = house.ingestor.run_job(&claim, std::future::ready(())).await;
+        assert_eq!(outcome.unwrap(), JobOutcome::HandedBack);
     }
     house.embedder.hang(false);
-    assert_eq!(house.work().await, [Outcome::Succeeded]);
+    assert_eq!(house.work().await, [JobOutcome::Succeeded]);
 }

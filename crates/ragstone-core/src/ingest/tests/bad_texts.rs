@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::*;
-use crate::ingest::vector_report::{CUT, WITHOUT_VECTORS};
+use crate::ingest::vector_report::{PARTIAL_VECTORS, WITHOUT_VECTORS};
 use crate::rank::gate::WordStatistics;
 use crate::seam::Embedder;
 use crate::seam::embedder::{EmbedderFingerprint, Embedding, PassageEmbedding, TextKind};
@@ -34,25 +34,25 @@ impl Embedder for Picky {
         self.words.fingerprint()
     }
 
-    async fn embed(&self, texts: &[String], kind: TextKind) -> Result<Vec<Embedding>, EmbedError> {
-        self.words.embed(texts, kind).await
+    async fn embed_texts(&self, texts: &[String], kind: TextKind) -> Result<Vec<Embedding>, EmbedError> {
+        self.words.embed_texts(texts, kind).await
     }
 
     async fn embed_passages(&self, texts: &[String]) -> Result<Vec<PassageEmbedding>, EmbedError> {
-        let made = self.words.embed(texts, TextKind::Passage).await?;
+        let made = self.words.embed_texts(texts, TextKind::Passage).await?;
         let picked = texts.iter().zip(made).map(|(text, embedding)| match text {
             text if text.contains("zebra") => PassageEmbedding::None("500: it is striped".into()),
-            text if text.contains("attic") => PassageEmbedding::Beginning(embedding),
-            _ => PassageEmbedding::Whole(embedding),
+            text if text.contains("attic") => PassageEmbedding::Truncated(embedding),
+            _ => PassageEmbedding::Full(embedding),
         });
         Ok(picked.collect())
     }
 
-    fn fits(&self, text: &str) -> bool {
+    fn fits_input_limit(&self, text: &str) -> bool {
         text.chars().count() <= self.most_characters
     }
 
-    fn reads(&self, _: &str) -> Option<WordStatistics> {
+    fn word_statistics(&self, _: &str) -> Option<WordStatistics> {
         None
     }
 }
@@ -85,7 +85,7 @@ async fn a_text_without_a_vector_is_found_by_its_words_and_told_of() {
         .await;
     let published = document(&house, &caller, id).await.unwrap();
     assert_eq!((published.status, published.chunks), (DocumentStatus::Published, 4));
-    assert_eq!(codes(&published), [WITHOUT_VECTORS, CUT]);
+    assert_eq!(codes(&published), [WITHOUT_VECTORS, PARTIAL_VECTORS]);
     assert!(published.warnings[0].detail.contains("1 of 4") && published.warnings[0].detail.contains("striped"));
     for word in ["zebra", "attic", "ship"] {
         let found = finds(&house, &caller, word).await;
@@ -104,14 +104,18 @@ async fn what_is_made_again_is_told_of_again_and_a_mended_service_heals_it() {
     let id = house
         .ingest(&caller, "x.txt", EVERYONE, &story(&["lamp", "zebra", "attic"]))
         .await;
-    house.ingestor.reingest(&caller, id).await.unwrap().unwrap();
-    assert_eq!(house.work().await, [Outcome::Succeeded]);
+    house.ingestor.queue_reingest(&caller, id).await.unwrap().unwrap();
+    assert_eq!(house.work().await, [JobOutcome::Succeeded]);
     let again = document(&house, &caller, id).await.unwrap();
-    assert_eq!(codes(&again), [WITHOUT_VECTORS, CUT], "the cache holds no half truths");
+    assert_eq!(
+        codes(&again),
+        [WITHOUT_VECTORS, PARTIAL_VECTORS],
+        "the cache holds no half truths"
+    );
     let mended: Arc<dyn Embedder> = house.embedder.clone();
     house.ingestor.set_pipeline(House::pipeline(mended));
-    house.ingestor.reingest(&caller, id).await.unwrap().unwrap();
-    assert_eq!(house.work().await, [Outcome::Succeeded]);
+    house.ingestor.queue_reingest(&caller, id).await.unwrap().unwrap();
+    assert_eq!(house.work().await, [JobOutcome::Succeeded]);
     assert!(codes(&document(&house, &caller, id).await.unwrap()).is_empty());
 }
 

@@ -3,8 +3,8 @@
 use futures::FutureExt;
 
 use super::*;
-use crate::ingest::fsck::{Remedies, Report};
-use crate::ingest::{Outcome, Uploads};
+use crate::ingest::fsck::{FsckReport, RepairOptions};
+use crate::ingest::{JobOutcome, UploadSharing};
 use crate::seam::Catalogue;
 use crate::seam::catalogue::{MAX_DEATHS, suspect_wait};
 use crate::seam::fake::WORKER;
@@ -21,8 +21,11 @@ async fn die(house: &mut House) {
     house.restart().await;
 }
 
-async fn fsck(house: &House) -> Report {
-    let looked = house.ingestor.fsck(Remedies::default(), Uploads::OursAlone).await;
+async fn fsck(house: &House) -> FsckReport {
+    let looked = house
+        .ingestor
+        .run_fsck(RepairOptions::default(), UploadSharing::Exclusive)
+        .await;
     looked.unwrap()
 }
 
@@ -30,7 +33,7 @@ async fn fsck(house: &House) -> Report {
 async fn five_processes_that_die_over_one_job_fail_it_and_leave_nothing() {
     let (mut house, caller) = (House::new(), writer("a", &[]));
     let kept = house.ingest(&caller, "kept.txt", &["everyone"], STORY).await;
-    let Begun::Started(pending, _) = house.accept(&caller, "x.txt", &["everyone"], OTHER).await else {
+    let BeginOutcome::Started(pending, _) = house.accept(&caller, "x.txt", &["everyone"], OTHER).await else {
         panic!("a new document starts")
     };
     for death in 1..=MAX_DEATHS {
@@ -38,7 +41,7 @@ async fn five_processes_that_die_over_one_job_fail_it_and_leave_nothing() {
         house.wait(suspect_wait(death).as_secs());
     }
     let outcomes = house.work().await;
-    let [Outcome::Failed(error)] = &outcomes[..] else {
+    let [JobOutcome::Failed(error)] = &outcomes[..] else {
         panic!("it is ended: {outcomes:?}")
     };
     assert_eq!(error.code, "poisoned");
@@ -61,15 +64,15 @@ async fn five_processes_that_die_over_one_job_fail_it_and_leave_nothing() {
     );
     let job = house
         .catalogue
-        .jobs(&caller.scope(), &Default::default(), &newest())
+        .list_jobs(&caller.scope(), &Default::default(), &newest())
         .await
         .unwrap();
     let again = house
         .catalogue
-        .redrive(&caller.scope(), job.items[0].id, house.ingestor.moment().wall)
+        .requeue_job(&caller.scope(), job.items[0].id, house.ingestor.current_moment().wall)
         .await;
     again.unwrap().expect("the job is seen");
-    assert_eq!(house.work().await, [Outcome::Succeeded]);
+    assert_eq!(house.work().await, [JobOutcome::Succeeded]);
     assert!(finds(&house, &caller, "ship").await.len() >= 2);
 }
 
@@ -87,7 +90,7 @@ async fn thirteen_documents_survive_twelve_deaths() {
         die(&mut house).await;
         house.wait(1);
     }
-    assert_eq!(house.work().await, vec![Outcome::Succeeded; 13]);
+    assert_eq!(house.work().await, vec![JobOutcome::Succeeded; 13]);
     let report = fsck(&house).await;
     assert_eq!((report.documents, report.findings.len()), (13, 0), "{report:?}");
 }

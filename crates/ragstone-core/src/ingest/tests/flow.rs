@@ -7,7 +7,7 @@ use async_trait::async_trait;
 
 use super::super::batch::{EMBEDDING_BATCHES, WAITING_BATCHES};
 use super::*;
-use crate::document::{Job, ParsedDocument, Stage};
+use crate::document::{Job, JobStage, ParsedDocument};
 use crate::library::text::{StoredText, TextWriter, original_key, text_key};
 use crate::rank::gate::WordStatistics;
 use crate::seam::Embedder;
@@ -31,7 +31,7 @@ struct Watcher {
     catalogue: Arc<dyn Catalogue>,
     caller: Principal,
     calls: AtomicUsize,
-    progress: Mutex<Vec<(Stage, u64, u64)>>,
+    progress: Mutex<Vec<(JobStage, u64, u64)>>,
 }
 
 impl Watcher {
@@ -39,7 +39,7 @@ impl Watcher {
         let page = PageRequest { limit: 1, cursor: None };
         let jobs = self
             .catalogue
-            .jobs(&self.caller.scope(), &Default::default(), &page)
+            .list_jobs(&self.caller.scope(), &Default::default(), &page)
             .await;
         jobs.unwrap().items.remove(0)
     }
@@ -47,7 +47,7 @@ impl Watcher {
     /// Waits until so many batches were brought here and so many chunks are stored, which needs the others to go on.
     async fn until(&self, calls: usize, chunks: u64) {
         for _ in 0..PATIENCE {
-            if self.calls.load(Ordering::SeqCst) >= calls && self.index.count().await.unwrap() >= chunks {
+            if self.calls.load(Ordering::SeqCst) >= calls && self.index.count_points().await.unwrap() >= chunks {
                 return;
             }
             tokio::task::yield_now().await;
@@ -62,9 +62,9 @@ impl Embedder for Watcher {
         self.words.fingerprint()
     }
 
-    async fn embed(&self, texts: &[String], kind: TextKind) -> Result<Vec<Embedding>, EmbedError> {
+    async fn embed_texts(&self, texts: &[String], kind: TextKind) -> Result<Vec<Embedding>, EmbedError> {
         let call = self.calls.fetch_add(1, Ordering::SeqCst) as u64;
-        let stored = self.index.count().await.unwrap() / BATCH;
+        let stored = self.index.count_points().await.unwrap() / BATCH;
         assert!(
             call < stored + MOST_AHEAD,
             "call {call} while {stored} batches are stored"
@@ -76,11 +76,11 @@ impl Embedder for Watcher {
             3 => self.until(4, BATCH).await,
             _ => {}
         }
-        self.words.embed(texts, kind).await
+        self.words.embed_texts(texts, kind).await
     }
 
-    fn reads(&self, text: &str) -> Option<WordStatistics> {
-        self.words.reads(text)
+    fn word_statistics(&self, text: &str) -> Option<WordStatistics> {
+        self.words.word_statistics(text)
     }
 }
 
@@ -105,7 +105,7 @@ async fn batches_are_read_embedded_and_stored_beside_one_another_and_few_at_a_ti
     assert!(
         progress
             .iter()
-            .all(|(stage, _, total)| *stage == Stage::Embed && *total == 30)
+            .all(|(stage, _, total)| *stage == JobStage::Embed && *total == 30)
     );
 }
 
@@ -115,7 +115,12 @@ async fn chunks(house: &House, caller: &Principal, id: DocumentId) -> Vec<crate:
         limit: 10_000,
         cursor: None,
     };
-    let found = house.library.chunks(&caller.scope(), id, &page).await.unwrap().unwrap();
+    let found = house
+        .library
+        .list_chunks(&caller.scope(), id, &page)
+        .await
+        .unwrap()
+        .unwrap();
     found.items.iter().map(|chunk| (**chunk).clone()).collect()
 }
 
@@ -141,7 +146,7 @@ async fn chunks_are_those_of_the_whole_text() {
                 range,
             });
         }
-        let split = house.ingestor.pipeline().split_for("text/plain");
+        let split = house.ingestor.pipeline().split_settings_for("text/plain");
         let expected = split_document(&whole, &split);
         let found = chunks(&house, &caller, id).await;
         assert_eq!(found.len(), expected.len());
@@ -164,7 +169,7 @@ async fn again(spoil: bool) -> (House, Principal, DocumentId) {
     } else {
         let mut writer = TextWriter::new(house.blobs.as_ref(), key).unwrap();
         writer
-            .page(Some(1), "An earlier text of the same parser.")
+            .write_page(Some(1), "An earlier text of the same parser.")
             .await
             .unwrap();
         writer
@@ -173,15 +178,15 @@ async fn again(spoil: bool) -> (House, Principal, DocumentId) {
             .unwrap();
     }
     let embedder: Arc<dyn Embedder> = house.embedder.clone();
-    let other = Pipeline::new(
+    let other = IngestPipeline::new(
         "text/1",
         SplitSettings::default(),
         SplitStrategy::Recursive,
         Some(embedder),
     );
     house.ingestor.set_pipeline(other);
-    house.ingestor.reingest(&caller, id).await.unwrap().unwrap();
-    assert_eq!(house.work().await, [Outcome::Succeeded]);
+    house.ingestor.queue_reingest(&caller, id).await.unwrap().unwrap();
+    assert_eq!(house.work().await, [JobOutcome::Succeeded]);
     (house, caller, id)
 }
 
@@ -196,7 +201,7 @@ async fn text_of_the_same_parser_and_bytes_is_taken_over_and_spoilt_text_is_not(
     assert!(chunks(&house, &caller, id).await[0].text.starts_with("The lamp"));
     let generation = document(&house, &caller, id).await.unwrap().published.unwrap();
     let key = text_key(caller.tenant(), id, generation);
-    let stored = StoredText::open(house.blobs.as_ref(), key).await.unwrap();
+    let stored = StoredText::open_text(house.blobs.as_ref(), key).await.unwrap();
     assert_eq!(stored.pages().len(), 2);
     let original = original_key(caller.tenant(), id, generation);
     assert!(house.blobs.head(&original).await.is_ok());

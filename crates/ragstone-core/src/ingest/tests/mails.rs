@@ -16,7 +16,7 @@ async fn uris(house: &House, caller: &Principal) -> Vec<String> {
         .ingestor
         .stores
         .catalogue
-        .documents(&caller.scope(), &filter, &page)
+        .list_documents(&caller.scope(), &filter, &page)
         .await
         .unwrap();
     let mut uris: Vec<_> = found.items.into_iter().map(|document| document.uri).collect();
@@ -67,10 +67,10 @@ async fn who_lost_the_mail_lost_its_files_and_who_deletes_it_deletes_them() {
         )),
         ..DocumentPatch::default()
     };
-    house.ingestor.patch(&caller, id, patch).await.unwrap();
+    house.ingestor.patch_document(&caller, id, patch).await.unwrap();
     assert!(finds(&house, &x, "secret").await.is_empty() && !finds(&house, &y, "secret").await.is_empty());
     assert!(uris(&house, &x).await.is_empty());
-    house.ingestor.delete(&caller, id).await.unwrap();
+    house.ingestor.delete_document(&caller, id).await.unwrap();
     assert!(uris(&house, &caller).await.is_empty(), "before any purge has run");
     house.work().await;
     assert_eq!(house.blob_count().await, 0);

@@ -3,7 +3,7 @@
 use object_store::memory::InMemory;
 
 use super::*;
-use crate::seam::audit::Audit;
+use crate::seam::audit::ConsistencyScan;
 use crate::seam::fake::{House, MemoryCatalogue, writer};
 
 const LAMP: &str = "The lamp stands.";
@@ -16,16 +16,16 @@ async fn library(documents: usize) -> House {
         let uri = format!("{n}.txt");
         house.ingest(&writer("a", &[]), &uri, &["everyone"], LAMP).await;
     }
-    house.ingestor.mark().await.unwrap();
+    house.ingestor.mark_generation().await.unwrap();
     house
 }
 
 /// Starts with this catalogue over the blobs of `house`.
 async fn start(house: &House, catalogue: &MemoryCatalogue) -> Result<String, MarkError> {
-    claim(catalogue, house.blobs.as_ref(), "drawn", Owners::One).await
+    claim_stores(catalogue, house.blobs.as_ref(), "drawn", StoreOwners::One).await
 }
 
-fn refused(started: Result<String, MarkError>) -> Mismatch {
+fn refused(started: Result<String, MarkError>) -> StoreMismatch {
     match started {
         Err(MarkError::Mismatch(mismatch)) => mismatch,
         other => panic!("it was to be refused: {other:?}"),
@@ -39,7 +39,7 @@ async fn a_library_is_itself_at_every_start() {
         assert_eq!(start(&house, &house.catalogue).await.unwrap(), "drawn");
     }
     let marked = marked_generation(house.blobs.as_ref()).await.unwrap();
-    let published = house.catalogue.named_after(None, 9).await.unwrap();
+    let published = house.catalogue.list_document_refs(None, 9).await.unwrap();
     let newest = published.iter().filter_map(|row| row.published).max();
     assert_eq!(marked, newest);
 }
@@ -51,7 +51,9 @@ async fn a_mark_that_lags_refuses_nobody_and_never_goes_back() {
     // The process is killed after its commits and before the mark.
     house.ingest(&writer("a", &[]), "late.txt", &["everyone"], LAMP).await;
     start(&house, &house.catalogue).await.unwrap();
-    advance(house.blobs.as_ref(), Generation(before.0 - 1)).await.unwrap();
+    advance_mark(house.blobs.as_ref(), Generation(before.0 - 1))
+        .await
+        .unwrap();
     assert_eq!(marked_generation(house.blobs.as_ref()).await.unwrap(), Some(before));
 }
 
@@ -59,10 +61,10 @@ async fn a_mark_that_lags_refuses_nobody_and_never_goes_back() {
 async fn a_missing_database_is_refused_while_there_are_originals() {
     let house = library(1).await;
     let missing = MemoryCatalogue::default();
-    assert_eq!(refused(start(&house, &missing).await), Mismatch::Empty);
+    assert_eq!(refused(start(&house, &missing).await), StoreMismatch::Empty);
     assert_eq!(
         refused(start(&house, &missing).await),
-        Mismatch::Empty,
+        StoreMismatch::Empty,
         "the refusal leaves nothing that would let the next start through"
     );
     let nothing = library(0).await;
@@ -74,19 +76,19 @@ async fn an_older_database_is_refused() {
     let house = library(3).await;
     let older = library(1).await;
     let mismatch = refused(start(&house, &older.catalogue).await);
-    assert!(matches!(mismatch, Mismatch::Older { .. }), "{mismatch}");
+    assert!(matches!(mismatch, StoreMismatch::Older { .. }), "{mismatch}");
     start(&older, &house.catalogue).await.expect("newer than the mark");
 }
 
 #[tokio::test]
 async fn another_librarys_database_is_refused() {
     let (house, other) = (library(1).await, library(3).await);
-    other.catalogue.set_setting(LIBRARY, "another").await.unwrap();
-    assert_eq!(refused(start(&house, &other.catalogue).await), Mismatch::Foreign);
+    other.catalogue.set_setting(LIBRARY_SETTING, "another").await.unwrap();
+    assert_eq!(refused(start(&house, &other.catalogue).await), StoreMismatch::Foreign);
     let empty = library(0).await;
     assert_eq!(
         refused(start(&empty, &other.catalogue).await),
-        Mismatch::Foreign,
+        StoreMismatch::Foreign,
         "it may be that of a library that holds nothing yet"
     );
 }
@@ -95,8 +97,8 @@ async fn another_librarys_database_is_refused() {
 async fn shared_blobs_that_are_marked_are_not_a_new_databases() {
     let empty = library(0).await;
     let new = MemoryCatalogue::default();
-    let started = claim(&new, empty.blobs.as_ref(), "two", Owners::Many).await;
-    assert_eq!(refused(started), Mismatch::Foreign);
+    let started = claim_stores(&new, empty.blobs.as_ref(), "two", StoreOwners::Many).await;
+    assert_eq!(refused(started), StoreMismatch::Foreign);
 }
 
 /// As the release before left it: no mark, no id.
@@ -114,11 +116,11 @@ async fn blobs_without_a_mark_are_taken_over_by_the_database_that_explains_them(
     let house = unmarked(30).await;
     assert_eq!(
         refused(start(&house, &MemoryCatalogue::default()).await),
-        Mismatch::Empty
+        StoreMismatch::Empty
     );
     let older = library(1).await;
     let mismatch = refused(start(&house, &older.catalogue).await);
-    assert!(matches!(mismatch, Mismatch::Older { .. }), "{mismatch}");
+    assert!(matches!(mismatch, StoreMismatch::Older { .. }), "{mismatch}");
     let other = House::new();
     for n in 0..40 {
         let uri = format!("other {n}.txt");
@@ -126,12 +128,12 @@ async fn blobs_without_a_mark_are_taken_over_by_the_database_that_explains_them(
     }
     assert_eq!(
         refused(start(&house, &other.catalogue).await),
-        Mismatch::Unexplained { known: 0, seen: 30 }
+        StoreMismatch::Unexplained { known: 0, seen: 30 }
     );
     start(&house, &house.catalogue).await.unwrap();
     assert_eq!(
         refused(start(&house, &MemoryCatalogue::default()).await),
-        Mismatch::Empty
+        StoreMismatch::Empty
     );
 }
 
@@ -145,9 +147,9 @@ async fn a_database_without_an_id_is_taken_if_it_explains_the_blobs() {
     }
     older.ingest(&writer("a", &[]), "0.txt", &["everyone"], LAMP).await;
     let mismatch = refused(start(&house, &older.catalogue).await);
-    assert!(matches!(mismatch, Mismatch::Older { .. }), "{mismatch}");
+    assert!(matches!(mismatch, StoreMismatch::Older { .. }), "{mismatch}");
     assert_eq!(start(&house, &backup.catalogue).await.unwrap(), "drawn");
-    let setting = backup.catalogue.setting(LIBRARY).await.unwrap();
+    let setting = backup.catalogue.get_setting(LIBRARY_SETTING).await.unwrap();
     assert_eq!(setting.as_deref(), Some("drawn"));
 }
 
@@ -159,18 +161,29 @@ async fn two_processes_that_begin_a_library_agree() {
         .put(&Path::from(OWNER_KEY), PutPayload::from("one"))
         .await
         .unwrap();
-    assert_eq!(mark(&blobs, "two").await.unwrap(), "one");
-    catalogue.set_setting(LIBRARY, "one").await.unwrap();
-    let claimed = claim(&catalogue, &blobs, "two", Owners::Many).await;
+    assert_eq!(write_library_mark(&blobs, "two").await.unwrap(), "one");
+    catalogue.set_setting(LIBRARY_SETTING, "one").await.unwrap();
+    let claimed = claim_stores(&catalogue, &blobs, "two", StoreOwners::Many).await;
     assert_eq!(claimed.unwrap(), "one");
 }
 
 #[tokio::test]
 async fn a_recovery_that_was_cut_off_is_finished_first() {
     let house = library(1).await;
-    house.catalogue.set_setting(RECOVERY, ROWS).await.unwrap();
-    assert_eq!(refused(start(&house, &house.catalogue).await), Mismatch::Unfinished);
-    house.catalogue.set_setting(RECOVERY, POINTS).await.unwrap();
+    house
+        .catalogue
+        .set_setting(RECOVERY_SETTING, RECOVERING_ROWS)
+        .await
+        .unwrap();
+    assert_eq!(
+        refused(start(&house, &house.catalogue).await),
+        StoreMismatch::Unfinished
+    );
+    house
+        .catalogue
+        .set_setting(RECOVERY_SETTING, RECOVERING_POINTS)
+        .await
+        .unwrap();
     start(&house, &house.catalogue).await.unwrap();
 }
 

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 pub use read::{StoredText, TextReader};
 pub use write::TextWriter;
 
-use crate::document::{Outline, PageSpan};
+use crate::document::{DocumentOutline, PageSpan};
 use crate::id::{DocumentId, Generation, TenantId};
 
 const MAGIC: &[u8; 4] = b"RST2";
@@ -25,7 +25,7 @@ const TAIL_BYTES: usize = 8;
 /// Text bytes of a frame; a page longer than this takes several.
 const FRAME_BYTES: usize = 64 * 1024;
 /// zstd's default level: text shrinks to about a third.
-const LEVEL: i32 = 3;
+const ZSTD_LEVEL: i32 = 3;
 /// Bytes read at first, from the end, which usually hold the head.
 const HEAD_GUESS: u64 = 16 * 1024;
 /// Largest head that is believed.
@@ -61,17 +61,17 @@ pub fn text_key(tenant: &TenantId, document: DocumentId, generation: Generation)
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct Head {
+struct TextHead {
     parser: String,
     media_type: String,
-    outline: Outline,
+    outline: DocumentOutline,
     pages: Vec<PageSpan>,
-    frames: Vec<Frame>,
+    frames: Vec<TextFrame>,
 }
 
 /// Where a piece of the text stands in the object.
 #[derive(Debug, Serialize, Deserialize)]
-struct Frame {
+struct TextFrame {
     text: Range<usize>,
     stored: Range<u64>,
 }

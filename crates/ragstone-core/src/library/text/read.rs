@@ -4,27 +4,27 @@ use bytes::Bytes;
 use object_store::path::Path;
 use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt};
 
-use super::{FRAME_BYTES, HEAD_GUESS, Head, MAGIC, MAX_HEAD_BYTES, TAIL_BYTES, TextError};
-use crate::document::{Outline, PageSpan, TextRange};
+use super::{FRAME_BYTES, HEAD_GUESS, MAGIC, MAX_HEAD_BYTES, TAIL_BYTES, TextError, TextHead};
+use crate::document::{DocumentOutline, PageSpan, TextRange};
 
 /// A version's stored text, opened.
 #[derive(Debug)]
 pub struct StoredText<'a> {
     pub(super) blobs: &'a dyn ObjectStore,
     pub(super) key: Path,
-    pub(super) head: Head,
+    pub(super) head: TextHead,
     /// What was read to find the head: often all of a short text.
-    pub(super) end: End,
+    pub(super) end: TextTail,
 }
 
 /// The last bytes of an object, as far as they were read.
 #[derive(Debug, Default)]
-pub(super) struct End {
+pub(super) struct TextTail {
     start: u64,
     bytes: Bytes,
 }
 
-impl End {
+impl TextTail {
     /// The bytes at `range` of the object, if they are among these.
     fn get(&self, range: &std::ops::Range<u64>) -> Option<Bytes> {
         let at = |place: u64| usize::try_from(place.checked_sub(self.start)?).ok();
@@ -35,19 +35,19 @@ impl End {
 
 impl<'a> StoredText<'a> {
     /// Reads the head.
-    pub async fn open(blobs: &'a dyn ObjectStore, key: Path) -> Result<StoredText<'a>, TextError> {
+    pub async fn open_text(blobs: &'a dyn ObjectStore, key: Path) -> Result<StoredText<'a>, TextError> {
         let (head, end) = read_head(blobs, &key).await?;
         Ok(Self { blobs, key, head, end })
     }
 
     /// Copies it to another key.
-    pub async fn copy(self, to: Path) -> Result<StoredText<'a>, TextError> {
+    pub async fn copy_to(self, to: Path) -> Result<StoredText<'a>, TextError> {
         self.blobs.copy(&self.key, &to).await?;
         Ok(Self { key: to, ..self })
     }
 
     /// The parser that made it.
-    pub fn parser(&self) -> &str {
+    pub fn parser_fingerprint(&self) -> &str {
         &self.head.parser
     }
 
@@ -57,7 +57,7 @@ impl<'a> StoredText<'a> {
     }
 
     /// Title, sections and warnings.
-    pub fn outline(&self) -> &Outline {
+    pub fn outline(&self) -> &DocumentOutline {
         &self.head.outline
     }
 
@@ -67,17 +67,17 @@ impl<'a> StoredText<'a> {
     }
 
     /// The text of `range`; none if it is not a range of this text.
-    pub async fn read(&self, range: &TextRange) -> Result<Option<String>, TextError> {
-        self.reader().read(range).await
+    pub async fn read_range(&self, range: &TextRange) -> Result<Option<String>, TextError> {
+        self.range_reader().read_range(range).await
     }
 
     /// The error that says that what was read is not what was written.
-    pub(crate) fn damaged(&self) -> TextError {
+    pub(crate) fn damaged_error(&self) -> TextError {
         TextError::Damaged(self.key.clone())
     }
 
     /// For ranges that follow one another.
-    pub fn reader(&self) -> TextReader<'_> {
+    pub fn range_reader(&self) -> TextReader<'_> {
         TextReader {
             stored: self,
             open: None,
@@ -85,7 +85,7 @@ impl<'a> StoredText<'a> {
     }
 }
 
-async fn read_head(blobs: &dyn ObjectStore, key: &Path) -> Result<(Head, End), TextError> {
+async fn read_head(blobs: &dyn ObjectStore, key: &Path) -> Result<(TextHead, TextTail), TextError> {
     let damaged = || TextError::Damaged(key.clone());
     let options = GetOptions {
         range: Some(GetRange::Suffix(HEAD_GUESS)),
@@ -100,7 +100,7 @@ async fn read_head(blobs: &dyn ObjectStore, key: &Path) -> Result<(Head, End), T
     if magic != MAGIC || length > MAX_HEAD_BYTES || (length + TAIL_BYTES) as u64 > size {
         return Err(damaged());
     }
-    let end = End {
+    let end = TextTail {
         start: size.saturating_sub(last.len() as u64),
         bytes: last.clone(),
     };
@@ -125,7 +125,7 @@ pub struct TextReader<'a> {
 
 impl TextReader<'_> {
     /// The text of `range`; none if it is not a range of this text.
-    pub async fn read(&mut self, range: &TextRange) -> Result<Option<String>, TextError> {
+    pub async fn read_range(&mut self, range: &TextRange) -> Result<Option<String>, TextError> {
         let stored = self.stored;
         let frames = &stored.head.frames;
         let first = frames.partition_point(|frame| frame.text.end <= range.start);
@@ -138,13 +138,13 @@ impl TextReader<'_> {
         for (number, frame) in frames.iter().enumerate().take(last).skip(first) {
             let frame = frame.text.clone();
             let cut = range.start.max(frame.start) - frame.start..range.end.min(frame.end) - frame.start;
-            let piece = self.frame(number).await?.get(cut);
-            bytes.extend_from_slice(piece.ok_or_else(|| stored.damaged())?);
+            let piece = self.read_frame(number).await?.get(cut);
+            bytes.extend_from_slice(piece.ok_or_else(|| stored.damaged_error())?);
         }
         Ok(String::from_utf8(bytes).ok())
     }
 
-    async fn frame(&mut self, number: usize) -> Result<&[u8], TextError> {
+    async fn read_frame(&mut self, number: usize) -> Result<&[u8], TextError> {
         if self.open.as_ref().is_none_or(|(open, _)| *open != number) {
             let StoredText { blobs, key, head, end } = self.stored;
             let stored = head.frames[number].stored.clone();

@@ -6,8 +6,8 @@ use object_store::{ObjectStoreExt, PutPayload};
 use super::*;
 use crate::document::{ParseWarning, SectionSpan};
 
-fn outline() -> Outline {
-    Outline {
+fn outline() -> DocumentOutline {
+    DocumentOutline {
         title: Some("A title".into()),
         sections: vec![SectionSpan {
             path: "A > B".into(),
@@ -25,7 +25,7 @@ fn outline() -> Outline {
 async fn write<'a>(blobs: &'a InMemory, key: &Path, pages: &[&str]) -> StoredText<'a> {
     let mut writer = TextWriter::new(blobs, key.clone()).unwrap();
     for (number, page) in (1..).zip(pages) {
-        writer.page(Some(number), page).await.unwrap();
+        writer.write_page(Some(number), page).await.unwrap();
     }
     assert_eq!(writer.is_blank(), pages.concat().trim().is_empty());
     writer.finish("p1", "text/plain".into(), outline()).await.unwrap()
@@ -34,20 +34,20 @@ async fn write<'a>(blobs: &'a InMemory, key: &Path, pages: &[&str]) -> StoredTex
 async fn check(pages: &[&str]) {
     let (blobs, key, whole) = (InMemory::new(), Path::from("t/d/1/text"), pages.concat());
     let written = write(&blobs, &key, pages).await;
-    let opened = StoredText::open(&blobs, key).await.unwrap();
-    let copied = StoredText::open(&blobs, opened.key.clone()).await.unwrap();
-    let copied = copied.copy(Path::from("t/d/2/text")).await.unwrap();
+    let opened = StoredText::open_text(&blobs, key).await.unwrap();
+    let copied = StoredText::open_text(&blobs, opened.key.clone()).await.unwrap();
+    let copied = copied.copy_to(Path::from("t/d/2/text")).await.unwrap();
     for stored in [written, opened, copied] {
-        assert_eq!((stored.parser(), stored.media_type()), ("p1", "text/plain"));
+        assert_eq!((stored.parser_fingerprint(), stored.media_type()), ("p1", "text/plain"));
         assert_eq!((stored.outline(), stored.pages().len()), (&outline(), pages.len()));
-        let mut reader = stored.reader();
+        let mut reader = stored.range_reader();
         for (page, span) in pages.iter().zip(stored.pages()) {
-            let text = reader.read(&span.range).await.unwrap();
+            let text = reader.read_range(&span.range).await.unwrap();
             assert_eq!(text.as_deref(), Some(*page));
         }
-        let all = stored.read(&(0..whole.len())).await.unwrap();
+        let all = stored.read_range(&(0..whole.len())).await.unwrap();
         assert_eq!(all.as_deref(), Some(whole.as_str()));
-        assert_eq!(stored.read(&(0..whole.len() + 1)).await.unwrap(), None);
+        assert_eq!(stored.read_range(&(0..whole.len() + 1)).await.unwrap(), None);
     }
 }
 
@@ -78,7 +78,7 @@ async fn pages_share_frames_and_begin_them() {
 async fn a_text_that_is_not_finished_leaves_nothing() {
     let (blobs, key) = (InMemory::new(), Path::from("t/d/1/text"));
     let mut writer = TextWriter::new(&blobs, key.clone()).unwrap();
-    writer.page(None, &"text ".repeat(FRAME_BYTES)).await.unwrap();
+    writer.write_page(None, &"text ".repeat(FRAME_BYTES)).await.unwrap();
     writer.abort().await;
     assert!(blobs.head(&key).await.is_err());
 }
@@ -95,7 +95,7 @@ async fn a_damaged_object_is_named() {
         b"[]\x02\0\0\0RST2",
     ] {
         blobs.put(&key, PutPayload::from(bytes.to_vec())).await.unwrap();
-        assert!(StoredText::open(&blobs, key.clone()).await.is_err(), "{bytes:?}");
+        assert!(StoredText::open_text(&blobs, key.clone()).await.is_err(), "{bytes:?}");
     }
 }
 
@@ -109,9 +109,9 @@ async fn a_flipped_bit_in_a_frame_is_never_text() {
         let mut bytes = whole.to_vec();
         bytes[at] ^= 0x10;
         blobs.put(&key, PutPayload::from(bytes)).await.unwrap();
-        let stored = StoredText::open(&blobs, key.clone()).await.unwrap();
+        let stored = StoredText::open_text(&blobs, key.clone()).await.unwrap();
         // A few bits of a frame say nothing.
-        if let Ok(read) = stored.read(&stored.pages()[0].range).await {
+        if let Ok(read) = stored.read_range(&stored.pages()[0].range).await {
             assert_eq!(read.as_deref(), Some(TEXT), "bit in byte {at}");
         }
     }

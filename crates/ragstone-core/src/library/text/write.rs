@@ -6,9 +6,9 @@ use object_store::ObjectStore;
 use object_store::path::Path;
 use zstd::bulk::Compressor;
 
-use super::read::End;
-use super::{FRAME_BYTES, Frame, Head, LEVEL, MAGIC, StoredText, TextError};
-use crate::document::{Outline, PageSpan};
+use super::read::TextTail;
+use super::{FRAME_BYTES, MAGIC, StoredText, TextError, TextFrame, TextHead, ZSTD_LEVEL};
+use crate::document::{DocumentOutline, PageSpan};
 use crate::library::blob::BlobWriter;
 
 /// A version's text on its way into the blob store.
@@ -19,7 +19,7 @@ pub struct TextWriter<'a> {
     compressor: Compressor<'static>,
     /// The text of the frame that is not full yet.
     frame: Vec<u8>,
-    frames: Vec<Frame>,
+    frames: Vec<TextFrame>,
     pages: Vec<PageSpan>,
     /// Bytes of text, the open frame included.
     text_bytes: usize,
@@ -30,7 +30,7 @@ impl<'a> TextWriter<'a> {
     /// A text that will lie at `key`.
     pub fn new(blobs: &'a dyn ObjectStore, key: Path) -> Result<Self, TextError> {
         let compressor = || {
-            let mut compressor = Compressor::new(LEVEL)?;
+            let mut compressor = Compressor::new(ZSTD_LEVEL)?;
             compressor.include_checksum(true)?;
             std::io::Result::Ok(compressor)
         };
@@ -48,7 +48,7 @@ impl<'a> TextWriter<'a> {
     }
 
     /// Appends a page. Frames begin where pages begin; longer pages are cut every `FRAME_BYTES`.
-    pub async fn page(&mut self, page: Option<u32>, text: &str) -> Result<(), TextError> {
+    pub async fn write_page(&mut self, page: Option<u32>, text: &str) -> Result<(), TextError> {
         let start = self.text_bytes;
         if self.frame.len() + text.len() > FRAME_BYTES {
             self.end_frame().await?;
@@ -78,10 +78,10 @@ impl<'a> TextWriter<'a> {
         mut self,
         parser: &str,
         media_type: String,
-        outline: Outline,
+        outline: DocumentOutline,
     ) -> Result<StoredText<'a>, TextError> {
         self.end_frame().await?;
-        let head = Head {
+        let head = TextHead {
             parser: parser.to_owned(),
             media_type,
             outline,
@@ -98,7 +98,7 @@ impl<'a> TextWriter<'a> {
             blobs: self.blobs,
             key: self.key,
             head,
-            end: End::default(),
+            end: TextTail::default(),
         })
     }
 
@@ -117,7 +117,7 @@ impl<'a> TextWriter<'a> {
             .map_err(|_| TextError::Damaged(self.key.clone()))?;
         let start = self.frames.last().map_or(0, |frame| frame.stored.end);
         self.blob.write(&packed).await?;
-        self.frames.push(Frame {
+        self.frames.push(TextFrame {
             text: self.text_bytes - self.frame.len()..self.text_bytes,
             stored: start..start + packed.len() as u64,
         });

@@ -4,23 +4,30 @@
 
 use serde_json::json;
 
-use super::judge::{Asking, Kind};
-use super::reply::Useful;
-use super::{Api, RagasError, Sample};
+use super::judge::{JudgeCallKind, JudgeClient};
+use super::reply::UsefulnessVerdict;
+use super::{RagasApi, RagasError, RagasSample};
 
 /// What keeps RAGAS from dividing by zero.
 const EPSILON: f64 = 1e-10;
 
 /// Judged against `answer`: the reference, or the response in the variant without one.
-pub(super) async fn score(asking: Asking<'_>, sample: &Sample, answer: &str) -> Result<f64, RagasError> {
-    let question = sample.user_input()?;
+pub(super) async fn score_context_precision(
+    asking: JudgeClient<'_>,
+    sample: &RagasSample,
+    answer: &str,
+) -> Result<f64, RagasError> {
+    let question = sample.require_user_input()?;
     let mut verdicts = Vec::new();
-    for context in sample.contexts(asking.api)? {
+    for context in sample.require_contexts(asking.api)? {
         let input = json!({ "question": question, "context": context, "answer": answer });
-        let verdict = asking.ask::<Useful>(Kind::ContextUseful, input).await?.0;
+        let verdict = asking
+            .request_reply::<UsefulnessVerdict>(JudgeCallKind::ContextUseful, input)
+            .await?
+            .0;
         verdicts.push(match asking.api {
-            Api::Legacy => f64::from(u8::from(verdict != 0)),
-            Api::Collections => verdict as f64,
+            RagasApi::Legacy => f64::from(u8::from(verdict != 0)),
+            RagasApi::Collections => verdict as f64,
         });
     }
     Ok(average_precision(&verdicts))

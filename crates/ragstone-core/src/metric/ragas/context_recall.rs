@@ -2,20 +2,23 @@
 
 use serde_json::json;
 
-use super::judge::{Asking, Kind};
-use super::reply::Attributions;
-use super::{Api, RagasError, Sample, mean};
+use super::judge::{JudgeCallKind, JudgeClient};
+use super::reply::SentenceAttributions;
+use super::{RagasApi, RagasError, RagasSample, mean_or_nan};
 
-pub(super) async fn score(asking: Asking<'_>, sample: &Sample) -> Result<f64, RagasError> {
+pub(super) async fn score_context_recall(asking: JudgeClient<'_>, sample: &RagasSample) -> Result<f64, RagasError> {
     let input = json!({
-        "question": sample.user_input()?,
-        "context": sample.contexts(asking.api)?.join("\n"),
-        "answer": sample.reference()?,
+        "question": sample.require_user_input()?,
+        "context": sample.require_contexts(asking.api)?.join("\n"),
+        "answer": sample.require_reference()?,
     });
-    let attributed = asking.ask::<Attributions>(Kind::ContextAttribution, input).await?.0;
+    let attributed = asking
+        .request_reply::<SentenceAttributions>(JudgeCallKind::ContextAttribution, input)
+        .await?
+        .0;
     let value = |attributed: i64| match asking.api {
-        Api::Legacy => f64::from(u8::from(attributed != 0)),
-        Api::Collections => attributed as f64,
+        RagasApi::Legacy => f64::from(u8::from(attributed != 0)),
+        RagasApi::Collections => attributed as f64,
     };
-    Ok(mean(attributed.into_iter().map(value)))
+    Ok(mean_or_nan(attributed.into_iter().map(value)))
 }

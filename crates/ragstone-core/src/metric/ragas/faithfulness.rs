@@ -2,17 +2,19 @@
 //!
 //! Divided by the verdicts *returned*; NaN without statements, without a second call, and without verdicts.
 
-use super::judge::Asking;
-use super::statements::holding;
-use super::{RagasError, Sample};
+use super::judge::JudgeClient;
+use super::statements::count_true;
+use super::{RagasError, RagasSample};
 
-pub(super) async fn score(asking: Asking<'_>, sample: &Sample) -> Result<f64, RagasError> {
-    let context = sample.contexts(asking.api)?.join("\n");
-    let statements = asking.statements(sample.user_input()?, sample.response()?).await?;
-    let verdicts = asking.follows(&context, &statements).await?;
-    Ok(share(&verdicts))
+pub(super) async fn score_faithfulness(asking: JudgeClient<'_>, sample: &RagasSample) -> Result<f64, RagasError> {
+    let context = sample.require_contexts(asking.api)?.join("\n");
+    let statements = asking
+        .extract_statements(sample.require_user_input()?, sample.require_response()?)
+        .await?;
+    let verdicts = asking.check_entailment(&context, &statements).await?;
+    Ok(supported_share(&verdicts))
 }
 
-fn share(verdicts: &[bool]) -> f64 {
-    holding(verdicts) as f64 / verdicts.len() as f64
+fn supported_share(verdicts: &[bool]) -> f64 {
+    count_true(verdicts) as f64 / verdicts.len() as f64
 }

@@ -1,7 +1,7 @@
 //! Answer metrics as RAGAS 0.4.3 defines them: formulas, the questions put to a judge, and the reading of its replies.
 //!
-//! RAGAS has two implementations that agree on the normal path and differ at the edges. Live runs use [`Api::Legacy`],
-//! which nearly all published figures come from; [`Api::Collections`] is here so that recorded replies score as either.
+//! RAGAS has two implementations that agree on the normal path and differ at the edges. Live runs use [`RagasApi::Legacy`],
+//! which nearly all published figures come from; [`RagasApi::Collections`] is here so that recorded replies score as either.
 //!
 //! Invariant: nothing is asked but through [`Judge`]; equal replies give equal scores.
 
@@ -24,15 +24,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use thiserror::Error;
 
-pub use judge::{Call, Judge, JudgeFailure, Kind};
-pub use prompt::{prompt, schema};
-pub use replay::{ReplayError, Replayed, replay};
-pub use reply::fits;
+pub use judge::{Judge, JudgeCall, JudgeCallKind, JudgeError};
+pub use prompt::{build_judge_prompt, judge_reply_schema};
+pub use replay::{ReplayError, ReplayedScore, replay_recordings};
+pub use reply::is_readable_reply;
 
 /// Which of RAGAS's implementations is followed where they differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Api {
+pub enum RagasApi {
     /// `ragas.metrics.*`: values are coerced, a reply that does not fit is repaired once.
     Legacy,
     /// `ragas.metrics.collections.*`: types are strict, a call is tried three times.
@@ -42,7 +42,7 @@ pub enum Api {
 /// What is scored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Metric {
+pub enum RagasMetric {
     /// Share of the answer's statements that the contexts support.
     Faithfulness,
     /// How near the questions that the answer would fit are to the one that was asked.
@@ -73,7 +73,7 @@ pub enum Metric {
 /// What a metric looks at; which fields it needs depends on the metric.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Sample {
+pub struct RagasSample {
     /// The question.
     pub user_input: Option<String>,
     /// The system's answer.
@@ -91,7 +91,7 @@ pub struct Sample {
 /// How a metric is computed; none means RAGAS's default.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Parameters {
+pub struct MetricParameters {
     /// Questions generated for answer relevancy; 3.
     pub strictness: Option<usize>,
     /// Weights of facts and similarity in answer correctness; 0.75 and 0.25.
@@ -131,82 +131,92 @@ pub enum RagasError {
     Unscorable(&'static str),
     /// The judge gave no reply.
     #[error(transparent)]
-    Judge(#[from] JudgeFailure),
+    Judge(#[from] JudgeError),
 }
 
 /// The score of `sample`; NaN where RAGAS gives NaN.
 ///
 /// # Errors
 /// [`RagasError`] where RAGAS raises.
-pub async fn score(
-    metric: Metric,
-    api: Api,
-    sample: &Sample,
-    parameters: &Parameters,
+pub async fn score_sample(
+    metric: RagasMetric,
+    api: RagasApi,
+    sample: &RagasSample,
+    parameters: &MetricParameters,
     judge: &dyn Judge,
 ) -> Result<f64, RagasError> {
-    let asking = judge::Asking { judge, api };
+    let asking = judge::JudgeClient { judge, api };
     match metric {
-        Metric::Faithfulness => faithfulness::score(asking, sample).await,
-        Metric::AnswerRelevancy => response_relevancy::score(asking, sample, parameters).await,
-        Metric::ContextPrecisionWithReference => context_precision::score(asking, sample, sample.reference()?).await,
-        Metric::ContextPrecisionWithoutReference => context_precision::score(asking, sample, sample.response()?).await,
-        Metric::ContextRecall => context_recall::score(asking, sample).await,
-        Metric::AnswerCorrectness => answer_correctness::score(asking, sample, parameters).await,
-        Metric::FactualCorrectness => factual_correctness::score(asking, sample, parameters).await,
-        Metric::NoiseSensitivity => noise_sensitivity::score(asking, sample, parameters).await,
-        Metric::SemanticSimilarity => semantic_similarity::score(asking, sample, parameters).await,
-        Metric::IdBasedContextPrecision => identifiers::precision(sample),
-        Metric::IdBasedContextRecall => identifiers::recall(sample),
+        RagasMetric::Faithfulness => faithfulness::score_faithfulness(asking, sample).await,
+        RagasMetric::AnswerRelevancy => response_relevancy::score_response_relevancy(asking, sample, parameters).await,
+        RagasMetric::ContextPrecisionWithReference => {
+            context_precision::score_context_precision(asking, sample, sample.require_reference()?).await
+        }
+        RagasMetric::ContextPrecisionWithoutReference => {
+            context_precision::score_context_precision(asking, sample, sample.require_response()?).await
+        }
+        RagasMetric::ContextRecall => context_recall::score_context_recall(asking, sample).await,
+        RagasMetric::AnswerCorrectness => {
+            answer_correctness::score_answer_correctness(asking, sample, parameters).await
+        }
+        RagasMetric::FactualCorrectness => {
+            factual_correctness::score_factual_correctness(asking, sample, parameters).await
+        }
+        RagasMetric::NoiseSensitivity => noise_sensitivity::score_noise_sensitivity(asking, sample, parameters).await,
+        RagasMetric::SemanticSimilarity => {
+            semantic_similarity::score_semantic_similarity(asking, sample, parameters).await
+        }
+        RagasMetric::IdBasedContextPrecision => identifiers::id_precision(sample),
+        RagasMetric::IdBasedContextRecall => identifiers::id_recall(sample),
     }
 }
 
-impl Metric {
+impl RagasMetric {
     /// The metric of a name, or of another name that it goes by.
-    pub fn named(name: &str) -> Option<Self> {
+    pub fn from_name(name: &str) -> Option<Self> {
         serde_json::from_value(Value::from(name)).ok()
     }
 
     /// Whether more is better.
     pub fn is_better_higher(self) -> bool {
-        self != Metric::NoiseSensitivity
+        self != RagasMetric::NoiseSensitivity
     }
 
     /// The name in recorded cases and reports.
     pub fn name(self) -> &'static str {
         match self {
-            Metric::Faithfulness => "faithfulness",
-            Metric::AnswerRelevancy => "answer_relevancy",
-            Metric::ContextPrecisionWithReference => "context_precision_with_reference",
-            Metric::ContextPrecisionWithoutReference => "context_precision_without_reference",
-            Metric::ContextRecall => "context_recall",
-            Metric::AnswerCorrectness => "answer_correctness",
-            Metric::FactualCorrectness => "factual_correctness",
-            Metric::NoiseSensitivity => "noise_sensitivity",
-            Metric::SemanticSimilarity => "semantic_similarity",
-            Metric::IdBasedContextPrecision => "id_based_context_precision",
-            Metric::IdBasedContextRecall => "id_based_context_recall",
+            RagasMetric::Faithfulness => "faithfulness",
+            RagasMetric::AnswerRelevancy => "answer_relevancy",
+            RagasMetric::ContextPrecisionWithReference => "context_precision_with_reference",
+            RagasMetric::ContextPrecisionWithoutReference => "context_precision_without_reference",
+            RagasMetric::ContextRecall => "context_recall",
+            RagasMetric::AnswerCorrectness => "answer_correctness",
+            RagasMetric::FactualCorrectness => "factual_correctness",
+            RagasMetric::NoiseSensitivity => "noise_sensitivity",
+            RagasMetric::SemanticSimilarity => "semantic_similarity",
+            RagasMetric::IdBasedContextPrecision => "id_based_context_precision",
+            RagasMetric::IdBasedContextRecall => "id_based_context_recall",
         }
     }
 }
 
-impl Sample {
-    fn user_input(&self) -> Result<&str, RagasError> {
+impl RagasSample {
+    fn require_user_input(&self) -> Result<&str, RagasError> {
         self.user_input.as_deref().ok_or(RagasError::Missing("user_input"))
     }
 
-    fn response(&self) -> Result<&str, RagasError> {
+    fn require_response(&self) -> Result<&str, RagasError> {
         self.response.as_deref().ok_or(RagasError::Missing("response"))
     }
 
-    fn reference(&self) -> Result<&str, RagasError> {
+    fn require_reference(&self) -> Result<&str, RagasError> {
         self.reference.as_deref().ok_or(RagasError::Missing("reference"))
     }
 
     /// The contexts; collections takes an empty list for a missing one.
-    fn contexts(&self, api: Api) -> Result<&[String], RagasError> {
+    fn require_contexts(&self, api: RagasApi) -> Result<&[String], RagasError> {
         let contexts = self.retrieved_contexts.as_deref();
-        let usable = contexts.filter(|contexts| api == Api::Legacy || !contexts.is_empty());
+        let usable = contexts.filter(|contexts| api == RagasApi::Legacy || !contexts.is_empty());
         usable.ok_or(RagasError::Missing("retrieved_contexts"))
     }
 }
@@ -224,7 +234,7 @@ fn f_beta(right: usize, wrong: usize, missing: usize, beta: f64) -> f64 {
 }
 
 /// The mean; NaN of nothing.
-fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
+fn mean_or_nan(values: impl ExactSizeIterator<Item = f64>) -> f64 {
     let count = values.len() as f64;
     values.sum::<f64>() / count
 }

@@ -3,11 +3,11 @@
 //! A context is *relevant* if it supports a statement of the reference; a statement of the answer is *wrong* if the
 //! reference does not support it. Lower is better. NaN without statements of the answer.
 
-use super::judge::Asking;
-use super::{Parameters, RagasError, Sample, mean};
+use super::judge::JudgeClient;
+use super::{MetricParameters, RagasError, RagasSample, mean_or_nan};
 
 /// What the contexts and the reference support.
-struct Support {
+struct StatementSupport {
     /// Whether each context is relevant.
     relevant: Vec<bool>,
     /// Whether each context supports each statement of the answer.
@@ -16,7 +16,11 @@ struct Support {
     right: Vec<bool>,
 }
 
-pub(super) async fn score(asking: Asking<'_>, sample: &Sample, parameters: &Parameters) -> Result<f64, RagasError> {
+pub(super) async fn score_noise_sensitivity(
+    asking: JudgeClient<'_>,
+    sample: &RagasSample,
+    parameters: &MetricParameters,
+) -> Result<f64, RagasError> {
     let of_relevant = match parameters.mode.as_deref().unwrap_or("relevant") {
         "relevant" => true,
         "irrelevant" => false,
@@ -25,34 +29,34 @@ pub(super) async fn score(asking: Asking<'_>, sample: &Sample, parameters: &Para
             return Err(RagasError::Parameter { name: "mode", value });
         }
     };
-    let support = support(asking, sample).await?;
+    let support = judge_support(asking, sample).await?;
     let statements = 0..support.right.len();
-    Ok(mean(statements.map(|statement| {
-        f64::from(u8::from(support.misleads(statement, of_relevant)))
+    Ok(mean_or_nan(statements.map(|statement| {
+        f64::from(u8::from(support.is_misled_statement(statement, of_relevant)))
     })))
 }
 
-async fn support(asking: Asking<'_>, sample: &Sample) -> Result<Support, RagasError> {
-    let (question, reference) = (sample.user_input()?, sample.reference()?);
-    let contexts = sample.contexts(asking.api)?;
-    let gold = asking.statements(question, reference).await?;
-    let answer = asking.statements(question, sample.response()?).await?;
+async fn judge_support(asking: JudgeClient<'_>, sample: &RagasSample) -> Result<StatementSupport, RagasError> {
+    let (question, reference) = (sample.require_user_input()?, sample.require_reference()?);
+    let contexts = sample.require_contexts(asking.api)?;
+    let gold = asking.extract_statements(question, reference).await?;
+    let answer = asking.extract_statements(question, sample.require_response()?).await?;
     if gold.is_empty() || contexts.is_empty() {
         return Err(RagasError::Unscorable(
             "the reference has no statements, or nothing was retrieved",
         ));
     }
-    let mut support = Support {
+    let mut support = StatementSupport {
         relevant: Vec::new(),
         answer: Vec::new(),
         right: Vec::new(),
     };
     for context in contexts {
-        let of_gold = asking.follows(context, &gold).await?;
+        let of_gold = asking.check_entailment(context, &gold).await?;
         support.relevant.push(of_gold.contains(&true));
-        support.answer.push(asking.follows(context, &answer).await?);
+        support.answer.push(asking.check_entailment(context, &answer).await?);
     }
-    support.right = asking.follows(reference, &answer).await?;
+    support.right = asking.check_entailment(reference, &answer).await?;
     let even = |verdicts: &Vec<bool>| verdicts.len() == support.right.len();
     match support.answer.iter().all(even) {
         true => Ok(support),
@@ -62,9 +66,9 @@ async fn support(asking: Asking<'_>, sample: &Sample) -> Result<Support, RagasEr
     }
 }
 
-impl Support {
+impl StatementSupport {
     /// Whether a statement is wrong and comes from relevant contexts, or from irrelevant ones alone.
-    fn misleads(&self, statement: usize, of_relevant: bool) -> bool {
+    fn is_misled_statement(&self, statement: usize, of_relevant: bool) -> bool {
         let supports = |relevant: bool| {
             let contexts = self.relevant.iter().zip(&self.answer);
             contexts

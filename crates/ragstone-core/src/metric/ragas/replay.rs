@@ -7,21 +7,21 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use thiserror::Error;
 
-use super::judge::{Call, Judge, JudgeFailure};
-use super::{Api, Metric, Parameters, Sample, score};
+use super::judge::{Judge, JudgeCall, JudgeError};
+use super::{MetricParameters, RagasApi, RagasMetric, RagasSample, score_sample};
 
 /// The steps of one API that are those of the other.
-const SAME: &str = "same as legacy";
+const SAME_AS_LEGACY: &str = "same as legacy";
 
 /// The score of a case by one API; `score` is none for NaN and where `error` says why there is none.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Replayed {
+pub struct ReplayedScore {
     /// The case.
     pub id: String,
     /// Which implementation was followed.
-    pub api: Api,
+    pub api: RagasApi,
     /// What was scored.
-    pub metric: Metric,
+    pub metric: RagasMetric,
     /// The score.
     pub score: Option<f64>,
     /// Why RAGAS raises.
@@ -41,30 +41,30 @@ pub enum ReplayError {
         /// The case.
         id: String,
         /// Whose steps.
-        api: Api,
+        api: RagasApi,
     },
 }
 
 #[derive(Deserialize)]
-struct File {
-    cases: Vec<Case>,
+struct RecordingFile {
+    cases: Vec<RecordedCase>,
 }
 
 #[derive(Deserialize)]
-struct Case {
+struct RecordedCase {
     id: String,
-    metric: Metric,
-    inputs: Sample,
+    metric: RagasMetric,
+    inputs: RagasSample,
     #[serde(default)]
-    params: Parameters,
+    params: MetricParameters,
     #[serde(default)]
     vectors: Map<String, Value>,
-    legacy: Option<Recorded>,
-    collections: Option<Recorded>,
+    legacy: Option<RecordedSteps>,
+    collections: Option<RecordedSteps>,
 }
 
 #[derive(Deserialize)]
-struct Recorded {
+struct RecordedSteps {
     #[serde(default = "none")]
     steps: Value,
 }
@@ -75,7 +75,7 @@ fn none() -> Value {
 
 /// One recorded call and its reply.
 #[derive(Clone, Deserialize)]
-struct Step {
+struct RecordedStep {
     kind: String,
     input: Value,
     reply: String,
@@ -85,34 +85,41 @@ struct Step {
 ///
 /// # Errors
 /// [`ReplayError`] if the file is not such a one.
-pub async fn replay(text: &str) -> Result<Vec<Replayed>, ReplayError> {
-    let file: File = serde_json::from_str(text)?;
+pub async fn replay_recordings(text: &str) -> Result<Vec<ReplayedScore>, ReplayError> {
+    let file: RecordingFile = serde_json::from_str(text)?;
     let mut lines = Vec::new();
     for case in &file.cases {
-        for (api, recorded) in [(Api::Legacy, &case.legacy), (Api::Collections, &case.collections)] {
+        for (api, recorded) in [
+            (RagasApi::Legacy, &case.legacy),
+            (RagasApi::Collections, &case.collections),
+        ] {
             if let Some(recorded) = recorded {
-                lines.push(scored(case, api, recorded).await?);
+                lines.push(score_case(case, api, recorded).await?);
             }
         }
     }
     Ok(lines)
 }
 
-async fn scored(case: &Case, api: Api, recorded: &Recorded) -> Result<Replayed, ReplayError> {
+async fn score_case(
+    case: &RecordedCase,
+    api: RagasApi,
+    recorded: &RecordedSteps,
+) -> Result<ReplayedScore, ReplayError> {
     let steps = match (&recorded.steps, &case.legacy) {
-        (Value::String(same), Some(legacy)) if same == SAME => &legacy.steps,
+        (Value::String(same), Some(legacy)) if same == SAME_AS_LEGACY => &legacy.steps,
         (steps, _) => steps,
     };
-    let steps: Option<Vec<Step>> = serde_json::from_value(steps.clone()).ok();
-    let recording = Recording {
+    let steps: Option<Vec<RecordedStep>> = serde_json::from_value(steps.clone()).ok();
+    let recording = RecordedJudge {
         steps: Mutex::new(steps.ok_or_else(|| ReplayError::Steps {
             id: case.id.clone(),
             api,
         })?),
         vectors: &case.vectors,
     };
-    let scored = score(case.metric, api, &case.inputs, &case.params, &recording).await;
-    Ok(Replayed {
+    let scored = score_sample(case.metric, api, &case.inputs, &case.params, &recording).await;
+    Ok(ReplayedScore {
         id: case.id.clone(),
         api,
         metric: case.metric,
@@ -122,20 +129,20 @@ async fn scored(case: &Case, api: Api, recorded: &Recorded) -> Result<Replayed, 
 }
 
 /// A judge that repeats itself.
-struct Recording<'a> {
-    steps: Mutex<Vec<Step>>,
+struct RecordedJudge<'a> {
+    steps: Mutex<Vec<RecordedStep>>,
     vectors: &'a Map<String, Value>,
 }
 
 #[async_trait]
-impl Judge for Recording<'_> {
+impl Judge for RecordedJudge<'_> {
     /// Each step replies once. The order of different calls does not matter, that of equal ones does.
-    async fn reply(&self, call: &Call, _: usize) -> Result<String, JudgeFailure> {
+    async fn reply_to_call(&self, call: &JudgeCall, _: usize) -> Result<String, JudgeError> {
         let mut steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
-        let fits = |step: &Step| step.kind == call.kind.name() && agrees(&step.input, &call.input);
+        let fits = |step: &RecordedStep| step.kind == call.kind.name() && inputs_agree(&step.input, &call.input);
         match steps.iter().position(fits) {
             Some(at) => Ok(steps.remove(at).reply),
-            None => Err(JudgeFailure(format!(
+            None => Err(JudgeError(format!(
                 "no recorded reply is left for {} of {}",
                 call.kind.name(),
                 call.input
@@ -143,18 +150,18 @@ impl Judge for Recording<'_> {
         }
     }
 
-    async fn embed(&self, texts: &[String]) -> Result<Vec<Vec<f64>>, JudgeFailure> {
+    async fn embed_texts(&self, texts: &[String]) -> Result<Vec<Vec<f64>>, JudgeError> {
         let vector = |text: &String| {
             let vector = self.vectors.get(text)?.as_array()?;
             vector.iter().map(Value::as_f64).collect::<Option<Vec<f64>>>()
         };
-        let named = |text: &String| vector(text).ok_or_else(|| JudgeFailure(format!("no vector of {text:?}")));
+        let named = |text: &String| vector(text).ok_or_else(|| JudgeError(format!("no vector of {text:?}")));
         texts.iter().map(named).collect()
     }
 }
 
 /// Whether two inputs say the same in every field that both have.
-fn agrees(recorded: &Value, asked: &Value) -> bool {
+fn inputs_agree(recorded: &Value, asked: &Value) -> bool {
     let (Some(recorded), Some(asked)) = (recorded.as_object(), asked.as_object()) else {
         return recorded == asked;
     };

@@ -5,19 +5,19 @@
 
 use serde_json::Value;
 
-use super::Api;
-use super::judge::Kind;
+use super::RagasApi;
+use super::judge::JudgeCallKind;
 
 /// Where a fenced reply begins.
 const FENCE: &str = "```json";
 
 /// What a reply should be; the error says what is wrong with it.
-pub(super) trait Shape: Sized {
-    fn of(value: &Value, api: Api) -> Result<Self, String>;
+pub(super) trait ReplyFormat: Sized {
+    fn from_json(value: &Value, api: RagasApi) -> Result<Self, String>;
 }
 
 /// Reads the first JSON object or array of a reply that fits; what stands around it is ignored.
-pub(super) fn read<T: Shape>(reply: &str, api: Api) -> Result<T, String> {
+pub(super) fn parse_reply<T: ReplyFormat>(reply: &str, api: RagasApi) -> Result<T, String> {
     let text = reply.find(FENCE).map_or(reply, |at| &reply[at + FENCE.len()..]);
     let mut wrong = None;
     let (mut from, starts) = (0, ['{', '[']);
@@ -26,7 +26,7 @@ pub(super) fn read<T: Shape>(reply: &str, api: Api) -> Result<T, String> {
         from = at + 1;
         if let Some(Ok(value)) = values.next() {
             from = at + values.byte_offset();
-            match T::of(&value, api) {
+            match T::from_json(&value, api) {
                 Ok(read) => return Ok(read),
                 Err(detail) => wrong = wrong.or(Some(detail)),
             }
@@ -36,90 +36,90 @@ pub(super) fn read<T: Shape>(reply: &str, api: Api) -> Result<T, String> {
 }
 
 /// Whether a reply about `kind` can be read by the more lenient implementation.
-pub fn fits(kind: Kind, reply: &str) -> bool {
-    fn reads<T: Shape>(reply: &str) -> bool {
-        read::<T>(reply, Api::Legacy).is_ok()
+pub fn is_readable_reply(kind: JudgeCallKind, reply: &str) -> bool {
+    fn can_parse<T: ReplyFormat>(reply: &str) -> bool {
+        parse_reply::<T>(reply, RagasApi::Legacy).is_ok()
     }
     match kind {
-        Kind::Statements | Kind::Claims => reads::<Sentences>(reply),
-        Kind::Nli => reads::<Verdicts>(reply),
-        Kind::QuestionFromAnswer => reads::<Generated>(reply),
-        Kind::ContextUseful => reads::<Useful>(reply),
-        Kind::ContextAttribution => reads::<Attributions>(reply),
-        Kind::TpFpFn => reads::<Sorted>(reply),
-        Kind::FixFormat => reads::<Repaired>(reply),
+        JudgeCallKind::Statements | JudgeCallKind::Claims => can_parse::<StatementList>(reply),
+        JudgeCallKind::Nli => can_parse::<StatementVerdicts>(reply),
+        JudgeCallKind::QuestionFromAnswer => can_parse::<GeneratedQuestion>(reply),
+        JudgeCallKind::ContextUseful => can_parse::<UsefulnessVerdict>(reply),
+        JudgeCallKind::ContextAttribution => can_parse::<SentenceAttributions>(reply),
+        JudgeCallKind::TpFpFn => can_parse::<ConfusionCounts>(reply),
+        JudgeCallKind::FixFormat => can_parse::<RepairedReply>(reply),
     }
 }
 
 /// `{"statements": ["…"]}` or `{"claims": ["…"]}`.
-pub(super) struct Sentences(pub Vec<String>);
+pub(super) struct StatementList(pub Vec<String>);
 
-impl Shape for Sentences {
-    fn of(value: &Value, _: Api) -> Result<Self, String> {
+impl ReplyFormat for StatementList {
+    fn from_json(value: &Value, _: RagasApi) -> Result<Self, String> {
         let key = ["statements", "claims"]
             .into_iter()
             .find(|key| value.get(key).is_some());
-        let items = items(value, key.unwrap_or("statements"))?;
+        let items = get_list(value, key.unwrap_or("statements"))?;
         let read = |item: &Value| item.as_str().map(String::from).ok_or("a statement is no string");
         Ok(Self(items.iter().map(read).collect::<Result<_, _>>()?))
     }
 }
 
 /// `{"statements": [{"statement", "reason", "verdict"}]}`.
-pub(super) struct Verdicts(pub Vec<i64>);
+pub(super) struct StatementVerdicts(pub Vec<i64>);
 
-impl Shape for Verdicts {
-    fn of(value: &Value, api: Api) -> Result<Self, String> {
-        judged(value, "statements", "verdict", api).map(Self)
+impl ReplyFormat for StatementVerdicts {
+    fn from_json(value: &Value, api: RagasApi) -> Result<Self, String> {
+        parse_verdicts(value, "statements", "verdict", api).map(Self)
     }
 }
 
 /// `{"classifications": [{"statement", "reason", "attributed"}]}`.
-pub(super) struct Attributions(pub Vec<i64>);
+pub(super) struct SentenceAttributions(pub Vec<i64>);
 
-impl Shape for Attributions {
-    fn of(value: &Value, api: Api) -> Result<Self, String> {
-        judged(value, "classifications", "attributed", api).map(Self)
+impl ReplyFormat for SentenceAttributions {
+    fn from_json(value: &Value, api: RagasApi) -> Result<Self, String> {
+        parse_verdicts(value, "classifications", "attributed", api).map(Self)
     }
 }
 
 /// `{"question", "noncommittal"}`.
-pub(super) struct Generated {
+pub(super) struct GeneratedQuestion {
     pub question: String,
     pub noncommittal: bool,
 }
 
-impl Shape for Generated {
-    fn of(value: &Value, api: Api) -> Result<Self, String> {
+impl ReplyFormat for GeneratedQuestion {
+    fn from_json(value: &Value, api: RagasApi) -> Result<Self, String> {
         Ok(Self {
-            question: text(value, "question")?.to_owned(),
-            noncommittal: integer(value, "noncommittal", api)? != 0,
+            question: get_text(value, "question")?.to_owned(),
+            noncommittal: get_integer(value, "noncommittal", api)? != 0,
         })
     }
 }
 
 /// `{"reason", "verdict"}`.
-pub(super) struct Useful(pub i64);
+pub(super) struct UsefulnessVerdict(pub i64);
 
-impl Shape for Useful {
-    fn of(value: &Value, api: Api) -> Result<Self, String> {
-        text(value, "reason")?;
-        integer(value, "verdict", api).map(Self)
+impl ReplyFormat for UsefulnessVerdict {
+    fn from_json(value: &Value, api: RagasApi) -> Result<Self, String> {
+        get_text(value, "reason")?;
+        get_integer(value, "verdict", api).map(Self)
     }
 }
 
 /// `{"TP": [{"statement", "reason"}], "FP": […], "FN": […]}`; only the lengths matter.
-pub(super) struct Sorted {
+pub(super) struct ConfusionCounts {
     pub right: usize,
     pub wrong: usize,
     pub missing: usize,
 }
 
-impl Shape for Sorted {
-    fn of(value: &Value, _: Api) -> Result<Self, String> {
+impl ReplyFormat for ConfusionCounts {
+    fn from_json(value: &Value, _: RagasApi) -> Result<Self, String> {
         let count = |key: &str| {
-            let items = items(value, key)?;
-            items.iter().try_for_each(reasoned)?;
+            let items = get_list(value, key)?;
+            items.iter().try_for_each(check_reasoned)?;
             Ok::<_, String>(items.len())
         };
         Ok(Self {
@@ -131,54 +131,58 @@ impl Shape for Sorted {
 }
 
 /// `{"text"}`: a reply in another form.
-pub(super) struct Repaired(pub String);
+pub(super) struct RepairedReply(pub String);
 
-impl Shape for Repaired {
-    fn of(value: &Value, _: Api) -> Result<Self, String> {
-        text(value, "text").map(|text| Self(text.to_owned()))
+impl ReplyFormat for RepairedReply {
+    fn from_json(value: &Value, _: RagasApi) -> Result<Self, String> {
+        get_text(value, "text").map(|text| Self(text.to_owned()))
     }
 }
 
-fn judged(value: &Value, list: &str, verdict: &str, api: Api) -> Result<Vec<i64>, String> {
+fn parse_verdicts(value: &Value, list: &str, verdict: &str, api: RagasApi) -> Result<Vec<i64>, String> {
     let read = |item: &Value| {
-        reasoned(item)?;
-        integer(item, verdict, api)
+        check_reasoned(item)?;
+        get_integer(item, verdict, api)
     };
-    items(value, list)?.iter().map(read).collect()
+    get_list(value, list)?.iter().map(read).collect()
 }
 
-fn reasoned(item: &Value) -> Result<(), String> {
-    text(item, "statement")?;
-    text(item, "reason").map(drop)
+fn check_reasoned(item: &Value) -> Result<(), String> {
+    get_text(item, "statement")?;
+    get_text(item, "reason").map(drop)
 }
 
-fn items<'a>(value: &'a Value, key: &str) -> Result<&'a Vec<Value>, String> {
+fn get_list<'a>(value: &'a Value, key: &str) -> Result<&'a Vec<Value>, String> {
     value[key].as_array().ok_or_else(|| format!("{key} is no list"))
 }
 
-fn text<'a>(value: &'a Value, key: &str) -> Result<&'a str, String> {
+fn get_text<'a>(value: &'a Value, key: &str) -> Result<&'a str, String> {
     value[key].as_str().ok_or_else(|| format!("{key} is no string"))
 }
 
-fn integer(value: &Value, key: &str, api: Api) -> Result<i64, String> {
+fn get_integer(value: &Value, key: &str, api: RagasApi) -> Result<i64, String> {
     let strict = value[key].as_i64();
     let found = match api {
-        Api::Collections => strict,
-        Api::Legacy => strict.or_else(|| coerced(&value[key])),
+        RagasApi::Collections => strict,
+        RagasApi::Legacy => strict.or_else(|| coerce_integer(&value[key])),
     };
     found.ok_or_else(|| format!("{key} is no integer"))
 }
 
-fn coerced(value: &Value) -> Option<i64> {
+fn coerce_integer(value: &Value) -> Option<i64> {
     match value {
         Value::Bool(value) => Some(i64::from(*value)),
-        Value::Number(value) => whole(value.as_f64()?),
-        Value::String(value) => value.trim().parse().ok().or_else(|| whole(value.trim().parse().ok()?)),
+        Value::Number(value) => exact_integer(value.as_f64()?),
+        Value::String(value) => value
+            .trim()
+            .parse()
+            .ok()
+            .or_else(|| exact_integer(value.trim().parse().ok()?)),
         _ => None,
     }
 }
 
-fn whole(value: f64) -> Option<i64> {
+fn exact_integer(value: f64) -> Option<i64> {
     (value.fract() == 0.0 && value.abs() < 2_f64.powi(53)).then_some(value as i64)
 }
 
@@ -188,8 +192,8 @@ mod tests {
 
     #[track_caller]
     fn check(reply: &str, legacy: Option<&[i64]>, collections: Option<&[i64]>) {
-        for (api, expected) in [(Api::Legacy, legacy), (Api::Collections, collections)] {
-            let verdicts = read::<Verdicts>(reply, api).map(|read| read.0);
+        for (api, expected) in [(RagasApi::Legacy, legacy), (RagasApi::Collections, collections)] {
+            let verdicts = parse_reply::<StatementVerdicts>(reply, api).map(|read| read.0);
             assert_eq!(verdicts.ok().as_deref(), expected, "{api:?}: {reply}");
         }
     }
@@ -232,10 +236,13 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_named() {
-        let wrong = read::<Verdicts>(r#"{"statements": [{"statement": "s", "reason": 1}]}"#, Api::Legacy);
+        let wrong =
+            parse_reply::<StatementVerdicts>(r#"{"statements": [{"statement": "s", "reason": 1}]}"#, RagasApi::Legacy);
         assert_eq!(wrong.err().as_deref(), Some("reason is no string"));
         assert_eq!(
-            read::<Useful>("no", Api::Legacy).err().as_deref(),
+            parse_reply::<UsefulnessVerdict>("no", RagasApi::Legacy)
+                .err()
+                .as_deref(),
             Some("it holds no JSON")
         );
     }

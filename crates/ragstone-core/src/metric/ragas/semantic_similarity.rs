@@ -1,10 +1,14 @@
 //! Semantic similarity: the cosine of answer and reference, or whether it reaches a threshold. Not clipped.
 
-use super::judge::Asking;
-use super::{Parameters, RagasError, Sample};
+use super::judge::JudgeClient;
+use super::{MetricParameters, RagasError, RagasSample};
 
-pub(super) async fn score(asking: Asking<'_>, sample: &Sample, parameters: &Parameters) -> Result<f64, RagasError> {
-    let cosine = cosine(asking, sample).await?;
+pub(super) async fn score_semantic_similarity(
+    asking: JudgeClient<'_>,
+    sample: &RagasSample,
+    parameters: &MetricParameters,
+) -> Result<f64, RagasError> {
+    let cosine = response_cosine(asking, sample).await?;
     Ok(match parameters.threshold {
         Some(threshold) => f64::from(u8::from(cosine >= threshold)),
         None => cosine,
@@ -12,9 +16,11 @@ pub(super) async fn score(asking: Asking<'_>, sample: &Sample, parameters: &Para
 }
 
 /// The cosine of response and reference; an empty text is embedded as one space.
-pub(super) async fn cosine(asking: Asking<'_>, sample: &Sample) -> Result<f64, RagasError> {
+pub(super) async fn response_cosine(asking: JudgeClient<'_>, sample: &RagasSample) -> Result<f64, RagasError> {
     let embedded = |text: &str| if text.is_empty() { " " } else { text }.to_owned();
-    let others = [embedded(sample.response()?)];
-    let cosines = asking.cosines(&embedded(sample.reference()?), &others).await?;
+    let others = [embedded(sample.require_response()?)];
+    let cosines = asking
+        .cosine_similarities(&embedded(sample.require_reference()?), &others)
+        .await?;
     Ok(cosines[0])
 }

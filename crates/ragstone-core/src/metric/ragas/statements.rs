@@ -2,38 +2,47 @@
 
 use serde_json::json;
 
-use super::judge::{Asking, Kind};
-use super::reply::{Sentences, Verdicts};
-use super::{Api, RagasError};
+use super::judge::{JudgeCallKind, JudgeClient};
+use super::reply::{StatementList, StatementVerdicts};
+use super::{RagasApi, RagasError};
 
-impl Asking<'_> {
+impl JudgeClient<'_> {
     /// The statements of `answer`, each complete in itself.
-    pub(super) async fn statements(&self, question: &str, answer: &str) -> Result<Vec<String>, RagasError> {
+    pub(super) async fn extract_statements(&self, question: &str, answer: &str) -> Result<Vec<String>, RagasError> {
         let input = json!({ "question": question, "answer": answer });
-        Ok(self.ask::<Sentences>(Kind::Statements, input).await?.0)
+        Ok(self
+            .request_reply::<StatementList>(JudgeCallKind::Statements, input)
+            .await?
+            .0)
     }
 
     /// The claims of a text; how finely they are cut is left at RAGAS's default.
-    pub(super) async fn claims(&self, text: &str) -> Result<Vec<String>, RagasError> {
+    pub(super) async fn extract_claims(&self, text: &str) -> Result<Vec<String>, RagasError> {
         let input = match self.api {
-            Api::Legacy => json!({ "response": text }),
-            Api::Collections => json!({ "response": text, "atomicity": "low", "coverage": "low" }),
+            RagasApi::Legacy => json!({ "response": text }),
+            RagasApi::Collections => json!({ "response": text, "atomicity": "low", "coverage": "low" }),
         };
-        Ok(self.ask::<Sentences>(Kind::Claims, input).await?.0)
+        Ok(self
+            .request_reply::<StatementList>(JudgeCallKind::Claims, input)
+            .await?
+            .0)
     }
 
     /// Whether each statement follows from the context, as many as the judge returns. Nothing is asked about nothing.
-    pub(super) async fn follows(&self, context: &str, statements: &[String]) -> Result<Vec<bool>, RagasError> {
+    pub(super) async fn check_entailment(&self, context: &str, statements: &[String]) -> Result<Vec<bool>, RagasError> {
         if statements.is_empty() {
             return Ok(Vec::new());
         }
         let input = json!({ "context": context, "statements": statements });
-        let verdicts = self.ask::<Verdicts>(Kind::Nli, input).await?.0;
+        let verdicts = self
+            .request_reply::<StatementVerdicts>(JudgeCallKind::Nli, input)
+            .await?
+            .0;
         Ok(verdicts.into_iter().map(|verdict| verdict != 0).collect())
     }
 }
 
 /// How many of them hold.
-pub(super) fn holding(verdicts: &[bool]) -> usize {
+pub(super) fn count_true(verdicts: &[bool]) -> usize {
     verdicts.iter().filter(|holds| **holds).count()
 }

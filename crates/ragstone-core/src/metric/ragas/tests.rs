@@ -13,31 +13,31 @@ struct Script {
 
 #[async_trait]
 impl Judge for Script {
-    async fn reply(&self, call: &Call, _: usize) -> Result<String, JudgeFailure> {
-        assert!(call.input.is_object() && !prompt(call).is_empty());
+    async fn reply_to_call(&self, call: &JudgeCall, _: usize) -> Result<String, JudgeError> {
+        assert!(call.input.is_object() && !build_judge_prompt(call).is_empty());
         let mut replies = self.replies.lock().unwrap();
         let next = replies.iter().position(|(kind, _)| *kind == call.kind.name());
-        let missing = || JudgeFailure(format!("nothing to say about {}", call.kind.name()));
+        let missing = || JudgeError(format!("nothing to say about {}", call.kind.name()));
         next.map(|at| replies.remove(at).1).ok_or_else(missing)
     }
 
-    async fn embed(&self, texts: &[String]) -> Result<Vec<Vec<f64>>, JudgeFailure> {
+    async fn embed_texts(&self, texts: &[String]) -> Result<Vec<Vec<f64>>, JudgeError> {
         let vector = |text: &String| self.vectors.iter().find(|(known, _)| known == text);
         texts
             .iter()
             .map(|text| vector(text).map(|(_, vector)| vector.clone()))
             .collect::<Option<_>>()
-            .ok_or_else(|| JudgeFailure("no vector".into()))
+            .ok_or_else(|| JudgeError("no vector".into()))
     }
 }
 
-fn sample() -> Sample {
-    Sample {
+fn sample() -> RagasSample {
+    RagasSample {
         user_input: Some("q".into()),
         response: Some("a".into()),
         reference: Some("r".into()),
         retrieved_contexts: Some(vec!["one".into(), "two".into()]),
-        ..Sample::default()
+        ..RagasSample::default()
     }
 }
 
@@ -83,9 +83,9 @@ fn attributed(values: &[i64]) -> (&'static str, String) {
 }
 
 async fn scored(
-    metric: Metric,
-    api: Api,
-    sample: &Sample,
+    metric: RagasMetric,
+    api: RagasApi,
+    sample: &RagasSample,
     parameters: Value,
     replies: &[(&'static str, String)],
 ) -> Result<f64, RagasError> {
@@ -102,18 +102,18 @@ async fn scored(
         ],
     };
     let parameters = serde_json::from_value(parameters).unwrap();
-    score(metric, api, sample, &parameters, &script).await
+    score_sample(metric, api, sample, &parameters, &script).await
 }
 
 /// What legacy and collections give; NaN means NaN, an infinity means an error.
 async fn check(
-    metric: Metric,
-    sample: &Sample,
+    metric: RagasMetric,
+    sample: &RagasSample,
     parameters: Value,
     replies: &[(&'static str, String)],
     [legacy, collections]: [f64; 2],
 ) {
-    for (api, expected) in [(Api::Legacy, legacy), (Api::Collections, collections)] {
+    for (api, expected) in [(RagasApi::Legacy, legacy), (RagasApi::Collections, collections)] {
         let found = scored(metric, api, sample, parameters.clone(), replies)
             .await
             .unwrap_or(f64::INFINITY);
@@ -137,19 +137,19 @@ async fn faithfulness_counts_returned_verdicts() {
         (vec![statements(&["a"]), nli(&[])], [f64::NAN; 2]),
         (vec![statements(&["a"])], [FAILS; 2]),
     ] {
-        check(Metric::Faithfulness, &sample, json!({}), &replies, expected).await;
+        check(RagasMetric::Faithfulness, &sample, json!({}), &replies, expected).await;
     }
-    let nothing = Sample {
+    let nothing = RagasSample {
         retrieved_contexts: Some(vec![]),
         ..sample
     };
     let replies = [statements(&["a"]), nli(&[0])];
-    check(Metric::Faithfulness, &nothing, json!({}), &replies, [0.0, FAILS]).await;
+    check(RagasMetric::Faithfulness, &nothing, json!({}), &replies, [0.0, FAILS]).await;
 }
 
 #[tokio::test]
 async fn relevancy_is_the_mean_cosine_unless_all_are_evasive() {
-    let metric = Metric::AnswerRelevancy;
+    let metric = RagasMetric::AnswerRelevancy;
     let (near, far) = (generated("like q", 0), generated("unlike q", 1));
     check(
         metric,
@@ -182,23 +182,23 @@ async fn relevancy_is_the_mean_cosine_unless_all_are_evasive() {
 
 #[tokio::test]
 async fn context_precision_weighs_ranks() {
-    let metric = Metric::ContextPrecisionWithReference;
+    let metric = RagasMetric::ContextPrecisionWithReference;
     check(metric, &sample(), json!({}), &[useful(0), useful(1)], [0.5; 2]).await;
     check(metric, &sample(), json!({}), &[useful(0), useful(0)], [0.0; 2]).await;
     check(metric, &sample(), json!({}), &[useful(1), useful(1)], [1.0; 2]).await;
     check(metric, &sample(), json!({}), &[useful(2), useful(0)], [1.0, 2.0]).await;
-    let without = Sample {
+    let without = RagasSample {
         reference: None,
         ..sample()
     };
     check(metric, &without, json!({}), &[useful(1), useful(1)], [FAILS; 2]).await;
-    let metric = Metric::ContextPrecisionWithoutReference;
+    let metric = RagasMetric::ContextPrecisionWithoutReference;
     check(metric, &without, json!({}), &[useful(1), useful(0)], [1.0; 2]).await;
 }
 
 #[tokio::test]
 async fn context_recall_is_the_share_attributed() {
-    let metric = Metric::ContextRecall;
+    let metric = RagasMetric::ContextRecall;
     check(metric, &sample(), json!({}), &[attributed(&[1, 0])], [0.5; 2]).await;
     check(metric, &sample(), json!({}), &[attributed(&[2, 0])], [0.5, 1.0]).await;
     check(metric, &sample(), json!({}), &[attributed(&[])], [f64::NAN; 2]).await;
@@ -206,7 +206,7 @@ async fn context_recall_is_the_share_attributed() {
 
 #[tokio::test]
 async fn answer_correctness_weighs_facts_and_meaning() {
-    let metric = Metric::AnswerCorrectness;
+    let metric = RagasMetric::AnswerCorrectness;
     let both = [statements(&["a"]), statements(&["b"])];
     let with = |counts| [both[0].clone(), both[1].clone(), sorted(counts)];
     let cosine = 0.5_f64.sqrt();
@@ -233,7 +233,7 @@ async fn answer_correctness_weighs_facts_and_meaning() {
     check(metric, &sample(), json!({ "weights": [1.0, 0.0] }), &empty, [0.0, 1.0]).await;
     let neither = [statements(&[]), statements(&[])];
     check(metric, &sample(), json!({ "weights": [1.0, 0.0] }), &neither, [1.0; 2]).await;
-    let silent = Sample {
+    let silent = RagasSample {
         response: Some(String::new()),
         ..sample()
     };
@@ -242,7 +242,7 @@ async fn answer_correctness_weighs_facts_and_meaning() {
 
 #[tokio::test]
 async fn factual_correctness_is_rounded() {
-    let metric = Metric::FactualCorrectness;
+    let metric = RagasMetric::FactualCorrectness;
     let both = [
         claims(&["a", "b"]),
         nli(&[1, 0]),
@@ -260,7 +260,7 @@ async fn factual_correctness_is_rounded() {
 
 #[tokio::test]
 async fn noise_sensitivity_asks_where_a_mistake_came_from() {
-    let metric = Metric::NoiseSensitivity;
+    let metric = RagasMetric::NoiseSensitivity;
     // One statement of the reference; context one is relevant. Of two statements the second is wrong.
     let replies = |one: &[i64], two: &[i64]| {
         [
@@ -295,22 +295,36 @@ async fn noise_sensitivity_asks_where_a_mistake_came_from() {
 
 #[tokio::test]
 async fn similarity_and_ids_need_no_reply() {
-    let metric = Metric::SemanticSimilarity;
+    let metric = RagasMetric::SemanticSimilarity;
     check(metric, &sample(), json!({}), &[], [0.5_f64.sqrt(); 2]).await;
     check(metric, &sample(), json!({ "threshold": 0.7 }), &[], [1.0; 2]).await;
     check(metric, &sample(), json!({ "threshold": 0.8 }), &[], [0.0; 2]).await;
     let ids = |retrieved: Value, reference: Value| {
-        serde_json::from_value::<Sample>(
+        serde_json::from_value::<RagasSample>(
             json!({ "retrieved_context_ids": retrieved, "reference_context_ids": reference }),
         )
         .unwrap()
     };
     let both = ids(json!([1, 2, "2", "x"]), json!(["1", "3"]));
-    check(Metric::IdBasedContextPrecision, &both, json!({}), &[], [1.0 / 3.0; 2]).await;
-    check(Metric::IdBasedContextRecall, &both, json!({}), &[], [0.5; 2]).await;
+    check(
+        RagasMetric::IdBasedContextPrecision,
+        &both,
+        json!({}),
+        &[],
+        [1.0 / 3.0; 2],
+    )
+    .await;
+    check(RagasMetric::IdBasedContextRecall, &both, json!({}), &[], [0.5; 2]).await;
     let none = ids(json!([]), json!([]));
-    check(Metric::IdBasedContextPrecision, &none, json!({}), &[], [f64::NAN; 2]).await;
-    check(Metric::IdBasedContextRecall, &sample(), json!({}), &[], [FAILS; 2]).await;
+    check(
+        RagasMetric::IdBasedContextPrecision,
+        &none,
+        json!({}),
+        &[],
+        [f64::NAN; 2],
+    )
+    .await;
+    check(RagasMetric::IdBasedContextRecall, &sample(), json!({}), &[], [FAILS; 2]).await;
 }
 
 #[tokio::test]
@@ -319,12 +333,12 @@ async fn a_malformed_reply_is_asked_for_again() {
     let fixed = ("fix_format", json!({ "text": nli(&[1, 0]).1 }).to_string());
     let unfixed = ("fix_format", json!({ "text": "still none" }).to_string());
     let first = statements(&["a", "b"]);
-    let metric = Metric::Faithfulness;
+    let metric = RagasMetric::Faithfulness;
     let replies = [first.clone(), wrong.clone(), fixed, wrong.clone(), nli(&[1, 1])];
     check(metric, &sample(), json!({}), &replies, [0.5, 1.0]).await;
     let replies = [first, wrong.clone(), unfixed, wrong.clone(), wrong, nli(&[1, 1])];
     check(metric, &sample(), json!({}), &replies, [FAILS; 2]).await;
-    let error = scored(metric, Api::Legacy, &sample(), json!({}), &replies)
+    let error = scored(metric, RagasApi::Legacy, &sample(), json!({}), &replies)
         .await
         .unwrap_err();
     assert_eq!(
@@ -353,12 +367,12 @@ async fn recorded_replies_are_scored_again() {
         { "id": "3", "metric": "id_based_context_recall",
           "inputs": { "retrieved_context_ids": ["a"], "reference_context_ids": [] }, "legacy": { "steps": [] } },
     ] });
-    let lines = replay(&file.to_string()).await.unwrap();
+    let lines = replay_recordings(&file.to_string()).await.unwrap();
     assert_eq!(lines.len(), 4);
     assert_eq!((lines[0].score, lines[1].score), (Some(1.0), Some(1.0)));
     assert!(lines[2].score.is_none() && lines[2].error.as_ref().unwrap().contains("no recorded reply"));
     assert_eq!((lines[3].score, &lines[3].error), (None, &None));
-    assert!(replay("[]").await.is_err());
+    assert!(replay_recordings("[]").await.is_err());
 }
 
 #[tokio::test]
@@ -369,7 +383,7 @@ async fn equals_ragas() {
         return;
     };
     let file: Value = serde_json::from_str(&text).unwrap();
-    let lines = replay(&text).await.unwrap();
+    let lines = replay_recordings(&text).await.unwrap();
     let mut expected = Vec::new();
     for case in file["cases"].as_array().unwrap() {
         let apis = ["legacy", "collections"].iter().filter_map(|api| case.get(api));

@@ -1,13 +1,13 @@
 //! The ledger's side of the catalogue: leases, claims, progress, and what spends a job's patience.
 //!
-//! Invariant: when a job may run and when a lease runs out is judged by [`Moment::steady`] alone, so a clock that is set
+//! Invariant: when a job may run and when a lease runs out is judged by [`ClockReading::steady`] alone, so a clock that is set
 //! back or forward neither loses nor stalls a job.
 
 use std::time::Duration;
 
 use time::OffsetDateTime;
 
-use crate::document::{Document, Job, JobCounts, JobError, JobKind, JobState, Stage};
+use crate::document::{Document, Job, JobCounts, JobError, JobKind, JobStage, JobState};
 use crate::id::{DocumentId, Generation, JobId};
 
 /// Deaths of its process while a job ran alone, with no progress past them, after which it is `poisoned`.
@@ -23,16 +23,16 @@ const SUSPECT_WAIT_GROWTH: u32 = 5;
 
 /// What ran beside a job in its process when that died.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Company {
+pub enum ConcurrentJobs {
     /// Nothing: the job is blamed for the death.
     None,
     /// Other jobs, or nobody knows.
     Others,
 }
 
-impl Company {
+impl ConcurrentJobs {
     /// The company of each of `jobs` jobs that ran in one process.
-    pub fn among(jobs: usize) -> Self {
+    pub fn from_job_count(jobs: usize) -> Self {
         match jobs {
             0 | 1 => Self::None,
             _ => Self::Others,
@@ -48,7 +48,7 @@ pub fn suspect_wait(deaths: u32) -> Duration {
 
 /// A moment as one process sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Moment {
+pub struct ClockReading {
     /// For people: it may step back or jump.
     pub wall: OffsetDateTime,
     /// For leases and waits: time since the process started. It only grows, and means nothing to another process.
@@ -57,7 +57,7 @@ pub struct Moment {
 
 /// The right to write for one job; stale as soon as another attempt, a cancel or a newer version exists.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lease {
+pub struct JobLease {
     /// The job.
     pub job: JobId,
     /// Which claim of the job holds it; no two claims of a job share a number.
@@ -70,30 +70,36 @@ pub struct Lease {
 
 /// How long a job waits for its next attempt, and what the last one cost it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Wait {
+pub struct RetryDelay {
     /// It is not claimed before this has passed.
-    pub time: Duration,
+    pub delay: Duration,
     /// Whether the attempt counts as a failure; one that found a service away does not.
-    pub spends: bool,
+    pub counts_as_failure: bool,
 }
 
-impl Wait {
+impl RetryDelay {
     /// After an attempt that failed by itself.
-    pub fn spending(time: Duration) -> Self {
-        Self { time, spends: true }
+    pub fn after_failure(time: Duration) -> Self {
+        Self {
+            delay: time,
+            counts_as_failure: true,
+        }
     }
 
     /// After an attempt that found something outside away or busy.
-    pub fn free(time: Duration) -> Self {
-        Self { time, spends: false }
+    pub fn after_outage(time: Duration) -> Self {
+        Self {
+            delay: time,
+            counts_as_failure: false,
+        }
     }
 }
 
 /// A claimed job with everything its worker needs.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Claim {
+pub struct ClaimedJob {
     /// The right to write.
-    pub lease: Lease,
+    pub lease: JobLease,
     /// The job.
     pub job: Job,
     /// How many attempts ended with an error so far.
@@ -109,19 +115,19 @@ pub struct Claim {
     /// The declared media type, if any.
     pub declared_media_type: Option<String>,
     /// Where the original lies: the accepted bytes until the first attempt moved them, then the generation that has them.
-    pub original: Original,
+    pub original: OriginalLocation,
 }
 
-impl Claim {
+impl ClaimedJob {
     /// The file name without its extension.
-    pub fn stem(&self) -> &str {
+    pub fn file_stem(&self) -> &str {
         self.name.rsplit_once('.').map_or(self.name.as_str(), |(stem, _)| stem)
     }
 }
 
 /// Where a job finds the bytes of its version.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Original {
+pub enum OriginalLocation {
     /// At this key, where they were accepted.
     Incoming(String),
     /// At the final key of this generation.
@@ -130,9 +136,9 @@ pub enum Original {
 
 /// How far a job is. A stage with one unit or none counts nothing: what was counted before stays as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress {
+pub struct JobProgress {
     /// What it does.
-    pub stage: Stage,
+    pub stage: JobStage,
     /// Units done.
     pub done: u64,
     /// Units in all, 0 while unknown.
@@ -154,7 +160,7 @@ pub struct JobFilter {
 
 /// What came of driving a job again.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Redriven {
+pub enum RequeueOutcome {
     /// It is queued again.
     Queued(Job),
     /// It waits, runs or succeeded: there is nothing to drive again.
@@ -164,7 +170,7 @@ pub enum Redriven {
 }
 
 /// Why a job whose process died [`MAX_DEATHS`] times while it ran alone is not tried again by itself.
-pub fn poisoned(stage: Stage, reached: u64) -> JobError {
+pub fn build_poisoned_error(stage: JobStage, reached: u64) -> JobError {
     JobError {
         code: "poisoned".into(),
         detail: format!(
@@ -181,31 +187,31 @@ pub fn poisoned(stage: Stage, reached: u64) -> JobError {
 ///
 /// It runs while some of its children are at work or some have ended and some wait; it ended when all that it has so far
 /// have ended, and goes on when one more is begun or driven again. Its units are its children.
-pub fn summed(batch: Job, children: JobCounts, stopped: bool) -> Job {
+pub fn aggregate_batch(batch: Job, children: JobCounts, stopped: bool) -> Job {
     let live = children.queued + children.running;
     let (state, stage) = match () {
-        () if children.running > 0 || live > 0 && children.ended() > 0 => (JobState::Running, Stage::Children),
-        () if live > 0 => (JobState::Queued, Stage::Queued),
-        () if stopped => (JobState::Cancelled, Stage::Done),
-        () if children.failed > 0 => (JobState::Failed, Stage::Done),
-        () if children.cancelled > 0 => (JobState::Cancelled, Stage::Done),
-        () => (JobState::Succeeded, Stage::Done),
+        () if children.running > 0 || live > 0 && children.ended_total() > 0 => (JobState::Running, JobStage::Children),
+        () if live > 0 => (JobState::Queued, JobStage::Queued),
+        () if stopped => (JobState::Cancelled, JobStage::Done),
+        () if children.failed > 0 => (JobState::Failed, JobStage::Done),
+        () if children.cancelled > 0 => (JobState::Cancelled, JobStage::Done),
+        () => (JobState::Succeeded, JobStage::Done),
     };
     let elapsed = (batch.updated_at - batch.created_at).as_seconds_f64();
-    let ended = children.ended();
+    let ended = children.ended_total();
     Job {
         state,
         stage,
         done: ended,
         total: children.total(),
         rate: (state == JobState::Running && ended > 0 && elapsed > 0.0).then(|| ended as f64 / elapsed),
-        error: (state == JobState::Failed).then(|| children_failed(&children)),
+        error: (state == JobState::Failed).then(|| children_failed_error(&children)),
         children: Some(children),
         ..batch
     }
 }
 
-fn children_failed(children: &JobCounts) -> JobError {
+fn children_failed_error(children: &JobCounts) -> JobError {
     JobError {
         code: "children_failed".into(),
         detail: format!("{} of {} documents failed", children.failed, children.total()),

@@ -8,7 +8,7 @@ use crate::document::Document;
 
 impl NewVersion {
     /// Whether the caller of `scope` may write this version over what lives in its place.
-    pub fn check_over(&self, scope: &Scope, living: Option<&Document>) -> CatalogueResult<()> {
+    pub fn check_may_overwrite(&self, scope: &Scope, living: Option<&Document>) -> CatalogueResult<()> {
         if self.acl.tenant != *scope.tenant() {
             return Err(CatalogueError::UriTaken);
         }
@@ -27,7 +27,7 @@ impl NewVersion {
 
 impl DocumentPatch {
     /// Whether the caller of `scope`, who may read the document, may change it like this.
-    pub fn check_over(&self, scope: &Scope, document: &Document) -> CatalogueResult<()> {
+    pub fn check_may_patch(&self, scope: &Scope, document: &Document) -> CatalogueResult<()> {
         check_writer(scope, document)?;
         match &self.acl {
             Some(acl) if acl.tenant != *scope.tenant() => Err(CatalogueError::UriTaken),
@@ -39,7 +39,7 @@ impl DocumentPatch {
 
 /// Refuses a change that gives or takes away a reader that the caller may not grant.
 fn check_readers(scope: &Scope, before: &Acl, after: &Acl) -> CatalogueResult<()> {
-    match scope.reader_out_of_reach(before, after) {
+    match scope.first_ungrantable_reader(before, after) {
         Some(reader) => Err(CatalogueError::ReaderRefused(reader.clone())),
         None => Ok(()),
     }

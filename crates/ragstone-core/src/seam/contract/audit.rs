@@ -9,8 +9,8 @@ use crate::access::Scope;
 use crate::document::{DocumentStatus, JobError, JobKind};
 use crate::id::{DocumentId, Generation};
 use crate::rank::TermId;
-use crate::seam::audit::{LiveJob, Named};
-use crate::seam::catalogue::{Begun, Catalogue, Claim, StatisticsDelta};
+use crate::seam::audit::{DocumentRefs, LiveJob};
+use crate::seam::catalogue::{BeginOutcome, Catalogue, ClaimedJob, StatisticsDelta};
 
 type Shared = Arc<dyn Catalogue>;
 
@@ -42,15 +42,15 @@ fn writer() -> Scope {
 
 async fn begin(catalogue: &Shared, uri: &str, job: u128) -> DocumentId {
     let new = version(&acl("a", &[&["everyone"]]), uri, &format!("{uri} {job}"));
-    match catalogue.begin(&writer(), new, job_id(job), at(0)).await {
-        Ok(Begun::Started(document, _)) => document.id,
+    match catalogue.begin_version(&writer(), new, job_id(job), at(0)).await {
+        Ok(BeginOutcome::Started(document, _)) => document.id,
         other => panic!("a version was to start: {other:?}"),
     }
 }
 
-async fn claim(catalogue: &Shared) -> Claim {
+async fn claim(catalogue: &Shared) -> ClaimedJob {
     let claim = catalogue
-        .claim(WORKER, LEASE, moment(100))
+        .claim_job(WORKER, LEASE, moment(100))
         .await
         .expect("a claim is answered");
     claim.expect("a job waits")
@@ -58,19 +58,21 @@ async fn claim(catalogue: &Shared) -> Claim {
 
 async fn publish(catalogue: &Shared) -> Generation {
     let claim = claim(catalogue).await;
-    catalogue.stored(&claim.lease).await.expect("noted");
+    catalogue.mark_original_stored(&claim.lease).await.expect("noted");
     let statistics = StatisticsDelta {
         chunks: 3,
         terms: vec![(TermId(7), 2)],
         pieces: vec![(1, 3)],
     };
-    let published = catalogue.publish(&claim.lease, made("t", statistics), at(2)).await;
+    let published = catalogue
+        .publish_version(&claim.lease, made("t", statistics), at(2))
+        .await;
     published.expect("published");
     claim.lease.generation
 }
 
-async fn named(catalogue: &Shared, document: DocumentId) -> Option<Named> {
-    catalogue.named(&[document]).await.expect("an answer").pop()
+async fn named(catalogue: &Shared, document: DocumentId) -> Option<DocumentRefs> {
+    catalogue.get_document_refs(&[document]).await.expect("an answer").pop()
 }
 
 async fn rows_are_told_as_they_stand(catalogue: Shared) {
@@ -78,8 +80,8 @@ async fn rows_are_told_as_they_stand(catalogue: Shared) {
     let begun = named(&catalogue, id).await.expect("a row");
     assert_eq!((begun.document, &begun.tenant), (id, &tenant("a")));
     assert_eq!((begun.published, begun.stored, begun.counted), (None, None, None));
-    assert_eq!(begun.waiting(), Some("incoming/x"));
-    assert!(begun.is_being_made());
+    assert_eq!(begun.incoming_key(), Some("incoming/x"));
+    assert!(begun.is_being_ingested());
     let generation = publish(&catalogue).await;
     let published = named(&catalogue, id).await.expect("a row");
     assert_eq!(published.status, DocumentStatus::Published);
@@ -88,7 +90,7 @@ async fn rows_are_told_as_they_stand(catalogue: Shared) {
         (Some(generation), Some(generation))
     );
     assert_eq!((published.chunks, published.counted), (3, Some(3)));
-    assert!(published.waiting().is_none() && published.jobs.is_empty());
+    assert!(published.incoming_key().is_none() && published.jobs.is_empty());
 
     begin(&catalogue, "x", 2).await;
     let claim = claim(&catalogue).await;
@@ -99,7 +101,7 @@ async fn rows_are_told_as_they_stand(catalogue: Shared) {
     };
     assert_eq!((running.published, running.jobs), (Some(generation), vec![job]));
 
-    let purge = catalogue.tombstone(&writer(), id, job_id(3), at(3)).await;
+    let purge = catalogue.tombstone_document(&writer(), id, job_id(3), at(3)).await;
     let purge = purge.expect("an answer").expect("it was there");
     let deleted = named(&catalogue, id).await.expect("a tombstone is a row");
     let job = LiveJob {
@@ -108,7 +110,7 @@ async fn rows_are_told_as_they_stand(catalogue: Shared) {
     };
     assert_eq!((deleted.status, deleted.jobs), (DocumentStatus::Deleting, vec![job]));
     let claim = self::claim(&catalogue).await;
-    catalogue.purged(&claim.lease, at(4)).await.expect("purged");
+    catalogue.finish_purge(&claim.lease, at(4)).await.expect("purged");
     assert_eq!(named(&catalogue, id).await, None);
 }
 
@@ -119,12 +121,14 @@ async fn pages_cover_every_tenant(catalogue: Shared) {
     }
     let other = version(&acl("b", &[&["everyone"]]), "x", "x");
     ids.push(other.document_id());
-    let begun = catalogue.begin(&caller("b", &[]), other, job_id(9), at(0)).await;
+    let begun = catalogue
+        .begin_version(&caller("b", &[]), other, job_id(9), at(0))
+        .await;
     begun.expect("another tenant's");
     ids.sort_unstable();
     let (mut found, mut after) = (Vec::new(), None);
     loop {
-        let page = catalogue.named_after(after, 4).await.expect("an answer");
+        let page = catalogue.list_document_refs(after, 4).await.expect("an answer");
         assert!(page.len() <= 4);
         match page.last() {
             Some(last) => after = Some(last.document),
@@ -139,7 +143,7 @@ async fn what_is_lacking_is_queued_once(catalogue: Shared) {
     let id = begin(&catalogue, "x", 1).await;
     let again = async |job| {
         catalogue
-            .queue_again(id, "other", job_id(job), at(5))
+            .queue_repair(id, "other", job_id(job), at(5))
             .await
             .expect("an answer")
     };
@@ -149,8 +153,11 @@ async fn what_is_lacking_is_queued_once(catalogue: Shared) {
     assert_eq!((job.kind, job.id), (JobKind::Ingest, job_id(3)));
     assert_eq!(again(4).await, None, "once");
     let claim = claim(&catalogue).await;
-    assert_eq!(claim.original, crate::seam::catalogue::Original::Stored(generation));
-    let purge = catalogue.tombstone(&writer(), id, job_id(5), at(6)).await;
+    assert_eq!(
+        claim.original,
+        crate::seam::catalogue::OriginalLocation::Stored(generation)
+    );
+    let purge = catalogue.tombstone_document(&writer(), id, job_id(5), at(6)).await;
     purge.expect("an answer").expect("it was there");
     assert_eq!(again(6).await, None, "its purge is live");
     let claim = self::claim(&catalogue).await;
@@ -159,11 +166,11 @@ async fn what_is_lacking_is_queued_once(catalogue: Shared) {
         detail: "what and which".into(),
         hint: "what next".into(),
     };
-    catalogue.fail(&claim.lease, error, at(7)).await.expect("noted");
+    catalogue.fail_job(&claim.lease, error, at(7)).await.expect("noted");
     let job = again(7).await.expect("its purge ended before its time");
     assert_eq!(job.kind, JobKind::Purge);
     let claim = self::claim(&catalogue).await;
-    catalogue.purged(&claim.lease, at(8)).await.expect("purged");
+    catalogue.finish_purge(&claim.lease, at(8)).await.expect("purged");
     assert_eq!(again(8).await, None, "there is nothing left");
 }
 
@@ -172,7 +179,7 @@ async fn right_counts_stay_right(catalogue: Shared) {
         begin(&catalogue, &n.to_string(), n).await;
         publish(&catalogue).await;
     }
-    assert!(catalogue.miscounted().await.expect("an answer").is_empty());
+    assert!(catalogue.find_miscounted_tenants().await.expect("an answer").is_empty());
     let count = async || {
         let found = catalogue
             .term_statistics(&tenant("a"), &[TermId(7)])
@@ -181,7 +188,7 @@ async fn right_counts_stay_right(catalogue: Shared) {
         (found.documents, found.df[&TermId(7)])
     };
     assert_eq!(count().await, (9, 6));
-    catalogue.recount().await.expect("counted");
+    catalogue.recount_term_statistics().await.expect("counted");
     assert_eq!(count().await, (9, 6));
     begin(&catalogue, "1", 9).await;
     publish(&catalogue).await;
@@ -190,5 +197,5 @@ async fn right_counts_stay_right(catalogue: Shared) {
         (9, 6),
         "what is replaced after a recount is taken off once"
     );
-    assert!(catalogue.miscounted().await.expect("an answer").is_empty());
+    assert!(catalogue.find_miscounted_tenants().await.expect("an answer").is_empty());
 }

@@ -11,12 +11,14 @@ use uuid::Uuid;
 use super::sample::{acl, caller, tenant};
 use super::{admission, attachments, catalogue_ledger, ended_jobs, manifest, writers};
 use crate::access::{Acl, Scope};
-use crate::document::{BoundedMetadata, Document, DocumentStatus, Job, JobError, JobKind, JobState, Stage, Worker};
+use crate::document::{
+    BoundedMetadata, Document, DocumentStatus, Job, JobError, JobKind, JobStage, JobState, WorkerId,
+};
 use crate::id::{CollectionName, ContentHash, DocumentId, Generation, JobId, SourceName};
 use crate::rank::TermId;
 use crate::seam::catalogue::{
-    Begun, Catalogue, CatalogueError, Claim, DocumentFilter, DocumentPatch, JobFilter, Moment, NewVersion, Original,
-    PageRequest, Progress, PublishedVersion, StatisticsDelta, Wait,
+    BeginOutcome, Catalogue, CatalogueError, ClaimedJob, ClockReading, DocumentFilter, DocumentPatch, JobFilter,
+    JobProgress, NewVersion, OriginalLocation, PageRequest, PublishedVersion, RetryDelay, StatisticsDelta,
 };
 
 pub(super) type Shared = Arc<dyn Catalogue>;
@@ -56,8 +58,8 @@ pub fn at(seconds: i64) -> OffsetDateTime {
 }
 
 /// A moment of a process that started as the suite did.
-pub fn moment(seconds: u64) -> Moment {
-    Moment {
+pub fn moment(seconds: u64) -> ClockReading {
+    ClockReading {
         wall: at(seconds as i64),
         steady: StdDuration::from_secs(seconds),
     }
@@ -67,7 +69,7 @@ pub fn moment(seconds: u64) -> Moment {
 pub const LEASE: StdDuration = StdDuration::from_secs(1_000);
 
 /// A worker of the suite.
-pub const WORKER: Worker = Worker { process: 1, number: 1 };
+pub const WORKER: WorkerId = WorkerId { process: 1, number: 1 };
 
 /// The `n`-th job of the suite.
 pub fn job_id(n: u128) -> JobId {
@@ -89,7 +91,7 @@ pub fn version(acl: &Acl, uri: &str, content: &str) -> NewVersion {
         department_id: None,
         metadata: json!({"lang": "en"}).as_object().cloned().unwrap_or_default(),
         source_url: None,
-        content_hash: ContentHash::of(content.as_bytes()),
+        content_hash: ContentHash::of_bytes(content.as_bytes()),
         bytes: content.len() as u64,
         incoming: format!("incoming/{uri}"),
         pipeline: "pipeline".into(),
@@ -140,39 +142,39 @@ pub(super) async fn start(
     job: u128,
     seconds: i64,
 ) -> (Document, Job) {
-    match catalogue.begin(scope, version, job_id(job), at(seconds)).await {
-        Ok(Begun::Started(document, job)) => (document, job),
+    match catalogue.begin_version(scope, version, job_id(job), at(seconds)).await {
+        Ok(BeginOutcome::Started(document, job)) => (document, job),
         other => panic!("a version was to start: {other:?}"),
     }
 }
 
-pub(super) async fn claim(catalogue: &Shared, seconds: i64) -> Claim {
+pub(super) async fn claim(catalogue: &Shared, seconds: i64) -> ClaimedJob {
     let claim = next(catalogue, moment(seconds as u64)).await;
     claim.expect("a job waits")
 }
 
 /// What is claimed at this moment.
-pub(super) async fn next(catalogue: &Shared, now: Moment) -> Option<Claim> {
-    let claim = catalogue.claim(WORKER, LEASE, now).await;
+pub(super) async fn next(catalogue: &Shared, now: ClockReading) -> Option<ClaimedJob> {
+    let claim = catalogue.claim_job(WORKER, LEASE, now).await;
     claim.expect("a claim is answered")
 }
 
-pub(super) async fn publish_next(catalogue: &Shared, title: &str, seconds: i64) -> Claim {
+pub(super) async fn publish_next(catalogue: &Shared, title: &str, seconds: i64) -> ClaimedJob {
     let claim = claim(catalogue, seconds).await;
     let flipped = catalogue
-        .publish(&claim.lease, made(title, StatisticsDelta::default()), at(seconds))
+        .publish_version(&claim.lease, made(title, StatisticsDelta::default()), at(seconds))
         .await;
     flipped.expect("the version is published");
     claim
 }
 
 pub(super) async fn document(catalogue: &Shared, id: DocumentId) -> Document {
-    let found = catalogue.document(&reader(), id).await.expect("an answer");
+    let found = catalogue.get_document(&reader(), id).await.expect("an answer");
     found.expect("the document is there")
 }
 
 pub(super) async fn job(catalogue: &Shared, n: u128) -> Job {
-    let found = catalogue.job(&reader(), job_id(n)).await.expect("an answer");
+    let found = catalogue.get_job(&reader(), job_id(n)).await.expect("an answer");
     found.expect("the job is there")
 }
 
@@ -199,26 +201,26 @@ async fn a_document_goes_from_begin_to_publish(catalogue: Shared) {
     );
     assert_eq!(
         (claim.name.as_str(), claim.original.clone()),
-        ("x.txt", Original::Incoming("incoming/x".into()))
+        ("x.txt", OriginalLocation::Incoming("incoming/x".into()))
     );
     assert_eq!(claim.declared_media_type.as_deref(), Some("text/plain"));
     assert!(next(&catalogue, moment(1)).await.is_none(), "it is taken");
 
-    catalogue.stored(&claim.lease).await.expect("noted");
-    let progress = Progress {
-        stage: Stage::Embed,
+    catalogue.mark_original_stored(&claim.lease).await.expect("noted");
+    let progress = JobProgress {
+        stage: JobStage::Embed,
         done: 1,
         total: 3,
     };
     catalogue
-        .progress(&claim.lease, progress, moment(2))
+        .record_progress(&claim.lease, progress, moment(2))
         .await
         .expect("noted");
     let running = job(&catalogue, 1).await;
-    assert_eq!((running.stage, running.done, running.total), (Stage::Embed, 1, 3));
+    assert_eq!((running.stage, running.done, running.total), (JobStage::Embed, 1, 3));
 
     let flipped = catalogue
-        .publish(&claim.lease, made("Found", StatisticsDelta::default()), at(3))
+        .publish_version(&claim.lease, made("Found", StatisticsDelta::default()), at(3))
         .await;
     let flipped = flipped.expect("published");
     assert_eq!((flipped.replaced, flipped.acl_revision), (None, 1));
@@ -244,21 +246,25 @@ async fn begin_says_what_it_did(catalogue: Shared) {
     start(&catalogue, &member, first.clone(), 1, 0).await;
     let again = async |version: NewVersion, n: u128| {
         catalogue
-            .begin(&member, version, job_id(n), at(n as i64))
+            .begin_version(&member, version, job_id(n), at(n as i64))
             .await
             .expect("begun")
     };
     assert!(
-        matches!(again(first.clone(), 2).await, Begun::Unchanged(_)),
+        matches!(again(first.clone(), 2).await, BeginOutcome::Unchanged(_)),
         "pending counts"
     );
     publish_next(&catalogue, "Found", 3).await;
     assert!(
-        matches!(again(first.clone(), 4).await, Begun::Unchanged(_)),
+        matches!(again(first.clone(), 4).await, BeginOutcome::Unchanged(_)),
         "published counts"
     );
     assert!(
-        catalogue.job(&reader(), job_id(4)).await.expect("an answer").is_none(),
+        catalogue
+            .get_job(&reader(), job_id(4))
+            .await
+            .expect("an answer")
+            .is_none(),
         "no job"
     );
 
@@ -283,7 +289,7 @@ async fn begin_says_what_it_did(catalogue: Shared) {
         },
     ];
     for (n, update) in (5..).zip(updates) {
-        let Begun::Updated(updated) = again(update.clone(), n).await else {
+        let BeginOutcome::Updated(updated) = again(update.clone(), n).await else {
             panic!("only what touches no bytes changed: {update:?}");
         };
         assert_eq!(updated.metadata, update.metadata);
@@ -320,7 +326,7 @@ async fn a_failed_version_is_begun_again(catalogue: Shared) {
     start(&catalogue, &reader(), first.clone(), 1, 0).await;
     let failed = claim(&catalogue, 1).await;
     catalogue
-        .fail(&failed.lease, problem("no_text"), at(1))
+        .fail_job(&failed.lease, problem("no_text"), at(1))
         .await
         .expect("failed");
     let (again, _) = start(&catalogue, &reader(), first.clone(), 2, 2).await;
@@ -328,7 +334,10 @@ async fn a_failed_version_is_begun_again(catalogue: Shared) {
         (again.status, again.version, again.last_error),
         (DocumentStatus::Pending, 2, None)
     );
-    let queued = catalogue.cancel(&reader(), job_id(2), at(3)).await.expect("an answer");
+    let queued = catalogue
+        .cancel_job(&reader(), job_id(2), at(3))
+        .await
+        .expect("an answer");
     assert_eq!(queued.expect("the job").state, JobState::Cancelled);
     start(&catalogue, &reader(), first, 3, 4).await;
 }
@@ -339,12 +348,12 @@ async fn a_taken_uri_is_refused_and_unchanged(catalogue: Shared) {
     let (held, _) = start(&catalogue, &owner, private, 1, 0).await;
     let other = version(&open(), "x", "two");
     for scope in [caller("a", &["group:h"]), caller("b", &["group:g"])] {
-        let refused = catalogue.begin(&scope, other.clone(), job_id(2), at(1)).await;
+        let refused = catalogue.begin_version(&scope, other.clone(), job_id(2), at(1)).await;
         assert!(matches!(refused, Err(CatalogueError::UriTaken)), "{refused:?}");
     }
-    let found = catalogue.document(&owner, held.id).await.expect("an answer");
+    let found = catalogue.get_document(&owner, held.id).await.expect("an answer");
     assert_eq!(found, Some(held), "nothing changed");
-    assert!(catalogue.job(&owner, job_id(2)).await.expect("an answer").is_none());
+    assert!(catalogue.get_job(&owner, job_id(2)).await.expect("an answer").is_none());
     let elsewhere = version(&acl("b", &[&["everyone"]]), "x", "one");
     start(&catalogue, &caller("b", &[]), elsewhere, 3, 2).await;
 }
@@ -360,38 +369,43 @@ async fn a_stale_lease_writes_nothing(catalogue: Shared) {
     );
     let retried = claim(&catalogue, 3).await;
     catalogue
-        .retry(
+        .schedule_retry(
             &retried.lease,
             problem("busy"),
-            Wait::spending(StdDuration::ZERO),
+            RetryDelay::after_failure(StdDuration::ZERO),
             moment(3),
         )
         .await
         .expect("queued again");
     let current = claim(&catalogue, 4).await;
     assert!(current.lease.generation > retried.lease.generation && current.lease.attempt == 2);
-    let forged = crate::seam::catalogue::Lease {
+    let forged = crate::seam::catalogue::JobLease {
         generation: Generation(0),
         ..current.lease.clone()
     };
     for lease in [&old.lease, &retried.lease, &forged] {
-        let progress = Progress {
-            stage: Stage::Embed,
+        let progress = JobProgress {
+            stage: JobStage::Embed,
             done: 9,
             total: 9,
         };
         let made = made("Stale", StatisticsDelta::default());
         let answers = [
-            catalogue.stored(lease).await,
-            catalogue.progress(lease, progress, moment(5)).await,
-            catalogue.heartbeat(lease, LEASE, moment(5)).await.map(drop),
-            catalogue.hand_back(lease, at(5)).await,
-            catalogue.publish(lease, made, at(5)).await.map(drop),
-            catalogue.fail(lease, problem("stale"), at(5)).await,
+            catalogue.mark_original_stored(lease).await,
+            catalogue.record_progress(lease, progress, moment(5)).await,
+            catalogue.extend_lease(lease, LEASE, moment(5)).await.map(drop),
+            catalogue.release_job(lease, at(5)).await,
+            catalogue.publish_version(lease, made, at(5)).await.map(drop),
+            catalogue.fail_job(lease, problem("stale"), at(5)).await,
             catalogue
-                .retry(lease, problem("stale"), Wait::spending(StdDuration::ZERO), moment(5))
+                .schedule_retry(
+                    lease,
+                    problem("stale"),
+                    RetryDelay::after_failure(StdDuration::ZERO),
+                    moment(5),
+                )
                 .await,
-            catalogue.purged(lease, at(5)).await,
+            catalogue.finish_purge(lease, at(5)).await,
         ];
         for answer in answers {
             assert!(matches!(answer, Err(CatalogueError::Stale)), "{answer:?}");
@@ -400,7 +414,10 @@ async fn a_stale_lease_writes_nothing(catalogue: Shared) {
     assert_eq!(document(&catalogue, before.id).await, before, "nothing was written");
     let running = job(&catalogue, 2).await;
     assert_eq!((running.state, running.done), (JobState::Running, 0));
-    catalogue.stored(&current.lease).await.expect("the current lease holds");
+    catalogue
+        .mark_original_stored(&current.lease)
+        .await
+        .expect("the current lease holds");
 }
 
 async fn a_new_version_replaces_the_old_at_publish(catalogue: Shared) {
@@ -414,7 +431,7 @@ async fn a_new_version_replaces_the_old_at_publish(catalogue: Shared) {
         (Some(old.lease.generation), "One")
     );
     let flipped = catalogue
-        .publish(&claim.lease, made("Two", StatisticsDelta::default()), at(4))
+        .publish_version(&claim.lease, made("Two", StatisticsDelta::default()), at(4))
         .await;
     assert_eq!(flipped.expect("published").replaced, Some(old.lease.generation));
     let after = document(&catalogue, first.id).await;
@@ -422,33 +439,36 @@ async fn a_new_version_replaces_the_old_at_publish(catalogue: Shared) {
         (after.published, after.title.as_str()),
         (Some(claim.lease.generation), "Two")
     );
-    assert_eq!((after.created_at, after.content_hash), (at(0), ContentHash::of(b"two")));
+    assert_eq!(
+        (after.created_at, after.content_hash),
+        (at(0), ContentHash::of_bytes(b"two"))
+    );
 }
 
 async fn failures_and_retries(catalogue: Shared) {
     let (first, _) = start(&catalogue, &reader(), version(&open(), "x", "one"), 1, 0).await;
     let busy = claim(&catalogue, 1).await;
-    catalogue.stored(&busy.lease).await.expect("noted");
+    catalogue.mark_original_stored(&busy.lease).await.expect("noted");
     catalogue
-        .retry(
+        .schedule_retry(
             &busy.lease,
             problem("busy"),
-            Wait::spending(StdDuration::from_secs(9)),
+            RetryDelay::after_failure(StdDuration::from_secs(9)),
             moment(1),
         )
         .await
         .expect("queued");
     let queued = job(&catalogue, 1).await;
-    assert_eq!((queued.state, queued.stage), (JobState::Queued, Stage::Queued));
+    assert_eq!((queued.state, queued.stage), (JobState::Queued, JobStage::Queued));
     assert_eq!(queued.error, Some(problem("busy")));
     assert!(next(&catalogue, moment(9)).await.is_none(), "not yet");
     let again = claim(&catalogue, 10).await;
     assert_eq!(
         (again.lease.attempt, again.original.clone()),
-        (2, Original::Stored(busy.lease.generation))
+        (2, OriginalLocation::Stored(busy.lease.generation))
     );
     catalogue
-        .fail(&again.lease, problem("no_text"), at(11))
+        .fail_job(&again.lease, problem("no_text"), at(11))
         .await
         .expect("failed");
     let failed = document(&catalogue, first.id).await;
@@ -467,7 +487,7 @@ async fn failures_and_retries(catalogue: Shared) {
     start(&catalogue, &reader(), version(&open(), "x", "three"), 3, 22).await;
     let third = claim(&catalogue, 23).await;
     catalogue
-        .fail(&third.lease, problem("no_text"), at(24))
+        .fail_job(&third.lease, problem("no_text"), at(24))
         .await
         .expect("failed");
     let kept = document(&catalogue, first.id).await;
@@ -479,7 +499,7 @@ async fn failures_and_retries(catalogue: Shared) {
 
 async fn failed_documents_of_a_source_are_counted(catalogue: Shared) {
     let failed = async |of: &str, source: SourceName, limit| {
-        let found = catalogue.failed_documents(&tenant(of), &source, limit).await;
+        let found = catalogue.list_failed_documents(&tenant(of), &source, limit).await;
         let found = found.expect("an answer");
         let uris = found.first.into_iter().map(|(uri, error)| {
             assert_eq!(error, problem("no_text"));
@@ -494,7 +514,7 @@ async fn failed_documents_of_a_source_are_counted(catalogue: Shared) {
         let (document, _) = start(&catalogue, &reader(), version(&open(), uri, "text"), n, seconds).await;
         begun.push(document.id);
         let claim = claim(&catalogue, 10 + seconds).await;
-        let noted = catalogue.fail(&claim.lease, problem("no_text"), at(20)).await;
+        let noted = catalogue.fail_job(&claim.lease, problem("no_text"), at(20)).await;
         noted.expect("noted");
     }
     assert_eq!(failed("a", ours(), 100).await, (3, "x y z".into()));
@@ -505,7 +525,9 @@ async fn failed_documents_of_a_source_are_counted(catalogue: Shared) {
     // One comes again with other bytes and is published; another one is deleted.
     start(&catalogue, &reader(), version(&open(), "y", "other text"), 4, 30).await;
     publish_next(&catalogue, "Y", 31).await;
-    let deleted = catalogue.tombstone(&reader(), begun[0], job_id(5), at(32)).await;
+    let deleted = catalogue
+        .tombstone_document(&reader(), begun[0], job_id(5), at(32))
+        .await;
     assert!(deleted.expect("an answer").is_some());
     assert_eq!(failed("a", ours(), 100).await, (1, "z".into()));
 }
@@ -518,13 +540,13 @@ async fn a_deleted_document_is_gone_at_once(catalogue: Shared) {
     let strange = caller("b", &[]);
     assert!(
         catalogue
-            .tombstone(&strange, first.id, job_id(3), at(4))
+            .tombstone_document(&strange, first.id, job_id(3), at(4))
             .await
             .expect("an answer")
             .is_none()
     );
     let purge = catalogue
-        .tombstone(&reader(), first.id, job_id(3), at(4))
+        .tombstone_document(&reader(), first.id, job_id(3), at(4))
         .await
         .expect("an answer");
     let purge = purge.expect("a purge");
@@ -536,34 +558,40 @@ async fn a_deleted_document_is_gone_at_once(catalogue: Shared) {
     assert!(published.lease.generation < running.lease.generation);
     assert!(
         catalogue
-            .document(&reader(), first.id)
+            .get_document(&reader(), first.id)
             .await
             .expect("an answer")
             .is_none()
     );
-    assert!(catalogue.standing(&[first.id]).await.expect("an answer").is_empty());
+    assert!(
+        catalogue
+            .documents_unchecked(&[first.id])
+            .await
+            .expect("an answer")
+            .is_empty()
+    );
     let all = DocumentFilter::default();
     let listed = catalogue
-        .documents(&reader(), &all, &whole_page())
+        .list_documents(&reader(), &all, &whole_page())
         .await
         .expect("a list");
     assert!(listed.items.is_empty());
     assert!(
         catalogue
-            .tombstone(&reader(), first.id, job_id(4), at(5))
+            .tombstone_document(&reader(), first.id, job_id(4), at(5))
             .await
             .expect("an answer")
             .is_none()
     );
     assert!(
         catalogue
-            .patch(&reader(), first.id, DocumentPatch::default(), at(5))
+            .patch_document(&reader(), first.id, DocumentPatch::default(), at(5))
             .await
             .expect("ok")
             .is_none()
     );
     let late = catalogue
-        .publish(&running.lease, made("Late", StatisticsDelta::default()), at(6))
+        .publish_version(&running.lease, made("Late", StatisticsDelta::default()), at(6))
         .await;
     assert!(matches!(late, Err(CatalogueError::Stale)), "{late:?}");
 
@@ -572,27 +600,36 @@ async fn a_deleted_document_is_gone_at_once(catalogue: Shared) {
         (claim.job.kind, claim.lease.generation),
         (JobKind::Purge, purge.generation)
     );
-    assert_eq!(claim.job.stage, Stage::Purge);
-    let kept = catalogue.cancel(&reader(), job_id(3), at(7)).await.expect("an answer");
+    assert_eq!(claim.job.stage, JobStage::Purge);
+    let kept = catalogue
+        .cancel_job(&reader(), job_id(3), at(7))
+        .await
+        .expect("an answer");
     assert_eq!(
         kept.expect("the job").state,
         JobState::Running,
         "a deletion is not taken back"
     );
-    catalogue.purged(&claim.lease, at(8)).await.expect("purged");
+    catalogue.finish_purge(&claim.lease, at(8)).await.expect("purged");
     assert_eq!(
         job(&catalogue, 3).await.state,
         JobState::Succeeded,
         "it can be followed to its end"
     );
-    assert!(catalogue.job(&strange, job_id(3)).await.expect("an answer").is_none());
+    assert!(
+        catalogue
+            .get_job(&strange, job_id(3))
+            .await
+            .expect("an answer")
+            .is_none()
+    );
 }
 
 async fn a_deleted_document_may_live_again(catalogue: Shared) {
     let (first, _) = start(&catalogue, &reader(), version(&open(), "x", "one"), 1, 0).await;
     let old = publish_next(&catalogue, "One", 1).await;
     let purge = catalogue
-        .tombstone(&reader(), first.id, job_id(2), at(2))
+        .tombstone_document(&reader(), first.id, job_id(2), at(2))
         .await
         .expect("an answer");
     assert!(purge.is_some());
@@ -620,22 +657,22 @@ async fn a_deleted_document_may_live_again(catalogue: Shared) {
         "the new life begins after it"
     );
     let flipped = catalogue
-        .publish(&ingest.lease, made("Again", StatisticsDelta::default()), at(5))
+        .publish_version(&ingest.lease, made("Again", StatisticsDelta::default()), at(5))
         .await;
     assert_eq!(flipped.expect("published").replaced, None);
     catalogue
-        .purged(&purge.lease, at(6))
+        .finish_purge(&purge.lease, at(6))
         .await
         .expect("the old life is purged");
     let lives = catalogue
-        .document(&owner, first.id)
+        .get_document(&owner, first.id)
         .await
         .expect("an answer")
         .expect("the new life stays");
     assert_eq!(lives.published, Some(ingest.lease.generation));
     assert!(
         catalogue
-            .document(&reader(), first.id)
+            .get_document(&reader(), first.id)
             .await
             .expect("an answer")
             .is_none(),
@@ -651,15 +688,17 @@ async fn a_patch_holds_at_once(catalogue: Shared) {
         metadata: json!({"year": 2024})
             .as_object()
             .cloned()
-            .map(BoundedMetadata::of_stored),
+            .map(BoundedMetadata::from_stored),
         department_id: Some(Some("d".into())),
         source_url: Some(Some("https://example.org".parse().expect("an address"))),
         acl: None,
     };
-    let foreign = catalogue.patch(&caller("b", &[]), first.id, patch.clone(), at(2)).await;
+    let foreign = catalogue
+        .patch_document(&caller("b", &[]), first.id, patch.clone(), at(2))
+        .await;
     assert!(foreign.expect("an answer").is_none());
     let patched = catalogue
-        .patch(&reader(), first.id, patch, at(2))
+        .patch_document(&reader(), first.id, patch, at(2))
         .await
         .expect("an answer")
         .expect("it is seen");
@@ -667,7 +706,7 @@ async fn a_patch_holds_at_once(catalogue: Shared) {
     assert_eq!((patched.department_id.as_deref(), patched.acl_revision), (Some("d"), 1));
     assert_eq!(document(&catalogue, first.id).await, patched);
     let same = catalogue
-        .patch(&reader(), first.id, DocumentPatch::default(), at(3))
+        .patch_document(&reader(), first.id, DocumentPatch::default(), at(3))
         .await
         .expect("an answer");
     assert_eq!(same.expect("it is seen"), patched, "nothing to change");
@@ -677,39 +716,49 @@ async fn a_patch_holds_at_once(catalogue: Shared) {
         ..DocumentPatch::default()
     };
     let patched = catalogue
-        .patch(&caller("a", &["group:g"]), first.id, hidden, at(4))
+        .patch_document(&caller("a", &["group:g"]), first.id, hidden, at(4))
         .await
         .expect("an answer")
         .expect("it is seen");
     assert_eq!(patched.acl_revision, 2);
     assert!(
         catalogue
-            .document(&reader(), first.id)
+            .get_document(&reader(), first.id)
             .await
             .expect("an answer")
             .is_none(),
         "revoked at once"
     );
-    let standing = catalogue.standing(&[first.id]).await.expect("an answer");
+    let standing = catalogue.documents_unchecked(&[first.id]).await.expect("an answer");
     assert_eq!(standing[0].acl_revision, 2, "admission sees the new readers");
     assert!(
-        catalogue.job(&reader(), job_id(1)).await.expect("an answer").is_none(),
+        catalogue
+            .get_job(&reader(), job_id(1))
+            .await
+            .expect("an answer")
+            .is_none(),
         "its jobs too"
     );
     let granted = caller("a", &["group:g"]);
     assert!(
         catalogue
-            .document(&granted, first.id)
+            .get_document(&granted, first.id)
             .await
             .expect("an answer")
             .is_some()
     );
-    assert!(catalogue.job(&granted, job_id(1)).await.expect("an answer").is_some());
+    assert!(
+        catalogue
+            .get_job(&granted, job_id(1))
+            .await
+            .expect("an answer")
+            .is_some()
+    );
     let moved = DocumentPatch {
         acl: Some(acl("b", &[&["everyone"]])),
         ..DocumentPatch::default()
     };
-    let refused = catalogue.patch(&granted, first.id, moved, at(5)).await;
+    let refused = catalogue.patch_document(&granted, first.id, moved, at(5)).await;
     assert!(
         matches!(refused, Err(CatalogueError::UriTaken)),
         "no document changes its tenant"
@@ -720,34 +769,34 @@ async fn cancelling(catalogue: Shared) {
     let (first, _) = start(&catalogue, &reader(), version(&open(), "x", "one"), 1, 0).await;
     assert!(
         catalogue
-            .cancel(&caller("b", &[]), job_id(1), at(1))
+            .cancel_job(&caller("b", &[]), job_id(1), at(1))
             .await
             .expect("an answer")
             .is_none()
     );
     assert!(
         catalogue
-            .cancel(&reader(), job_id(9), at(1))
+            .cancel_job(&reader(), job_id(9), at(1))
             .await
             .expect("an answer")
             .is_none()
     );
     let running = claim(&catalogue, 1).await;
     let cancelled = catalogue
-        .cancel(&reader(), job_id(1), at(2))
+        .cancel_job(&reader(), job_id(1), at(2))
         .await
         .expect("an answer")
         .expect("the job");
     assert_eq!(cancelled.state, JobState::Cancelled);
     let late = catalogue
-        .publish(&running.lease, made("Late", StatisticsDelta::default()), at(3))
+        .publish_version(&running.lease, made("Late", StatisticsDelta::default()), at(3))
         .await;
     assert!(matches!(late, Err(CatalogueError::Stale)), "{late:?}");
     let left = document(&catalogue, first.id).await;
     assert_eq!(left.status, DocumentStatus::Failed);
     assert_eq!(left.last_error.map(|error| error.code).as_deref(), Some("cancelled"));
     let again = catalogue
-        .cancel(&reader(), job_id(1), at(4))
+        .cancel_job(&reader(), job_id(1), at(4))
         .await
         .expect("an answer")
         .expect("the job");
@@ -774,7 +823,7 @@ async fn lists_fill_their_pages_within_the_scope(catalogue: Shared) {
     let (mut found, mut cursor) = (Vec::new(), None);
     loop {
         let page = PageRequest { cursor, limit: 4 };
-        let page = catalogue.documents(&reader(), &all, &page).await.expect("a page");
+        let page = catalogue.list_documents(&reader(), &all, &page).await.expect("a page");
         assert!(
             page.items.len() == 4 || page.next_cursor.is_none(),
             "a page that goes on is full"
@@ -789,7 +838,7 @@ async fn lists_fill_their_pages_within_the_scope(catalogue: Shared) {
 
     let count = async |filter: DocumentFilter| {
         catalogue
-            .documents(&operator, &filter, &whole_page())
+            .list_documents(&operator, &filter, &whole_page())
             .await
             .expect("a list")
             .items
@@ -841,9 +890,9 @@ async fn lists_fill_their_pages_within_the_scope(catalogue: Shared) {
             cursor: Some(cursor.into()),
             limit: 4,
         };
-        let refused = catalogue.documents(&reader(), &all, &page).await;
+        let refused = catalogue.list_documents(&reader(), &all, &page).await;
         assert!(matches!(refused, Err(CatalogueError::BadCursor)), "{refused:?}");
-        let refused = catalogue.jobs(&reader(), &JobFilter::default(), &page).await;
+        let refused = catalogue.list_jobs(&reader(), &JobFilter::default(), &page).await;
         assert!(matches!(refused, Err(CatalogueError::BadCursor)), "{refused:?}");
     }
     jobs_are_listed(&catalogue, &operator).await;
@@ -855,7 +904,7 @@ async fn jobs_are_listed(catalogue: &Shared, operator: &Scope) {
     loop {
         let page = PageRequest { cursor, limit: 3 };
         let page = catalogue
-            .jobs(&reader(), &JobFilter::default(), &page)
+            .list_jobs(&reader(), &JobFilter::default(), &page)
             .await
             .expect("a page");
         found.extend(page.items.iter().map(|job| (job.created_at, job.id)));
@@ -867,7 +916,10 @@ async fn jobs_are_listed(catalogue: &Shared, operator: &Scope) {
     assert_eq!(found.len(), 13, "jobs of documents in scope");
     assert!(found.is_sorted_by(|a, b| a > b), "newest first");
     let of = async |filter: JobFilter| {
-        let page = catalogue.jobs(operator, &filter, &whole_page()).await.expect("a list");
+        let page = catalogue
+            .list_jobs(operator, &filter, &whole_page())
+            .await
+            .expect("a list");
         page.items.into_iter().map(|job| job.id).collect::<Vec<_>>()
     };
     assert_eq!(
@@ -887,7 +939,11 @@ async fn jobs_are_listed(catalogue: &Shared, operator: &Scope) {
         .len(),
         20
     );
-    let job = catalogue.job(operator, running).await.expect("a job").expect("there");
+    let job = catalogue
+        .get_job(operator, running)
+        .await
+        .expect("a job")
+        .expect("there");
     assert_eq!(
         of(JobFilter {
             document: job.document_id,
@@ -920,7 +976,7 @@ async fn standing_is_of_every_living_document(catalogue: Shared) {
     publish_next(&catalogue, "One", 1).await;
     let mut asked = ids.clone();
     asked.push(DocumentId(Uuid::from_u128(9)));
-    let mut found = catalogue.standing(&asked).await.expect("an answer");
+    let mut found = catalogue.documents_unchecked(&asked).await.expect("an answer");
     found.sort_by_key(|document| document.id);
     ids.sort();
     assert_eq!(found.iter().map(|document| document.id).collect::<Vec<_>>(), ids);
@@ -931,7 +987,7 @@ async fn the_same_bytes_are_ingested_again_for_another_pipeline(catalogue: Share
     let (document, _) = start(&catalogue, &reader(), version(&open(), "x", "one"), 1, 0).await;
     let again = async |scope: &Scope, job: u128, now: i64| {
         catalogue
-            .reingest(scope, document.id, "p2", job_id(job), at(now))
+            .queue_reingest(scope, document.id, "p2", job_id(job), at(now))
             .await
             .expect("an answer")
     };
@@ -943,7 +999,7 @@ async fn the_same_bytes_are_ingested_again_for_another_pipeline(catalogue: Share
     let claim = claim(&catalogue, 3).await;
     assert_eq!(
         (claim.job.id, claim.original),
-        (job.id, Original::Stored(published.lease.generation))
+        (job.id, OriginalLocation::Stored(published.lease.generation))
     );
     assert_eq!(
         claim.document.published,
@@ -966,18 +1022,23 @@ async fn a_reingest_after_a_failed_version_is_of_the_published_bytes(catalogue: 
     assert_eq!((begun.content_hash, begun.bytes), (new.content_hash, new.bytes));
     let failed = claim(&catalogue, 3).await;
     let error = problem("no_text");
-    catalogue.fail(&failed.lease, error, at(4)).await.expect("noted");
-    let again = catalogue.reingest(&reader(), begun.id, "p2", job_id(3), at(5)).await;
+    catalogue.fail_job(&failed.lease, error, at(4)).await.expect("noted");
+    let again = catalogue
+        .queue_reingest(&reader(), begun.id, "p2", job_id(3), at(5))
+        .await;
     again.expect("an answer").expect("queued");
     let claim = claim(&catalogue, 6).await;
     assert_eq!(
         (claim.original.clone(), claim.name.as_str()),
-        (Original::Stored(published.lease.generation), "x.txt")
+        (OriginalLocation::Stored(published.lease.generation), "x.txt")
     );
     assert_eq!(claim.declared_media_type, old.declared_media_type);
     assert_eq!(claim.given_title, new.title, "what was said beside the bytes holds");
     let made = made("One", StatisticsDelta::default());
-    catalogue.publish(&claim.lease, made, at(7)).await.expect("published");
+    catalogue
+        .publish_version(&claim.lease, made, at(7))
+        .await
+        .expect("published");
     let document = document(&catalogue, begun.id).await;
     assert_eq!(
         (document.content_hash, document.bytes, document.last_error),
@@ -992,20 +1053,20 @@ async fn a_reingest_after_a_failed_version_is_of_the_published_bytes(catalogue: 
         title: new.title.clone(),
         ..p2(old)
     };
-    let unchanged = catalogue.begin(&reader(), held, job_id(4), at(8)).await;
-    assert!(matches!(unchanged, Ok(Begun::Unchanged(_))), "{unchanged:?}");
+    let unchanged = catalogue.begin_version(&reader(), held, job_id(4), at(8)).await;
+    assert!(matches!(unchanged, Ok(BeginOutcome::Unchanged(_))), "{unchanged:?}");
     start(&catalogue, &reader(), p2(new), 5, 9).await;
 }
 
 async fn upkeep_finds_every_tenant_and_what_another_pipeline_made(catalogue: Shared) {
-    assert_eq!(catalogue.tenants().await.expect("an answer"), []);
+    assert_eq!(catalogue.list_tenants().await.expect("an answer"), []);
     let other = acl("b", &[&["everyone"]]);
     start(&catalogue, &reader(), version(&open(), "x", "one"), 1, 0).await;
     let published = publish_next(&catalogue, "One", 1).await;
     start(&catalogue, &reader(), version(&open(), "pending", "one"), 2, 2).await;
     start(&catalogue, &caller("b", &[]), version(&other, "x", "one"), 3, 2).await;
     assert_eq!(
-        catalogue.tenants().await.expect("an answer"),
+        catalogue.list_tenants().await.expect("an answer"),
         [tenant("a"), tenant("b")]
     );
     let listed = async |filter: DocumentFilter| {
@@ -1013,7 +1074,10 @@ async fn upkeep_finds_every_tenant_and_what_another_pipeline_made(catalogue: Sha
             cursor: None,
             limit: 10,
         };
-        let page = catalogue.documents(&reader(), &filter, &all).await.expect("a page");
+        let page = catalogue
+            .list_documents(&reader(), &filter, &all)
+            .await
+            .expect("a page");
         page.items.iter().map(|document| document.id).collect::<Vec<_>>()
     };
     let behind = async |pipeline: &str| {
@@ -1065,7 +1129,7 @@ async fn statistics_follow_what_is_published(catalogue: Shared) {
     let publish = async |seconds: i64, statistics: StatisticsDelta| {
         let claim = claim(&catalogue, seconds).await;
         let flipped = catalogue
-            .publish(&claim.lease, made("T", statistics), at(seconds))
+            .publish_version(&claim.lease, made("T", statistics), at(seconds))
             .await;
         flipped.expect("published");
     };
@@ -1080,20 +1144,26 @@ async fn statistics_follow_what_is_published(catalogue: Shared) {
     publish(3, delta(1, &[(2, 1)], &[])).await;
     check(3, [1, 1, 2], [1, 1]).await;
     let purge = catalogue
-        .tombstone(&reader(), first.id, job_id(4), at(4))
+        .tombstone_document(&reader(), first.id, job_id(4), at(4))
         .await
         .expect("an answer");
     assert!(purge.is_some());
     let claim = claim(&catalogue, 5).await;
-    catalogue.purged(&claim.lease, at(5)).await.expect("purged");
+    catalogue.finish_purge(&claim.lease, at(5)).await.expect("purged");
     check(2, [1, 0, 2], [1, 1]).await;
 }
 
 async fn settings_are_kept(catalogue: Shared) {
-    assert_eq!(catalogue.setting("a").await.expect("an answer"), None);
+    assert_eq!(catalogue.get_setting("a").await.expect("an answer"), None);
     catalogue.set_setting("a", "1").await.expect("set");
     catalogue.set_setting("a", "2").await.expect("set");
     catalogue.set_setting("b", "é").await.expect("set");
-    assert_eq!(catalogue.setting("a").await.expect("an answer").as_deref(), Some("2"));
-    assert_eq!(catalogue.setting("b").await.expect("an answer").as_deref(), Some("é"));
+    assert_eq!(
+        catalogue.get_setting("a").await.expect("an answer").as_deref(),
+        Some("2")
+    );
+    assert_eq!(
+        catalogue.get_setting("b").await.expect("an answer").as_deref(),
+        Some("é")
+    );
 }

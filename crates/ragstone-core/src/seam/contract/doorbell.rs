@@ -6,9 +6,9 @@ use std::sync::Arc;
 use futures::FutureExt;
 use futures::future::{Either, select};
 
-use crate::seam::Doorbell;
+use crate::seam::Notifier;
 
-type Bell = Arc<dyn Doorbell>;
+type Bell = Arc<dyn Notifier>;
 
 /// Runs the suite; `make` gives two handles to one fresh doorbell, as two processes have them: both listen, and that they
 /// began to is waited for.
@@ -20,30 +20,33 @@ pub async fn doorbell_contract<F: Future<Output = (Bell, Bell)>>(make: impl Fn()
     a_ring_wakes(&other, &one).await;
     let (one, _other) = make().await;
     a_ring_wakes(&one, &one).await;
-    assert!(one.wait().now_or_never().is_none(), "nobody hears himself twice");
+    assert!(
+        one.wait_for_notification().now_or_never().is_none(),
+        "nobody hears himself twice"
+    );
     let (one, other) = make().await;
     a_ring_wakes_whoever_waits_longer(&one, &other).await;
-    assert_eq!((one.trouble(), other.trouble()), (None, None));
+    assert_eq!((one.connection_error(), other.connection_error()), (None, None));
 }
 
 fn nobody_is_woken_for_nothing(one: &Bell, other: &Bell) {
-    assert!(one.wait().now_or_never().is_none());
-    assert!(other.wait().now_or_never().is_none());
+    assert!(one.wait_for_notification().now_or_never().is_none());
+    assert!(other.wait_for_notification().now_or_never().is_none());
 }
 
 /// Also where nobody waited yet.
 async fn a_ring_wakes(ringing: &Bell, listening: &Bell) {
-    ringing.ring();
-    listening.wait().await;
+    ringing.notify_workers();
+    listening.wait_for_notification().await;
 }
 
 /// Of two who wait at one handle, each is woken as long as somebody rings.
 async fn a_ring_wakes_whoever_waits_longer(ringing: &Bell, listening: &Bell) {
-    let (first, second) = (listening.wait(), listening.wait());
-    ringing.ring();
+    let (first, second) = (listening.wait_for_notification(), listening.wait_for_notification());
+    ringing.notify_workers();
     let left = match select(first, second).await {
         Either::Left(((), left)) | Either::Right(((), left)) => left,
     };
-    ringing.ring();
+    ringing.notify_workers();
     left.await;
 }

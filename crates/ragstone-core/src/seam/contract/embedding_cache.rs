@@ -31,7 +31,7 @@ pub fn document(n: u128) -> DocumentId {
 
 /// The key of `text` for a tenant of the suite.
 pub fn key(text: &str) -> EmbeddingKey {
-    EmbeddingKey::of(&TenantId::default(), 0, text)
+    EmbeddingKey::for_text(&TenantId::default(), 0, text)
 }
 
 /// An embedding that no other number has.
@@ -46,14 +46,14 @@ pub fn embedding(n: u16) -> StoredEmbedding {
 async fn put(cache: &Shared, document: DocumentId, entries: &[(&str, StoredEmbedding)]) {
     let keyed = |(text, stored): &(&str, StoredEmbedding)| (key(text), stored.clone());
     cache
-        .put(MODEL, document, entries.iter().map(keyed).collect())
+        .put_embeddings(MODEL, document, entries.iter().map(keyed).collect())
         .await
         .expect("kept");
 }
 
 async fn get(cache: &Shared, document: DocumentId, texts: &[&str]) -> Vec<Option<StoredEmbedding>> {
     let keys: Vec<EmbeddingKey> = texts.iter().map(|text| key(text)).collect();
-    cache.get(MODEL, document, &keys).await.expect("an answer")
+    cache.get_embeddings(MODEL, document, &keys).await.expect("an answer")
 }
 
 async fn what_was_put_comes_back_bit_for_bit(cache: Shared) {
@@ -111,10 +111,10 @@ async fn answers_stand_in_the_order_of_the_keys(cache: Shared) {
 
 async fn another_model_shares_nothing(cache: Shared) {
     put(&cache, document(1), &[("a", embedding(1))]).await;
-    let other = cache.get("other", document(1), &[key("a")]).await;
+    let other = cache.get_embeddings("other", document(1), &[key("a")]).await;
     assert_eq!(other.expect("an answer"), [None]);
     let entry = vec![(key("a"), embedding(2))];
-    cache.put("other", document(1), entry).await.expect("kept");
+    cache.put_embeddings("other", document(1), entry).await.expect("kept");
     assert_eq!(get(&cache, document(1), &["a"]).await, [Some(embedding(1))]);
 }
 
@@ -122,20 +122,23 @@ async fn of_two_under_one_key_the_first_stays(cache: Shared) {
     put(&cache, document(1), &[("a", embedding(1)), ("a", embedding(2))]).await;
     put(&cache, document(2), &[("a", embedding(3))]).await;
     assert_eq!(get(&cache, document(1), &["a"]).await, [Some(embedding(1))]);
-    assert_eq!(cache.documents().await.expect("an answer"), [document(1), document(2)]);
+    assert_eq!(
+        cache.list_documents().await.expect("an answer"),
+        [document(1), document(2)]
+    );
 }
 
 async fn a_forgotten_document_leaves_nothing_and_others_stay(cache: Shared) {
     put(&cache, document(1), &[("a", embedding(1)), ("both", embedding(2))]).await;
     put(&cache, document(2), &[("b", embedding(3)), ("both", embedding(2))]).await;
-    cache.forget(document(3)).await.expect("nothing to do");
-    cache.forget(document(1)).await.expect("forgotten");
+    cache.remove_document(document(3)).await.expect("nothing to do");
+    cache.remove_document(document(1)).await.expect("forgotten");
     let found = get(&cache, document(9), &["a", "both", "b"]).await;
     assert_eq!(found, [None, None, Some(embedding(3))]);
-    cache.forget(document(1)).await.expect("once is enough");
-    cache.forget(document(2)).await.expect("forgotten");
+    cache.remove_document(document(1)).await.expect("once is enough");
+    cache.remove_document(document(2)).await.expect("forgotten");
     assert_eq!(
-        cache.documents().await.expect("an answer"),
+        cache.list_documents().await.expect("an answer"),
         [],
         "the last finder went with what it found"
     );
@@ -144,7 +147,7 @@ async fn a_forgotten_document_leaves_nothing_and_others_stay(cache: Shared) {
 async fn what_was_only_found_is_forgotten_too(cache: Shared) {
     put(&cache, document(1), &[("a", embedding(1)), ("own", embedding(2))]).await;
     get(&cache, document(2), &["a", "none"]).await;
-    cache.forget(document(2)).await.expect("forgotten");
+    cache.remove_document(document(2)).await.expect("forgotten");
     let found = get(&cache, document(1), &["a", "own"]).await;
     assert_eq!(found, [None, Some(embedding(2))]);
 }

@@ -6,7 +6,7 @@ use super::catalogue::{Shared, at, claim, job_id, moment, next, open, problem, p
 use super::sample::tenant;
 use crate::document::{Job, JobCounts, JobState};
 use crate::id::JobId;
-use crate::seam::catalogue::{NewVersion, Redriven};
+use crate::seam::catalogue::{NewVersion, RequeueOutcome};
 
 /// The part of the catalogue's suite about jobs that ended long ago.
 pub(super) async fn ended_jobs_contract<F: Future<Output = Shared>>(make: &impl Fn() -> F) {
@@ -17,7 +17,7 @@ pub(super) async fn ended_jobs_contract<F: Future<Output = Shared>>(make: &impl 
 }
 
 async fn found(catalogue: &Shared, n: u128) -> Option<Job> {
-    catalogue.job(&reader(), job_id(n)).await.expect("an answer")
+    catalogue.get_job(&reader(), job_id(n)).await.expect("an answer")
 }
 
 /// Removes until nothing is left to be removed; says how many went.
@@ -35,7 +35,7 @@ async fn remove(catalogue: &Shared, before: i64) -> u64 {
 async fn fail(catalogue: &Shared, version: NewVersion, job: u128, seconds: i64) {
     start(catalogue, &reader(), version, job, seconds).await;
     let claimed = claim(catalogue, seconds).await;
-    let failed = catalogue.fail(&claimed.lease, problem("no_text"), at(seconds));
+    let failed = catalogue.fail_job(&claimed.lease, problem("no_text"), at(seconds));
     failed.await.expect("failed");
 }
 
@@ -56,7 +56,7 @@ async fn what_ended_long_ago_goes(catalogue: Shared) {
     for n in [2, 3, 4] {
         assert!(found(&catalogue, n).await.is_some(), "job {n}");
     }
-    let counts = catalogue.job_counts(&tenant("a")).await.expect("an answer");
+    let counts = catalogue.count_jobs(&tenant("a")).await.expect("an answer");
     let expected = JobCounts {
         queued: 1,
         running: 1,
@@ -66,7 +66,7 @@ async fn what_ended_long_ago_goes(catalogue: Shared) {
     assert_eq!(counts, expected);
     // A deleted document needs none of its jobs.
     let new = version(&open(), "new", "one").document_id();
-    let purge = catalogue.tombstone(&reader(), new, job_id(5), at(102)).await;
+    let purge = catalogue.tombstone_document(&reader(), new, job_id(5), at(102)).await;
     assert!(purge.expect("an answer").is_some());
     let purge = claim(&catalogue, 103).await;
     // The one that waits comes first.
@@ -74,7 +74,7 @@ async fn what_ended_long_ago_goes(catalogue: Shared) {
         true => purge,
         false => claim(&catalogue, 103).await,
     };
-    catalogue.purged(&purge.lease, at(104)).await.expect("purged");
+    catalogue.finish_purge(&purge.lease, at(104)).await.expect("purged");
     assert_eq!(remove(&catalogue, 1_000).await, 2, "its ingestion and its purge");
     assert_eq!((found(&catalogue, 2).await, found(&catalogue, 5).await), (None, None));
 }
@@ -84,7 +84,10 @@ async fn what_can_be_driven_again_stays(catalogue: Shared) {
     fail(&catalogue, version(&open(), "y", "one"), 2, 2).await;
     publish(&catalogue, version(&open(), "y", "two"), 3, 3).await;
     start(&catalogue, &reader(), version(&open(), "z", "one"), 4, 4).await;
-    catalogue.cancel(&reader(), job_id(4), at(4)).await.expect("cancelled");
+    catalogue
+        .cancel_job(&reader(), job_id(4), at(4))
+        .await
+        .expect("cancelled");
     // A failure that a newer version made good goes, and what made it good goes not before it.
     assert_eq!(remove(&catalogue, 3).await, 1);
     assert_eq!(found(&catalogue, 2).await, None);
@@ -94,10 +97,10 @@ async fn what_can_be_driven_again_stays(catalogue: Shared) {
     }
     for n in [1, 4] {
         let again = catalogue
-            .redrive(&reader(), job_id(n), at(50))
+            .requeue_job(&reader(), job_id(n), at(50))
             .await
             .expect("an answer");
-        assert!(matches!(again, Some(Redriven::Queued(_))), "{again:?}");
+        assert!(matches!(again, Some(RequeueOutcome::Queued(_))), "{again:?}");
     }
     assert_eq!(remove(&catalogue, 1_000).await, 0, "they wait");
 }
@@ -133,10 +136,10 @@ async fn a_batch_goes_with_its_children(catalogue: Shared) {
         (JobState::Failed, 2)
     );
     let again = catalogue
-        .redrive(&reader(), job_id(200), at(70))
+        .requeue_job(&reader(), job_id(200), at(70))
         .await
         .expect("an answer");
-    assert!(matches!(again, Some(Redriven::Queued(_))), "{again:?}");
+    assert!(matches!(again, Some(RequeueOutcome::Queued(_))), "{again:?}");
     let claimed = next(&catalogue, moment(71)).await.expect("it waits");
     assert_eq!(claimed.job.id, job_id(3));
 }

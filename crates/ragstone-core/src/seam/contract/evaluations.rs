@@ -46,7 +46,7 @@ async fn an_unfinished_run_goes_on(store: Store) {
     let known = [outcome_of("1", "x"), outcome_of("2", "z")];
     assert_eq!(begin(&store, "a", "run", "f").await, known);
     let (head, outcomes) = store
-        .evaluation(&tenant("a"), "run")
+        .get_run(&tenant("a"), "run")
         .await
         .expect("an answer")
         .expect("a run");
@@ -65,7 +65,7 @@ async fn a_finished_run_stays_as_it_is(store: Store) {
     assert!(!store.finish_run(&tenant("a"), "run").await.expect("an answer"));
     assert!(!record(&store, "a", "run", "1", "y").await);
     let (head, outcomes) = store
-        .evaluation(&tenant("a"), "run")
+        .get_run(&tenant("a"), "run")
         .await
         .expect("an answer")
         .expect("a run");
@@ -79,7 +79,7 @@ async fn another_fingerprint_begins_afresh(store: Store) {
     record(&store, "a", "run", "1", "x").await;
     assert!(begin(&store, "a", "run", "g").await.is_empty());
     let (head, outcomes) = store
-        .evaluation(&tenant("a"), "run")
+        .get_run(&tenant("a"), "run")
         .await
         .expect("an answer")
         .expect("a run");
@@ -95,13 +95,13 @@ async fn tenants_do_not_meet(store: Store) {
     assert!(begin(&store, "b", "run", "f").await.is_empty());
     assert!(
         store
-            .evaluation(&tenant("b"), "another")
+            .get_run(&tenant("b"), "another")
             .await
             .expect("an answer")
             .is_none()
     );
-    let runs = store.evaluations(&tenant("a")).await.expect("an answer");
+    let runs = store.list_runs(&tenant("a")).await.expect("an answer");
     let names: Vec<&str> = runs.iter().map(|run| run.name.as_str()).collect();
     assert_eq!(names, ["another", "run"]);
-    assert!(store.evaluations(&tenant("c")).await.expect("an answer").is_empty());
+    assert!(store.list_runs(&tenant("c")).await.expect("an answer").is_empty());
 }

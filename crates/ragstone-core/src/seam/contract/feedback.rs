@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::sample::{readers, tenant};
 use crate::id::TraceId;
 use crate::seam::catalogue::{CatalogueError, PageRequest};
-use crate::seam::feedback::{AnsweredQuestion, CitedPlace, Feedback, FeedbackStore, Rating, Thumb};
+use crate::seam::feedback::{AnswerRating, AnsweredQuestion, CitedPlace, FeedbackStore, RatedAnswer, ThumbVote};
 
 type Store = Arc<dyn FeedbackStore>;
 
@@ -47,37 +47,37 @@ fn answer(n: u128, subject: &str) -> AnsweredQuestion {
     }
 }
 
-fn thumb(thumb: Thumb) -> Rating {
-    Rating {
+fn thumb(thumb: ThumbVote) -> AnswerRating {
+    AnswerRating {
         thumb: Some(thumb),
-        ..Rating::default()
+        ..AnswerRating::default()
     }
 }
 
 async fn keep(store: &Store, of: &str, answer: &AnsweredQuestion) {
-    store.keep_answer(&tenant(of), answer).await.expect("kept");
+    store.save_answer(&tenant(of), answer).await.expect("kept");
 }
 
-async fn rate(store: &Store, of: (&str, &str), n: u128, rating: Rating, seconds: i64) -> bool {
+async fn rate(store: &Store, of: (&str, &str), n: u128, rating: AnswerRating, seconds: i64) -> bool {
     let tenant = tenant(of.0);
-    let rated = store.rate(&tenant, of.1, trace(n), rating, at(seconds));
+    let rated = store.rate_answer(&tenant, of.1, trace(n), rating, at(seconds));
     rated.await.expect("an answer")
 }
 
-async fn all(store: &Store, of: &str) -> Vec<Feedback> {
+async fn all(store: &Store, of: &str) -> Vec<RatedAnswer> {
     let page = PageRequest {
         cursor: None,
         limit: 1_000,
     };
-    let listed = store.feedback(&tenant(of), &page).await.expect("a page");
+    let listed = store.list_rated_answers(&tenant(of), &page).await.expect("a page");
     assert_eq!(listed.next_cursor, None);
     listed.items
 }
 
 async fn an_answer_is_rated_by_its_asker_alone(store: Store) {
     keep(&store, "a", &answer(1, "u")).await;
-    let whole = Rating {
-        thumb: Some(Thumb::Down),
+    let whole = AnswerRating {
+        thumb: Some(ThumbVote::Down),
         comment: Some("no\n\"it\" is not".into()),
         correct_answer: Some("42".into()),
     };
@@ -87,7 +87,7 @@ async fn an_answer_is_rated_by_its_asker_alone(store: Store) {
     assert!(!rate(&store, ("a", "u"), 2, whole.clone(), 5).await);
     assert!(all(&store, "a").await.is_empty(), "nobody said anything yet");
     assert!(rate(&store, ("a", "u"), 1, whole.clone(), 5).await);
-    let kept = Feedback {
+    let kept = RatedAnswer {
         answer: answer(1, "u"),
         rating: whole,
         rated_at: at(5),
@@ -98,7 +98,7 @@ async fn an_answer_is_rated_by_its_asker_alone(store: Store) {
 
 async fn a_later_word_takes_the_place_of_an_earlier_one(store: Store) {
     keep(&store, "a", &answer(1, "u")).await;
-    assert!(rate(&store, ("a", "u"), 1, thumb(Thumb::Up), 5).await);
+    assert!(rate(&store, ("a", "u"), 1, thumb(ThumbVote::Up), 5).await);
     // Kept again, it stays as it is.
     let everybody = AnsweredQuestion {
         readers: None,
@@ -106,10 +106,10 @@ async fn a_later_word_takes_the_place_of_an_earlier_one(store: Store) {
         ..answer(1, "u")
     };
     keep(&store, "a", &everybody).await;
-    assert!(rate(&store, ("a", "u"), 1, thumb(Thumb::Down), 6).await);
-    let kept = Feedback {
+    assert!(rate(&store, ("a", "u"), 1, thumb(ThumbVote::Down), 6).await);
+    let kept = RatedAnswer {
         answer: answer(1, "u"),
-        rating: thumb(Thumb::Down),
+        rating: thumb(ThumbVote::Down),
         rated_at: at(6),
     };
     assert_eq!(all(&store, "a").await, [kept]);
@@ -118,7 +118,7 @@ async fn a_later_word_takes_the_place_of_an_earlier_one(store: Store) {
         ..everybody
     };
     keep(&store, "a", &elsewhere).await;
-    assert!(rate(&store, ("a", "u"), 2, thumb(Thumb::Up), 7).await);
+    assert!(rate(&store, ("a", "u"), 2, thumb(ThumbVote::Up), 7).await);
     assert_eq!(all(&store, "a").await[1].answer, elsewhere);
 }
 
@@ -129,12 +129,12 @@ async fn feedback_is_listed_in_its_order_and_by_pages(store: Store) {
     }
     // The fourth is asked about last of all, and the fifth never.
     for (n, seconds) in [(3, 10), (1, 20), (2, 20), (4, 30)] {
-        assert!(rate(&store, ("a", "u"), n, thumb(Thumb::Up), seconds).await);
+        assert!(rate(&store, ("a", "u"), n, thumb(ThumbVote::Up), seconds).await);
     }
     let (mut cursor, mut seen) = (None, Vec::new());
     loop {
         let page = PageRequest { cursor, limit: 2 };
-        let listed = store.feedback(&tenant("a"), &page).await.expect("a page");
+        let listed = store.list_rated_answers(&tenant("a"), &page).await.expect("a page");
         assert!(listed.items.len() <= 2);
         seen.extend(listed.items.into_iter().map(|feedback| feedback.answer.trace_id));
         match listed.next_cursor {
@@ -147,14 +147,14 @@ async fn feedback_is_listed_in_its_order_and_by_pages(store: Store) {
         cursor: Some("nonsense".into()),
         limit: 2,
     };
-    let refused = store.feedback(&tenant("a"), &bad).await;
+    let refused = store.list_rated_answers(&tenant("a"), &bad).await;
     assert!(matches!(refused, Err(CatalogueError::BadCursor)));
 }
 
 async fn what_is_removed_is_gone(store: Store) {
     for n in 1..=2 {
         keep(&store, "a", &answer(n, "u")).await;
-        assert!(rate(&store, ("a", "u"), n, thumb(Thumb::Up), 5).await);
+        assert!(rate(&store, ("a", "u"), n, thumb(ThumbVote::Up), 5).await);
     }
     let remove = async |of: &str, subject: Option<&str>, n| {
         let removed = store.remove_answer(&tenant(of), subject, trace(n)).await;
@@ -167,17 +167,17 @@ async fn what_is_removed_is_gone(store: Store) {
     assert!(!remove("a", Some("u"), 1).await);
     assert!(remove("a", None, 2).await);
     assert!(all(&store, "a").await.is_empty());
-    assert!(!rate(&store, ("a", "u"), 1, thumb(Thumb::Up), 6).await);
+    assert!(!rate(&store, ("a", "u"), 1, thumb(ThumbVote::Up), 6).await);
 }
 
 async fn what_is_old_or_too_much_is_forgotten(store: Store) {
     for (of, answers) in [("a", 1..=6), ("b", 5..=6)] {
         for n in answers {
             keep(&store, of, &answer(n, "u")).await;
-            assert!(rate(&store, (of, "u"), n, thumb(Thumb::Up), 50).await);
+            assert!(rate(&store, (of, "u"), n, thumb(ThumbVote::Up), 50).await);
         }
     }
-    let forget = async |before, most| store.forget_answers(at(before), most).await.expect("forgotten");
+    let forget = async |before, most| store.remove_old_answers(at(before), most).await.expect("forgotten");
     let left = async |of: &str| -> Vec<_> {
         let kept = all(&store, of).await;
         kept.into_iter().map(|kept| kept.answer.trace_id).collect()

@@ -7,7 +7,9 @@ use std::time::Duration;
 use time::OffsetDateTime;
 
 use super::sample::tenant;
-use crate::seam::idempotency::{Answered, IdempotencyStore, KEPT_FOR, MAX_KEPT, RequestKey};
+use crate::seam::idempotency::{
+    IdempotencyStore, MAX_RESPONSES_PER_CALLER, RESPONSE_LIFETIME, RequestKey, StoredResponse,
+};
 
 type Shared = Arc<dyn IdempotencyStore>;
 
@@ -29,8 +31,8 @@ fn key(tenant_name: &str, subject: &str, key: &str) -> RequestKey {
     }
 }
 
-fn answer(n: u8) -> Answered {
-    Answered {
+fn answer(n: u8) -> StoredResponse {
+    StoredResponse {
         fingerprint: [n; 32],
         status: 202,
         body: format!("{{\"n\":{n}}}"),
@@ -42,11 +44,11 @@ fn start() -> OffsetDateTime {
 }
 
 async fn keep(store: &Shared, key: &RequestKey, n: u8, now: OffsetDateTime) {
-    store.keep(key, answer(n), now).await.expect("kept");
+    store.save_response(key, answer(n), now).await.expect("kept");
 }
 
 async fn check(store: &Shared, key: &RequestKey, now: OffsetDateTime, expected: Option<u8>) {
-    let found = store.answered(key, now).await.expect("an answer");
+    let found = store.find_response(key, now).await.expect("an answer");
     assert_eq!(found, expected.map(answer), "{key:?}");
 }
 
@@ -62,10 +64,10 @@ async fn an_answer_comes_back_to_its_caller_only(store: Shared) {
 async fn an_answer_grows_old(store: Shared) {
     let own = key("a", "u", "k");
     keep(&store, &own, 1, start()).await;
-    check(&store, &own, start() + KEPT_FOR - SECOND, Some(1)).await;
-    check(&store, &own, start() + KEPT_FOR, None).await;
-    keep(&store, &own, 2, start() + KEPT_FOR).await;
-    check(&store, &own, start() + KEPT_FOR, Some(2)).await;
+    check(&store, &own, start() + RESPONSE_LIFETIME - SECOND, Some(1)).await;
+    check(&store, &own, start() + RESPONSE_LIFETIME, None).await;
+    keep(&store, &own, 2, start() + RESPONSE_LIFETIME).await;
+    check(&store, &own, start() + RESPONSE_LIFETIME, Some(2)).await;
 }
 
 async fn the_first_answer_stays(store: Shared) {
@@ -79,14 +81,14 @@ async fn the_oldest_goes_where_there_are_too_many(store: Shared) {
     let other = key("a", "v", "k");
     keep(&store, &other, 9, start()).await;
     let own = |n: u64| key("a", "u", &n.to_string());
-    for n in 0..=MAX_KEPT {
+    for n in 0..=MAX_RESPONSES_PER_CALLER {
         keep(&store, &own(n), 1, start() + SECOND * (n as u32 / 2)).await;
     }
-    let now = start() + SECOND * (MAX_KEPT as u32 / 2);
-    check(&store, &own(MAX_KEPT), now, Some(1)).await;
+    let now = start() + SECOND * (MAX_RESPONSES_PER_CALLER as u32 / 2);
+    check(&store, &own(MAX_RESPONSES_PER_CALLER), now, Some(1)).await;
     check(&store, &own(2), now, Some(1)).await;
-    let oldest = store.answered(&own(0), now).await.expect("an answer");
-    let next = store.answered(&own(1), now).await.expect("an answer");
+    let oldest = store.find_response(&own(0), now).await.expect("an answer");
+    let next = store.find_response(&own(1), now).await.expect("an answer");
     assert_eq!(oldest.iter().chain(&next).count(), 1, "one of the two oldest went");
     check(&store, &other, now, Some(9)).await;
 }

@@ -9,10 +9,10 @@ use super::lexical_index::{a_lexical_index, vectors_may_come_later};
 use super::model::{assert_same, expected};
 use super::sample::{Sample, acl, asking, caller, fields};
 use crate::access::{Acl, Scope, ScopedQuery};
-use crate::filter::Filter;
+use crate::filter::MetadataFilter;
 use crate::id::{CollectionName, DocumentId, Generation};
 use crate::rank::LexicalQuery;
-use crate::seam::index::{Hits, IndexError, IndexQuery, IndexSpec, Point, SearchMode, VectorIndex};
+use crate::seam::index::{IndexError, IndexHits, IndexPoint, IndexQuery, IndexSpec, SearchMode, VectorIndex};
 
 /// Length of the suite's vectors.
 pub const DIMENSIONS: usize = 32;
@@ -58,8 +58,8 @@ pub fn question(sample: &mut Sample) -> IndexQuery {
         lexical: sample.lexical_query(),
         query_gate: 0.9,
         depth: 10,
-        exact: 10,
-        without: Vec::new(),
+        exact_count: 10,
+        excluded: Vec::new(),
     }
 }
 
@@ -68,32 +68,34 @@ pub fn ask(scope: &Scope, query: &IndexQuery) -> ScopedQuery<IndexQuery> {
     ScopedQuery::for_contract(scope, None, None, query.clone())
 }
 
-pub(super) async fn find(index: &Index, query: &ScopedQuery<IndexQuery>) -> Hits {
+pub(super) async fn find(index: &Index, query: &ScopedQuery<IndexQuery>) -> IndexHits {
     index.search(query).await.expect("the index answers")
 }
 
 #[track_caller]
-fn documents(hits: &Hits) -> Vec<DocumentId> {
+fn documents(hits: &IndexHits) -> Vec<DocumentId> {
     let mut documents: Vec<_> = hits.hits.iter().map(|hit| hit.document).collect();
     documents.sort();
     documents.dedup();
     documents
 }
 
-async fn store(index: &Index, points: &[Point]) {
-    index.ensure(&spec()).await.expect("the spec fits");
-    index.upsert(points.to_vec()).await.expect("the points fit");
+async fn store(index: &Index, points: &[IndexPoint]) {
+    index.prepare_index(&spec()).await.expect("the spec fits");
+    index.upsert_points(points.to_vec()).await.expect("the points fit");
 }
 
-pub(super) async fn show(index: &Index, points: &[Point]) {
+pub(super) async fn show(index: &Index, points: &[IndexPoint]) {
     for point in points {
-        let published = index.publish(point.chunk.document_id, point.generation).await;
+        let published = index
+            .publish_generation(point.chunk.document_id, point.generation)
+            .await;
         published.expect("publishing works");
     }
 }
 
 /// Stores points and shows them.
-pub async fn store_visible(index: &Index, points: &[Point]) {
+pub async fn store_visible(index: &Index, points: &[IndexPoint]) {
     store(index, points).await;
     show(index, points).await;
 }
@@ -104,15 +106,15 @@ pub(super) fn open() -> Acl {
 
 async fn points_are_seen_from_publish_to_delete(index: Index) {
     let mut sample = Sample::new(1, DIMENSIONS);
-    let old: Vec<Point> = (0..3).map(|n| sample.point(&open(), "x", 1, n)).collect();
-    let new: Vec<Point> = (0..2).map(|n| sample.point(&open(), "x", 2, n)).collect();
+    let old: Vec<IndexPoint> = (0..3).map(|n| sample.point(&open(), "x", 1, n)).collect();
+    let new: Vec<IndexPoint> = (0..2).map(|n| sample.point(&open(), "x", 2, n)).collect();
     let query = ask(&caller("a", &[]), &question(&mut sample));
     let document = old[0].chunk.document_id;
 
     store(&index, &old).await;
     assert!(find(&index, &query).await.hits.is_empty(), "stored is not visible");
     index
-        .publish(document, Generation(9))
+        .publish_generation(document, Generation(9))
         .await
         .expect("nothing to show is fine");
     assert!(find(&index, &query).await.hits.is_empty(), "another generation");
@@ -123,30 +125,40 @@ async fn points_are_seen_from_publish_to_delete(index: Index) {
     assert_same(&find(&index, &query).await, &expected(&old, &query), "new is hidden");
     store(&index, &old).await;
     store(&index, &new).await;
-    assert_eq!(index.count().await.expect("a count"), 5, "the same point twice is one");
+    assert_eq!(
+        index.count_points().await.expect("a count"),
+        5,
+        "the same point twice is one"
+    );
     assert_same(&find(&index, &query).await, &expected(&old, &query), "stored twice");
 
     show(&index, &new).await;
-    let both: Vec<Point> = old.iter().chain(&new).cloned().collect();
+    let both: Vec<IndexPoint> = old.iter().chain(&new).cloned().collect();
     assert_same(&find(&index, &query).await, &expected(&both, &query), "both visible");
-    let generations = index.generations(None).await.expect("generations");
+    let generations = index.list_generations(None).await.expect("generations");
     assert_eq!(
         generations,
         [((document, Generation(1)), 3), ((document, Generation(2)), 2)]
     );
 
-    index.delete(document, Generation(1)).await.expect("delete");
+    index.delete_generation(document, Generation(1)).await.expect("delete");
     assert_same(&find(&index, &query).await, &expected(&new, &query), "old is gone");
-    index.delete(document, Generation(1)).await.expect("delete again");
-    index.delete(document, Generation(2)).await.expect("delete the last");
+    index
+        .delete_generation(document, Generation(1))
+        .await
+        .expect("delete again");
+    index
+        .delete_generation(document, Generation(2))
+        .await
+        .expect("delete the last");
     assert!(find(&index, &query).await.hits.is_empty(), "nothing is left");
-    assert_eq!(index.count().await.expect("a count"), 0);
-    assert!(index.generations(None).await.expect("generations").is_empty());
+    assert_eq!(index.count_points().await.expect("a count"), 0);
+    assert!(index.list_generations(None).await.expect("generations").is_empty());
 }
 
 async fn both_scores_are_true_in_every_mode(index: Index) {
     let mut sample = Sample::new(2, DIMENSIONS);
-    let points: Vec<Point> = (0..60)
+    let points: Vec<IndexPoint> = (0..60)
         .map(|n| sample.point(&open(), &format!("{}", n % 7), 1, n))
         .collect();
     store_visible(&index, &points).await;
@@ -239,7 +251,7 @@ async fn every_set_of_a_conjunction_must_grant(index: Index) {
 async fn collection_filter_and_without_narrow(index: Index) {
     let mut sample = Sample::new(5, DIMENSIONS);
     let manuals: CollectionName = "manuals".parse().expect("a name");
-    let mut points: Vec<Point> = (0..24)
+    let mut points: Vec<IndexPoint> = (0..24)
         .map(|n| sample.point(&open(), &format!("{}", n % 4), 1, n))
         .collect();
     for point in &mut points {
@@ -250,11 +262,11 @@ async fn collection_filter_and_without_narrow(index: Index) {
         point.fields = fields(&which, if which == "2" { "de" } else { "en" });
     }
     store_visible(&index, &points).await;
-    let german = Filter::parse(&json!({"type": "eq", "key": "lang", "value": "de"})).expect("a filter");
+    let german = MetadataFilter::from_json(&json!({"type": "eq", "key": "lang", "value": "de"})).expect("a filter");
     let scope = caller("a", &[]);
-    let check = async |collection: Option<&CollectionName>, filter: Option<&Filter>, without, seen: usize| {
+    let check = async |collection: Option<&CollectionName>, filter: Option<&MetadataFilter>, without, seen: usize| {
         let query = IndexQuery {
-            without,
+            excluded: without,
             ..question(&mut Sample::new(6, DIMENSIONS))
         };
         let query = ScopedQuery::for_contract(&scope, collection.cloned(), filter.cloned(), query);
@@ -301,18 +313,21 @@ async fn access_changes_both_ways(index: Index) {
             &format!("{acl:?}"),
         );
         let narrow = json!({"type": "eq", "key": "lang", "value": format!("r{revision}")});
-        let narrow = Filter::parse(&narrow).expect("a filter");
+        let narrow = MetadataFilter::from_json(&narrow).expect("a filter");
         let narrow = ScopedQuery::for_contract(query.scope(), None, Some(narrow), query.query().clone());
         assert_same(&find(&index, &narrow).await, &expected(&points, &narrow), "fields");
     }
-    let text = index.chunks(query.scope(), &[points[0].id], false).await.expect("text");
+    let text = index
+        .get_chunks(query.scope(), &[points[0].id], false)
+        .await
+        .expect("text");
     assert_eq!(text.len(), 1, "granted again");
 }
 
 async fn ties_and_depth(index: Index) {
     let mut sample = Sample::new(8, DIMENSIONS);
     let model = sample.point(&open(), "tie", 1, 0);
-    let mut points: Vec<Point> = (0..40).map(|n| sample.point(&open(), "tie", 1, n)).collect();
+    let mut points: Vec<IndexPoint> = (0..40).map(|n| sample.point(&open(), "tie", 1, n)).collect();
     for point in &mut points {
         point.dense.clone_from(&model.dense);
         point.lexical = model.lexical.clone();
@@ -333,7 +348,7 @@ async fn ties_and_depth(index: Index) {
 
 async fn gate_without_words_and_without_vectors(index: Index) {
     let mut sample = Sample::new(9, DIMENSIONS);
-    let points: Vec<Point> = (0..30).map(|n| sample.point(&open(), "g", 1, n)).collect();
+    let points: Vec<IndexPoint> = (0..30).map(|n| sample.point(&open(), "g", 1, n)).collect();
     store_visible(&index, &points).await;
     let scope = caller("a", &[]);
     for mode in MODES {
@@ -372,7 +387,7 @@ async fn gate_without_words_and_without_vectors(index: Index) {
 
 async fn points_without_vectors(index: Index) {
     let mut sample = Sample::new(10, DIMENSIONS);
-    let mut points: Vec<Point> = (0..20).map(|n| sample.point(&open(), "v", 1, n)).collect();
+    let mut points: Vec<IndexPoint> = (0..20).map(|n| sample.point(&open(), "v", 1, n)).collect();
     for point in points.iter_mut().step_by(2) {
         point.dense = None;
     }
@@ -397,19 +412,19 @@ async fn points_without_vectors(index: Index) {
 async fn text_is_read_through_a_scope(index: Index) {
     let mut sample = Sample::new(11, DIMENSIONS);
     let acl = acl("a", &[&["group:g"]]);
-    let points: Vec<Point> = (0..5).map(|n| sample.point(&acl, "t", 1, n)).collect();
+    let points: Vec<IndexPoint> = (0..5).map(|n| sample.point(&acl, "t", 1, n)).collect();
     let document = points[0].chunk.document_id;
     let ids: Vec<_> = points.iter().map(|point| point.id).collect();
     let reads = caller("a", &["group:g"]);
     let refused = [caller("a", &[]), caller("a", &["group:h"]), caller("b", &["group:g"])];
     store(&index, &points).await;
     assert!(
-        index.chunks(&reads, &ids, false).await.expect("text").is_empty(),
+        index.get_chunks(&reads, &ids, false).await.expect("text").is_empty(),
         "hidden"
     );
     show(&index, &points).await;
 
-    let mut found = index.chunks(&reads, &ids, true).await.expect("text");
+    let mut found = index.get_chunks(&reads, &ids, true).await.expect("text");
     found.sort_by_key(|chunk| chunk.chunk.ordinal);
     assert_eq!(found.len(), points.len());
     for (found, point) in found.iter().zip(&points) {
@@ -420,31 +435,31 @@ async fn text_is_read_through_a_scope(index: Index) {
         );
         assert_eq!(found.tokens, point.tokens);
     }
-    let without = index.chunks(&reads, &ids[..2], false).await.expect("text");
+    let without = index.get_chunks(&reads, &ids[..2], false).await.expect("text");
     assert!(
         without.iter().all(|chunk| chunk.tokens.is_none()),
         "tokens were not asked for"
     );
     let page = index
-        .scroll(&reads, document, Generation(1), 1, 2)
+        .list_chunks(&reads, document, Generation(1), 1, 2)
         .await
         .expect("a page");
     assert_eq!(page.iter().map(|chunk| chunk.chunk.ordinal).collect::<Vec<_>>(), [1, 2]);
     assert!(
         index
-            .scroll(&reads, document, Generation(2), 0, 9)
+            .list_chunks(&reads, document, Generation(2), 0, 9)
             .await
             .expect("a page")
             .is_empty()
     );
     for scope in refused {
         assert!(
-            index.chunks(&scope, &ids, true).await.expect("text").is_empty(),
+            index.get_chunks(&scope, &ids, true).await.expect("text").is_empty(),
             "{scope:?}"
         );
         assert!(
             index
-                .scroll(&scope, document, Generation(1), 0, 9)
+                .list_chunks(&scope, document, Generation(1), 0, 9)
                 .await
                 .expect("a page")
                 .is_empty()
@@ -458,20 +473,26 @@ async fn another_spec_is_refused(index: Index) {
         dimensions: Some(DIMENSIONS + 1),
         ..spec()
     };
-    index.ensure(&other).await.expect("an empty index takes any spec");
-    index.ensure(&spec()).await.expect("and another one while it is empty");
+    index
+        .prepare_index(&other)
+        .await
+        .expect("an empty index takes any spec");
+    index
+        .prepare_index(&spec())
+        .await
+        .expect("and another one while it is empty");
     let mut long = sample.point(&open(), "m", 1, 0);
     long.dense = Some(vec![0.0; DIMENSIONS + 1]);
-    let refused = index.upsert(vec![long]).await;
+    let refused = index.upsert_points(vec![long]).await;
     assert!(matches!(refused, Err(IndexError::Mismatch { .. })), "{refused:?}");
     assert_eq!(
-        index.count().await.expect("a count"),
+        index.count_points().await.expect("a count"),
         0,
         "nothing of a refused batch is stored"
     );
     store_visible(&index, &[sample.point(&open(), "m", 1, 0)]).await;
-    index.ensure(&spec()).await.expect("the same spec again");
-    let refused = index.ensure(&other).await;
+    index.prepare_index(&spec()).await.expect("the same spec again");
+    let refused = index.prepare_index(&other).await;
     assert!(matches!(refused, Err(IndexError::Mismatch { .. })), "{refused:?}");
     let query = IndexQuery {
         dense: Some(vec![0.0; 3]),

@@ -9,7 +9,7 @@ use super::catalogue::at;
 use super::{readers, tenant};
 use crate::access::Role;
 use crate::seam::catalogue::{CatalogueError, PageRequest};
-use crate::seam::keys::{Key, KeyHash, KeyId, KeyStore, Pepper, Rotation, StoredKey};
+use crate::seam::keys::{KeyHash, KeyId, KeyRecord, KeyStore, Pepper, RotationOutcome, StoredKey};
 
 type Shared = Arc<dyn KeyStore>;
 
@@ -35,7 +35,7 @@ fn hash(n: u8) -> KeyHash {
 
 fn key(n: u64, tenant_name: &str) -> StoredKey {
     StoredKey {
-        key: Key {
+        key: KeyRecord {
             id: id(n),
             name: format!("key {n}"),
             tenant: tenant(tenant_name),
@@ -53,22 +53,28 @@ fn key(n: u64, tenant_name: &str) -> StoredKey {
 }
 
 async fn create(store: &Shared, key: StoredKey) {
-    assert!(store.create(key).await.expect("kept"), "the id is free");
+    assert!(store.create_key(key).await.expect("kept"), "the id is free");
 }
 
 async fn found(store: &Shared, n: u64) -> StoredKey {
-    store.find(id(n)).await.expect("an answer").expect("it is there")
+    store.find_key(id(n)).await.expect("an answer").expect("it is there")
 }
 
 async fn the_first_pepper_stays(store: Shared) {
     let pepper = |n: u8| Pepper::new(&(Arc::new(move || [n; 32]) as _));
-    assert_eq!(store.pepper(pepper(1)).await.expect("an answer"), pepper(1));
-    assert_eq!(store.pepper(pepper(2)).await.expect("an answer"), pepper(1));
+    assert_eq!(
+        store.get_or_create_pepper(pepper(1)).await.expect("an answer"),
+        pepper(1)
+    );
+    assert_eq!(
+        store.get_or_create_pepper(pepper(2)).await.expect("an answer"),
+        pepper(1)
+    );
 }
 
 async fn a_key_comes_back_as_it_was(store: Shared) {
     assert!(!store.has_keys().await.expect("an answer"));
-    assert_eq!(store.find(id(1)).await.expect("an answer"), None);
+    assert_eq!(store.find_key(id(1)).await.expect("an answer"), None);
     let mut endless = key(2, "b");
     endless.key.expires_at = None;
     endless.key.readers.clear();
@@ -77,10 +83,10 @@ async fn a_key_comes_back_as_it_was(store: Shared) {
     largest.key.created_at = at(9);
     for stored in [key(1, "a"), endless, largest] {
         create(&store, stored.clone()).await;
-        let again = store.find(stored.key.id).await.expect("an answer");
+        let again = store.find_key(stored.key.id).await.expect("an answer");
         assert_eq!(again, Some(stored));
     }
-    assert_eq!(store.find(id(3)).await.expect("an answer"), None);
+    assert_eq!(store.find_key(id(3)).await.expect("an answer"), None);
     assert!(store.has_keys().await.expect("an answer"));
 }
 
@@ -88,7 +94,7 @@ async fn an_id_is_taken_once(store: Shared) {
     create(&store, key(1, "a")).await;
     let mut twin = key(1, "b");
     twin.hash = hash(9);
-    assert!(!store.create(twin).await.expect("an answer"));
+    assert!(!store.create_key(twin).await.expect("an answer"));
     assert_eq!(found(&store, 1).await, key(1, "a"));
 }
 
@@ -100,7 +106,7 @@ async fn lists_fill_their_pages_within_the_tenant(store: Shared) {
         let of = tenant_name.map(tenant);
         let (mut ids, mut cursor) = (Vec::new(), None);
         loop {
-            let page = store.list(of.as_ref(), &PageRequest { cursor, limit: 2 }).await;
+            let page = store.list_keys(of.as_ref(), &PageRequest { cursor, limit: 2 }).await;
             let page = page.expect("an answer");
             assert!(page.items.len() <= 2);
             ids.extend(page.items.iter().map(|key| key.id));
@@ -121,7 +127,7 @@ async fn lists_fill_their_pages_within_the_tenant(store: Shared) {
         cursor: Some("nonsense".into()),
         limit: 2,
     };
-    let refused = store.list(None, &bad).await;
+    let refused = store.list_keys(None, &bad).await;
     assert!(matches!(refused, Err(CatalogueError::BadCursor)), "{refused:?}");
 }
 
@@ -129,7 +135,7 @@ async fn a_revoked_key_stays_revoked(store: Shared) {
     create(&store, key(1, "a")).await;
     create(&store, key(2, "a")).await;
     let (own, other) = (tenant("a"), tenant("b"));
-    let revoke = async |of, n, now| store.revoke(of, id(n), at(now)).await.expect("an answer");
+    let revoke = async |of, n, now| store.revoke_key(of, id(n), at(now)).await.expect("an answer");
     assert_eq!(revoke(Some(&other), 1, 5).await, None);
     assert_eq!(revoke(None, 9, 5).await, None);
     assert!(found(&store, 1).await.key.is_live(at(5)), "another tenant's hand");
@@ -143,23 +149,23 @@ async fn a_revoked_key_stays_revoked(store: Shared) {
     assert!(store.has_keys().await.expect("an answer"));
 }
 
-async fn rotate(store: &Shared, of: &str, old: u64, new: u64, until: OffsetDateTime) -> Rotation {
+async fn rotate(store: &Shared, of: &str, old: u64, new: u64, until: OffsetDateTime) -> RotationOutcome {
     let successor = (id(new), hash(new as u8));
     let of = tenant(of);
-    let rotated = store.rotate(Some(&of), id(old), successor, until, at(10)).await;
+    let rotated = store.rotate_key(Some(&of), id(old), successor, until, at(10)).await;
     rotated.expect("an answer")
 }
 
 async fn a_rotated_key_ends_and_its_successor_has_its_rights(store: Shared) {
     create(&store, key(1, "a")).await;
-    store.used(id(1), at(9)).await.expect("noted");
-    assert_eq!(rotate(&store, "b", 1, 2, at(10)).await, Rotation::Unknown);
-    assert_eq!(rotate(&store, "a", 7, 2, at(10)).await, Rotation::Unknown);
-    assert_eq!(store.find(id(2)).await.expect("an answer"), None);
-    let Rotation::Done(successor) = rotate(&store, "a", 1, 2, at(20)).await else {
+    store.record_key_use(id(1), at(9)).await.expect("noted");
+    assert_eq!(rotate(&store, "b", 1, 2, at(10)).await, RotationOutcome::Unknown);
+    assert_eq!(rotate(&store, "a", 7, 2, at(10)).await, RotationOutcome::Unknown);
+    assert_eq!(store.find_key(id(2)).await.expect("an answer"), None);
+    let RotationOutcome::Done(successor) = rotate(&store, "a", 1, 2, at(20)).await else {
         panic!("a live key is rotated")
     };
-    let expected = Key {
+    let expected = KeyRecord {
         id: id(2),
         created_at: at(10),
         ..key(1, "a").key
@@ -174,7 +180,7 @@ async fn a_rotated_key_ends_and_its_successor_has_its_rights(store: Shared) {
     let after_its_end = at(1_000) + Duration::days(1);
     assert!(matches!(
         rotate(&store, "a", 2, 3, after_its_end).await,
-        Rotation::Done(_)
+        RotationOutcome::Done(_)
     ));
     assert_eq!(
         found(&store, 2).await.key.expires_at,
@@ -191,23 +197,30 @@ async fn what_has_ended_is_not_rotated(store: Shared) {
         }
         create(&store, stored).await;
     }
-    store.revoke(None, id(1), at(5)).await.expect("revoked");
-    assert!(matches!(rotate(&store, "a", 3, 4, at(20)).await, Rotation::Done(_)));
+    store.revoke_key(None, id(1), at(5)).await.expect("revoked");
+    assert!(matches!(
+        rotate(&store, "a", 3, 4, at(20)).await,
+        RotationOutcome::Done(_)
+    ));
     for (old, why) in [(1, "revoked"), (2, "expired"), (3, "rotated")] {
         let before = found(&store, old).await;
-        assert_eq!(rotate(&store, "a", old, 9, at(20)).await, Rotation::Ended, "{why}");
+        assert_eq!(
+            rotate(&store, "a", old, 9, at(20)).await,
+            RotationOutcome::Ended,
+            "{why}"
+        );
         assert_eq!(found(&store, old).await, before, "{why}");
     }
-    assert_eq!(store.find(id(9)).await.expect("an answer"), None);
+    assert_eq!(store.find_key(id(9)).await.expect("an answer"), None);
 }
 
 async fn the_latest_use_is_noted(store: Shared) {
     create(&store, key(1, "a")).await;
     for (used, expected) in [(5, 5), (8, 8), (6, 8)] {
-        store.used(id(1), at(used)).await.expect("noted");
+        store.record_key_use(id(1), at(used)).await.expect("noted");
         assert_eq!(found(&store, 1).await.key.last_used_at, Some(at(expected)));
     }
-    store.used(id(9), at(1)).await.expect("nothing to note");
+    store.record_key_use(id(9), at(1)).await.expect("nothing to note");
     let key = found(&store, 1).await.key;
-    assert!(!key.is_use_news(at(67)) && key.is_use_news(at(68)));
+    assert!(!key.should_record_use(at(67)) && key.should_record_use(at(68)));
 }

@@ -3,13 +3,13 @@
 use super::index::{DIMENSIONS, Index, MODES, ask, find, open, question, show, spec, store_visible};
 use super::model::{assert_same, expected};
 use super::sample::{Sample, caller};
-use crate::seam::index::{IndexError, IndexQuery, IndexSpec, Point};
+use crate::seam::index::{IndexError, IndexPoint, IndexQuery, IndexSpec};
 
 /// An index without an embedder: points with vectors are refused, words find the others.
 pub(super) async fn a_lexical_index(index: Index) {
     let mut sample = Sample::new(13, DIMENSIONS);
-    index.ensure(&lexical_spec()).await.expect("a lexical index");
-    let refused = index.upsert(vec![sample.point(&open(), "d", 1, 0)]).await;
+    index.prepare_index(&lexical_spec()).await.expect("a lexical index");
+    let refused = index.upsert_points(vec![sample.point(&open(), "d", 1, 0)]).await;
     assert!(matches!(refused, Err(IndexError::Mismatch { .. })), "{refused:?}");
     let points = show_without_vectors(&index, &mut sample).await;
     let wordy = |sample: &mut Sample| IndexQuery {
@@ -22,12 +22,15 @@ pub(super) async fn a_lexical_index(index: Index) {
 /// An index begun without vectors that takes them later and keeps what it has.
 pub(super) async fn vectors_may_come_later(index: Index) {
     let mut sample = Sample::new(14, DIMENSIONS);
-    index.ensure(&lexical_spec()).await.expect("a lexical index");
+    index.prepare_index(&lexical_spec()).await.expect("a lexical index");
     let mut points = show_without_vectors(&index, &mut sample).await;
-    index.ensure(&spec()).await.expect("vectors may come later");
+    index.prepare_index(&spec()).await.expect("vectors may come later");
     let late = sample.point(&open(), "m", 1, 0);
     store_visible(&index, std::slice::from_ref(&late)).await;
-    index.ensure(&lexical_spec()).await.expect("points without vectors fit");
+    index
+        .prepare_index(&lexical_spec())
+        .await
+        .expect("points without vectors fit");
     points.push(late);
     finds_as_expected(&index, &points, &mut sample, question).await;
 }
@@ -40,20 +43,23 @@ fn lexical_spec() -> IndexSpec {
     }
 }
 
-async fn show_without_vectors(index: &Index, sample: &mut Sample) -> Vec<Point> {
-    let wordy = |n| Point {
+async fn show_without_vectors(index: &Index, sample: &mut Sample) -> Vec<IndexPoint> {
+    let wordy = |n| IndexPoint {
         dense: None,
         ..sample.point(&open(), "l", 1, n)
     };
-    let points: Vec<Point> = (0..9).map(wordy).collect();
-    index.upsert(points.clone()).await.expect("points without vectors fit");
+    let points: Vec<IndexPoint> = (0..9).map(wordy).collect();
+    index
+        .upsert_points(points.clone())
+        .await
+        .expect("points without vectors fit");
     show(index, &points).await;
     points
 }
 
 async fn finds_as_expected(
     index: &Index,
-    points: &[Point],
+    points: &[IndexPoint],
     sample: &mut Sample,
     asked: impl Fn(&mut Sample) -> IndexQuery,
 ) {

@@ -3,10 +3,10 @@
 use serde_json::json;
 
 use crate::access::{Acl, Principal, ReaderSet, Role, Scope};
-use crate::document::{Chunk, Metadata};
+use crate::document::{Chunk, DocumentMetadata};
 use crate::id::{ChunkId, CollectionName, ContentHash, DocumentId, Generation, PointId, SourceName, TenantId};
 use crate::rank::{LexicalQuery, SparseVector, TermId};
-use crate::seam::index::Point;
+use crate::seam::index::IndexPoint;
 
 /// Words of the sample's language.
 const WORDS: u64 = 60;
@@ -102,14 +102,14 @@ impl Sample {
     }
 
     /// A point of `uri`, which names a document of the ACL's tenant.
-    pub fn point(&mut self, acl: &Acl, uri: &str, generation: u64, ordinal: u32) -> Point {
+    pub fn point(&mut self, acl: &Acl, uri: &str, generation: u64, ordinal: u32) -> IndexPoint {
         let (collection, source) = (CollectionName::default(), SourceName::default());
-        let document_id = DocumentId::of(&acl.tenant, &collection, &source, uri);
-        let id = ChunkId::of(document_id, &ContentHash::of(uri.as_bytes()), "pipeline", ordinal);
+        let document_id = DocumentId::from_uri(&acl.tenant, &collection, &source, uri);
+        let id = ChunkId::from_ordinal(document_id, &ContentHash::of_bytes(uri.as_bytes()), "pipeline", ordinal);
         let text = format!("chunk {ordinal} of {uri}, é");
         let start = 100 * ordinal as usize;
-        Point {
-            id: PointId::of(id, Generation(generation)),
+        IndexPoint {
+            id: PointId::from_chunk(id, Generation(generation)),
             chunk: Chunk {
                 id,
                 document_id,
@@ -133,10 +133,10 @@ impl Sample {
 }
 
 /// Filter fields of a document.
-pub fn fields(uri: &str, language: &str) -> Metadata {
+pub fn fields(uri: &str, language: &str) -> DocumentMetadata {
     match json!({"uri": uri, "lang": language}) {
         serde_json::Value::Object(fields) => fields,
-        _ => Metadata::new(),
+        _ => DocumentMetadata::new(),
     }
 }
 

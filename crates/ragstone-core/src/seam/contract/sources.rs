@@ -13,7 +13,7 @@ use crate::document::JobError;
 use crate::id::{JobId, SourceId};
 use crate::seam::catalogue::PageRequest;
 use crate::seam::source::{
-    ItemFailure, Known, Memory, SourcePatch, SourceRecord, SourceStore, SyncCounts, SyncReport, TurnHolder,
+    ItemFailure, ItemState, ItemStates, SourcePatch, SourceRecord, SourceStore, SyncCounts, SyncLease, SyncReport,
 };
 
 type Shared = Arc<dyn SourceStore>;
@@ -31,14 +31,14 @@ pub async fn source_store_contract<F: Future<Output = Shared>>(make: impl Fn() -
 
 async fn one_process_has_the_turn(store: Shared) {
     let take = async |process: u128, n: u128, seconds: u64| {
-        let holder = TurnHolder {
+        let holder = SyncLease {
             process: Uuid::from_u128(process),
-            lasts: Duration::from_secs(60),
+            duration: Duration::from_secs(60),
         };
-        let taken = store.take_turn(id(n), holder, moment(seconds)).await;
+        let taken = store.acquire_sync_lease(id(n), holder, moment(seconds)).await;
         taken.expect("an answer")
     };
-    let end = async |process: u128, n: u128| store.end_turn(id(n), Uuid::from_u128(process)).await;
+    let end = async |process: u128, n: u128| store.release_sync_lease(id(n), Uuid::from_u128(process)).await;
     assert!(take(1, 7, 100).await, "nobody has it");
     assert!(!take(2, 7, 100).await, "another one has it");
     assert!(take(2, 8, 100).await, "which is another source");
@@ -99,13 +99,13 @@ fn report() -> SyncReport {
     }
 }
 
-fn memory() -> Memory {
-    let known = Known {
+fn memory() -> ItemStates {
+    let known = ItemState {
         uri: "u".into(),
         marker: None,
         hash: "00".into(),
     };
-    Memory::from([("päth".to_owned(), known)])
+    ItemStates::from([("päth".to_owned(), known)])
 }
 
 async fn add(store: &Shared, source: SourceRecord) {
@@ -113,19 +113,38 @@ async fn add(store: &Shared, source: SourceRecord) {
 }
 
 async fn found(store: &Shared, of: &str, n: u128) -> Option<SourceRecord> {
-    store.source(&tenant(of), id(n)).await.expect("an answer")
+    store.get_source(&tenant(of), id(n)).await.expect("an answer")
 }
 
 async fn a_source_comes_back_as_it_was(store: Shared) {
     let mut kept = source(1, "a", "wiki");
     add(&store, kept.clone()).await;
     assert_eq!(found(&store, "a", 1).await, Some(kept.clone()));
-    assert!(store.note_sync(&tenant("a"), id(1), report()).await.expect("noted"));
+    assert!(
+        store
+            .save_sync_report(&tenant("a"), id(1), report())
+            .await
+            .expect("noted")
+    );
     kept.last_sync = Some(report());
     assert_eq!(found(&store, "a", 1).await, Some(kept));
-    assert!(store.memory(&tenant("a"), id(1)).await.expect("an answer").is_empty());
-    assert!(store.remember(&tenant("a"), id(1), memory()).await.expect("kept"));
-    assert_eq!(store.memory(&tenant("a"), id(1)).await.expect("an answer"), memory());
+    assert!(
+        store
+            .load_item_states(&tenant("a"), id(1))
+            .await
+            .expect("an answer")
+            .is_empty()
+    );
+    assert!(
+        store
+            .save_item_states(&tenant("a"), id(1), memory())
+            .await
+            .expect("kept")
+    );
+    assert_eq!(
+        store.load_item_states(&tenant("a"), id(1)).await.expect("an answer"),
+        memory()
+    );
 }
 
 async fn a_name_is_taken_once_in_a_tenant(store: Shared) {
@@ -144,12 +163,12 @@ async fn what_is_another_tenants_is_not_there(store: Shared) {
         paused: Some(true),
         ..SourcePatch::default()
     };
-    assert_eq!(store.change_source(&b, id(1), patch).await.expect("an answer"), None);
-    assert!(!store.note_sync(&b, id(1), report()).await.expect("an answer"));
-    assert!(!store.remember(&b, id(1), memory()).await.expect("an answer"));
+    assert_eq!(store.patch_source(&b, id(1), patch).await.expect("an answer"), None);
+    assert!(!store.save_sync_report(&b, id(1), report()).await.expect("an answer"));
+    assert!(!store.save_item_states(&b, id(1), memory()).await.expect("an answer"));
     assert!(!store.remove_source(&b, id(1)).await.expect("an answer"));
     assert_eq!(found(&store, "a", 1).await, Some(source(1, "a", "wiki")));
-    assert!(store.memory(&a, id(1)).await.expect("an answer").is_empty());
+    assert!(store.load_item_states(&a, id(1)).await.expect("an answer").is_empty());
 }
 
 async fn lists_fill_their_pages_in_order(store: Shared) {
@@ -160,7 +179,7 @@ async fn lists_fill_their_pages_in_order(store: Shared) {
         let (of, mut found) = (of.map(tenant), Vec::new());
         let mut page = PageRequest { cursor: None, limit };
         loop {
-            let next = store.sources(of.as_ref(), &page).await.expect("a page");
+            let next = store.list_sources(of.as_ref(), &page).await.expect("a page");
             assert!(next.items.len() <= limit);
             found.extend(
                 next.items
@@ -181,23 +200,23 @@ async fn lists_fill_their_pages_in_order(store: Shared) {
         cursor: Some("?".into()),
         limit: 1,
     };
-    assert!(store.sources(None, &bad).await.is_err());
+    assert!(store.list_sources(None, &bad).await.is_err());
 }
 
 async fn changes_leave_alone_what_they_do_not_name(store: Shared) {
     let mut expected = source(1, "a", "wiki");
     add(&store, expected.clone()).await;
-    store.note_sync(&tenant("a"), id(1), report()).await.expect("noted");
+    store
+        .save_sync_report(&tenant("a"), id(1), report())
+        .await
+        .expect("noted");
     expected.last_sync = Some(report());
     expected.schedule = None;
     let patch = SourcePatch {
         schedule: Some(None),
         ..SourcePatch::default()
     };
-    let changed = store
-        .change_source(&tenant("a"), id(1), patch)
-        .await
-        .expect("an answer");
+    let changed = store.patch_source(&tenant("a"), id(1), patch).await.expect("an answer");
     assert_eq!(changed, Some(expected.clone()));
     expected.paused = true;
     expected.readers = readers(&["everyone"]);
@@ -206,20 +225,17 @@ async fn changes_leave_alone_what_they_do_not_name(store: Shared) {
         readers: Some(readers(&["everyone"])),
         ..SourcePatch::default()
     };
-    store
-        .change_source(&tenant("a"), id(1), patch)
-        .await
-        .expect("an answer");
+    store.patch_source(&tenant("a"), id(1), patch).await.expect("an answer");
     assert_eq!(found(&store, "a", 1).await, Some(expected));
 }
 
 async fn what_is_noted_of_a_source_goes_with_it(store: Shared) {
     let a = tenant("a");
     add(&store, source(1, "a", "wiki")).await;
-    store.remember(&a, id(1), memory()).await.expect("kept");
+    store.save_item_states(&a, id(1), memory()).await.expect("kept");
     assert!(store.remove_source(&a, id(1)).await.expect("an answer"));
     assert!(!store.remove_source(&a, id(1)).await.expect("an answer"));
-    assert!(!store.note_sync(&a, id(1), report()).await.expect("an answer"));
+    assert!(!store.save_sync_report(&a, id(1), report()).await.expect("an answer"));
     add(&store, source(1, "a", "wiki")).await;
-    assert!(store.memory(&a, id(1)).await.expect("an answer").is_empty());
+    assert!(store.load_item_states(&a, id(1)).await.expect("an answer").is_empty());
 }

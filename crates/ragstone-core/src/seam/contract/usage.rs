@@ -6,7 +6,7 @@ use std::sync::Arc;
 use time::{Date, Duration};
 
 use super::sample::tenant;
-use crate::seam::usage::{Spent, UsageStore};
+use crate::seam::usage::{DailyUsage, UsageStore};
 
 /// Runs the suite; `make` gives a fresh, empty store each time.
 pub async fn usage_contract<F: Future<Output = Arc<dyn UsageStore>>>(make: impl Fn() -> F) {
@@ -17,13 +17,13 @@ pub async fn usage_contract<F: Future<Output = Arc<dyn UsageStore>>>(make: impl 
 }
 
 async fn check(store: &Arc<dyn UsageStore>, caller: (&str, &str), day: Date, expected: (u64, u64)) {
-    let spent = store.spent(&tenant(caller.0), caller.1, day).await;
+    let spent = store.get_daily_usage(&tenant(caller.0), caller.1, day).await;
     let (caller, tenant) = expected;
-    assert_eq!(spent.expect("an answer"), Spent { caller, tenant });
+    assert_eq!(spent.expect("an answer"), DailyUsage { caller, tenant });
 }
 
 async fn spend(store: &Arc<dyn UsageStore>, caller: (&str, &str), day: Date, tokens: u64) {
-    let spent = store.spend(&tenant(caller.0), caller.1, day, tokens).await;
+    let spent = store.add_daily_usage(&tenant(caller.0), caller.1, day, tokens).await;
     spent.expect("added");
 }
 

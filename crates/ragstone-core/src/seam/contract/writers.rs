@@ -7,7 +7,7 @@ use super::sample::{acl, caller};
 use crate::access::{Principal, Role, Scope};
 use crate::document::Document;
 use crate::id::DocumentId;
-use crate::seam::catalogue::{Begun, CatalogueError, DocumentPatch, NewVersion};
+use crate::seam::catalogue::{BeginOutcome, CatalogueError, DocumentPatch, NewVersion};
 
 /// The part of the catalogue's suite about writers.
 pub(super) async fn writers_contract<F: Future<Output = Shared>>(make: &impl Fn() -> F) {
@@ -24,7 +24,7 @@ fn named(subject: &str, readers: &[&str]) -> Scope {
 }
 
 async fn document(catalogue: &Shared, scope: &Scope, id: DocumentId) -> Document {
-    let found = catalogue.document(scope, id).await.expect("an answer");
+    let found = catalogue.get_document(scope, id).await.expect("an answer");
     found.expect("the document is there")
 }
 
@@ -35,19 +35,19 @@ async fn a_name_is_taken_by_other_bytes(catalogue: Shared) {
     };
     let begin = async |version: NewVersion, n: u128| {
         let now = at(n as i64);
-        catalogue.begin(&reader(), version, job_id(n), now).await
+        catalogue.begin_version(&reader(), version, job_id(n), now).await
     };
     let (held, _) = start(&catalogue, &reader(), add("one"), 1, 0).await;
     for n in [2, 3] {
         let refused = begin(add("two"), n).await;
         assert!(matches!(refused, Err(CatalogueError::NameTaken)), "{refused:?}");
-        let found = catalogue.document(&reader(), held.id).await.expect("an answer");
+        let found = catalogue.get_document(&reader(), held.id).await.expect("an answer");
         assert_eq!(found.as_ref(), Some(&held), "nothing changed");
-        let queued = catalogue.job(&reader(), job_id(n)).await.expect("an answer");
+        let queued = catalogue.get_job(&reader(), job_id(n)).await.expect("an answer");
         assert_eq!(queued, None);
     }
     let same = begin(add("one"), 9).await.expect("the same bytes");
-    assert!(matches!(same, Begun::Unchanged(_)), "{same:?}");
+    assert!(matches!(same, BeginOutcome::Unchanged(_)), "{same:?}");
     let stranger = caller("a", &["group:h"]);
     let hidden = version(&acl("a", &[&["group:g"]]), "y", "one");
     start(&catalogue, &caller("a", &["group:g"]), hidden, 4, 4).await;
@@ -55,7 +55,7 @@ async fn a_name_is_taken_by_other_bytes(catalogue: Shared) {
         may_replace: false,
         ..version(&open(), "y", "two")
     };
-    let refused = catalogue.begin(&stranger, other, job_id(5), at(5)).await;
+    let refused = catalogue.begin_version(&stranger, other, job_id(5), at(5)).await;
     assert!(
         matches!(refused, Err(CatalogueError::UriTaken)),
         "what is hidden stays so"
@@ -63,7 +63,7 @@ async fn a_name_is_taken_by_other_bytes(catalogue: Shared) {
     let (renewed, _) = start(&catalogue, &reader(), version(&open(), "x", "two"), 6, 6).await;
     assert_eq!((renewed.id, renewed.version), (held.id, 2));
     catalogue
-        .tombstone(&reader(), held.id, job_id(7), at(7))
+        .tombstone_document(&reader(), held.id, job_id(7), at(7))
         .await
         .expect("deleted");
     start(&catalogue, &reader(), add("three"), 8, 8).await;
@@ -87,15 +87,15 @@ async fn a_writer_writes_what_it_grants_whole_or_brought(catalogue: Shared) {
         brought_by: Some("eve".into()),
         ..version(&mixed, "x", "two")
     };
-    let refused = catalogue.begin(&eve, second.clone(), job_id(2), at(2)).await;
+    let refused = catalogue.begin_version(&eve, second.clone(), job_id(2), at(2)).await;
     assert!(matches!(refused, Err(CatalogueError::UriTaken)), "{refused:?}");
-    let refused = catalogue.patch(&eve, held.id, title(), at(2)).await;
+    let refused = catalogue.patch_document(&eve, held.id, title(), at(2)).await;
     assert!(matches!(refused, Err(CatalogueError::WriteRefused)), "{refused:?}");
-    let refused = catalogue.tombstone(&eve, held.id, job_id(2), at(2)).await;
+    let refused = catalogue.tombstone_document(&eve, held.id, job_id(2), at(2)).await;
     assert!(matches!(refused, Err(CatalogueError::WriteRefused)), "{refused:?}");
     assert_eq!(document(&catalogue, &eve, held.id).await, held, "nothing changed");
     for (n, scope) in (3..).zip([&ada, &both]) {
-        let patched = catalogue.patch(scope, held.id, title(), at(3)).await;
+        let patched = catalogue.patch_document(scope, held.id, title(), at(3)).await;
         assert!(patched.expect("an answer").is_some());
         let again = version(&mixed, "x", &format!("by {n}"));
         let (renewed, _) = start(&catalogue, scope, again, n, 4).await;
@@ -106,14 +106,20 @@ async fn a_writer_writes_what_it_grants_whole_or_brought(catalogue: Shared) {
         acl: Some(acl("a", &[&["group:h"]])),
         ..DocumentPatch::default()
     };
-    catalogue.patch(&both, held.id, moved, at(6)).await.expect("patched");
+    catalogue
+        .patch_document(&both, held.id, moved, at(6))
+        .await
+        .expect("patched");
     assert_eq!(
-        catalogue.patch(&ada, held.id, title(), at(7)).await.expect("an answer"),
+        catalogue
+            .patch_document(&ada, held.id, title(), at(7))
+            .await
+            .expect("an answer"),
         None
     );
-    let gone = catalogue.tombstone(&ada, held.id, job_id(8), at(7)).await;
+    let gone = catalogue.tombstone_document(&ada, held.id, job_id(8), at(7)).await;
     assert_eq!(gone.expect("an answer"), None);
-    let gone = catalogue.tombstone(&both, held.id, job_id(8), at(7)).await;
+    let gone = catalogue.tombstone_document(&both, held.id, job_id(8), at(7)).await;
     assert!(gone.expect("an answer").is_some());
     let (anew, _) = start(&catalogue, &eve, version(&acl("a", &[&["group:g"]]), "x", "new"), 9, 8).await;
     assert_eq!(anew.brought_by, None, "another life is brought anew");
@@ -137,18 +143,18 @@ async fn readers_that_are_not_held_neither_come_nor_go(catalogue: Shared) {
         &[&["group:g", "group:h"], &["group:i"]],
     ];
     for sets in out_of_reach {
-        let refused = catalogue.patch(&ada, held.id, to(sets), at(2)).await;
+        let refused = catalogue.patch_document(&ada, held.id, to(sets), at(2)).await;
         assert!(
             matches!(refused, Err(CatalogueError::ReaderRefused(_))),
             "{sets:?}: {refused:?}"
         );
     }
     let closed = version(&acl("a", &[&["group:g"]]), "x", "two");
-    let refused = catalogue.begin(&ada, closed.clone(), job_id(2), at(2)).await;
+    let refused = catalogue.begin_version(&ada, closed.clone(), job_id(2), at(2)).await;
     assert!(matches!(refused, Err(CatalogueError::ReaderRefused(_))), "{refused:?}");
     assert_eq!(document(&catalogue, &ada, held.id).await, held, "nothing changed");
     let patched = catalogue
-        .patch(&ada, held.id, to(&[&["everyone", "group:g", "group:h"]]), at(3))
+        .patch_document(&ada, held.id, to(&[&["everyone", "group:g", "group:h"]]), at(3))
         .await;
     assert_eq!(patched.expect("an answer").expect("the document").acl_revision, 2);
     start(&catalogue, &both, closed, 3, 4).await;

@@ -7,24 +7,24 @@ use super::catalogue::MemoryCatalogue;
 use super::lock;
 use crate::document::{DocumentStatus, Job};
 use crate::id::{DocumentId, JobId};
-use crate::seam::attachments::{Attached, Attachment, Attachments};
-use crate::seam::catalogue::{Begun, CatalogueError, CatalogueResult, Lease};
+use crate::seam::attachments::{AttachedDocument, AttachmentStore, NewAttachment};
+use crate::seam::catalogue::{BeginOutcome, CatalogueError, CatalogueResult, JobLease};
 
 #[async_trait]
-impl Attachments for MemoryCatalogue {
-    async fn attach(
+impl AttachmentStore for MemoryCatalogue {
+    async fn begin_attachment(
         &self,
-        lease: &Lease,
-        attachment: Attachment,
+        lease: &JobLease,
+        attachment: NewAttachment,
         job: JobId,
         now: OffsetDateTime,
-    ) -> CatalogueResult<Begun> {
+    ) -> CatalogueResult<BeginOutcome> {
         let mut state = lock(&self.state);
         let batch = state.leased(lease)?.job.parent;
         let mail = state.documents.get(&lease.document).map(|entry| entry.document.clone());
         let mail = mail.filter(|mail| mail.status != DocumentStatus::Deleting);
         let mail = mail.ok_or(CatalogueError::Stale)?;
-        let version = attachment.version(&mail, batch);
+        let version = attachment.into_new_version(&mail, batch);
         let id = version.document_id();
         let is_attached = state.attached.get(&id).is_some_and(|(of, _)| *of == mail.id);
         let living = state.documents.get(&id);
@@ -37,15 +37,20 @@ impl Attachments for MemoryCatalogue {
         Ok(begun)
     }
 
-    async fn attached(&self, document: DocumentId) -> CatalogueResult<Vec<Attached>> {
+    async fn list_attachments(&self, document: DocumentId) -> CatalogueResult<Vec<AttachedDocument>> {
         let state = lock(&self.state);
         let all = state.attached.iter().filter(|(_, (of, _))| *of == document);
-        Ok(all.map(|(&document, &(_, by))| Attached { document, by }).collect())
+        Ok(all
+            .map(|(&document, &(_, by))| AttachedDocument {
+                document,
+                mail_generation: by,
+            })
+            .collect())
     }
 
-    async fn detach(
+    async fn remove_attachment(
         &self,
-        lease: &Lease,
+        lease: &JobLease,
         document: DocumentId,
         job: JobId,
         now: OffsetDateTime,

@@ -9,12 +9,12 @@ use super::catalogue::version::made_again;
 use super::lock;
 use crate::document::{DocumentStatus, Job, JobKind};
 use crate::id::{DocumentId, Generation, JobId, TenantId};
-use crate::seam::audit::{Audit, LiveJob, Named};
+use crate::seam::audit::{ConsistencyScan, DocumentRefs, LiveJob};
 use crate::seam::catalogue::CatalogueResult;
-use crate::seam::manifest::Stamp;
+use crate::seam::manifest::RevisionStamp;
 
 impl State {
-    fn named(&self, entry: &Entry) -> Named {
+    fn named(&self, entry: &Entry) -> DocumentRefs {
         let document = &entry.document;
         let live = self
             .jobs
@@ -24,7 +24,7 @@ impl State {
         let counted = document
             .published
             .and_then(|generation| self.statistics.get(&(document.id, generation)));
-        Named {
+        DocumentRefs {
             document: document.id,
             tenant: document.acl.tenant.clone(),
             status: document.status,
@@ -34,7 +34,7 @@ impl State {
             stored: entry.stored,
             incoming: entry.begun.incoming.clone(),
             given_title: entry.begun.title.clone(),
-            stamp: Stamp::of(document.acl_revision, document.updated_at),
+            stamp: RevisionStamp::new(document.acl_revision, document.updated_at),
             jobs: live
                 .map(|job| LiveJob {
                     kind: job.kind,
@@ -46,8 +46,8 @@ impl State {
 }
 
 #[async_trait]
-impl Audit for MemoryCatalogue {
-    async fn named_after(&self, after: Option<DocumentId>, limit: usize) -> CatalogueResult<Vec<Named>> {
+impl ConsistencyScan for MemoryCatalogue {
+    async fn list_document_refs(&self, after: Option<DocumentId>, limit: usize) -> CatalogueResult<Vec<DocumentRefs>> {
         let state = lock(&self.state);
         let later = state
             .documents
@@ -56,13 +56,13 @@ impl Audit for MemoryCatalogue {
         Ok(later.take(limit).map(|(_, entry)| state.named(entry)).collect())
     }
 
-    async fn named(&self, documents: &[DocumentId]) -> CatalogueResult<Vec<Named>> {
+    async fn get_document_refs(&self, documents: &[DocumentId]) -> CatalogueResult<Vec<DocumentRefs>> {
         let state = lock(&self.state);
         let found = documents.iter().filter_map(|id| state.documents.get(id));
         Ok(found.map(|entry| state.named(entry)).collect())
     }
 
-    async fn queue_again(
+    async fn queue_repair(
         &self,
         document: DocumentId,
         pipeline: &str,
@@ -86,7 +86,7 @@ impl Audit for MemoryCatalogue {
         Ok(Some(state.queue(&entry, job, JobKind::Ingest, None, now)))
     }
 
-    async fn miscounted(&self) -> CatalogueResult<Vec<TenantId>> {
+    async fn find_miscounted_tenants(&self) -> CatalogueResult<Vec<TenantId>> {
         let state = lock(&self.state);
         let strays = state.statistics.iter().filter(|(key, _)| !state.is_published(key));
         let mut tenants: Vec<_> = strays.map(|(_, (tenant, _))| tenant.clone()).collect();
@@ -94,7 +94,7 @@ impl Audit for MemoryCatalogue {
         Ok(tenants)
     }
 
-    async fn recount(&self) -> CatalogueResult<()> {
+    async fn recount_term_statistics(&self) -> CatalogueResult<()> {
         let mut state = lock(&self.state);
         let counted = std::mem::take(&mut state.statistics);
         state.statistics = counted.into_iter().filter(|(key, _)| state.is_published(key)).collect();

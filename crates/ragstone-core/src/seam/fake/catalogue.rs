@@ -13,13 +13,14 @@ use uuid::Uuid;
 
 use super::lock;
 use crate::access::Scope;
-use crate::document::{Document, DocumentStatus, Job, JobCounts, JobError, JobKind, JobState, Worker};
+use crate::document::{Document, DocumentStatus, Job, JobCounts, JobError, JobKind, JobState, WorkerId};
 use crate::id::{DocumentId, JobId, SourceName, TenantId};
 use crate::rank::{TermId, TermStatistics};
 use crate::seam::catalogue::{
-    Begun, Catalogue, CatalogueError, CatalogueResult, Claim, Company, DocumentAccess, DocumentFilter, DocumentLabel,
-    DocumentPatch, FailedDocuments, Flipped, JobFilter, Lease, Moment, NewVersion, Original, Page, PageRequest,
-    Progress, PublishedVersion, Redriven, Wait, check_writer,
+    BeginOutcome, Catalogue, CatalogueError, CatalogueResult, ClaimedJob, ClockReading, ConcurrentJobs, DocumentAccess,
+    DocumentFilter, DocumentLabel, DocumentPatch, FailedDocuments, JobFilter, JobLease, JobProgress, ListPage,
+    NewVersion, OriginalLocation, PageRequest, PublishOutcome, PublishedVersion, RequeueOutcome, RetryDelay,
+    check_writer,
 };
 use state::{Entry, State, Task};
 use version::made_again;
@@ -36,7 +37,7 @@ fn paged<T: Clone>(
     mut items: Vec<(Key, T)>,
     page: &PageRequest,
     is_after: impl Fn(&Key, &Key) -> bool,
-) -> CatalogueResult<Page<T>> {
+) -> CatalogueResult<ListPage<T>> {
     if let Some(cursor) = &page.cursor {
         let (at, id) = cursor.split_once('-').ok_or(CatalogueError::BadCursor)?;
         let at = at.parse().map_err(|_| CatalogueError::BadCursor)?;
@@ -46,7 +47,7 @@ fn paged<T: Clone>(
     let more = items.len() > page.limit;
     items.truncate(page.limit);
     let last = items.last().map(|((at, id), _)| format!("{at}-{id}"));
-    Ok(Page {
+    Ok(ListPage {
         next_cursor: last.filter(|_| more),
         items: items.into_iter().map(|(_, item)| item).collect(),
     })
@@ -54,22 +55,22 @@ fn paged<T: Clone>(
 
 #[async_trait]
 impl Catalogue for MemoryCatalogue {
-    async fn begin(
+    async fn begin_version(
         &self,
         scope: &Scope,
         version: NewVersion,
         job: JobId,
         now: OffsetDateTime,
-    ) -> CatalogueResult<Begun> {
+    ) -> CatalogueResult<BeginOutcome> {
         let mut state = lock(&self.state);
         let id = version.document_id();
         let living = state.documents.get(&id);
         let living = living.filter(|entry| entry.document.status != DocumentStatus::Deleting);
-        version.check_over(scope, living.map(|entry| &entry.document))?;
+        version.check_may_overwrite(scope, living.map(|entry| &entry.document))?;
         state.put(version, |acl| scope.admits(acl), job, now)
     }
 
-    async fn reingest(
+    async fn queue_reingest(
         &self,
         scope: &Scope,
         document: DocumentId,
@@ -91,7 +92,7 @@ impl Catalogue for MemoryCatalogue {
         Ok(Some(state.queue(&entry, job, JobKind::Ingest, None, now)))
     }
 
-    async fn patch(
+    async fn patch_document(
         &self,
         scope: &Scope,
         document: DocumentId,
@@ -102,7 +103,7 @@ impl Catalogue for MemoryCatalogue {
         let Some(entry) = state.seen(scope, document) else {
             return Ok(None);
         };
-        patch.check_over(scope, &entry.document)?;
+        patch.check_may_patch(scope, &entry.document)?;
         let mut changed = entry.clone().patched(patch);
         if changed != entry {
             changed.document.updated_at = now;
@@ -111,7 +112,7 @@ impl Catalogue for MemoryCatalogue {
         Ok(Some(changed.document))
     }
 
-    async fn tombstone(
+    async fn tombstone_document(
         &self,
         scope: &Scope,
         document: DocumentId,
@@ -126,15 +127,20 @@ impl Catalogue for MemoryCatalogue {
         Ok(Some(state.bury_document(entry, job, now)))
     }
 
-    async fn claim(&self, worker: Worker, lease: Duration, now: Moment) -> CatalogueResult<Option<Claim>> {
+    async fn claim_job(
+        &self,
+        worker: WorkerId,
+        lease: Duration,
+        now: ClockReading,
+    ) -> CatalogueResult<Option<ClaimedJob>> {
         let mut state = lock(&self.state);
         let ran_out = |task: &Task| task.course.lease_until.is_some_and(|until| until <= now.steady);
-        state.bury(ran_out, |task| task.course.company(), now);
+        state.bury(ran_out, |task| task.course.concurrent_jobs(), now);
         let drawn = state.draw();
         let Some(task) = state.next(now) else {
             return Ok(None);
         };
-        task.course.claim(&mut task.job, worker, lease, now);
+        task.course.start_attempt(&mut task.job, worker, lease, now);
         if task.job.kind == JobKind::Ingest {
             task.job.generation = drawn;
         }
@@ -143,8 +149,8 @@ impl Catalogue for MemoryCatalogue {
         let entry = entry.ok_or(CatalogueError::Damaged {
             detail: "a job without a document".into(),
         })?;
-        Ok(Some(Claim {
-            lease: Lease {
+        Ok(Some(ClaimedJob {
+            lease: JobLease {
                 job: job.id,
                 attempt: course.claims,
                 document: entry.document.id,
@@ -152,7 +158,7 @@ impl Catalogue for MemoryCatalogue {
             },
             job,
             failures: course.failures,
-            poisoned: course.poisoned(),
+            poisoned: course.poisoned_error(),
             original: original(&entry),
             document: entry.document,
             name: entry.begun.name,
@@ -161,29 +167,29 @@ impl Catalogue for MemoryCatalogue {
         }))
     }
 
-    async fn heartbeat(&self, lease: &Lease, extend: Duration, now: Moment) -> CatalogueResult<Duration> {
+    async fn extend_lease(&self, lease: &JobLease, extend: Duration, now: ClockReading) -> CatalogueResult<Duration> {
         let mut state = lock(&self.state);
-        Ok(state.leased(lease)?.course.extend(extend, now))
+        Ok(state.leased(lease)?.course.extend_lease(extend, now))
     }
 
-    async fn take_back(&self, now: Moment) -> CatalogueResult<u64> {
+    async fn requeue_interrupted_jobs(&self, now: ClockReading) -> CatalogueResult<u64> {
         let mut state = lock(&self.state);
         let waiting = |task: &&mut Task| task.job.state == JobState::Queued && task.course.wait.is_some();
         for task in state.jobs.iter_mut().filter(waiting) {
-            task.course.begin_again(now);
+            task.course.resume_wait(now);
         }
-        let company = Company::among(state.running());
+        let company = ConcurrentJobs::from_job_count(state.running());
         Ok(state.bury(|_| true, |_| company, now))
     }
 
-    async fn hand_back(&self, lease: &Lease, now: OffsetDateTime) -> CatalogueResult<()> {
+    async fn release_job(&self, lease: &JobLease, now: OffsetDateTime) -> CatalogueResult<()> {
         let mut state = lock(&self.state);
         let task = state.leased(lease)?;
-        task.course.hand_back(&mut task.job, now);
+        task.course.release_job(&mut task.job, now);
         Ok(())
     }
 
-    async fn stored(&self, lease: &Lease) -> CatalogueResult<()> {
+    async fn mark_original_stored(&self, lease: &JobLease) -> CatalogueResult<()> {
         let mut state = lock(&self.state);
         state.leased(lease)?;
         if let Some(entry) = state.documents.get_mut(&lease.document) {
@@ -192,21 +198,26 @@ impl Catalogue for MemoryCatalogue {
         Ok(())
     }
 
-    async fn original(&self, document: DocumentId) -> CatalogueResult<Option<Original>> {
+    async fn locate_original(&self, document: DocumentId) -> CatalogueResult<Option<OriginalLocation>> {
         let state = lock(&self.state);
         let entry = state.documents.get(&document);
         let living = entry.filter(|entry| entry.document.status != DocumentStatus::Deleting);
         Ok(living.map(original))
     }
 
-    async fn progress(&self, lease: &Lease, progress: Progress, now: Moment) -> CatalogueResult<()> {
+    async fn record_progress(&self, lease: &JobLease, progress: JobProgress, now: ClockReading) -> CatalogueResult<()> {
         let mut state = lock(&self.state);
         let task = state.leased(lease)?;
-        task.course.note(&mut task.job, progress, now);
+        task.course.record_progress(&mut task.job, progress, now);
         Ok(())
     }
 
-    async fn publish(&self, lease: &Lease, version: PublishedVersion, now: OffsetDateTime) -> CatalogueResult<Flipped> {
+    async fn publish_version(
+        &self,
+        lease: &JobLease,
+        version: PublishedVersion,
+        now: OffsetDateTime,
+    ) -> CatalogueResult<PublishOutcome> {
         let mut state = lock(&self.state);
         state.leased(lease)?.end(JobState::Succeeded, None, now);
         let mut entry = state
@@ -214,7 +225,7 @@ impl Catalogue for MemoryCatalogue {
             .get(&lease.document)
             .cloned()
             .ok_or(CatalogueError::Stale)?;
-        let replaced = version.publish(&mut entry.document, lease.generation, now);
+        let replaced = version.mark_published(&mut entry.document, lease.generation, now);
         entry.published_of = Some(entry.begun.clone());
         entry.found_title = Some(version.title);
         entry.made_by = Some(version.pipeline);
@@ -227,13 +238,13 @@ impl Catalogue for MemoryCatalogue {
             .insert((lease.document, lease.generation), (tenant, version.statistics));
         let entry = entry.named();
         state.save(&entry);
-        Ok(Flipped {
+        Ok(PublishOutcome {
             replaced,
             acl_revision: entry.document.acl_revision,
         })
     }
 
-    async fn fail(&self, lease: &Lease, error: JobError, now: OffsetDateTime) -> CatalogueResult<()> {
+    async fn fail_job(&self, lease: &JobLease, error: JobError, now: OffsetDateTime) -> CatalogueResult<()> {
         let mut state = lock(&self.state);
         let task = state.leased(lease)?;
         task.end(JobState::Failed, Some(error.clone()), now);
@@ -242,14 +253,20 @@ impl Catalogue for MemoryCatalogue {
         Ok(())
     }
 
-    async fn retry(&self, lease: &Lease, error: JobError, wait: Wait, now: Moment) -> CatalogueResult<()> {
+    async fn schedule_retry(
+        &self,
+        lease: &JobLease,
+        error: JobError,
+        wait: RetryDelay,
+        now: ClockReading,
+    ) -> CatalogueResult<()> {
         let mut state = lock(&self.state);
         let task = state.leased(lease)?;
-        task.course.fail_once(&mut task.job, error, wait, now);
+        task.course.schedule_retry(&mut task.job, error, wait, now);
         Ok(())
     }
 
-    async fn purged(&self, lease: &Lease, now: OffsetDateTime) -> CatalogueResult<()> {
+    async fn finish_purge(&self, lease: &JobLease, now: OffsetDateTime) -> CatalogueResult<()> {
         let mut state = lock(&self.state);
         let task = state.leased(lease)?;
         if task.job.kind != JobKind::Purge {
@@ -272,14 +289,19 @@ impl Catalogue for MemoryCatalogue {
         Ok(())
     }
 
-    async fn redrive(&self, scope: &Scope, job: JobId, now: OffsetDateTime) -> CatalogueResult<Option<Redriven>> {
+    async fn requeue_job(
+        &self,
+        scope: &Scope,
+        job: JobId,
+        now: OffsetDateTime,
+    ) -> CatalogueResult<Option<RequeueOutcome>> {
         let mut state = lock(&self.state);
         let Some(task) = state.found(scope, job) else {
             return Ok(None);
         };
         let shown = state.shown(&task);
         if !matches!(shown.state, JobState::Failed | JobState::Cancelled) {
-            return Ok(Some(Redriven::NotEnded(shown)));
+            return Ok(Some(RequeueOutcome::NotEnded(shown)));
         }
         let mut again = match task.job.kind {
             JobKind::Batch => state.children(scope, job),
@@ -289,7 +311,7 @@ impl Catalogue for MemoryCatalogue {
             matches!(task.job.state, JobState::Failed | JobState::Cancelled) && !state.is_superseded(task)
         });
         if again.is_empty() {
-            return Ok(Some(Redriven::Superseded(shown)));
+            return Ok(Some(RequeueOutcome::Superseded(shown)));
         }
         for task in again {
             state.redrive(task.job.id, now);
@@ -298,10 +320,10 @@ impl Catalogue for MemoryCatalogue {
             batch.stopped = false;
         }
         let queued = state.found(scope, job).map(|task| state.shown(&task));
-        Ok(queued.map(Redriven::Queued))
+        Ok(queued.map(RequeueOutcome::Queued))
     }
 
-    async fn cancel(&self, scope: &Scope, job: JobId, now: OffsetDateTime) -> CatalogueResult<Option<Job>> {
+    async fn cancel_job(&self, scope: &Scope, job: JobId, now: OffsetDateTime) -> CatalogueResult<Option<Job>> {
         let mut state = lock(&self.state);
         let Some(task) = state.found(scope, job) else {
             return Ok(None);
@@ -318,16 +340,16 @@ impl Catalogue for MemoryCatalogue {
         Ok(state.found(scope, job).map(|task| state.shown(&task)))
     }
 
-    async fn document(&self, scope: &Scope, document: DocumentId) -> CatalogueResult<Option<Document>> {
+    async fn get_document(&self, scope: &Scope, document: DocumentId) -> CatalogueResult<Option<Document>> {
         Ok(lock(&self.state).seen(scope, document).map(|entry| entry.document))
     }
 
-    async fn documents(
+    async fn list_documents(
         &self,
         scope: &Scope,
         filter: &DocumentFilter,
         page: &PageRequest,
-    ) -> CatalogueResult<Page<Document>> {
+    ) -> CatalogueResult<ListPage<Document>> {
         let state = lock(&self.state);
         let made = |entry: &Entry| {
             let (one, other) = (filter.made_by.as_ref(), filter.not_made_by.as_ref());
@@ -355,7 +377,7 @@ impl Catalogue for MemoryCatalogue {
         paged(items, page, |item, cursor| item > cursor)
     }
 
-    async fn failed_documents(
+    async fn list_failed_documents(
         &self,
         tenant: &TenantId,
         source: &SourceName,
@@ -381,31 +403,35 @@ impl Catalogue for MemoryCatalogue {
         })
     }
 
-    async fn tenants(&self) -> CatalogueResult<Vec<TenantId>> {
+    async fn list_tenants(&self) -> CatalogueResult<Vec<TenantId>> {
         let state = lock(&self.state);
         let tenants = state.documents.values().map(|entry| entry.document.acl.tenant.clone());
         Ok(tenants.collect::<BTreeSet<_>>().into_iter().collect())
     }
 
-    async fn standing(&self, documents: &[DocumentId]) -> CatalogueResult<Vec<Document>> {
+    async fn documents_unchecked(&self, documents: &[DocumentId]) -> CatalogueResult<Vec<Document>> {
         let state = lock(&self.state);
         let found = documents.iter().filter_map(|id| state.documents.get(id));
         let lives = |entry: &&Entry| entry.document.status != DocumentStatus::Deleting;
         Ok(found.filter(lives).map(|entry| entry.document.clone()).collect())
     }
 
-    async fn access(&self, documents: &[DocumentId]) -> CatalogueResult<Vec<DocumentAccess>> {
+    async fn get_document_access(&self, documents: &[DocumentId]) -> CatalogueResult<Vec<DocumentAccess>> {
         let of = |document: Document| DocumentAccess {
             id: document.id,
             acl: Arc::new(document.acl),
             acl_revision: document.acl_revision,
             published: document.published,
         };
-        Ok(self.standing(documents).await?.into_iter().map(of).collect())
+        Ok(self.documents_unchecked(documents).await?.into_iter().map(of).collect())
     }
 
-    async fn labels(&self, scope: &Scope, documents: &[DocumentId]) -> CatalogueResult<Vec<DocumentLabel>> {
-        let mut standing = self.standing(documents).await?;
+    async fn get_document_labels(
+        &self,
+        scope: &Scope,
+        documents: &[DocumentId],
+    ) -> CatalogueResult<Vec<DocumentLabel>> {
+        let mut standing = self.documents_unchecked(documents).await?;
         standing.retain(|document| scope.admits(&document.acl));
         let of = |document: Document| DocumentLabel {
             id: document.id,
@@ -416,12 +442,12 @@ impl Catalogue for MemoryCatalogue {
         Ok(standing.into_iter().map(of).collect())
     }
 
-    async fn job(&self, scope: &Scope, job: JobId) -> CatalogueResult<Option<Job>> {
+    async fn get_job(&self, scope: &Scope, job: JobId) -> CatalogueResult<Option<Job>> {
         let state = lock(&self.state);
         Ok(state.found(scope, job).map(|task| state.shown(&task)))
     }
 
-    async fn jobs(&self, scope: &Scope, filter: &JobFilter, page: &PageRequest) -> CatalogueResult<Page<Job>> {
+    async fn list_jobs(&self, scope: &Scope, filter: &JobFilter, page: &PageRequest) -> CatalogueResult<ListPage<Job>> {
         let fits = |job: &Job| {
             filter.state.is_none_or(|state| state == job.state)
                 && filter.kind.is_none_or(|kind| kind == job.kind)
@@ -438,7 +464,7 @@ impl Catalogue for MemoryCatalogue {
         Ok(lock(&self.state).remove_ended_jobs(before, most))
     }
 
-    async fn job_counts(&self, tenant: &TenantId) -> CatalogueResult<JobCounts> {
+    async fn count_jobs(&self, tenant: &TenantId) -> CatalogueResult<JobCounts> {
         let state = lock(&self.state);
         let mut counts = JobCounts::default();
         let of_tenant = |task: &&Task| task.acl.tenant == *tenant && task.job.kind != JobKind::Batch;
@@ -446,7 +472,7 @@ impl Catalogue for MemoryCatalogue {
             .jobs
             .iter()
             .filter(of_tenant)
-            .for_each(|task| *counts.of(task.job.state) += 1);
+            .for_each(|task| *counts.count_mut(task.job.state) += 1);
         Ok(counts)
     }
 
@@ -474,7 +500,7 @@ impl Catalogue for MemoryCatalogue {
         Ok(pieces.iter().map(count).collect())
     }
 
-    async fn setting(&self, key: &str) -> CatalogueResult<Option<String>> {
+    async fn get_setting(&self, key: &str) -> CatalogueResult<Option<String>> {
         Ok(lock(&self.state).settings.get(key).cloned())
     }
 
@@ -484,10 +510,10 @@ impl Catalogue for MemoryCatalogue {
     }
 }
 
-fn original(entry: &Entry) -> Original {
+fn original(entry: &Entry) -> OriginalLocation {
     match entry.stored {
-        Some(generation) => Original::Stored(generation),
-        None => Original::Incoming(entry.begun.incoming.clone()),
+        Some(generation) => OriginalLocation::Stored(generation),
+        None => OriginalLocation::Incoming(entry.begun.incoming.clone()),
     }
 }
 

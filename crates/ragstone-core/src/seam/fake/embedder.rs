@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 
 use super::lock;
-use crate::rank::analyzer::analyze;
+use crate::rank::analyzer::analyze_text;
 use crate::rank::bm25::TermId;
 use crate::rank::gate::WordStatistics;
 use crate::rank::late::TokenVectors;
@@ -64,7 +64,7 @@ impl Embedder for WordEmbedder {
         &self.fingerprint
     }
 
-    async fn embed(&self, texts: &[String], _: TextKind) -> Result<Vec<Embedding>, EmbedError> {
+    async fn embed_texts(&self, texts: &[String], _: TextKind) -> Result<Vec<Embedding>, EmbedError> {
         if self.hangs.load(Ordering::Relaxed) {
             std::future::pending::<()>().await;
         }
@@ -74,7 +74,7 @@ impl Embedder for WordEmbedder {
         }
     }
 
-    fn reads(&self, _: &str) -> Option<WordStatistics> {
+    fn word_statistics(&self, _: &str) -> Option<WordStatistics> {
         None
     }
 }
@@ -89,8 +89,8 @@ fn embedding(text: &str) -> Embedding {
     let (mut sum, mut rows) = (vec![1e-3_f32; DIMENSIONS], Vec::new());
     for word in text.split_whitespace() {
         let start = word.as_ptr() as usize - text.as_ptr() as usize;
-        for term in analyze(word) {
-            let id = TermId::of(&term).0;
+        for term in analyze_text(word) {
+            let id = TermId::from_term(&term).0;
             let mut row = vec![0.0; DIMENSIONS];
             row[id as usize % DIMENSIONS] = 1.0;
             sum.iter_mut().zip(&row).for_each(|(sum, value)| *sum += value);

@@ -53,7 +53,7 @@ impl MemoryEmbeddingCache {
 
 #[async_trait]
 impl EmbeddingCache for MemoryEmbeddingCache {
-    async fn get(
+    async fn get_embeddings(
         &self,
         fingerprint: &str,
         document: DocumentId,
@@ -72,7 +72,7 @@ impl EmbeddingCache for MemoryEmbeddingCache {
         Ok(found)
     }
 
-    async fn put(
+    async fn put_embeddings(
         &self,
         fingerprint: &str,
         document: DocumentId,
@@ -87,7 +87,7 @@ impl EmbeddingCache for MemoryEmbeddingCache {
         Ok(())
     }
 
-    async fn forget(&self, document: DocumentId) -> Result<(), EmbeddingCacheError> {
+    async fn remove_document(&self, document: DocumentId) -> Result<(), EmbeddingCacheError> {
         let mut state = self.state()?;
         let gone = state.uses.remove(&document).unwrap_or_default();
         state.entries.retain(|name, _| !gone.contains(name));
@@ -98,7 +98,7 @@ impl EmbeddingCache for MemoryEmbeddingCache {
         Ok(())
     }
 
-    async fn documents(&self) -> Result<Vec<DocumentId>, EmbeddingCacheError> {
+    async fn list_documents(&self) -> Result<Vec<DocumentId>, EmbeddingCacheError> {
         Ok(self.state()?.uses.keys().copied().collect())
     }
 }

@@ -69,17 +69,13 @@ impl EvaluationStore for MemoryEvaluations {
         Ok(unfinished.map(|(head, _)| head.finished = true).is_some())
     }
 
-    async fn evaluation(
-        &self,
-        tenant: &TenantId,
-        name: &str,
-    ) -> CatalogueResult<Option<(RunHead, Vec<RecordedOutcome>)>> {
+    async fn get_run(&self, tenant: &TenantId, name: &str) -> CatalogueResult<Option<(RunHead, Vec<RecordedOutcome>)>> {
         let runs = lock(&self.0);
         let run = runs.get(&(tenant.clone(), name.to_owned()));
         Ok(run.map(|(head, outcomes)| (head.clone(), listed(outcomes))))
     }
 
-    async fn evaluations(&self, tenant: &TenantId) -> CatalogueResult<Vec<RunHead>> {
+    async fn list_runs(&self, tenant: &TenantId) -> CatalogueResult<Vec<RunHead>> {
         let runs = lock(&self.0);
         let own = runs.iter().filter(|((of, _), _)| of == tenant);
         Ok(own.map(|(_, (head, _))| head.clone()).collect())

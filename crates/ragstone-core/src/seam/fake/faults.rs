@@ -18,22 +18,22 @@ use time::OffsetDateTime;
 
 use super::lock;
 use crate::access::{Acl, Scope, ScopedQuery};
-use crate::document::{Document, Job, JobCounts, JobError, Metadata, Worker};
+use crate::document::{Document, DocumentMetadata, Job, JobCounts, JobError, WorkerId};
 use crate::id::{DocumentId, Generation, JobId, PointId, SourceName, TenantId};
-use crate::ingest::Stores;
+use crate::ingest::IngestStores;
 use crate::rank::{TermId, TermStatistics};
-use crate::seam::attachments::{Attached, Attachment, Attachments};
-use crate::seam::audit::{Audit, Named};
+use crate::seam::attachments::{AttachedDocument, AttachmentStore, NewAttachment};
+use crate::seam::audit::{ConsistencyScan, DocumentRefs};
 use crate::seam::catalogue::{
-    Begun, Catalogue, CatalogueError, Claim, DocumentAccess, DocumentFilter, DocumentLabel, DocumentPatch,
-    FailedDocuments, Flipped, JobFilter, Lease, Moment, NewVersion, Original, Page, PageRequest, Progress,
-    PublishedVersion, Redriven, Wait,
+    BeginOutcome, Catalogue, CatalogueError, ClaimedJob, ClockReading, DocumentAccess, DocumentFilter, DocumentLabel,
+    DocumentPatch, FailedDocuments, JobFilter, JobLease, JobProgress, ListPage, NewVersion, OriginalLocation,
+    PageRequest, PublishOutcome, PublishedVersion, RequeueOutcome, RetryDelay,
 };
 use crate::seam::embedding_cache::{EmbeddingCache, EmbeddingCacheError, EmbeddingKey, StoredEmbedding};
 use crate::seam::index::{
-    DocumentGeneration, Hits, IndexError, IndexQuery, IndexSpec, Point, StoredChunk, VectorIndex,
+    DocumentGeneration, IndexError, IndexHits, IndexPoint, IndexQuery, IndexSpec, StoredChunk, VectorIndex,
 };
-use crate::seam::manifest::{Manifest, Manifests};
+use crate::seam::manifest::{DocumentManifest, ManifestStore};
 
 /// How a call fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,9 +102,9 @@ impl Faults {
     }
 
     /// The same stores, watched.
-    pub fn watch(self: &Arc<Self>, stores: Stores) -> Stores {
+    pub fn watch(self: &Arc<Self>, stores: IngestStores) -> IngestStores {
         let faults = self;
-        Stores {
+        IngestStores {
             catalogue: Arc::new(Watched {
                 faults: faults.clone(),
                 inner: stores.catalogue,
@@ -223,84 +223,84 @@ macro_rules! watched {
     };
 }
 
-watched! { Audit of Catalogue, CatalogueError:
-    fn named_after(after: Option<DocumentId>, limit: usize) -> Vec<Named>;
-    fn named(documents: &[DocumentId]) -> Vec<Named>;
-    fn queue_again(document: DocumentId, pipeline: &str, job: JobId, now: OffsetDateTime) -> Option<Job>;
-    fn miscounted() -> Vec<TenantId>;
-    fn recount() -> ();
+watched! { ConsistencyScan of Catalogue, CatalogueError:
+    fn list_document_refs(after: Option<DocumentId>, limit: usize) -> Vec<DocumentRefs>;
+    fn get_document_refs(documents: &[DocumentId]) -> Vec<DocumentRefs>;
+    fn queue_repair(document: DocumentId, pipeline: &str, job: JobId, now: OffsetDateTime) -> Option<Job>;
+    fn find_miscounted_tenants() -> Vec<TenantId>;
+    fn recount_term_statistics() -> ();
     fn highest_generation() -> Generation;
 }
 
-watched! { Manifests of Catalogue, CatalogueError:
-    fn manifest(document: DocumentId) -> Option<Manifest>;
-    fn recover(manifest: &Manifest) -> bool;
+watched! { ManifestStore of Catalogue, CatalogueError:
+    fn get_manifest(document: DocumentId) -> Option<DocumentManifest>;
+    fn recover_document(manifest: &DocumentManifest) -> bool;
     fn raise_generation(to: Generation) -> ();
 }
 
-watched! { Attachments of Catalogue, CatalogueError:
-    fn attach(lease: &Lease, attachment: Attachment, job: JobId, now: OffsetDateTime) -> Begun;
-    fn attached(document: DocumentId) -> Vec<Attached>;
-    fn detach(lease: &Lease, document: DocumentId, job: JobId, now: OffsetDateTime) -> Option<Job>;
+watched! { AttachmentStore of Catalogue, CatalogueError:
+    fn begin_attachment(lease: &JobLease, attachment: NewAttachment, job: JobId, now: OffsetDateTime) -> BeginOutcome;
+    fn list_attachments(document: DocumentId) -> Vec<AttachedDocument>;
+    fn remove_attachment(lease: &JobLease, document: DocumentId, job: JobId, now: OffsetDateTime) -> Option<Job>;
 }
 
 watched! { Catalogue of Catalogue, CatalogueError:
-    fn begin(scope: &Scope, version: NewVersion, job: JobId, now: OffsetDateTime) -> Begun;
-    fn reingest(scope: &Scope, document: DocumentId, pipeline: &str, job: JobId, now: OffsetDateTime) -> Option<Job>;
-    fn patch(scope: &Scope, document: DocumentId, patch: DocumentPatch, now: OffsetDateTime) -> Option<Document>;
-    fn tombstone(scope: &Scope, document: DocumentId, job: JobId, now: OffsetDateTime) -> Option<Job>;
-    fn claim(worker: Worker, lease: Duration, now: Moment) -> Option<Claim>;
-    fn heartbeat(lease: &Lease, extend: Duration, now: Moment) -> Duration;
-    fn take_back(now: Moment) -> u64;
-    fn hand_back(lease: &Lease, now: OffsetDateTime) -> ();
-    fn stored(lease: &Lease) -> ();
-    fn original(document: DocumentId) -> Option<Original>;
-    fn progress(lease: &Lease, progress: Progress, now: Moment) -> ();
-    fn publish(lease: &Lease, version: PublishedVersion, now: OffsetDateTime) -> Flipped;
-    fn fail(lease: &Lease, error: JobError, now: OffsetDateTime) -> ();
-    fn retry(lease: &Lease, error: JobError, wait: Wait, now: Moment) -> ();
-    fn purged(lease: &Lease, now: OffsetDateTime) -> ();
-    fn redrive(scope: &Scope, job: JobId, now: OffsetDateTime) -> Option<Redriven>;
-    fn cancel(scope: &Scope, job: JobId, now: OffsetDateTime) -> Option<Job>;
-    fn document(scope: &Scope, document: DocumentId) -> Option<Document>;
-    fn documents(scope: &Scope, filter: &DocumentFilter, page: &PageRequest) -> Page<Document>;
-    fn failed_documents(tenant: &TenantId, source: &SourceName, limit: usize) -> FailedDocuments;
-    fn tenants() -> Vec<TenantId>;
-    fn standing(documents: &[DocumentId]) -> Vec<Document>;
-    fn access(documents: &[DocumentId]) -> Vec<DocumentAccess>;
-    fn labels(scope: &Scope, documents: &[DocumentId]) -> Vec<DocumentLabel>;
-    fn job(scope: &Scope, job: JobId) -> Option<Job>;
-    fn jobs(scope: &Scope, filter: &JobFilter, page: &PageRequest) -> Page<Job>;
-    fn job_counts(tenant: &TenantId) -> JobCounts;
+    fn begin_version(scope: &Scope, version: NewVersion, job: JobId, now: OffsetDateTime) -> BeginOutcome;
+    fn queue_reingest(scope: &Scope, document: DocumentId, pipeline: &str, job: JobId, now: OffsetDateTime) -> Option<Job>;
+    fn patch_document(scope: &Scope, document: DocumentId, patch: DocumentPatch, now: OffsetDateTime) -> Option<Document>;
+    fn tombstone_document(scope: &Scope, document: DocumentId, job: JobId, now: OffsetDateTime) -> Option<Job>;
+    fn claim_job(worker: WorkerId, lease: Duration, now: ClockReading) -> Option<ClaimedJob>;
+    fn extend_lease(lease: &JobLease, extend: Duration, now: ClockReading) -> Duration;
+    fn requeue_interrupted_jobs(now: ClockReading) -> u64;
+    fn release_job(lease: &JobLease, now: OffsetDateTime) -> ();
+    fn mark_original_stored(lease: &JobLease) -> ();
+    fn locate_original(document: DocumentId) -> Option<OriginalLocation>;
+    fn record_progress(lease: &JobLease, progress: JobProgress, now: ClockReading) -> ();
+    fn publish_version(lease: &JobLease, version: PublishedVersion, now: OffsetDateTime) -> PublishOutcome;
+    fn fail_job(lease: &JobLease, error: JobError, now: OffsetDateTime) -> ();
+    fn schedule_retry(lease: &JobLease, error: JobError, wait: RetryDelay, now: ClockReading) -> ();
+    fn finish_purge(lease: &JobLease, now: OffsetDateTime) -> ();
+    fn requeue_job(scope: &Scope, job: JobId, now: OffsetDateTime) -> Option<RequeueOutcome>;
+    fn cancel_job(scope: &Scope, job: JobId, now: OffsetDateTime) -> Option<Job>;
+    fn get_document(scope: &Scope, document: DocumentId) -> Option<Document>;
+    fn list_documents(scope: &Scope, filter: &DocumentFilter, page: &PageRequest) -> ListPage<Document>;
+    fn list_failed_documents(tenant: &TenantId, source: &SourceName, limit: usize) -> FailedDocuments;
+    fn list_tenants() -> Vec<TenantId>;
+    fn documents_unchecked(documents: &[DocumentId]) -> Vec<Document>;
+    fn get_document_access(documents: &[DocumentId]) -> Vec<DocumentAccess>;
+    fn get_document_labels(scope: &Scope, documents: &[DocumentId]) -> Vec<DocumentLabel>;
+    fn get_job(scope: &Scope, job: JobId) -> Option<Job>;
+    fn list_jobs(scope: &Scope, filter: &JobFilter, page: &PageRequest) -> ListPage<Job>;
+    fn count_jobs(tenant: &TenantId) -> JobCounts;
     fn remove_ended_jobs(before: OffsetDateTime, most: usize) -> u64;
     fn term_statistics(tenant: &TenantId, terms: &[TermId]) -> TermStatistics;
     fn piece_frequencies(tenant: &TenantId, pieces: &[u32]) -> Vec<u64>;
-    fn setting(key: &str) -> Option<String>;
+    fn get_setting(key: &str) -> Option<String>;
     fn set_setting(key: &str, value: &str) -> ();
 }
 
 watched! { EmbeddingCache of EmbeddingCache, EmbeddingCacheError:
-    fn get(fingerprint: &str, document: DocumentId, keys: &[EmbeddingKey]) -> Vec<Option<StoredEmbedding>>;
-    fn put(fingerprint: &str, document: DocumentId, entries: Vec<(EmbeddingKey, StoredEmbedding)>) -> ();
-    fn forget(document: DocumentId) -> ();
-    fn documents() -> Vec<DocumentId>;
+    fn get_embeddings(fingerprint: &str, document: DocumentId, keys: &[EmbeddingKey]) -> Vec<Option<StoredEmbedding>>;
+    fn put_embeddings(fingerprint: &str, document: DocumentId, entries: Vec<(EmbeddingKey, StoredEmbedding)>) -> ();
+    fn remove_document(document: DocumentId) -> ();
+    fn list_documents() -> Vec<DocumentId>;
 }
 
 watched! { VectorIndex of VectorIndex, IndexError:
-    fn ensure(spec: &IndexSpec) -> ();
-    fn upsert(points: Vec<Point>) -> ();
-    fn publish(document: DocumentId, generation: Generation) -> ();
-    fn delete(document: DocumentId, generation: Generation) -> ();
+    fn prepare_index(spec: &IndexSpec) -> ();
+    fn upsert_points(points: Vec<IndexPoint>) -> ();
+    fn publish_generation(document: DocumentId, generation: Generation) -> ();
+    fn delete_generation(document: DocumentId, generation: Generation) -> ();
     fn set_access(
-        document: DocumentId, generation: Generation, acl: &Acl, acl_revision: u64, fields: &Metadata
+        document: DocumentId, generation: Generation, acl: &Acl, acl_revision: u64, fields: &DocumentMetadata
     ) -> ();
-    fn search(query: &ScopedQuery<IndexQuery>) -> Hits;
-    fn chunks(scope: &Scope, points: &[PointId], with_tokens: bool) -> Vec<StoredChunk>;
-    fn scroll(
+    fn search(query: &ScopedQuery<IndexQuery>) -> IndexHits;
+    fn get_chunks(scope: &Scope, points: &[PointId], with_tokens: bool) -> Vec<StoredChunk>;
+    fn list_chunks(
         scope: &Scope, document: DocumentId, generation: Generation, from: u32, limit: usize
     ) -> Vec<StoredChunk>;
-    fn count() -> u64;
-    fn generations(document: Option<DocumentId>) -> Vec<(DocumentGeneration, u64)>;
+    fn count_points() -> u64;
+    fn list_generations(document: Option<DocumentId>) -> Vec<(DocumentGeneration, u64)>;
 }
 
 type Stored<T> = object_store::Result<T>;

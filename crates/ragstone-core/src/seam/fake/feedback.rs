@@ -8,10 +8,10 @@ use time::OffsetDateTime;
 
 use super::lock;
 use crate::id::{TenantId, TraceId};
-use crate::seam::catalogue::{CatalogueError, CatalogueResult, Page, PageRequest};
-use crate::seam::feedback::{AnsweredQuestion, Feedback, FeedbackStore, Rating};
+use crate::seam::catalogue::{CatalogueError, CatalogueResult, ListPage, PageRequest};
+use crate::seam::feedback::{AnswerRating, AnsweredQuestion, FeedbackStore, RatedAnswer};
 
-type Row = (AnsweredQuestion, Option<(Rating, OffsetDateTime)>);
+type Row = (AnsweredQuestion, Option<(AnswerRating, OffsetDateTime)>);
 
 /// Answers and feedback in memory.
 #[derive(Debug, Default)]
@@ -19,18 +19,18 @@ pub struct MemoryFeedback(Mutex<BTreeMap<(TenantId, TraceId), Row>>);
 
 #[async_trait]
 impl FeedbackStore for MemoryFeedback {
-    async fn keep_answer(&self, tenant: &TenantId, answer: &AnsweredQuestion) -> CatalogueResult<()> {
+    async fn save_answer(&self, tenant: &TenantId, answer: &AnsweredQuestion) -> CatalogueResult<()> {
         let key = (tenant.clone(), answer.trace_id);
         lock(&self.0).entry(key).or_insert_with(|| (answer.clone(), None));
         Ok(())
     }
 
-    async fn rate(
+    async fn rate_answer(
         &self,
         tenant: &TenantId,
         subject: &str,
         trace_id: TraceId,
-        rating: Rating,
+        rating: AnswerRating,
         now: OffsetDateTime,
     ) -> CatalogueResult<bool> {
         let mut rows = lock(&self.0);
@@ -39,13 +39,17 @@ impl FeedbackStore for MemoryFeedback {
         Ok(own.map(|(_, rated)| *rated = Some((rating, now))).is_some())
     }
 
-    async fn feedback(&self, tenant: &TenantId, page: &PageRequest) -> CatalogueResult<Page<Feedback>> {
-        let mut all: Vec<Feedback> = lock(&self.0)
+    async fn list_rated_answers(
+        &self,
+        tenant: &TenantId,
+        page: &PageRequest,
+    ) -> CatalogueResult<ListPage<RatedAnswer>> {
+        let mut all: Vec<RatedAnswer> = lock(&self.0)
             .iter()
             .filter(|((of, _), _)| of == tenant)
             .filter_map(|(_, (answer, rated))| {
                 let (rating, rated_at) = rated.clone()?;
-                Some(Feedback {
+                Some(RatedAnswer {
                     answer: answer.clone(),
                     rating,
                     rated_at,
@@ -56,7 +60,7 @@ impl FeedbackStore for MemoryFeedback {
         let cursor = page.cursor.as_deref().map(str::parse::<usize>).transpose();
         let from = cursor.map_err(|_| CatalogueError::BadCursor)?.unwrap_or_default();
         let more = all.len() > from + page.limit;
-        Ok(Page {
+        Ok(ListPage {
             items: all.into_iter().skip(from).take(page.limit).collect(),
             next_cursor: more.then(|| (from + page.limit).to_string()),
         })
@@ -74,7 +78,7 @@ impl FeedbackStore for MemoryFeedback {
         Ok(rows.get(&key).is_some_and(is_meant) && rows.remove(&key).is_some())
     }
 
-    async fn forget_answers(&self, before: OffsetDateTime, most: u64) -> CatalogueResult<u64> {
+    async fn remove_old_answers(&self, before: OffsetDateTime, most: u64) -> CatalogueResult<u64> {
         let mut rows = lock(&self.0);
         let all = rows.len();
         rows.retain(|_, (answer, _)| answer.asked_at >= before);

@@ -9,7 +9,7 @@ use futures::FutureExt;
 use time::OffsetDateTime;
 
 use super::lock;
-use crate::ingest::Time;
+use crate::ingest::TimeProvider;
 
 /// Stands still until it is turned; whoever sleeps wakes when its time has come.
 #[derive(Debug, Default)]
@@ -39,9 +39,9 @@ impl Hands {
     }
 
     /// What this clock tells.
-    pub fn time(self: &Arc<Self>) -> Time {
+    pub fn time(self: &Arc<Self>) -> TimeProvider {
         let (wall, steady, sleep) = (self.clone(), self.clone(), self.clone());
-        Time {
+        TimeProvider {
             wall: Arc::new(move || OffsetDateTime::UNIX_EPOCH + wall.now()),
             steady: Arc::new(move || steady.now()),
             sleep: Arc::new(move |time| {

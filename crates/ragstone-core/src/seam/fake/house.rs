@@ -9,13 +9,13 @@ use uuid::Uuid;
 use super::faults::Faults;
 use super::{Hands, MemoryCatalogue, MemoryEmbeddingCache, MemoryIndex, TextParser, WordEmbedder};
 use crate::access::{Acl, Principal, ReaderSet, Role};
-use crate::document::Worker;
+use crate::document::WorkerId;
 use crate::id::{CollectionName, DocumentId, SourceName};
-use crate::ingest::{IngestSettings, Ingestor, NewId, Outcome, Pipeline, Stores, Upload};
+use crate::ingest::{IdGenerator, IngestPipeline, IngestSettings, IngestStores, Ingestor, JobOutcome, UploadMetadata};
 use crate::library::layout::BlobKey;
-use crate::library::{InUse, Library};
-use crate::seam::catalogue::Begun;
-use crate::seam::{Catalogue, Embedder, Parser, VectorIndex};
+use crate::library::{ActiveEmbedder, Library};
+use crate::seam::catalogue::BeginOutcome;
+use crate::seam::{Catalogue, DocumentParser, Embedder, VectorIndex};
 use crate::split::{SplitSettings, SplitStrategy};
 
 /// A library in memory with its parts in reach.
@@ -41,7 +41,7 @@ pub struct House {
 }
 
 /// The worker that does the house's jobs.
-pub const WORKER: Worker = Worker { process: 1, number: 1 };
+pub const WORKER: WorkerId = WorkerId { process: 1, number: 1 };
 
 /// What a library begins with.
 #[derive(Default)]
@@ -76,14 +76,14 @@ impl House {
 
     /// The same library as one that reads watched stores sees it.
     pub fn watched(&self, faults: &Arc<Faults>) -> Library {
-        let stores = faults.watch(Stores {
+        let stores = faults.watch(IngestStores {
             catalogue: self.catalogue.clone(),
             index: self.index.clone(),
             blobs: self.blobs.clone(),
             parser: Arc::new(TextParser),
             embeddings: None,
         });
-        let in_use = InUse {
+        let in_use = ActiveEmbedder {
             embedder: self.embedder.clone(),
             index: stores.index.clone(),
         };
@@ -103,7 +103,7 @@ impl House {
             Arc::<MemoryEmbeddingCache>::default(),
         );
         let (hands, ids) = (Arc::<Hands>::default(), AtomicU64::new(left.ids + 1));
-        let (time, new_id): (_, NewId) = (
+        let (time, new_id): (_, IdGenerator) = (
             hands.time(),
             Arc::new(move || Uuid::from_u128(u128::from(ids.fetch_add(1, Ordering::Relaxed)))),
         );
@@ -114,7 +114,7 @@ impl House {
         );
         let begin = move || {
             let (catalogue, index, blobs, embeddings) = stores.clone();
-            let stores = Stores {
+            let stores = IngestStores {
                 catalogue,
                 index,
                 blobs,
@@ -133,7 +133,7 @@ impl House {
             Ingestor::new(stores, settings, pipeline, time.clone(), new_id.clone())
         };
         let ingestor = begin();
-        let in_use = InUse {
+        let in_use = ActiveEmbedder {
             embedder: embedder.clone(),
             index: index.clone(),
         };
@@ -157,13 +157,13 @@ impl House {
     }
 
     /// The pipeline of a library whose embedder is `embedder`.
-    pub fn pipeline(embedder: Arc<dyn Embedder>) -> Pipeline {
+    pub fn pipeline(embedder: Arc<dyn Embedder>) -> IngestPipeline {
         let split = SplitSettings {
             chunk_size: 80,
             chunk_overlap: 10,
             ..SplitSettings::default()
         };
-        Pipeline::new(
+        IngestPipeline::new(
             TextParser.fingerprint(),
             split,
             SplitStrategy::Recursive,
@@ -179,8 +179,11 @@ impl House {
     /// Begins again after the process died: only what is stored is left.
     pub async fn restart(&mut self) {
         self.ingestor = self.another();
-        let now = self.ingestor.moment();
-        self.catalogue.take_back(now).await.expect("the catalogue works");
+        let now = self.ingestor.current_moment();
+        self.catalogue
+            .requeue_interrupted_jobs(now)
+            .await
+            .expect("the catalogue works");
     }
 
     /// Lets time pass.
@@ -189,14 +192,17 @@ impl House {
     }
 
     /// Accepts a text.
-    pub async fn accept(&self, caller: &Principal, uri: &str, readers: &[&str], text: &str) -> Begun {
+    pub async fn accept(&self, caller: &Principal, uri: &str, readers: &[&str], text: &str) -> BeginOutcome {
         let upload = upload(caller, uri, readers);
         let bytes = futures::stream::iter([Ok::<_, String>(text.to_owned().into())]);
-        self.ingestor.accept(caller, upload, bytes).await.expect("accepted")
+        self.ingestor
+            .accept_upload(caller, upload, bytes)
+            .await
+            .expect("accepted")
     }
 
     /// Carries out every job that waits; how each ended.
-    pub async fn work(&self) -> Vec<Outcome> {
+    pub async fn work(&self) -> Vec<JobOutcome> {
         let mut outcomes = Vec::new();
         while let Some((_, outcome)) = self.ingestor.run_next(WORKER).await.expect("the catalogue works") {
             outcomes.push(outcome);
@@ -209,7 +215,9 @@ impl House {
         let begun = self.accept(caller, uri, readers, text).await;
         self.work().await;
         match begun {
-            Begun::Started(document, _) | Begun::Updated(document) | Begun::Unchanged(document) => document.id,
+            BeginOutcome::Started(document, _)
+            | BeginOutcome::Updated(document)
+            | BeginOutcome::Unchanged(document) => document.id,
         }
     }
 
@@ -228,7 +236,9 @@ impl House {
         use object_store::ObjectStore;
         let listed = self.blobs.list(None);
         let counts = listed.filter(|blob| {
-            let counts = blob.as_ref().is_ok_and(|blob| count(&BlobKey::read(&blob.location)));
+            let counts = blob
+                .as_ref()
+                .is_ok_and(|blob| count(&BlobKey::from_path(&blob.location)));
             std::future::ready(counts)
         });
         counts.count().await
@@ -238,7 +248,7 @@ impl House {
     pub async fn stands(&self, document: DocumentId) -> bool {
         !self
             .catalogue
-            .standing(&[document])
+            .documents_unchecked(&[document])
             .await
             .expect("an answer")
             .is_empty()
@@ -267,9 +277,9 @@ pub fn writer(tenant: &str, readers: &[&str]) -> Principal {
 }
 
 /// An upload of `uri` for these readers.
-pub fn upload(caller: &Principal, uri: &str, readers: &[&str]) -> Upload {
+pub fn upload(caller: &Principal, uri: &str, readers: &[&str]) -> UploadMetadata {
     let readers = readers.iter().map(|reader| reader.parse().expect("a reader"));
-    Upload {
+    UploadMetadata {
         collection: CollectionName::default(),
         source: SourceName::default(),
         uri: uri.parse().expect("a uri"),

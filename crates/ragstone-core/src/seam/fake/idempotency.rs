@@ -8,27 +8,34 @@ use time::OffsetDateTime;
 
 use super::lock;
 use crate::seam::catalogue::CatalogueResult;
-use crate::seam::idempotency::{Answered, IdempotencyStore, KEPT_FOR, MAX_KEPT, RequestKey};
+use crate::seam::idempotency::{
+    IdempotencyStore, MAX_RESPONSES_PER_CALLER, RESPONSE_LIFETIME, RequestKey, StoredResponse,
+};
 
 /// Answers in memory.
 #[derive(Debug, Default)]
-pub struct MemoryIdempotency(Mutex<BTreeMap<RequestKey, (OffsetDateTime, Answered)>>);
+pub struct MemoryIdempotency(Mutex<BTreeMap<RequestKey, (OffsetDateTime, StoredResponse)>>);
 
 #[async_trait]
 impl IdempotencyStore for MemoryIdempotency {
-    async fn answered(&self, key: &RequestKey, now: OffsetDateTime) -> CatalogueResult<Option<Answered>> {
+    async fn find_response(&self, key: &RequestKey, now: OffsetDateTime) -> CatalogueResult<Option<StoredResponse>> {
         let kept = lock(&self.0);
-        let found = kept.get(key).filter(|(at, _)| *at + KEPT_FOR > now);
+        let found = kept.get(key).filter(|(at, _)| *at + RESPONSE_LIFETIME > now);
         Ok(found.map(|(_, answered)| answered.clone()))
     }
 
-    async fn keep(&self, key: &RequestKey, answered: Answered, now: OffsetDateTime) -> CatalogueResult<()> {
+    async fn save_response(
+        &self,
+        key: &RequestKey,
+        answered: StoredResponse,
+        now: OffsetDateTime,
+    ) -> CatalogueResult<()> {
         let mut kept = lock(&self.0);
-        kept.retain(|_, (at, _)| *at + KEPT_FOR > now);
+        kept.retain(|_, (at, _)| *at + RESPONSE_LIFETIME > now);
         kept.entry(key.clone()).or_insert((now, answered));
         let own = |other: &RequestKey| (&other.tenant, &other.subject) == (&key.tenant, &key.subject);
         let of_caller = || kept.iter().filter(|(other, _)| own(other));
-        if of_caller().count() as u64 > MAX_KEPT {
+        if of_caller().count() as u64 > MAX_RESPONSES_PER_CALLER {
             let oldest = of_caller().min_by_key(|(_, (at, _))| *at);
             let oldest = oldest.map(|(other, _)| other.clone()).expect("there are some");
             kept.remove(&oldest);

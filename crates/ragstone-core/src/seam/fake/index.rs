@@ -7,11 +7,11 @@ use async_trait::async_trait;
 
 use super::lock;
 use crate::access::{Acl, Scope, ScopedQuery};
-use crate::document::Metadata;
+use crate::document::DocumentMetadata;
 use crate::id::{DocumentId, Generation, PointId};
 use crate::seam::contract::expected;
 use crate::seam::index::{
-    DocumentGeneration, Hits, IndexError, IndexQuery, IndexSpec, Point, StoredChunk, VectorIndex,
+    DocumentGeneration, IndexError, IndexHits, IndexPoint, IndexQuery, IndexSpec, StoredChunk, VectorIndex,
 };
 
 /// Points in a list.
@@ -23,19 +23,19 @@ pub struct MemoryIndex {
 #[derive(Debug, Default)]
 struct State {
     spec: Option<IndexSpec>,
-    points: Vec<(Point, Visible)>,
+    points: Vec<(IndexPoint, Visible)>,
 }
 
 type Visible = bool;
 
 impl State {
-    fn of(&mut self, document: DocumentId, generation: Generation) -> impl Iterator<Item = &mut (Point, Visible)> {
+    fn of(&mut self, document: DocumentId, generation: Generation) -> impl Iterator<Item = &mut (IndexPoint, Visible)> {
         self.points
             .iter_mut()
             .filter(move |(point, _)| is_of(point, document, generation))
     }
 
-    fn visible(&self) -> impl Iterator<Item = &Point> {
+    fn visible(&self) -> impl Iterator<Item = &IndexPoint> {
         self.points
             .iter()
             .filter(|(_, visible)| *visible)
@@ -51,7 +51,7 @@ impl State {
     }
 }
 
-fn is_of(point: &Point, document: DocumentId, generation: Generation) -> bool {
+fn is_of(point: &IndexPoint, document: DocumentId, generation: Generation) -> bool {
     point.chunk.document_id == document && point.generation == generation
 }
 
@@ -59,7 +59,7 @@ fn mismatch(detail: String) -> IndexError {
     IndexError::Mismatch { detail }
 }
 
-fn read(point: &Point, with_tokens: bool) -> StoredChunk {
+fn read(point: &IndexPoint, with_tokens: bool) -> StoredChunk {
     StoredChunk {
         point: point.id,
         generation: point.generation,
@@ -71,7 +71,7 @@ fn read(point: &Point, with_tokens: bool) -> StoredChunk {
 
 #[async_trait]
 impl VectorIndex for MemoryIndex {
-    async fn ensure(&self, spec: &IndexSpec) -> Result<(), IndexError> {
+    async fn prepare_index(&self, spec: &IndexSpec) -> Result<(), IndexError> {
         let mut state = lock(&self.state);
         if let Some(held) = state.spec.clone().filter(|_| !state.points.is_empty()) {
             let vectors = held.embedder.is_some() && spec.embedder.is_some();
@@ -86,7 +86,7 @@ impl VectorIndex for MemoryIndex {
         Ok(())
     }
 
-    async fn upsert(&self, points: Vec<Point>) -> Result<(), IndexError> {
+    async fn upsert_points(&self, points: Vec<IndexPoint>) -> Result<(), IndexError> {
         let mut state = lock(&self.state);
         if state.spec.is_none() {
             return Err(mismatch("no spec was given yet".into()));
@@ -102,14 +102,14 @@ impl VectorIndex for MemoryIndex {
         Ok(())
     }
 
-    async fn publish(&self, document: DocumentId, generation: Generation) -> Result<(), IndexError> {
+    async fn publish_generation(&self, document: DocumentId, generation: Generation) -> Result<(), IndexError> {
         lock(&self.state)
             .of(document, generation)
             .for_each(|(_, visible)| *visible = true);
         Ok(())
     }
 
-    async fn delete(&self, document: DocumentId, generation: Generation) -> Result<(), IndexError> {
+    async fn delete_generation(&self, document: DocumentId, generation: Generation) -> Result<(), IndexError> {
         let mut state = lock(&self.state);
         state.points.retain(|(point, _)| !is_of(point, document, generation));
         Ok(())
@@ -121,7 +121,7 @@ impl VectorIndex for MemoryIndex {
         generation: Generation,
         acl: &Acl,
         acl_revision: u64,
-        fields: &Metadata,
+        fields: &DocumentMetadata,
     ) -> Result<(), IndexError> {
         lock(&self.state).of(document, generation).for_each(|(point, _)| {
             point.acl = acl.clone();
@@ -131,7 +131,7 @@ impl VectorIndex for MemoryIndex {
         Ok(())
     }
 
-    async fn search(&self, query: &ScopedQuery<IndexQuery>) -> Result<Hits, IndexError> {
+    async fn search(&self, query: &ScopedQuery<IndexQuery>) -> Result<IndexHits, IndexError> {
         let state = lock(&self.state);
         if state.spec.as_ref().is_some_and(|spec| spec.dimensions.is_some()) {
             state.check(query.query().dense.as_ref())?;
@@ -139,7 +139,7 @@ impl VectorIndex for MemoryIndex {
         Ok(expected(state.visible(), query))
     }
 
-    async fn chunks(
+    async fn get_chunks(
         &self,
         scope: &Scope,
         points: &[PointId],
@@ -152,7 +152,7 @@ impl VectorIndex for MemoryIndex {
         Ok(asked.map(|point| read(point, with_tokens)).collect())
     }
 
-    async fn scroll(
+    async fn list_chunks(
         &self,
         scope: &Scope,
         document: DocumentId,
@@ -170,13 +170,16 @@ impl VectorIndex for MemoryIndex {
         Ok(page)
     }
 
-    async fn count(&self) -> Result<u64, IndexError> {
+    async fn count_points(&self) -> Result<u64, IndexError> {
         Ok(lock(&self.state).points.len() as u64)
     }
 
-    async fn generations(&self, document: Option<DocumentId>) -> Result<Vec<(DocumentGeneration, u64)>, IndexError> {
+    async fn list_generations(
+        &self,
+        document: Option<DocumentId>,
+    ) -> Result<Vec<(DocumentGeneration, u64)>, IndexError> {
         let mut counts = BTreeMap::new();
-        let asked = |point: &Point| document.is_none_or(|document| document == point.chunk.document_id);
+        let asked = |point: &IndexPoint| document.is_none_or(|document| document == point.chunk.document_id);
         for (point, _) in lock(&self.state).points.iter().filter(|(point, _)| asked(point)) {
             *counts.entry((point.chunk.document_id, point.generation)).or_default() += 1;
         }

@@ -7,8 +7,8 @@ use time::OffsetDateTime;
 
 use super::lock;
 use crate::id::TenantId;
-use crate::seam::catalogue::{CatalogueError, CatalogueResult, Page, PageRequest};
-use crate::seam::keys::{Key, KeyHash, KeyId, KeyStore, Pepper, Rotation, StoredKey};
+use crate::seam::catalogue::{CatalogueError, CatalogueResult, ListPage, PageRequest};
+use crate::seam::keys::{KeyHash, KeyId, KeyRecord, KeyStore, Pepper, RotationOutcome, StoredKey};
 
 /// Keys in memory.
 #[derive(Debug, Default)]
@@ -23,19 +23,19 @@ struct State {
 }
 
 impl State {
-    fn seen(&mut self, tenant: Option<&TenantId>, id: KeyId) -> Option<&mut Key> {
+    fn seen(&mut self, tenant: Option<&TenantId>, id: KeyId) -> Option<&mut KeyRecord> {
         let mut keys = self.keys.iter_mut().map(|stored| &mut stored.key);
         keys.find(|key| key.id == id && is_of(key, tenant))
     }
 }
 
-fn is_of(key: &Key, tenant: Option<&TenantId>) -> bool {
+fn is_of(key: &KeyRecord, tenant: Option<&TenantId>) -> bool {
     tenant.is_none_or(|tenant| key.tenant == *tenant)
 }
 
 #[async_trait]
 impl KeyStore for MemoryKeys {
-    async fn pepper(&self, fresh: Pepper) -> CatalogueResult<Pepper> {
+    async fn get_or_create_pepper(&self, fresh: Pepper) -> CatalogueResult<Pepper> {
         Ok(lock(&self.state).pepper.get_or_insert(fresh).clone())
     }
 
@@ -43,7 +43,7 @@ impl KeyStore for MemoryKeys {
         Ok(!lock(&self.state).keys.is_empty())
     }
 
-    async fn create(&self, key: StoredKey) -> CatalogueResult<bool> {
+    async fn create_key(&self, key: StoredKey) -> CatalogueResult<bool> {
         let mut state = lock(&self.state);
         let taken = state.keys.iter().any(|stored| stored.key.id == key.key.id);
         if !taken {
@@ -52,14 +52,14 @@ impl KeyStore for MemoryKeys {
         Ok(!taken)
     }
 
-    async fn find(&self, id: KeyId) -> CatalogueResult<Option<StoredKey>> {
+    async fn find_key(&self, id: KeyId) -> CatalogueResult<Option<StoredKey>> {
         let state = lock(&self.state);
         Ok(state.keys.iter().find(|stored| stored.key.id == id).cloned())
     }
 
-    async fn list(&self, tenant: Option<&TenantId>, page: &PageRequest) -> CatalogueResult<Page<Key>> {
-        let place = |key: &Key| (key.created_at, key.id);
-        let mut keys: Vec<Key> = lock(&self.state)
+    async fn list_keys(&self, tenant: Option<&TenantId>, page: &PageRequest) -> CatalogueResult<ListPage<KeyRecord>> {
+        let place = |key: &KeyRecord| (key.created_at, key.id);
+        let mut keys: Vec<KeyRecord> = lock(&self.state)
             .keys
             .iter()
             .map(|stored| stored.key.clone())
@@ -73,33 +73,38 @@ impl KeyStore for MemoryKeys {
         }
         let more = keys.len() > page.limit;
         keys.truncate(page.limit);
-        Ok(Page {
+        Ok(ListPage {
             next_cursor: keys.last().map(|key| key.id.to_string()).filter(|_| more),
             items: keys,
         })
     }
 
-    async fn rotate(
+    async fn rotate_key(
         &self,
         tenant: Option<&TenantId>,
         id: KeyId,
         (successor, hash): (KeyId, KeyHash),
         until: OffsetDateTime,
         now: OffsetDateTime,
-    ) -> CatalogueResult<Rotation> {
+    ) -> CatalogueResult<RotationOutcome> {
         let mut state = lock(&self.state);
         let Some(old) = state.seen(tenant, id) else {
-            return Ok(Rotation::Unknown);
+            return Ok(RotationOutcome::Unknown);
         };
         if !old.may_be_rotated(now) {
-            return Ok(Rotation::Ended);
+            return Ok(RotationOutcome::Ended);
         }
-        let key = old.give_place(successor, now, until);
+        let key = old.create_successor(successor, now, until);
         state.keys.push(StoredKey { key: key.clone(), hash });
-        Ok(Rotation::Done(key))
+        Ok(RotationOutcome::Done(key))
     }
 
-    async fn revoke(&self, tenant: Option<&TenantId>, id: KeyId, now: OffsetDateTime) -> CatalogueResult<Option<Key>> {
+    async fn revoke_key(
+        &self,
+        tenant: Option<&TenantId>,
+        id: KeyId,
+        now: OffsetDateTime,
+    ) -> CatalogueResult<Option<KeyRecord>> {
         let mut state = lock(&self.state);
         Ok(state.seen(tenant, id).map(|key| {
             key.revoked_at.get_or_insert(now);
@@ -107,7 +112,7 @@ impl KeyStore for MemoryKeys {
         }))
     }
 
-    async fn used(&self, id: KeyId, at: OffsetDateTime) -> CatalogueResult<()> {
+    async fn record_key_use(&self, id: KeyId, at: OffsetDateTime) -> CatalogueResult<()> {
         if let Some(key) = lock(&self.state).seen(None, id) {
             key.last_used_at = key.last_used_at.max(Some(at));
         }

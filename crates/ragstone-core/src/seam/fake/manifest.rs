@@ -8,16 +8,16 @@ use super::lock;
 use crate::document::{Document, DocumentStatus};
 use crate::id::{DocumentId, Generation};
 use crate::seam::catalogue::{CatalogueResult, NewVersion, StatisticsDelta};
-use crate::seam::manifest::{Manifest, Manifests};
-use crate::seam::portable::Packed;
+use crate::seam::manifest::{DocumentManifest, ManifestStore};
+use crate::seam::portable::ExportedVersion;
 
 #[async_trait]
-impl Manifests for MemoryCatalogue {
-    async fn manifest(&self, document: DocumentId) -> CatalogueResult<Option<Manifest>> {
+impl ManifestStore for MemoryCatalogue {
+    async fn get_manifest(&self, document: DocumentId) -> CatalogueResult<Option<DocumentManifest>> {
         let state = lock(&self.state);
         let entry = state.documents.get(&document);
         let brought_by = entry.and_then(|entry| entry.document.brought_by.clone());
-        Ok(entry.and_then(pack).map(|packed| Manifest {
+        Ok(entry.and_then(pack).map(|packed| DocumentManifest {
             library: String::new(),
             brought_by,
             attached_to: state.attached.get(&document).map(|(mail, _)| *mail),
@@ -25,7 +25,7 @@ impl Manifests for MemoryCatalogue {
         }))
     }
 
-    async fn recover(&self, manifest: &Manifest) -> CatalogueResult<bool> {
+    async fn recover_document(&self, manifest: &DocumentManifest) -> CatalogueResult<bool> {
         let mut state = lock(&self.state);
         let id = manifest.document.id;
         if state.documents.contains_key(&id) {
@@ -55,13 +55,13 @@ impl State {
     }
 }
 
-fn pack(entry: &Entry) -> Option<Packed> {
+fn pack(entry: &Entry) -> Option<ExportedVersion> {
     let document = &entry.document;
     let generation = document
         .published
         .filter(|_| document.status != DocumentStatus::Deleting)?;
     let file = entry.published_of.as_ref()?;
-    Some(Packed {
+    Some(ExportedVersion {
         id: document.id,
         collection: document.collection.clone(),
         source: document.source.clone(),
@@ -90,7 +90,7 @@ fn pack(entry: &Entry) -> Option<Packed> {
     })
 }
 
-fn entry(packed: &Packed, life: u64) -> Entry {
+fn entry(packed: &ExportedVersion, life: u64) -> Entry {
     let packed = packed.clone();
     let begun = NewVersion {
         collection: packed.collection.clone(),

@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use object_store::{ObjectStore, ObjectStoreExt};
 
-use crate::document::{AttachedFile, JobError, Outline};
-use crate::seam::parser::{PageReceiver, ParseFailure, ParseRequest, ParseRetry, Parsed, Parser};
+use crate::document::{AttachedFile, DocumentOutline, JobError};
+use crate::seam::parser::{DocumentParser, PageReceiver, ParseFailure, ParseOutput, ParseRequest, ParseRetry};
 
 /// Text as it is; bytes that are not UTF-8 fail for good, as a damaged file does.
 #[derive(Debug, Default)]
@@ -33,17 +33,17 @@ fn failure(code: &str, detail: String) -> ParseFailure {
 }
 
 #[async_trait]
-impl Parser for TextParser {
+impl DocumentParser for TextParser {
     fn fingerprint(&self) -> &str {
         "text/1"
     }
 
-    async fn parse(
+    async fn parse_document(
         &self,
         blobs: &dyn ObjectStore,
         request: &ParseRequest,
         pages: &mut dyn PageReceiver,
-    ) -> Result<Parsed, ParseFailure> {
+    ) -> Result<ParseOutput, ParseFailure> {
         let lost = |error: object_store::Error| ParseFailure {
             retry: ParseRetry::Usual,
             ..failure("blob_lost", error.to_string())
@@ -75,10 +75,10 @@ impl Parser for TextParser {
         let mut parts = text.split(FILE);
         let text = parts.next().unwrap_or_default();
         for (number, page) in (1..).zip(text.split_inclusive('\x0c')) {
-            let taken = pages.page(Some(number), page).await;
+            let taken = pages.receive_page(Some(number), page).await;
             taken.map_err(|error| failure("not_taken", error.to_string()))?;
         }
-        let mut outline = Outline::default();
+        let mut outline = DocumentOutline::default();
         for (number, part) in (1..).zip(parts) {
             let (name, inner) = part.split_once('\n').unwrap_or((part, ""));
             let inner = inner.replace(INNER_FILE, &FILE.to_string());
@@ -90,14 +90,14 @@ impl Parser for TextParser {
             };
             let half = inner.len() / 2;
             let taken = async {
-                pages.attachment(&file).await?;
-                pages.attached_bytes(&inner.as_bytes()[..half]).await?;
-                pages.attached_bytes(&inner.as_bytes()[half..]).await
+                pages.receive_attachment(&file).await?;
+                pages.receive_attachment_bytes(&inner.as_bytes()[..half]).await?;
+                pages.receive_attachment_bytes(&inner.as_bytes()[half..]).await
             };
             taken.await.map_err(|error| failure("not_taken", error.to_string()))?;
             outline.attachments.push(file);
         }
-        Ok(Parsed {
+        Ok(ParseOutput {
             media_type: "text/plain".into(),
             outline,
         })

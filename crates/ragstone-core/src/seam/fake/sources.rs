@@ -8,19 +8,22 @@ use uuid::Uuid;
 
 use super::lock;
 use crate::id::{SourceId, TenantId};
-use crate::seam::catalogue::{CatalogueError, CatalogueResult, Moment, Page, PageRequest};
-use crate::seam::source::{Memory, SourcePatch, SourceRecord, SourceStore, SyncReport, TurnHolder, Turns};
+use crate::seam::catalogue::{CatalogueError, CatalogueResult, ClockReading, ListPage, PageRequest};
+use crate::seam::source::{ItemStates, SourcePatch, SourceRecord, SourceStore, SyncLease, SyncLeases, SyncReport};
 
 /// Sources in memory, by tenant and name.
 #[derive(Debug, Default)]
-pub struct MemorySources(Mutex<BTreeMap<(TenantId, String), (SourceRecord, Memory)>>, Turns);
+pub struct MemorySources(
+    Mutex<BTreeMap<(TenantId, String), (SourceRecord, ItemStates)>>,
+    SyncLeases,
+);
 
 impl MemorySources {
     fn with<T>(
         &self,
         tenant: &TenantId,
         id: SourceId,
-        change: impl FnOnce(&mut SourceRecord, &mut Memory) -> T,
+        change: impl FnOnce(&mut SourceRecord, &mut ItemStates) -> T,
     ) -> Option<T> {
         let mut sources = lock(&self.0);
         let found = sources
@@ -38,15 +41,19 @@ impl SourceStore for MemorySources {
         if sources.contains_key(&key) {
             return Ok(false);
         }
-        sources.insert(key, (source, Memory::new()));
+        sources.insert(key, (source, ItemStates::new()));
         Ok(true)
     }
 
-    async fn source(&self, tenant: &TenantId, id: SourceId) -> CatalogueResult<Option<SourceRecord>> {
+    async fn get_source(&self, tenant: &TenantId, id: SourceId) -> CatalogueResult<Option<SourceRecord>> {
         Ok(self.with(tenant, id, |source, _| source.clone()))
     }
 
-    async fn sources(&self, tenant: Option<&TenantId>, page: &PageRequest) -> CatalogueResult<Page<SourceRecord>> {
+    async fn list_sources(
+        &self,
+        tenant: Option<&TenantId>,
+        page: &PageRequest,
+    ) -> CatalogueResult<ListPage<SourceRecord>> {
         let after = match page.cursor.as_deref().map(|cursor| cursor.split_once(' ')) {
             Some(None) => return Err(CatalogueError::BadCursor),
             Some(Some(after)) => Some(after),
@@ -64,40 +71,40 @@ impl SourceStore for MemorySources {
         items.truncate(page.limit);
         let last = items.last().filter(|_| more);
         let next_cursor = last.map(|source| format!("{} {}", source.tenant, source.name));
-        Ok(Page { items, next_cursor })
+        Ok(ListPage { items, next_cursor })
     }
 
-    async fn change_source(
+    async fn patch_source(
         &self,
         tenant: &TenantId,
         id: SourceId,
         patch: SourcePatch,
     ) -> CatalogueResult<Option<SourceRecord>> {
         Ok(self.with(tenant, id, |source, _| {
-            patch.apply(source);
+            patch.apply_to_record(source);
             source.clone()
         }))
     }
 
-    async fn note_sync(&self, tenant: &TenantId, id: SourceId, report: SyncReport) -> CatalogueResult<bool> {
+    async fn save_sync_report(&self, tenant: &TenantId, id: SourceId, report: SyncReport) -> CatalogueResult<bool> {
         let noted = self.with(tenant, id, |source, _| source.last_sync = Some(report));
         Ok(noted.is_some())
     }
 
-    async fn memory(&self, tenant: &TenantId, id: SourceId) -> CatalogueResult<Memory> {
+    async fn load_item_states(&self, tenant: &TenantId, id: SourceId) -> CatalogueResult<ItemStates> {
         Ok(self.with(tenant, id, |_, memory| memory.clone()).unwrap_or_default())
     }
 
-    async fn remember(&self, tenant: &TenantId, id: SourceId, memory: Memory) -> CatalogueResult<bool> {
+    async fn save_item_states(&self, tenant: &TenantId, id: SourceId, memory: ItemStates) -> CatalogueResult<bool> {
         Ok(self.with(tenant, id, |_, kept| *kept = memory).is_some())
     }
 
-    async fn take_turn(&self, id: SourceId, holder: TurnHolder, now: Moment) -> CatalogueResult<bool> {
-        Ok(self.1.take(id, holder, now.steady))
+    async fn acquire_sync_lease(&self, id: SourceId, holder: SyncLease, now: ClockReading) -> CatalogueResult<bool> {
+        Ok(self.1.acquire(id, holder, now.steady))
     }
 
-    async fn end_turn(&self, id: SourceId, process: Uuid) -> CatalogueResult<()> {
-        self.1.end(id, process);
+    async fn release_sync_lease(&self, id: SourceId, process: Uuid) -> CatalogueResult<()> {
+        self.1.release(id, process);
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use time::Date;
 use super::lock;
 use crate::id::TenantId;
 use crate::seam::catalogue::CatalogueResult;
-use crate::seam::usage::{Spent, UsageStore};
+use crate::seam::usage::{DailyUsage, UsageStore};
 
 /// Usage in memory; nothing is forgotten.
 #[derive(Debug, Default)]
@@ -17,14 +17,14 @@ pub struct MemoryUsage(Mutex<BTreeMap<(TenantId, Date, String), u64>>);
 
 #[async_trait]
 impl UsageStore for MemoryUsage {
-    async fn spend(&self, tenant: &TenantId, subject: &str, day: Date, tokens: u64) -> CatalogueResult<()> {
+    async fn add_daily_usage(&self, tenant: &TenantId, subject: &str, day: Date, tokens: u64) -> CatalogueResult<()> {
         let key = (tenant.clone(), day, subject.to_owned());
         *lock(&self.0).entry(key).or_default() += tokens;
         Ok(())
     }
 
-    async fn spent(&self, tenant: &TenantId, subject: &str, day: Date) -> CatalogueResult<Spent> {
-        let mut spent = Spent::default();
+    async fn get_daily_usage(&self, tenant: &TenantId, subject: &str, day: Date) -> CatalogueResult<DailyUsage> {
+        let mut spent = DailyUsage::default();
         for ((_, _, who), tokens) in lock(&self.0)
             .iter()
             .filter(|((of, on, _), _)| of == tenant && *on == day)

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 const PREFIX: &str = "rgs_";
 
 /// Gives 32 random bytes that nobody can guess.
-pub type Entropy = Arc<dyn Fn() -> [u8; 32] + Send + Sync>;
+pub type EntropySource = Arc<dyn Fn() -> [u8; 32] + Send + Sync>;
 
 /// The public name of a key, 16 hexadecimal digits as text. It may stand in logs and lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -70,18 +70,18 @@ pub struct Pepper([u8; 32]);
 
 impl Pepper {
     /// Fresh from `entropy`.
-    pub fn new(entropy: &Entropy) -> Self {
+    pub fn new(entropy: &EntropySource) -> Self {
         Self(entropy())
     }
 
     /// As it is stored: 64 hexadecimal digits.
-    pub fn write(&self) -> String {
-        hex(self.0)
+    pub fn to_hex(&self) -> String {
+        encode_hex(self.0)
     }
 
-    /// What [`Self::write`] wrote.
-    pub fn read(text: &str) -> Option<Self> {
-        unhex(text).map(Self)
+    /// What [`Self::to_hex`] wrote.
+    pub fn from_hex(text: &str) -> Option<Self> {
+        decode_hex(text).map(Self)
     }
 }
 
@@ -122,7 +122,7 @@ pub struct KeySecret {
 
 impl KeySecret {
     /// A fresh key.
-    pub fn new(entropy: &Entropy) -> Self {
+    pub fn new(entropy: &EntropySource) -> Self {
         let [a, b, c, d, e, f, g, h, ..] = entropy();
         Self {
             id: KeyId(u64::from_be_bytes([a, b, c, d, e, f, g, h])),
@@ -131,7 +131,7 @@ impl KeySecret {
     }
 
     /// Whether `text` says of itself that it is a key.
-    pub fn is_meant(text: &str) -> bool {
+    pub fn has_key_prefix(text: &str) -> bool {
         text.starts_with(PREFIX)
     }
 
@@ -142,7 +142,7 @@ impl KeySecret {
 
     /// The whole text; shown to its owner once.
     pub fn reveal(&self) -> String {
-        format!("{PREFIX}{}_{}", self.id, hex(self.secret))
+        format!("{PREFIX}{}_{}", self.id, encode_hex(self.secret))
     }
 
     /// What is stored of it: BLAKE3 of the whole text, keyed by the pepper.
@@ -158,7 +158,7 @@ impl FromStr for KeySecret {
         let (id, secret) = parts.ok_or(KeyIdError)?;
         Ok(Self {
             id: id.parse()?,
-            secret: unhex(secret).ok_or(KeyIdError)?,
+            secret: decode_hex(secret).ok_or(KeyIdError)?,
         })
     }
 }
@@ -169,11 +169,11 @@ impl fmt::Debug for KeySecret {
     }
 }
 
-fn hex(bytes: [u8; 32]) -> String {
+fn encode_hex(bytes: [u8; 32]) -> String {
     blake3::Hash::from_bytes(bytes).to_hex().to_string()
 }
 
-fn unhex(text: &str) -> Option<[u8; 32]> {
+fn decode_hex(text: &str) -> Option<[u8; 32]> {
     let hash = is_hex(text, 64).then(|| blake3::Hash::from_hex(text).ok())??;
     Some(*hash.as_bytes())
 }
@@ -184,7 +184,7 @@ mod tests {
 
     use super::*;
 
-    fn entropy() -> Entropy {
+    fn entropy() -> EntropySource {
         let calls = AtomicU8::new(0);
         Arc::new(move || [calls.fetch_add(1, Ordering::Relaxed); 32])
     }
@@ -230,8 +230,8 @@ mod tests {
         for twin in [key.hash(&other), moved.hash(&pepper), guessed.hash(&pepper)] {
             assert_ne!(key.hash(&pepper), twin);
         }
-        assert_eq!(Pepper::read(&pepper.write()), Some(pepper));
-        assert_eq!(Pepper::read("x"), None);
+        assert_eq!(Pepper::from_hex(&pepper.to_hex()), Some(pepper));
+        assert_eq!(Pepper::from_hex("x"), None);
     }
 
     #[test]

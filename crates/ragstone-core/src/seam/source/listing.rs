@@ -4,13 +4,13 @@
 
 use std::collections::BTreeSet;
 
-use super::{Item, SourceError};
+use super::{SourceError, SourceItem};
 
 /// One element of a source's list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ListEntry {
     /// Something that is there.
-    Item(Item),
+    Item(SourceItem),
     /// Something that could not be listed; the rest of the list goes on.
     Gap(ListGap),
 }
@@ -53,15 +53,15 @@ impl HiddenItems {
     }
 }
 
-impl From<Item> for ListEntry {
-    fn from(item: Item) -> Self {
+impl From<SourceItem> for ListEntry {
+    fn from(item: SourceItem) -> Self {
         Self::Item(item)
     }
 }
 
 impl ListEntry {
     /// The item, if it is one.
-    pub fn into_item(self) -> Option<Item> {
+    pub fn into_item(self) -> Option<SourceItem> {
         match self {
             Self::Item(item) => Some(item),
             Self::Gap(_) => None,

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
-use super::{LONGEST_RUN, markdown_sections, split};
-use crate::split::{Piece, SplitSettings, SplitStrategy};
+use super::{LONGEST_RUN, markdown_sections, split_markdown};
+use crate::split::{SplitSettings, SplitStrategy, TextPiece};
 
 const GUIDE: &str = "\
 Before any heading.
@@ -42,7 +42,7 @@ fn settings(chunk_size: usize, chunk_overlap: usize, strip: bool) -> SplitSettin
     }
 }
 
-fn texts(pieces: &[Piece]) -> Vec<&str> {
+fn texts(pieces: &[TextPiece]) -> Vec<&str> {
     pieces.iter().map(|piece| piece.text.as_str()).collect()
 }
 
@@ -84,13 +84,16 @@ fn sections_have_paths() {
 #[test]
 fn a_short_text_is_one_chunk() {
     assert_eq!(
-        texts(&split(GUIDE, &settings(800, 150, true))).len(),
+        texts(&split_markdown(GUIDE, &settings(800, 150, true))).len(),
         3,
         "sections after a table or code stand alone"
     );
-    assert_eq!(texts(&split("a\n\nb\n", &settings(800, 150, true))), ["a\n\nb"]);
-    assert!(split(" \n\n ", &settings(800, 150, true)).is_empty());
-    assert!(split("", &settings(800, 150, true)).is_empty());
+    assert_eq!(
+        texts(&split_markdown("a\n\nb\n", &settings(800, 150, true))),
+        ["a\n\nb"]
+    );
+    assert!(split_markdown(" \n\n ", &settings(800, 150, true)).is_empty());
+    assert!(split_markdown("", &settings(800, 150, true)).is_empty());
 }
 
 #[test]
@@ -99,7 +102,7 @@ fn tables_and_code_stay_whole_where_they_fit() {
     let code = &GUIDE[GUIDE.find("```sh").unwrap()..GUIDE.find("\n\n# Use").unwrap()];
     for size in [93, 100, 120, 200, 400] {
         for overlap in [0, 30, 92] {
-            let pieces = split(GUIDE, &settings(size, overlap, true));
+            let pieces = split_markdown(GUIDE, &settings(size, overlap, true));
             assert!(
                 pieces.iter().any(|piece| piece.text.contains(table)),
                 "table with {size}/{overlap}: {pieces:#?}"
@@ -116,7 +119,7 @@ fn tables_and_code_stay_whole_where_they_fit() {
 fn a_table_that_does_not_fit_is_cut_between_rows() {
     let rows = "| one row | of a table |\n".repeat(40);
     let text = format!("| a | b |\n|---|---|\n{rows}");
-    for piece in split(&text, &settings(200, 0, true)) {
+    for piece in split_markdown(&text, &settings(200, 0, true)) {
         assert!(
             piece.text.starts_with('|') && piece.text.ends_with('|'),
             "{:?}",
@@ -128,7 +131,7 @@ fn a_table_that_does_not_fit_is_cut_between_rows() {
 #[test]
 fn code_in_a_list_is_whole_and_keeps_its_indentation() {
     let text = "- first\n\n  ```\n  let a = 1;\n\n  let b = 2;\n  ```\n\n- second\n";
-    let pieces = split(text, &settings(42, 0, true));
+    let pieces = split_markdown(text, &settings(42, 0, true));
     assert_eq!(
         texts(&pieces),
         ["- first", "  ```\n  let a = 1;\n\n  let b = 2;\n  ```", "- second"]
@@ -139,7 +142,7 @@ fn code_in_a_list_is_whole_and_keeps_its_indentation() {
 fn text_before_a_table_joins_it_and_a_heading_after_does_not() {
     let text = "Prices:\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\nas of May.\n\n\
                 | c |\n|---|\n| 3 |\n\n# Next\n\nx\n";
-    let pieces = split(text, &settings(60, 0, true));
+    let pieces = split_markdown(text, &settings(60, 0, true));
     assert_eq!(
         texts(&pieces),
         [
@@ -163,7 +166,7 @@ fn long_texts() {
         "*a _b ",
     ] {
         let text = unit.repeat(10 * LONGEST_RUN / unit.len());
-        let pieces = split(&text, &settings(800, 150, true));
+        let pieces = split_markdown(&text, &settings(800, 150, true));
         assert!(pieces.iter().all(|piece| piece.text.len() <= 800));
         assert!(pieces.len() >= text.len() / 800, "{unit:?}");
     }
@@ -197,7 +200,7 @@ proptest! {
 
     #[test]
     fn chunks_hold(text in markdown(), size in 1..200_usize, overlap in 0..60_usize, strip in any::<bool>()) {
-        let pieces = split(&text, &settings(size, overlap.min(size - 1), strip));
+        let pieces = split_markdown(&text, &settings(size, overlap.min(size - 1), strip));
         let mut end = 0;
         for piece in &pieces {
             prop_assert_eq!(text.get(piece.range.clone()), Some(piece.text.as_str()));

@@ -3,51 +3,56 @@
 
 use std::ops::Range;
 
-use super::{Splitter, separator::Separator};
+use super::{RecursiveSplitter, separator::SeparatorFinder};
 use crate::split::{KeepSeparator, code_points};
 
-impl Splitter<'_> {
-    /// Whether [`Self::leap`] may split `part` at `separator`: it must be reversible, and where
+impl RecursiveSplitter<'_> {
+    /// Whether [`Self::split_by_search`] may split `part` at `separator`: it must be reversible, and where
     /// it is dropped none may follow another directly.
-    pub(super) fn can_leap(&self, part: &str, separator: &Separator) -> bool {
+    pub(super) fn can_split_by_search(&self, part: &str, separator: &SeparatorFinder) -> bool {
         let dropped = self.settings.keep_separator == KeepSeparator::None && !separator.is_empty();
         separator.is_reversible() && !(dropped && separator.is_doubled_in(part))
     }
 
-    /// Splits `part` at `separator`, which [`Self::can_leap`] admitted.
-    pub(super) fn leap(&mut self, part: Range<usize>, separator: &Separator, deeper: &[Separator]) {
+    /// Splits `part` at `separator`, which [`Self::can_split_by_search`] admitted.
+    pub(super) fn split_by_search(
+        &mut self,
+        part: Range<usize>,
+        separator: &SeparatorFinder,
+        deeper: &[SeparatorFinder],
+    ) {
         let (text, size, overlap) = (self.text, self.settings.chunk_size, self.settings.chunk_overlap);
         // What stands between two pieces: the separator if it is dropped, in bytes and in code points.
         let dropped = self.settings.keep_separator == KeepSeparator::None;
         let (gap, glue) = if dropped {
-            (separator.len(), separator.code_points())
+            (separator.len(), separator.code_point_count())
         } else {
             (0, 0)
         };
-        let part = if dropped { separator.trim(text, part) } else { part };
-        let cuts = Cuts::new(text, part.clone(), separator, self.settings.keep_separator);
+        let part = if dropped { separator.trim_part(text, part) } else { part };
+        let cuts = CutPositions::new(text, part.clone(), separator, self.settings.keep_separator);
         // The open chunk; it is empty unless `start < end`.
         let (mut start, mut end) = (part.start, part.start);
         while end < part.end {
             // A piece exactly as long as a chunk would fit but does not count as short: never the first one taken.
-            if start < end || code_points::count(text, start..cuts.from(start + 1)) < size {
+            if start < end || code_points::count_code_points(text, start..cuts.first_cut_from(start + 1)) < size {
                 end = cuts
-                    .last(end, code_points::forward(text, start, size, part.end))
+                    .last_cut_within(end, code_points::step_forward(text, start, size, part.end))
                     .unwrap_or(end);
             }
             if end == part.end {
                 break;
             }
             let piece_start = if start < end { end + gap } else { start };
-            let piece_end = cuts.from(piece_start + 1);
-            let length = code_points::count(text, piece_start..piece_end);
+            let piece_end = cuts.first_cut_from(piece_start + 1);
+            let length = code_points::count_code_points(text, piece_start..piece_end);
             if start < end {
-                self.push(start..end);
+                self.push_chunk(start..end);
             }
             if length < size {
                 let kept = overlap.min(size.saturating_sub(length + glue));
                 // The first piece from there on; not that at `start`, as it all would be longer than `size`.
-                start = cuts.from(code_points::back(text, end, kept, start).saturating_sub(gap)) + gap;
+                start = cuts.first_cut_from(code_points::step_back(text, end, kept, start).saturating_sub(gap)) + gap;
             } else {
                 self.split_long(piece_start..piece_end, deeper);
                 start = piece_end + gap;
@@ -55,22 +60,22 @@ impl Splitter<'_> {
             end = piece_end;
         }
         if start < end {
-            self.push(start..end);
+            self.push_chunk(start..end);
         }
     }
 }
 
 /// The positions where a part is cut, its end being one. Arguments need not be character boundaries.
-struct Cuts<'a> {
+struct CutPositions<'a> {
     text: &'a str,
     part: Range<usize>,
-    separator: &'a Separator<'a>,
+    separator: &'a SeparatorFinder<'a>,
     /// From the start of an occurrence to the cut.
     shift: usize,
 }
 
-impl<'a> Cuts<'a> {
-    fn new(text: &'a str, part: Range<usize>, separator: &'a Separator<'a>, keep: KeepSeparator) -> Self {
+impl<'a> CutPositions<'a> {
+    fn new(text: &'a str, part: Range<usize>, separator: &'a SeparatorFinder<'a>, keep: KeepSeparator) -> Self {
         let shift = if keep == KeepSeparator::End { separator.len() } else { 0 };
         Self {
             text,
@@ -81,7 +86,7 @@ impl<'a> Cuts<'a> {
     }
 
     /// The first cut at `position` or after it.
-    fn from(&self, position: usize) -> usize {
+    fn first_cut_from(&self, position: usize) -> usize {
         if self.separator.is_empty() {
             return self.text.ceil_char_boundary(position);
         }
@@ -91,7 +96,7 @@ impl<'a> Cuts<'a> {
     }
 
     /// The last cut after `position` and not after `limit`, which is a character boundary of the part.
-    fn last(&self, position: usize, limit: usize) -> Option<usize> {
+    fn last_cut_within(&self, position: usize, limit: usize) -> Option<usize> {
         if limit == self.part.end || self.separator.is_empty() {
             return (position < limit).then_some(limit);
         }

@@ -20,12 +20,12 @@ mod window;
 
 use std::ops::Range;
 
-use separator::Separator;
+use separator::SeparatorFinder;
 
-use super::{Piece, SplitSettings, code_points};
+use super::{SplitSettings, TextPiece, code_points};
 
 /// Splits `text` by the separators of `settings`, which must be valid.
-pub fn split(text: &str, settings: &SplitSettings) -> Vec<Piece> {
+pub fn split_recursively(text: &str, settings: &SplitSettings) -> Vec<TextPiece> {
     let defaults = if settings.separators.is_empty() {
         SplitSettings::default().separators
     } else {
@@ -36,8 +36,8 @@ pub fn split(text: &str, settings: &SplitSettings) -> Vec<Piece> {
     } else {
         &settings.separators
     };
-    let separators = Separator::all(given);
-    let mut splitter = Splitter {
+    let separators = SeparatorFinder::from_texts(given);
+    let mut splitter = RecursiveSplitter {
         text,
         settings,
         pieces: Vec::new(),
@@ -46,45 +46,45 @@ pub fn split(text: &str, settings: &SplitSettings) -> Vec<Piece> {
     splitter.pieces
 }
 
-struct Splitter<'a> {
+struct RecursiveSplitter<'a> {
     text: &'a str,
     settings: &'a SplitSettings,
-    pieces: Vec<Piece>,
+    pieces: Vec<TextPiece>,
 }
 
-impl Splitter<'_> {
-    fn split_part(&mut self, part: Range<usize>, separators: &[Separator]) {
-        let (separator, deeper) = choose(&self.text[part.clone()], separators);
-        if self.can_leap(&self.text[part.clone()], separator) {
-            self.leap(part, separator, deeper);
+impl RecursiveSplitter<'_> {
+    fn split_part(&mut self, part: Range<usize>, separators: &[SeparatorFinder]) {
+        let (separator, deeper) = choose_separator(&self.text[part.clone()], separators);
+        if self.can_split_by_search(&self.text[part.clone()], separator) {
+            self.split_by_search(part, separator, deeper);
         } else {
-            self.slide(part, separator, deeper);
+            self.split_by_window(part, separator, deeper);
         }
     }
 
     /// Cuts a piece that is not shorter than a chunk.
-    fn split_long(&mut self, piece: Range<usize>, deeper: &[Separator]) {
+    fn split_long(&mut self, piece: Range<usize>, deeper: &[SeparatorFinder]) {
         if deeper.is_empty() {
             let text = self.text[piece.clone()].to_owned();
-            self.pieces.push(Piece { text, range: piece });
+            self.pieces.push(TextPiece { text, range: piece });
         } else {
             self.split_part(piece, deeper);
         }
     }
 
-    fn push(&mut self, chunk: Range<usize>) {
-        let range = self.stripped(chunk);
+    fn push_chunk(&mut self, chunk: Range<usize>) {
+        let range = self.strip_chunk(chunk);
         if !range.is_empty() {
-            self.pieces.push(Piece {
+            self.pieces.push(TextPiece {
                 text: self.text[range.clone()].to_owned(),
                 range,
             });
         }
     }
 
-    fn stripped(&self, chunk: Range<usize>) -> Range<usize> {
+    fn strip_chunk(&self, chunk: Range<usize>) -> Range<usize> {
         if self.settings.strip {
-            code_points::strip(self.text, chunk)
+            code_points::strip_range(self.text, chunk)
         } else {
             chunk
         }
@@ -92,7 +92,10 @@ impl Splitter<'_> {
 }
 
 /// The first separator that occurs, and those after it. Without any, the last one: it leaves the part whole.
-fn choose<'a>(part: &str, separators: &'a [Separator<'a>]) -> (&'a Separator<'a>, &'a [Separator<'a>]) {
+fn choose_separator<'a>(
+    part: &str,
+    separators: &'a [SeparatorFinder<'a>],
+) -> (&'a SeparatorFinder<'a>, &'a [SeparatorFinder<'a>]) {
     let (last, _) = separators.split_last().expect("there is a default for no separators");
     let found = separators
         .iter()

@@ -9,15 +9,15 @@ use crate::split::KeepSeparator;
 /// Longer separators, in bytes, are not worth the look whether they can overlap themselves.
 const LONGEST_REVERSIBLE: usize = 16;
 
-pub(super) struct Separator<'a> {
+pub(super) struct SeparatorFinder<'a> {
     forward: Finder<'a>,
     /// Present if no beginning of the separator is also its end: then two occurrences never overlap, and any one that
     /// is found from the right is one that a search from the left finds too.
     backward: Option<FinderRev<'a>>,
 }
 
-impl<'s> Separator<'s> {
-    pub(super) fn all(separators: &'s [String]) -> Vec<Self> {
+impl<'s> SeparatorFinder<'s> {
+    pub(super) fn from_texts(separators: &'s [String]) -> Vec<Self> {
         separators.iter().map(|text| Self::new(text)).collect()
     }
 
@@ -49,7 +49,7 @@ impl<'s> Separator<'s> {
         self.len() == 0
     }
 
-    pub(super) fn code_points(&self) -> usize {
+    pub(super) fn code_point_count(&self) -> usize {
         // Bytes that continue a code point have the form 10xxxxxx.
         self.as_bytes().iter().filter(|&&byte| byte & 0xc0 != 0x80).count()
     }
@@ -63,7 +63,7 @@ impl<'s> Separator<'s> {
     }
 
     /// `part` without a separator at its start and at its end.
-    pub(super) fn trim(&self, text: &str, mut part: Range<usize>) -> Range<usize> {
+    pub(super) fn trim_part(&self, text: &str, mut part: Range<usize>) -> Range<usize> {
         if text.as_bytes()[part.clone()].starts_with(self.as_bytes()) {
             part.start += self.len();
         }
@@ -83,7 +83,7 @@ impl<'s> Separator<'s> {
     }
 
     /// The pieces of `part` between occurrences of this (not empty) separator; empty ones are left out.
-    pub(super) fn pieces<'a>(
+    pub(super) fn split_pieces<'a>(
         &'a self,
         text: &'a str,
         part: Range<usize>,

@@ -3,8 +3,8 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use serde::Deserialize;
 
-use super::{reference, split};
-use crate::split::{KeepSeparator, Piece, SplitSettings, code_points};
+use super::{reference, split_recursively};
+use crate::split::{KeepSeparator, SplitSettings, TextPiece, code_points};
 
 const ORACLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data/splitter/cases.json");
 
@@ -65,7 +65,7 @@ fn chunks_are_those_of_the_oracle() {
     for (name, settings) in meta.settings {
         let settings = SplitSettings::from(settings);
         for case in &cases {
-            let pieces = split(&case.text, &settings);
+            let pieces = split_recursively(&case.text, &settings);
             let texts: Vec<&str> = pieces.iter().map(|piece| piece.text.as_str()).collect();
             assert_eq!(texts, case.expected[&name], "case {} setting {name}", case.id);
             assert_eq!(reference::split(&case.text, &settings), case.expected[&name]);
@@ -82,10 +82,10 @@ fn chunks_are_those_of_the_oracle() {
 /// of the chunk before it. In text that repeats itself this finds the first equal words, but the overlap that was cut
 /// may be shorter, as it is made of whole pieces: our start is where the chunk was cut, theirs an occurrence of the
 /// same text. A miss (-1) is a chunk that was joined over a gap and is nowhere in the text. Returns how many differ.
-fn check_starts(case: &Case, pieces: &[Piece], found: &[i64], settings: &SplitSettings) -> usize {
+fn check_starts(case: &Case, pieces: &[TextPiece], found: &[i64], settings: &SplitSettings) -> usize {
     let mut moved = 0;
     for (piece, &found) in pieces.iter().zip(found) {
-        let start = code_points::count(&case.text, 0..piece.range.start);
+        let start = code_points::count_code_points(&case.text, 0..piece.range.start);
         if found == i64::try_from(start).unwrap() {
             continue;
         }
@@ -93,7 +93,7 @@ fn check_starts(case: &Case, pieces: &[Piece], found: &[i64], settings: &SplitSe
         match usize::try_from(found) {
             Err(_) => assert!(joined_over_a_gap(&case.text, piece, settings), "case {}", case.id),
             Ok(found) => {
-                let found = code_points::forward(&case.text, 0, found, case.text.len());
+                let found = code_points::step_forward(&case.text, 0, found, case.text.len());
                 assert!(case.text[found..].starts_with(&piece.text), "case {}", case.id);
                 assert_eq!(case.text[piece.range.clone()], piece.text, "case {}", case.id);
             }
@@ -103,7 +103,7 @@ fn check_starts(case: &Case, pieces: &[Piece], found: &[i64], settings: &SplitSe
 }
 
 /// Whether a chunk is one of those that the text does not contain: see the invariant of the module.
-fn joined_over_a_gap(text: &str, piece: &Piece, settings: &SplitSettings) -> bool {
+fn joined_over_a_gap(text: &str, piece: &TextPiece, settings: &SplitSettings) -> bool {
     let span = &text[piece.range.clone()];
     settings.keep_separator == KeepSeparator::None
         && span != piece.text
@@ -124,7 +124,7 @@ fn a_doubled_separator_may_end_in_white_space_that_is_stripped() {
         ..Default::default()
     };
     let text = "bcd\r\n,. . \r\naa";
-    let pieces = split(text, &settings);
+    let pieces = split_recursively(text, &settings);
     assert_eq!(pieces.len(), 1);
     assert_eq!((pieces[0].text.as_str(), pieces[0].range.clone()), ("bcd\r\n,.", 0..9));
     assert!(joined_over_a_gap(text, &pieces[0], &settings));
@@ -141,7 +141,7 @@ fn check(text: &str, settings: (usize, usize, KeepSeparator, bool), separators: 
         separators,
         ..Default::default()
     };
-    let pieces = split(text, &settings);
+    let pieces = split_recursively(text, &settings);
     let found: Vec<_> = pieces
         .iter()
         .map(|piece| (piece.text.as_str(), piece.range.start))
@@ -214,7 +214,10 @@ fn no_separators_are_the_default_ones() {
         separators: SplitSettings::default().separators,
         ..none.clone()
     };
-    assert_eq!(split("a b c defg", &none), split("a b c defg", &usual));
+    assert_eq!(
+        split_recursively("a b c defg", &none),
+        split_recursively("a b c defg", &usual)
+    );
 }
 
 /// Two million bytes: work that grew with the square of any of these would not end.
@@ -239,7 +242,7 @@ fn hostile_texts_take_linear_work() {
                 ..Default::default()
             };
             assert!(
-                split(&text, &settings)
+                split_recursively(&text, &settings)
                     .iter()
                     .all(|piece| piece.text.chars().count() <= 800)
             );
@@ -282,13 +285,13 @@ proptest! {
 
     #[test]
     fn chunks_are_those_of_the_reference(text in texts(), settings in settings()) {
-        let texts: Vec<String> = split(&text, &settings).into_iter().map(|piece| piece.text).collect();
+        let texts: Vec<String> = split_recursively(&text, &settings).into_iter().map(|piece| piece.text).collect();
         prop_assert_eq!(texts, reference::split(&text, &settings));
     }
 
     #[test]
     fn ranges_hold_the_chunks(text in texts(), settings in settings()) {
-        let pieces = split(&text, &settings);
+        let pieces = split_recursively(&text, &settings);
         for piece in &pieces {
             let span = text.get(piece.range.clone()).expect("on character boundaries");
             prop_assert!(span == piece.text || joined_over_a_gap(&text, piece, &settings), "{:?}", piece);
@@ -306,7 +309,7 @@ proptest! {
     #[test]
     fn nothing_is_lost(text in texts(), settings in settings()) {
         let mut end = 0;
-        for piece in split(&text, &settings) {
+        for piece in split_recursively(&text, &settings) {
             let between = text.get(end..piece.range.start).unwrap_or_default();
             prop_assert!(may_be_lost(between, &settings), "{:?}", between);
             end = piece.range.end;

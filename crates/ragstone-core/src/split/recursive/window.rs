@@ -3,44 +3,49 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use super::{Splitter, separator::Separator};
-use crate::split::{KeepSeparator, Piece, code_points};
+use super::{RecursiveSplitter, separator::SeparatorFinder};
+use crate::split::{KeepSeparator, TextPiece, code_points};
 
-impl Splitter<'_> {
+impl RecursiveSplitter<'_> {
     /// Splits `part` at any separator but the empty one.
-    pub(super) fn slide(&mut self, part: Range<usize>, separator: &Separator, deeper: &[Separator]) {
+    pub(super) fn split_by_window(
+        &mut self,
+        part: Range<usize>,
+        separator: &SeparatorFinder,
+        deeper: &[SeparatorFinder],
+    ) {
         let (size, overlap) = (self.settings.chunk_size, self.settings.chunk_overlap);
         let joined = self.settings.keep_separator == KeepSeparator::None;
-        let mut window = Window::new(if joined { separator.code_points() } else { 0 });
-        for piece in separator.pieces(self.text, part, self.settings.keep_separator) {
-            let length = code_points::count(self.text, piece.clone());
+        let mut window = PieceWindow::new(if joined { separator.code_point_count() } else { 0 });
+        for piece in separator.split_pieces(self.text, part, self.settings.keep_separator) {
+            let length = code_points::count_code_points(self.text, piece.clone());
             if length >= size {
-                self.close(&window, separator);
+                self.close_window(&window, separator);
                 window.clear();
                 self.split_long(piece, deeper);
                 continue;
             }
             if window.length_with(length) > size {
-                self.close(&window, separator);
+                self.close_window(&window, separator);
                 while window.length > overlap || (window.length > 0 && window.length_with(length) > size) {
                     window.drop_first();
                 }
             }
             window.push(piece, length);
         }
-        self.close(&window, separator);
+        self.close_window(&window, separator);
     }
 
     /// Makes a chunk of the pieces in the window.
-    fn close(&mut self, window: &Window, separator: &Separator) {
+    fn close_window(&mut self, window: &PieceWindow, separator: &SeparatorFinder) {
         let (Some((first, _)), Some((last, _))) = (window.pieces.front(), window.pieces.back()) else {
             return;
         };
         let span = first.start..last.end;
         if self.settings.keep_separator != KeepSeparator::None || window.is_contiguous(separator.len()) {
-            return self.push(span);
+            return self.push_chunk(span);
         }
-        let range = self.stripped(span);
+        let range = self.strip_chunk(span);
         let pieces: Vec<&[u8]> = window
             .pieces
             .iter()
@@ -53,13 +58,13 @@ impl Splitter<'_> {
             joined
         };
         if !text.is_empty() {
-            self.pieces.push(Piece { text, range });
+            self.pieces.push(TextPiece { text, range });
         }
     }
 }
 
 /// Pieces in order with their lengths.
-struct Window {
+struct PieceWindow {
     pieces: VecDeque<(Range<usize>, usize)>,
     /// Of the pieces and what is put between them, in code points.
     length: usize,
@@ -67,7 +72,7 @@ struct Window {
     glue: usize,
 }
 
-impl Window {
+impl PieceWindow {
     fn new(glue: usize) -> Self {
         Self {
             pieces: VecDeque::new(),

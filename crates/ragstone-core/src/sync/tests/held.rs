@@ -11,7 +11,11 @@ fn fill(world: &World, names: impl Iterator<Item = usize>) {
 impl World {
     /// How the last sync is kept.
     async fn kept(&self) -> SyncReport {
-        let found = self.syncer.sources.source(&self.record.tenant, self.record.id).await;
+        let found = self
+            .syncer
+            .sources
+            .get_source(&self.record.tenant, self.record.id)
+            .await;
         found.unwrap().unwrap().last_sync.unwrap()
     }
 }
@@ -44,7 +48,7 @@ async fn an_empty_root_deletes_nothing_until_it_is_allowed() {
         assert_eq!(world.documents().await, before);
         world.shelf.texts.lock().unwrap().clear();
         let report = world
-            .sync_with(Deletions::Allowed, [0, 0, 0, documents as u64, 0])
+            .sync_with(DeletionPolicy::Allowed, [0, 0, 0, documents as u64, 0])
             .await;
         assert_eq!((report.state(), report.held), (SyncState::Succeeded, 0));
         assert!(world.documents().await.is_empty());
@@ -72,7 +76,7 @@ async fn a_held_sync_takes_in_what_is_new_changed_or_moved() {
     world.shelf.put("sub/00.txt", "text 0");
     let report = world.sync([0, 1, 9, 0, 0]).await;
     assert_eq!(report.held, 11);
-    world.sync_with(Deletions::Allowed, [0, 0, 10, 11, 0]).await;
+    world.sync_with(DeletionPolicy::Allowed, [0, 0, 10, 11, 0]).await;
     assert_eq!(world.documents().await.len(), 10);
 }
 
@@ -120,13 +124,13 @@ async fn what_a_gap_hides_is_kept_and_told() {
     world.sync([1, 0, 1, 0, 1]).await;
     // Even if it is allowed, only what is certainly missing goes.
     world.shelf.texts.lock().unwrap().clear();
-    world.sync_with(Deletions::Allowed, [0, 0, 0, 2, 1]).await;
+    world.sync_with(DeletionPolicy::Allowed, [0, 0, 0, 2, 1]).await;
     assert_eq!(
         world.places().await,
         ["https://shelf/sub/c.txt", "https://shelf/sub/d.txt"]
     );
     *world.shelf.gaps.lock().unwrap() = vec![gap(HiddenItems::Any)];
-    world.sync_with(Deletions::Allowed, [0, 0, 0, 0, 1]).await;
+    world.sync_with(DeletionPolicy::Allowed, [0, 0, 0, 0, 1]).await;
     world.shelf.gaps.lock().unwrap().clear();
     world.shelf.put("sub/c.txt", "sub/c.txt");
     let report = world.sync([0, 0, 1, 1, 0]).await;
@@ -148,7 +152,7 @@ async fn a_list_that_cannot_be_had_keeps_everything_even_if_deletions_are_allowe
     *world.shelf.broken.lock().unwrap() = false;
     world.sync([2, 0, 0, 0, 0]).await;
     *world.shelf.broken.lock().unwrap() = true;
-    let report = world.sync_with(Deletions::Allowed, [0, 0, 0, 0, 0]).await;
+    let report = world.sync_with(DeletionPolicy::Allowed, [0, 0, 0, 0, 0]).await;
     assert_eq!((report.state(), report.held), (SyncState::Held, 2));
     let error = report.error.unwrap();
     assert_eq!(
@@ -193,9 +197,9 @@ async fn failures_stay_until_a_sync_came_to_its_end_without_them() {
     // Nor has one that has only begun.
     *world.shelf.broken.lock().unwrap() = false;
     *world.shelf.hangs.lock().unwrap() = true;
-    let turn = world.syncer.turn(world.record.id).await.unwrap();
+    let turn = world.syncer.acquire_permit(world.record.id).await.unwrap();
     let tenant = world.record.tenant.clone();
-    let sync = tokio::spawn(async move { turn.sync(&tenant).await });
+    let sync = tokio::spawn(async move { turn.run_sync(&tenant).await });
     while world.shelf.fetched.load(Ordering::Relaxed) < 3 {
         tokio::task::yield_now().await;
     }

@@ -4,14 +4,14 @@ use std::path::PathBuf;
 
 use axum::http::Method;
 use clap::Args;
-use ragstone_core::evaluate::Question;
+use ragstone_core::evaluate::EvaluationQuestion;
 use serde_json::{Value, json};
 
 use super::set;
-use crate::cli::Context;
-use crate::cli::client::Door;
-use crate::cli::output::Output;
-use crate::cli::progress::asking;
+use crate::cli::CommandContext;
+use crate::cli::client::ApiClient;
+use crate::cli::output::CommandOutput;
+use crate::cli::progress::fetch_before_question;
 
 /// Points of the curve that a person is shown.
 const SHOWN_POINTS: usize = 20;
@@ -22,7 +22,7 @@ const SHOWN_POINTS: usize = 20;
 /// `answerable: false`, which it does not: then the threshold is the one that is right about most of both. It holds, for
 /// every process, until the library has doubled.
 #[derive(Debug, Args)]
-pub struct Calibrate {
+pub struct EvalCalibrateCommand {
     /// A set of questions, as for `eval run`
     set: Option<PathBuf>,
     /// Which judgments of a BEIR folder
@@ -30,39 +30,40 @@ pub struct Calibrate {
     split: String,
 }
 
-impl Calibrate {
-    pub async fn run(self, context: Context) -> anyhow::Result<()> {
+impl EvalCalibrateCommand {
+    pub async fn run(self, context: CommandContext) -> anyhow::Result<()> {
         let questions = match &self.set {
-            Some(path) => set::read(path, &self.split)?,
+            Some(path) => set::read_question_set(path, &self.split)?,
             None => Vec::new(),
         };
         let of = |answerable: bool| -> Vec<&str> {
             let kind = questions
                 .iter()
                 .filter(|question| question.is_answerable() == Some(answerable));
-            kind.map(|question: &Question| question.question.as_str()).collect()
+            kind.map(|question: &EvaluationQuestion| question.question.as_str())
+                .collect()
         };
         let body = json!({ "answerable": of(true), "unanswerable": of(false) });
-        let door = Door::open(&context.settings, asking()).await?;
+        let door = ApiClient::connect(&context.settings, fetch_before_question()).await?;
         let path = "/operator/v1/evaluations/calibrate";
-        let found = door.json(Method::POST, path, Some(&body)).await;
+        let found = door.request_json(Method::POST, path, Some(&body)).await;
         door.close().await;
         match context.output.json {
-            true => context.output.object(&found?),
-            false => show(&found?, context.output),
+            true => context.output.write_json_line(&found?),
+            false => show_calibration(&found?, context.output),
         }
     }
 }
 
-fn show(found: &Value, output: Output) -> anyhow::Result<()> {
+fn show_calibration(found: &Value, output: CommandOutput) -> anyhow::Result<()> {
     let number = |value: &Value| value.as_f64().map_or_else(|| "-".into(), |value| format!("{value:.3}"));
-    output.line("threshold  answered  refused")?;
+    output.write_line("threshold  answered  refused")?;
     let curve = found["curve"].as_array().map(Vec::as_slice).unwrap_or_default();
     for point in curve.iter().step_by(curve.len().div_ceil(SHOWN_POINTS).max(1)) {
         let [threshold, answered, refused] = ["threshold", "answered", "refused"].map(|key| number(&point[key]));
-        output.line(&format!("{threshold:>9}  {answered:>8}  {refused:>7}"))?;
+        output.write_line(&format!("{threshold:>9}  {answered:>8}  {refused:>7}"))?;
     }
-    output.line(&format!(
+    output.write_line(&format!(
         "threshold {} from {} questions with an answer and {} without, on {} chunks",
         number(&found["threshold"]),
         found["answerable"],

@@ -6,8 +6,8 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use super::lines;
-use crate::cli::Context;
-use crate::cli::client::Door;
+use crate::cli::CommandContext;
+use crate::cli::client::ApiClient;
 use crate::wiring::ModelFetch;
 
 /// Makes a set of the answers that their askers said something of
@@ -15,43 +15,43 @@ use crate::wiring::ModelFetch;
 /// A correct answer is the reference; else an answer with thumbs up is, and its citations are the gold documents. What
 /// is only called wrong is a draft: nobody has said what is right. Each question is asked as whoever asked it.
 #[derive(Debug, Args)]
-pub struct Collect {
+pub struct EvalCollectCommand {
     /// Write a fresh file in place of stdout
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Only answers with this thumb
     #[arg(long, value_enum)]
-    rating: Option<Thumb>,
+    rating: Option<RatingArgument>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
-enum Thumb {
+enum RatingArgument {
     Up,
     Down,
 }
 
-impl Collect {
-    pub async fn run(self, context: Context) -> anyhow::Result<()> {
-        let door = Door::open(&context.settings, ModelFetch::Never).await?;
-        let listed = lines::all(&door, "/api/v1/feedback?", "feedback").await;
+impl EvalCollectCommand {
+    pub async fn run(self, context: CommandContext) -> anyhow::Result<()> {
+        let door = ApiClient::connect(&context.settings, ModelFetch::Never).await?;
+        let listed = lines::fetch_all_items(&door, "/api/v1/feedback?", "feedback").await;
         door.close().await;
         let wanted = self.rating.map(|thumb| match thumb {
-            Thumb::Up => "up",
-            Thumb::Down => "down",
+            RatingArgument::Up => "up",
+            RatingArgument::Down => "down",
         });
         let listed = listed?;
         let meant = listed
             .iter()
             .filter(|given| wanted.is_none_or(|wanted| given["rating"] == wanted));
-        let questions: Vec<Value> = meant.map(question).collect();
-        lines::write(&questions, self.out.as_ref(), context.output)
+        let questions: Vec<Value> = meant.map(feedback_question).collect();
+        lines::write_lines(&questions, self.out.as_ref(), context.output)
     }
 }
 
 /// A line of the set.
-fn question(given: &Value) -> Value {
+fn feedback_question(given: &Value) -> Value {
     let mut line = json!({
-        "id": given["trace_id"], "question": given["question"], "caller": caller(given),
+        "id": given["trace_id"], "question": given["question"], "caller": feedback_caller(given),
         "feedback": { "rating": given["rating"], "comment": given["comment"], "at": given["rated_at"] },
     });
     let is_good = given["rating"] == "up" && given["answered"] == true;
@@ -59,7 +59,7 @@ fn question(given: &Value) -> Value {
         Value::String(correct) => line["reference"] = json!(correct),
         _ if is_good => {
             line["reference"] = given["answer"].clone();
-            cited(given, &mut line);
+            add_cited_documents(given, &mut line);
         }
         // A refusal that was right says that there is no answer.
         _ if given["rating"] == "up" => line["answerable"] = json!(false),
@@ -68,7 +68,7 @@ fn question(given: &Value) -> Value {
     line
 }
 
-fn cited(given: &Value, line: &mut Value) {
+fn add_cited_documents(given: &Value, line: &mut Value) {
     let places = given["citations"].as_array().into_iter().flatten();
     let (mut documents, mut pages): (Vec<&Value>, Vec<&Value>) = (Vec::new(), Vec::new());
     for place in places {
@@ -88,7 +88,7 @@ fn cited(given: &Value, line: &mut Value) {
     }
 }
 
-fn caller(given: &Value) -> Value {
+fn feedback_caller(given: &Value) -> Value {
     let Some(readers) = given["readers"].as_array() else {
         return json!({ "role": "admin" });
     };
@@ -122,7 +122,7 @@ mod tests {
                 "citations": [{"uri": "x", "page": 2}, {"uri": "x", "page": null}],
             });
             given.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-            question(&given)
+            feedback_question(&given)
         };
         let good = given(json!({}));
         assert_eq!(good["caller"], json!({"departments": ["lab"], "user": "ann"}));

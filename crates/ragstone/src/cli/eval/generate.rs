@@ -7,15 +7,15 @@ use std::path::PathBuf;
 use anyhow::bail;
 use clap::Args;
 use futures::{StreamExt, stream};
-use ragstone_core::evaluate::draft;
+use ragstone_core::evaluate::draft_questions;
 use ragstone_core::seam::ChatModel;
 use serde_json::{Value, json};
 
 use super::lines;
-use crate::cli::client::Door;
-use crate::cli::output::say;
-use crate::cli::progress::bar;
-use crate::cli::{Context, Usage};
+use crate::cli::client::ApiClient;
+use crate::cli::output::print_message;
+use crate::cli::progress::progress_bar;
+use crate::cli::{CommandContext, UsageError};
 use crate::wiring::{self, ModelFetch};
 
 /// Shortest passage that is worth a question, in bytes.
@@ -32,7 +32,7 @@ const MAX_FAILURES: usize = 5;
 /// Passages are drawn from all published documents; they are sent to the chat model (setting chat.model). Every line is
 /// marked as a draft, and `eval run` leaves drafts out until `eval accept` has accepted them.
 #[derive(Debug, Args)]
-pub struct Generate {
+pub struct EvalGenerateCommand {
     /// Questions that are wanted
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
     questions: u16,
@@ -48,28 +48,28 @@ pub struct Generate {
 }
 
 /// Where a question comes from.
-struct Drawn {
+struct SampledPassage {
     uri: Value,
     chunk: Value,
 }
 
-impl Generate {
-    pub async fn run(self, context: Context) -> anyhow::Result<()> {
-        let Some(model) = wiring::drafter(&context.settings)? else {
+impl EvalGenerateCommand {
+    pub async fn run(self, context: CommandContext) -> anyhow::Result<()> {
+        let Some(model) = wiring::drafting_model(&context.settings)? else {
             let hint = "hint: set chat.model (LLM_MODEL)";
-            return Err(Usage(format!("no chat model is set that could draft questions; {hint}")).into());
+            return Err(UsageError(format!("no chat model is set that could draft questions; {hint}")).into());
         };
-        let door = Door::open(&context.settings, ModelFetch::Never).await?;
-        let drawn = self.draw(&door).await;
+        let door = ApiClient::connect(&context.settings, ModelFetch::Never).await?;
+        let drawn = self.sample_passages(&door).await;
         door.close().await;
-        let drafts = self.drafts(&*model, drawn?).await?;
-        lines::write(&drafts, self.out.as_ref(), context.output)
+        let drafts = self.draft_questions(&*model, drawn?).await?;
+        lines::write_lines(&drafts, self.out.as_ref(), context.output)
     }
 
     /// Passages in an order that the seed decides, a document's first ones before the second of any.
-    async fn draw(&self, door: &Door) -> anyhow::Result<Vec<Drawn>> {
-        let mut documents = lines::all(door, "/api/v1/documents?status=published&", "documents").await?;
-        documents.sort_by_cached_key(|document| self.place(&document["id"]));
+    async fn sample_passages(&self, door: &ApiClient) -> anyhow::Result<Vec<SampledPassage>> {
+        let mut documents = lines::fetch_all_items(door, "/api/v1/documents?status=published&", "documents").await?;
+        documents.sort_by_cached_key(|document| self.sampling_key(&document["id"]));
         let wanted = usize::from(self.questions);
         let mut drawn = Vec::new();
         for document in documents.into_iter().take(wanted * PER_PASSAGE) {
@@ -77,15 +77,15 @@ impl Generate {
                 "/api/v1/documents/{}/chunks?",
                 document["id"].as_str().unwrap_or_default()
             );
-            let mut chunks = lines::all(door, &path, "chunks").await?;
-            chunks.retain(|chunk| text(chunk).len() >= MIN_PASSAGE_BYTES);
-            chunks.sort_by_cached_key(|chunk| self.place(&chunk["id"]));
+            let mut chunks = lines::fetch_all_items(door, &path, "chunks").await?;
+            chunks.retain(|chunk| chunk_text(chunk).len() >= MIN_PASSAGE_BYTES);
+            chunks.sort_by_cached_key(|chunk| self.sampling_key(&chunk["id"]));
             let uri = document["uri"].clone();
             let of_document = chunks.into_iter().take(PER_DOCUMENT).enumerate();
             drawn.extend(of_document.map(|(turn, chunk)| {
                 (
                     turn,
-                    Drawn {
+                    SampledPassage {
                         uri: uri.clone(),
                         chunk,
                     },
@@ -99,17 +99,17 @@ impl Generate {
         Ok(drawn.into_iter().map(|(_, drawn)| drawn).collect())
     }
 
-    fn place(&self, id: &Value) -> [u8; 32] {
+    fn sampling_key(&self, id: &Value) -> [u8; 32] {
         blake3::hash(format!("{} {id}", self.seed).as_bytes()).into()
     }
 
-    async fn drafts(&self, model: &dyn ChatModel, drawn: Vec<Drawn>) -> anyhow::Result<Vec<Value>> {
+    async fn draft_questions(&self, model: &dyn ChatModel, drawn: Vec<SampledPassage>) -> anyhow::Result<Vec<Value>> {
         let wanted = usize::from(self.questions);
-        let bar = bar(wanted as u64, "{bar:30} {pos}/{len} drafts");
+        let bar = progress_bar(wanted as u64, "{bar:30} {pos}/{len} drafts");
         let asked = drawn.into_iter().map(|drawn| async move {
             let boundary = blake3::hash(drawn.chunk.to_string().as_bytes()).to_hex();
             let boundary = format!("{boundary}{}", uuid::Uuid::new_v4().simple());
-            let drafts = draft(model, text(&drawn.chunk), PER_PASSAGE, &boundary).await;
+            let drafts = draft_questions(model, chunk_text(&drawn.chunk), PER_PASSAGE, &boundary).await;
             (drawn, drafts)
         });
         let mut asked = stream::iter(asked).buffered(self.concurrency.into());
@@ -120,13 +120,13 @@ impl Generate {
             match drafts {
                 Ok(drafts) => {
                     for (n, draft) in (1..).zip(drafts) {
-                        lines.push(line(&drawn, n, &draft));
+                        lines.push(format_draft(&drawn, n, &draft));
                     }
                     bar.set_position(lines.len().min(wanted) as u64);
                 }
                 Err(error) => {
                     failures += 1;
-                    say(&format!("a passage of {} gave no draft: {error}", drawn.uri));
+                    print_message(&format!("a passage of {} gave no draft: {error}", drawn.uri));
                     if failures >= MAX_FAILURES {
                         bail!("{failures} passages gave no draft");
                     }
@@ -139,11 +139,11 @@ impl Generate {
     }
 }
 
-fn text(chunk: &Value) -> &str {
+fn chunk_text(chunk: &Value) -> &str {
     chunk["text"].as_str().unwrap_or_default()
 }
 
-fn line(drawn: &Drawn, n: usize, draft: &ragstone_core::evaluate::Draft) -> Value {
+fn format_draft(drawn: &SampledPassage, n: usize, draft: &ragstone_core::evaluate::QuestionDraft) -> Value {
     let id = format!("{}-{n}", drawn.chunk["id"].as_str().unwrap_or_default());
     let mut line = json!({
         "id": id, "question": draft.question, "reference": draft.answer, "documents": [drawn.uri], "answerable": true,

@@ -6,62 +6,62 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use serde_json::Value;
 
-use crate::cli::Usage;
-use crate::cli::client::Door;
-use crate::cli::output::{Output, say};
+use crate::cli::UsageError;
+use crate::cli::client::ApiClient;
+use crate::cli::output::{CommandOutput, print_message};
 
 /// Items of one page of a list.
 const PAGE: usize = 1_000;
 
 /// Writes the lines of a set into a fresh file, or to stdout where none is named.
-pub fn write(lines: &[Value], out: Option<&PathBuf>, output: Output) -> anyhow::Result<()> {
+pub fn write_lines(lines: &[Value], out: Option<&PathBuf>, output: CommandOutput) -> anyhow::Result<()> {
     let Some(path) = out else {
-        return lines.iter().try_for_each(|line| output.object(line));
+        return lines.iter().try_for_each(|line| output.write_json_line(line));
     };
     let file = std::fs::OpenOptions::new().write(true).create_new(true).open(path);
     let mut file = file.map_err(|error| match error.kind() {
         std::io::ErrorKind::AlreadyExists => {
-            Usage(format!("{} is there already; name another file", path.display())).into()
+            UsageError(format!("{} is there already; name another file", path.display())).into()
         }
         _ => anyhow::Error::new(error).context(format!("cannot write {}", path.display())),
     })?;
-    file.write_all(text(lines).as_bytes())
+    file.write_all(format_lines(lines).as_bytes())
         .with_context(|| format!("cannot write {}", path.display()))?;
-    say(&format!("{}: {} questions", path.display(), lines.len()));
+    print_message(&format!("{}: {} questions", path.display(), lines.len()));
     Ok(())
 }
 
 /// Puts `lines` in the place of the file at `path`, whole or not at all.
-pub fn replace(path: &Path, lines: &[Value]) -> anyhow::Result<()> {
+pub fn replace_lines(path: &Path, lines: &[Value]) -> anyhow::Result<()> {
     let named = || format!("cannot write {}", path.display());
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let fresh = folder
         .unwrap_or(Path::new("."))
         .join(format!(".{name}.{}", std::process::id()));
-    std::fs::write(&fresh, text(lines)).with_context(named)?;
+    std::fs::write(&fresh, format_lines(lines)).with_context(named)?;
     std::fs::rename(&fresh, path).with_context(named)
 }
 
 /// The lines of a set, as they are.
-pub fn read(path: &Path) -> anyhow::Result<Vec<Value>> {
+pub fn read_lines(path: &Path) -> anyhow::Result<Vec<Value>> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
     let parsed = lines.map(|(n, line)| {
-        serde_json::from_str(line).map_err(|error| Usage(format!("{}: line {n}: {error}", path.display())).into())
+        serde_json::from_str(line).map_err(|error| UsageError(format!("{}: line {n}: {error}", path.display())).into())
     });
     parsed.collect()
 }
 
-fn text(lines: &[Value]) -> String {
+fn format_lines(lines: &[Value]) -> String {
     lines.iter().map(|line| format!("{line}\n")).collect()
 }
 
 /// All items of a list.
-pub async fn all(door: &Door, path: &str, name: &str) -> anyhow::Result<Vec<Value>> {
+pub async fn fetch_all_items(door: &ApiClient, path: &str, name: &str) -> anyhow::Result<Vec<Value>> {
     let (mut found, mut cursor) = (Vec::new(), String::new());
     loop {
-        let mut page = door.get(&format!("{path}limit={PAGE}{cursor}")).await?;
+        let mut page = door.get_json(&format!("{path}limit={PAGE}{cursor}")).await?;
         if let Value::Array(items) = page[name].take() {
             found.extend(items);
         }

@@ -16,35 +16,35 @@ mod set;
 mod write;
 
 use clap::Subcommand;
-pub(super) use set::read as read_set;
+pub(super) use set::read_question_set as read_set;
 
-use super::Context;
+use super::CommandContext;
 
 /// How good retrieval and answers are, and whether a change helped
 #[derive(Debug, Subcommand)]
-pub enum Eval {
+pub enum EvalCommand {
     /// Ask a set of questions and measure what comes of them
-    Run(run::Run),
+    Run(run::EvalRunCommand),
     /// List the runs that are kept
-    Runs(report::Runs),
+    Runs(report::EvalRunsCommand),
     /// Write a kept run as a page, as JUnit XML, or as numbers
-    Report(write::Write),
+    Report(write::EvalReportCommand),
     /// Measure a ranked list against judgments, both in TREC's formats, as trec_eval does
-    Metrics(metrics::Metrics),
+    Metrics(metrics::EvalMetricsCommand),
     /// Score recorded replies of a judge as RAGAS does
-    Score(score::Score),
+    Score(score::EvalScoreCommand),
     /// Make a set of the answers that their askers said something of
-    Collect(collect::Collect),
+    Collect(collect::EvalCollectCommand),
     /// Draft questions from the documents with the chat model
-    Generate(generate::Generate),
+    Generate(generate::EvalGenerateCommand),
     /// Accept drafts of a set, or list them
-    Accept(accept::Accept),
+    Accept(accept::EvalAcceptCommand),
     /// Find the threshold below which nothing is answered, and print what others would do
-    Calibrate(calibrate::Calibrate),
+    Calibrate(calibrate::EvalCalibrateCommand),
 }
 
-impl Eval {
-    pub(super) async fn run(self, context: Context) -> anyhow::Result<()> {
+impl EvalCommand {
+    pub(super) async fn run(self, context: CommandContext) -> anyhow::Result<()> {
         match self {
             Self::Run(command) => command.run(context).await,
             Self::Runs(command) => command.run(context).await,

@@ -6,7 +6,7 @@ mod refusals;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use ragstone_core::evaluate::{Compared, LATENCIES, Outcome, Summary};
+use ragstone_core::evaluate::{LATENCIES, MetricComparison, MetricSummary, QuestionOutcome};
 
 /// Questions that are shown with their passages.
 const WORST: usize = 20;
@@ -17,7 +17,7 @@ const BARS: usize = 10;
 /// Characters of a passage that are shown.
 const PASSAGE_CHARACTERS: usize = 600;
 /// What a question is called bad by: the mean of those that it has.
-const BAD_BY: [&str; 6] = [
+const QUALITY_METRICS: [&str; 6] = [
     "contains_gold",
     "token_f1",
     "refusal_accuracy",
@@ -29,54 +29,54 @@ const BAD_BY: [&str; 6] = [
 const STYLE: &str = include_str!("page.css");
 
 /// What a page is made of.
-pub struct Page<'a> {
+pub struct EvalPage<'a> {
     /// The run's name.
     pub run: &'a str,
     /// Its metrics.
-    pub metrics: &'a BTreeMap<String, Summary>,
+    pub metrics: &'a BTreeMap<String, MetricSummary>,
     /// Its outcomes by question.
-    pub outcomes: &'a BTreeMap<String, Outcome>,
+    pub outcomes: &'a BTreeMap<String, QuestionOutcome>,
     /// What it is compared with.
-    pub since: Option<Since<'a>>,
+    pub since: Option<BaselineComparison<'a>>,
 }
 
 /// An earlier run, and what moved since.
-pub struct Since<'a> {
+pub struct BaselineComparison<'a> {
     /// Its name.
     pub baseline: &'a str,
     /// How each metric moved.
-    pub metrics: &'a BTreeMap<String, Compared>,
+    pub metrics: &'a BTreeMap<String, MetricComparison>,
     /// What the runs are made of that is not the same.
     pub changed: &'a [&'static str],
     /// Its outcomes by question.
-    pub outcomes: &'a BTreeMap<String, Outcome>,
+    pub outcomes: &'a BTreeMap<String, QuestionOutcome>,
 }
 
-impl Page<'_> {
+impl EvalPage<'_> {
     /// The page.
-    pub fn html(&self) -> String {
+    pub fn render_html(&self) -> String {
         let mut page = String::new();
-        let title = format!("Evaluation: {}", escaped(self.run));
+        let title = format!("Evaluation: {}", escape_html(self.run));
         let _ = write!(
             page,
             "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content=\"width=device-width\">\
              <title>{title}</title><style>{STYLE}</style><main><h1>{title}</h1><p>{} questions</p>",
             self.outcomes.len()
         );
-        self.numbers(&mut page);
-        self.moved(&mut page);
-        refusals::section(&mut page, self.metrics, self.outcomes);
-        self.worst(&mut page);
+        self.render_metrics(&mut page);
+        self.render_changes(&mut page);
+        refusals::render_refusals(&mut page, self.metrics, self.outcomes);
+        self.render_worst_questions(&mut page);
         page.push_str("</main></html>\n");
         page
     }
 
-    fn numbers(&self, page: &mut String) {
+    fn render_metrics(&self, page: &mut String) {
         page.push_str(
             "<h2>Numbers</h2><table><tr><th>metric<th>mean<th>its 95 % interval<th>questions<th>distribution",
         );
         if let Some(since) = &self.since {
-            let _ = write!(page, "<th>against {}", escaped(since.baseline));
+            let _ = write!(page, "<th>against {}", escape_html(since.baseline));
         }
         for (name, summary) in self.metrics {
             let (mean, low, high) = (summary.mean, summary.low, summary.high);
@@ -89,19 +89,19 @@ impl Page<'_> {
             let _ = write!(
                 page,
                 "<tr><th>{}<td>{numbers}<td>{}<td>{}",
-                escaped(name),
+                escape_html(name),
                 summary.questions,
-                self.distribution(name)
+                self.render_distribution(name)
             );
             if let Some(since) = &self.since {
-                page.push_str(&moved(since.metrics.get(name)));
+                page.push_str(&render_difference(since.metrics.get(name)));
             }
         }
         page.push_str("</table>");
     }
 
     /// How the scores of a metric lie, as bars from 0 (or the least) to 1 (or the most).
-    fn distribution(&self, name: &str) -> String {
+    fn render_distribution(&self, name: &str) -> String {
         let scores = self
             .outcomes
             .values()
@@ -129,15 +129,15 @@ impl Page<'_> {
     }
 
     /// What is not the same as in the baseline: what the runs are made of, and what came of single questions.
-    fn moved(&self, page: &mut String) {
+    fn render_changes(&self, page: &mut String) {
         let Some(since) = &self.since else { return };
         let made_of = match since.changed {
             [] => "Nothing that the runs are made of changed.".to_owned(),
             changed => format!("Changed: {}.", changed.join(", ")),
         };
-        let _ = write!(page, "<h2>Since {}</h2><p>{made_of}", escaped(since.baseline));
-        let difference = |(id, outcome): (&String, &Outcome)| {
-            let (old, new) = (goodness(since.outcomes.get(id)?)?, goodness(outcome)?);
+        let _ = write!(page, "<h2>Since {}</h2><p>{made_of}", escape_html(since.baseline));
+        let difference = |(id, outcome): (&String, &QuestionOutcome)| {
+            let (old, new) = (question_quality(since.outcomes.get(id)?)?, question_quality(outcome)?);
             Some((new - old, old, new, outcome.question.clone()))
         };
         let mut moved: Vec<_> = self.outcomes.iter().filter_map(difference).collect();
@@ -160,36 +160,36 @@ impl Page<'_> {
             let _ = write!(
                 page,
                 "<tr><th>{}<td>{old:.2}<td class={class}>{new:.2}",
-                escaped(question)
+                escape_html(question)
             );
         }
         page.push_str("</table>");
     }
 
-    fn worst(&self, page: &mut String) {
-        let bad = |(id, outcome)| Some((goodness(outcome).filter(|good| *good < 1.0)?, id, outcome));
-        let mut worst: Vec<(f64, &String, &Outcome)> = self.outcomes.iter().filter_map(bad).collect();
+    fn render_worst_questions(&self, page: &mut String) {
+        let bad = |(id, outcome)| Some((question_quality(outcome).filter(|good| *good < 1.0)?, id, outcome));
+        let mut worst: Vec<(f64, &String, &QuestionOutcome)> = self.outcomes.iter().filter_map(bad).collect();
         worst.sort_by(|a, b| a.0.total_cmp(&b.0).then_with(|| a.1.cmp(b.1)));
         page.push_str("<h2>The worst questions</h2>");
         if worst.is_empty() {
             page.push_str("<p>Nothing is wrong with any of them, as far as the set can tell.");
         }
         for (_, id, outcome) in worst.into_iter().take(WORST) {
-            question(page, id, outcome);
+            render_question(page, id, outcome);
         }
     }
 }
 
 /// How well a question went, 0 to 1; none where the set does not tell.
-fn goodness(outcome: &Outcome) -> Option<f64> {
-    let scores = BAD_BY
+fn question_quality(outcome: &QuestionOutcome) -> Option<f64> {
+    let scores = QUALITY_METRICS
         .iter()
         .filter_map(|name| outcome.scores.get(*name).copied().flatten());
     let scores: Vec<f64> = scores.collect();
     (!scores.is_empty()).then(|| scores.iter().sum::<f64>() / scores.len() as f64)
 }
 
-fn moved(compared: Option<&Compared>) -> String {
+fn render_difference(compared: Option<&MetricComparison>) -> String {
     let Some(moved) = compared else {
         return "<td>".into();
     };
@@ -203,17 +203,17 @@ fn moved(compared: Option<&Compared>) -> String {
     format!("<td class={class}>{difference:+.3} <small>[{low:+.3}, {high:+.3}]</small>{word}")
 }
 
-fn question(page: &mut String, id: &str, outcome: &Outcome) {
+fn render_question(page: &mut String, id: &str, outcome: &QuestionOutcome) {
     let answer = if outcome.answered {
-        escaped(&outcome.answer)
+        escape_html(&outcome.answer)
     } else {
         "<em>not answered</em>".into()
     };
     let _ = write!(
         page,
         "<details><summary>{} <small>{}</small></summary><p>{answer}<p class=scores>",
-        escaped(&outcome.question),
-        escaped(id)
+        escape_html(&outcome.question),
+        escape_html(id)
     );
     let scored = outcome
         .scores
@@ -221,7 +221,7 @@ fn question(page: &mut String, id: &str, outcome: &Outcome) {
         .filter(|(name, _)| !LATENCIES.contains(&name.as_str()));
     for (name, score) in scored {
         let score = score.map_or_else(|| "none".into(), |score| format!("{score:.2}"));
-        let _ = write!(page, "<span>{} {score}</span> ", escaped(name));
+        let _ = write!(page, "<span>{} {score}</span> ", escape_html(name));
     }
     page.push_str("<ol>");
     let places = if outcome.shown.is_empty() {
@@ -235,14 +235,14 @@ fn question(page: &mut String, id: &str, outcome: &Outcome) {
         let _ = write!(
             page,
             "<li><b>{}{page_number}</b><br>{}",
-            escaped(&shown.uri),
-            escaped(&text)
+            escape_html(&shown.uri),
+            escape_html(&text)
         );
     }
     page.push_str("</ol></details>");
 }
 
-fn escaped(text: &str) -> String {
+fn escape_html(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -259,7 +259,11 @@ fn escaped(text: &str) -> String {
 }
 
 /// A run as JUnit XML: a case a metric, failed where it became worse.
-pub fn junit(run: &str, metrics: &BTreeMap<String, Summary>, compared: Option<&BTreeMap<String, Compared>>) -> String {
+pub fn render_junit(
+    run: &str,
+    metrics: &BTreeMap<String, MetricSummary>,
+    compared: Option<&BTreeMap<String, MetricComparison>>,
+) -> String {
     let worse = |name: &String| {
         compared
             .and_then(|compared| compared.get(name))
@@ -268,15 +272,15 @@ pub fn junit(run: &str, metrics: &BTreeMap<String, Summary>, compared: Option<&B
     let failures = metrics.keys().filter(|name| worse(name).is_some()).count();
     let mut xml = format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuite name=\"{}\" tests=\"{}\" failures=\"{failures}\">\n",
-        escaped(run),
+        escape_html(run),
         metrics.len()
     );
     for (name, summary) in metrics {
         let _ = write!(
             xml,
             "  <testcase classname=\"{}\" name=\"{}\">",
-            escaped(run),
-            escaped(name)
+            escape_html(run),
+            escape_html(name)
         );
         if let Some(moved) = worse(name) {
             let (difference, low, high) = (moved.difference, moved.low, moved.high);
@@ -289,25 +293,25 @@ pub fn junit(run: &str, metrics: &BTreeMap<String, Summary>, compared: Option<&B
 
 #[cfg(test)]
 mod tests {
-    use ragstone_core::evaluate::{Scores, Shown, compare, summarise};
+    use ragstone_core::evaluate::{MetricScores, OutcomePassage, compare_runs, summarise_scores};
 
     use super::*;
 
-    fn outcomes(score: f64) -> BTreeMap<String, Outcome> {
-        let outcome = |n: usize| Outcome {
+    fn outcomes(score: f64) -> BTreeMap<String, QuestionOutcome> {
+        let outcome = |n: usize| QuestionOutcome {
             question: format!("<script>alert({n})</script>"),
-            scores: Scores::from([("mrr_10".to_owned(), Some(score))]),
-            shown: vec![Shown {
+            scores: MetricScores::from([("mrr_10".to_owned(), Some(score))]),
+            shown: vec![OutcomePassage {
                 uri: "a&b.pdf".into(),
                 page: Some(2),
                 text: "\"<b>\"".into(),
             }],
-            ..Outcome::default()
+            ..QuestionOutcome::default()
         };
         (0..8).map(|n| (n.to_string(), outcome(n))).collect()
     }
 
-    fn scores(outcomes: &BTreeMap<String, Outcome>) -> BTreeMap<String, Scores> {
+    fn scores(outcomes: &BTreeMap<String, QuestionOutcome>) -> BTreeMap<String, MetricScores> {
         outcomes
             .iter()
             .map(|(id, outcome)| (id.clone(), outcome.scores.clone()))
@@ -317,39 +321,39 @@ mod tests {
     #[test]
     fn nothing_of_a_document_is_markup_and_nothing_is_loaded() {
         let (old, new) = (outcomes(1.0), outcomes(0.5));
-        let metrics = summarise(new.values().map(|outcome| &outcome.scores));
-        let compared = compare(&scores(&old), &scores(&new));
-        let page = Page {
+        let metrics = summarise_scores(new.values().map(|outcome| &outcome.scores));
+        let compared = compare_runs(&scores(&old), &scores(&new));
+        let page = EvalPage {
             run: "a<b",
             metrics: &metrics,
             outcomes: &new,
-            since: Some(Since {
+            since: Some(BaselineComparison {
                 baseline: "base",
                 metrics: &compared,
                 changed: &["settings"],
                 outcomes: &old,
             }),
         }
-        .html();
+        .render_html();
         assert!(page.contains("&lt;script&gt;alert(0)") && page.contains("a&amp;b.pdf, page 2"));
         for absent in ["<script", "<b>\"", "http:", "https:", "src=", "url("] {
             assert!(!page.contains(absent), "{absent}");
         }
         assert!(page.contains("-0.500") && page.contains(" regression"));
         assert!(page.contains("Changed: settings. 8 questions became worse, 0 better."));
-        let alone = Page {
+        let alone = EvalPage {
             run: "a",
             metrics: &metrics,
             outcomes: &old,
             since: None,
         };
-        let alone = alone.html();
+        let alone = alone.render_html();
         assert!(alone.contains("Nothing is wrong with any of them") && !alone.contains("<h2>Since"));
-        let xml = junit("a<b", &metrics, Some(&compared));
+        let xml = render_junit("a<b", &metrics, Some(&compared));
         assert!(
             xml.contains("failures=\"1\"") && xml.contains("name=\"a&lt;b\""),
             "{xml}"
         );
-        assert!(junit("r", &metrics, None).contains("failures=\"0\""));
+        assert!(render_junit("r", &metrics, None).contains("failures=\"0\""));
     }
 }

@@ -3,29 +3,29 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
-use ragstone_core::evaluate::{Compared, LATENCIES, Outcome, Summary, summarise};
+use ragstone_core::evaluate::{LATENCIES, MetricComparison, MetricSummary, QuestionOutcome, summarise_scores};
 use serde::Serialize;
 
-use crate::cli::Context;
-use crate::cli::client::Door;
-use crate::cli::output::{Output, say};
+use crate::cli::CommandContext;
+use crate::cli::client::ApiClient;
+use crate::cli::output::{CommandOutput, print_message};
 use crate::wiring::ModelFetch;
 
 /// Tokens that a run's answers took.
 #[derive(Debug, Serialize)]
-struct Tokens {
+struct TokenTotals {
     prompt: u64,
     completion: u64,
 }
 
 /// What a run came to.
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub struct EvalReport {
     run: String,
     questions: usize,
     /// Its metrics.
-    pub metrics: BTreeMap<String, Summary>,
-    tokens: Tokens,
+    pub metrics: BTreeMap<String, MetricSummary>,
+    tokens: TokenTotals,
     /// Documents that the set judges relevant and the library lacks.
     #[serde(skip_serializing_if = "is_zero")]
     pub missing_documents: usize,
@@ -40,26 +40,26 @@ pub struct Report {
     pub changed: Option<Vec<&'static str>>,
     /// How each metric moved.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub compared: Option<BTreeMap<String, Compared>>,
+    pub compared: Option<BTreeMap<String, MetricComparison>>,
 }
 
 fn is_zero(count: &usize) -> bool {
     *count == 0
 }
 
-impl Report {
+impl EvalReport {
     /// The report of a run.
-    pub fn of(name: &str, outcomes: &BTreeMap<String, Outcome>) -> Self {
+    pub fn from_outcomes(name: &str, outcomes: &BTreeMap<String, QuestionOutcome>) -> Self {
         let mut unjudged = BTreeMap::new();
         for (metric, _) in outcomes.values().flat_map(|outcome| &outcome.unjudged) {
             *unjudged.entry(metric.clone()).or_default() += 1;
         }
-        let sum = |tokens: fn(&Outcome) -> u64| outcomes.values().map(tokens).sum();
+        let sum = |tokens: fn(&QuestionOutcome) -> u64| outcomes.values().map(tokens).sum();
         Self {
             run: name.to_owned(),
             questions: outcomes.len(),
-            metrics: summarise(outcomes.values().map(|outcome| &outcome.scores)),
-            tokens: Tokens {
+            metrics: summarise_scores(outcomes.values().map(|outcome| &outcome.scores)),
+            tokens: TokenTotals {
                 prompt: sum(|outcome| outcome.prompt_tokens),
                 completion: sum(|outcome| outcome.completion_tokens),
             },
@@ -72,35 +72,35 @@ impl Report {
     }
 
     /// Metrics that became worse.
-    pub fn regressions(&self) -> Vec<&str> {
+    pub fn list_regressions(&self) -> Vec<&str> {
         let compared = self.compared.iter().flatten();
         let worse = compared.filter(|(_, compared)| compared.regression);
         worse.map(|(name, _)| name.as_str()).collect()
     }
 
     /// Writes it.
-    pub fn show(&self, output: Output) -> anyhow::Result<()> {
+    pub fn show_report(&self, output: CommandOutput) -> anyhow::Result<()> {
         if output.json {
-            return output.object(self);
+            return output.write_json_line(self);
         }
-        output.line(&format!("run {}: {} questions", self.run, self.questions))?;
+        output.write_line(&format!("run {}: {} questions", self.run, self.questions))?;
         for (name, summary) in &self.metrics {
-            output.line(&format!("  {name:<34} {}", self.row(name, summary)))?;
+            output.write_line(&format!("  {name:<34} {}", self.format_metric(name, summary)))?;
         }
         for (metric, count) in &self.unjudged {
-            say(&format!("note: {metric}: {count} answers could not be judged"));
+            print_message(&format!("note: {metric}: {count} answers could not be judged"));
         }
         if let (Some(baseline), Some(changed)) = (&self.baseline, &self.changed) {
             let changed = match changed.is_empty() {
                 true => "nothing it is made of changed".to_owned(),
                 false => format!("changed: {}", changed.join(", ")),
             };
-            say(&format!("compared with {baseline}; {changed}"));
+            print_message(&format!("compared with {baseline}; {changed}"));
         }
         Ok(())
     }
 
-    fn row(&self, name: &str, summary: &Summary) -> String {
+    fn format_metric(&self, name: &str, summary: &MetricSummary) -> String {
         let mut row = match LATENCIES.contains(&name) {
             true => format!(
                 "p50 {:.1}  p95 {:.1}",
@@ -120,16 +120,16 @@ impl Report {
 
 /// Lists the runs that are kept
 #[derive(Debug, Args)]
-pub struct Runs {}
+pub struct EvalRunsCommand {}
 
-impl Runs {
-    pub async fn run(self, context: Context) -> anyhow::Result<()> {
-        let door = Door::open(&context.settings, ModelFetch::Never).await?;
-        let runs = door.get("/operator/v1/evaluations").await;
+impl EvalRunsCommand {
+    pub async fn run(self, context: CommandContext) -> anyhow::Result<()> {
+        let door = ApiClient::connect(&context.settings, ModelFetch::Never).await?;
+        let runs = door.get_json("/operator/v1/evaluations").await;
         door.close().await;
         for run in runs?["runs"].as_array().into_iter().flatten() {
             match context.output.json {
-                true => context.output.object(run)?,
+                true => context.output.write_json_line(run)?,
                 false => {
                     let name = run["run"].as_str().unwrap_or_default();
                     let state = if run["finished"] == true {
@@ -137,7 +137,7 @@ impl Runs {
                     } else {
                         "  (not finished)"
                     };
-                    context.output.line(&format!("{name}{state}"))?;
+                    context.output.write_line(&format!("{name}{state}"))?;
                 }
             }
         }

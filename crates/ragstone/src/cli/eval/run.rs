@@ -8,20 +8,22 @@ use std::path::PathBuf;
 
 use clap::Args;
 use futures::{FutureExt, StreamExt, stream};
-use ragstone_core::evaluate::{Fingerprint, ModelJudge, Outcome, Question, judge, measure};
-use ragstone_core::metric::ragas::Metric;
+use ragstone_core::evaluate::{
+    EvaluationQuestion, ModelJudge, QuestionOutcome, RunFingerprint, judge_answer, measure_outcome,
+};
+use ragstone_core::metric::ragas::RagasMetric;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::asked::Asking;
-use super::kept::{Kept, Outcomes, post};
-use super::report::Report;
+use super::asked::QuestionRunner;
+use super::kept::{OutcomesByQuestion, SavedRun, post_evaluation};
+use super::report::EvalReport;
 use super::set;
-use crate::cli::client::Door;
-use crate::cli::output::{Output, say};
-use crate::cli::progress::{asking, bar};
-use crate::cli::search::Narrowing;
-use crate::cli::{Context, Partly, Usage};
+use crate::cli::client::ApiClient;
+use crate::cli::output::{CommandOutput, print_message};
+use crate::cli::progress::{fetch_before_question, progress_bar};
+use crate::cli::search::SearchArguments;
+use crate::cli::{CommandContext, PartialFailureError, UsageError};
 use crate::wiring;
 
 /// The name of a run that was given none; the next such run replaces it.
@@ -41,7 +43,7 @@ const NAMED_FAILURES: usize = 5;
 /// library. Metrics that begin with returned_ look at the passages that a request gets which names no limit
 /// (MAX_RETRIEVAL_RESULTS); the others at the best hundred.
 #[derive(Debug, Args)]
-pub struct Run {
+pub struct EvalRunCommand {
     /// The set of questions
     set: PathBuf,
     /// Keep the run under this name [default: last]
@@ -63,112 +65,123 @@ pub struct Run {
     #[arg(long, value_name = "NAME", default_value = "test")]
     split: String,
     #[command(flatten)]
-    narrowing: Narrowing,
+    narrowing: SearchArguments,
 }
 
 /// Documents that the library lacks, by the names that the set has for them.
 #[derive(Deserialize)]
-struct Missing {
+struct MissingDocumentNames {
     missing: BTreeSet<String>,
 }
 
 /// Everything that one question needs.
-struct Bench<'a> {
-    door: &'a Door,
+struct EvalRunner<'a> {
+    door: &'a ApiClient,
     name: &'a str,
-    asking: Asking,
-    judge: Option<(ModelJudge, Vec<Metric>)>,
+    asking: QuestionRunner,
+    judge: Option<(ModelJudge, Vec<RagasMetric>)>,
 }
 
-impl Run {
-    pub async fn run(self, context: Context) -> anyhow::Result<()> {
-        let questions = self.accepted()?;
-        let body = self.narrowing.body()?;
+impl EvalRunCommand {
+    pub async fn run(self, context: CommandContext) -> anyhow::Result<()> {
+        let questions = self.read_accepted_questions()?;
+        let body = self.narrowing.request_body()?;
         let judge = match self.search_only {
             true => None,
-            false => wiring::judge(&context.settings).await?,
+            false => wiring::build_judge(&context.settings).await?,
         };
         let metrics = context.settings.eval.metrics.iter();
-        let metrics: Vec<Metric> = metrics.filter_map(|name| Metric::named(name)).collect();
+        let metrics: Vec<RagasMetric> = metrics.filter_map(|name| RagasMetric::from_name(name)).collect();
         let judged_by = judge
             .as_ref()
             .map(|_| format!("{} {metrics:?}", context.settings.eval.judge_model));
-        let door = Door::open(&context.settings, asking()).await?;
-        let bench = Bench {
+        let door = ApiClient::connect(&context.settings, fetch_before_question()).await?;
+        let bench = EvalRunner {
             door: &door,
             name: self.save.as_deref().unwrap_or(UNNAMED),
-            asking: Asking {
+            asking: QuestionRunner {
                 body,
                 search_only: self.search_only,
             },
             judge: judge.map(|judge| (judge, metrics)),
         };
-        let done = self.through(&bench, &questions, judged_by.unwrap_or_default()).await;
+        let done = self
+            .run_questions(&bench, &questions, judged_by.unwrap_or_default())
+            .await;
         door.close().await;
         let report = done?;
-        report.show(context.output)?;
-        self.verdict(&report, context.output)
+        report.show_report(context.output)?;
+        self.check_regressions(&report, context.output)
     }
 
     /// The questions that somebody accepted.
-    fn accepted(&self) -> anyhow::Result<Vec<Question>> {
-        let mut questions = set::read(&self.set, &self.split)?;
+    fn read_accepted_questions(&self) -> anyhow::Result<Vec<EvaluationQuestion>> {
+        let mut questions = set::read_question_set(&self.set, &self.split)?;
         let all = questions.len();
         questions.retain(|question| !question.draft);
         let hint = format!("hint: ragstone eval accept {}", self.set.display());
         match (all - questions.len(), questions.is_empty()) {
             (0, _) => {}
             (drafts, true) => {
-                return Err(Usage(format!("all {drafts} questions of the set are drafts; {hint}")).into());
+                return Err(UsageError(format!("all {drafts} questions of the set are drafts; {hint}")).into());
             }
-            (drafts, false) => say(&format!("{drafts} drafts are left out; {hint}")),
+            (drafts, false) => print_message(&format!("{drafts} drafts are left out; {hint}")),
         }
         Ok(questions)
     }
 
-    async fn through(&self, bench: &Bench<'_>, questions: &[Question], judge: String) -> anyhow::Result<Report> {
-        let missing = bench.missing_documents(questions).await?;
-        let fingerprint = bench.fingerprint(questions, judge).await?;
+    async fn run_questions(
+        &self,
+        bench: &EvalRunner<'_>,
+        questions: &[EvaluationQuestion],
+        judge: String,
+    ) -> anyhow::Result<EvalReport> {
+        let missing = bench.check_missing_documents(questions).await?;
+        let fingerprint = bench.build_fingerprint(questions, judge).await?;
         let baseline = match &self.baseline {
-            Some(name) => Some(Kept::read(bench.door, name).await?),
+            Some(name) => Some(SavedRun::fetch_run(bench.door, name).await?),
             None => None,
         };
         let changed = match &baseline {
-            Some(baseline) => Some(baseline.changes(&fingerprint)?),
+            Some(baseline) => Some(baseline.check_comparable(&fingerprint)?),
             None => None,
         };
         let outcomes = bench.ask_all(questions, &fingerprint, self.concurrency.into()).await?;
-        let mut report = Report::of(bench.name, &outcomes);
+        let mut report = EvalReport::from_outcomes(bench.name, &outcomes);
         report.missing_documents = missing;
         if let (Some(baseline), Some(changed)) = (baseline, changed) {
-            baseline.hold_against(&mut report, &outcomes, changed);
+            baseline.add_comparison(&mut report, &outcomes, changed);
         }
         Ok(report)
     }
 
-    fn verdict(&self, report: &Report, output: Output) -> anyhow::Result<()> {
-        let worse = report.regressions();
+    fn check_regressions(&self, report: &EvalReport, output: CommandOutput) -> anyhow::Result<()> {
+        let worse = report.list_regressions();
         if worse.is_empty() {
             return Ok(());
         }
         if !output.json || self.fail_on_regression {
-            say(&format!("regression: {}", worse.join(", ")));
+            print_message(&format!("regression: {}", worse.join(", ")));
         }
         match self.fail_on_regression {
-            true => Err(Partly.into()),
+            true => Err(PartialFailureError.into()),
             false => Ok(()),
         }
     }
 }
 
-impl Bench<'_> {
-    async fn fingerprint(&self, questions: &[Question], judge: String) -> anyhow::Result<Fingerprint> {
-        let found = self.door.get("/operator/v1/evaluations/fingerprint").await?;
-        let found: Fingerprint = serde_json::from_value(found)?;
+impl EvalRunner<'_> {
+    async fn build_fingerprint(
+        &self,
+        questions: &[EvaluationQuestion],
+        judge: String,
+    ) -> anyhow::Result<RunFingerprint> {
+        let found = self.door.get_json("/operator/v1/evaluations/fingerprint").await?;
+        let found: RunFingerprint = serde_json::from_value(found)?;
         let (settings, body, search_only) = (&found.settings, &self.asking.body, self.asking.search_only);
-        Ok(Fingerprint {
+        Ok(RunFingerprint {
             settings: format!("{settings} {body} search_only={search_only}"),
-            set: Fingerprint::of_set(questions),
+            set: RunFingerprint::digest_questions(questions),
             judge,
             ..found
         })
@@ -176,7 +189,7 @@ impl Bench<'_> {
 
     /// How many of the documents that the set judges relevant are not in the library; wrong use if it has none of them,
     /// for then every measure of retrieval would be 0 and mean nothing.
-    async fn missing_documents(&self, questions: &[Question]) -> anyhow::Result<usize> {
+    async fn check_missing_documents(&self, questions: &[EvaluationQuestion]) -> anyhow::Result<usize> {
         let (mut own, mut of_tenants) = (BTreeSet::new(), BTreeMap::<&str, BTreeSet<&str>>::new());
         for question in questions {
             let tenant = question.caller.as_ref().and_then(|caller| caller.tenant.as_deref());
@@ -192,7 +205,7 @@ impl Bench<'_> {
             return Ok(0);
         }
         let wanted = json!({ "names": own, "names_of_tenants": of_tenants });
-        let found: Missing = serde_json::from_value(post(self.door, "missing", wanted).await?)?;
+        let found: MissingDocumentNames = serde_json::from_value(post_evaluation(self.door, "missing", wanted).await?)?;
         let missing = found.missing.len();
         let mut named: Vec<String> = found.missing.into_iter().take(NAMED_DOCUMENTS).collect();
         if missing > named.len() {
@@ -203,12 +216,12 @@ impl Bench<'_> {
             0 => {}
             all if all == judged => {
                 let detail = format!("none of the {judged} documents that the set judges is in the library: {named}");
-                return Err(Usage(format!(
+                return Err(UsageError(format!(
                     "{detail}; hint: ingest them, or name their library with --data"
                 ))
                 .into());
             }
-            some => say(&format!(
+            some => print_message(&format!(
                 "warning: {some} of the {judged} documents that the set judges are not in the library: {named}"
             )),
         }
@@ -218,29 +231,30 @@ impl Bench<'_> {
     /// The outcomes of all questions, those that are known already left alone.
     async fn ask_all(
         &self,
-        questions: &[Question],
-        fingerprint: &Fingerprint,
+        questions: &[EvaluationQuestion],
+        fingerprint: &RunFingerprint,
         concurrency: usize,
-    ) -> anyhow::Result<Outcomes> {
+    ) -> anyhow::Result<OutcomesByQuestion> {
         let begin = json!({ "name": self.name, "fingerprint": fingerprint });
-        let mut outcomes: Outcomes = serde_json::from_value(post(self.door, "begin", begin).await?)?;
+        let mut outcomes: OutcomesByQuestion =
+            serde_json::from_value(post_evaluation(self.door, "begin", begin).await?)?;
         outcomes.retain(|id, _| questions.iter().any(|question| question.id == *id));
         if !outcomes.is_empty() {
-            say(&format!(
+            print_message(&format!(
                 "going on with {}: {} questions are known",
                 self.name,
                 outcomes.len()
             ));
         }
-        let open: Vec<&Question> = questions
+        let open: Vec<&EvaluationQuestion> = questions
             .iter()
             .filter(|question| !outcomes.contains_key(&question.id))
             .collect();
-        let bar = bar(open.len() as u64, "{bar:30} {pos}/{len} questions, {eta} left");
+        let bar = progress_bar(open.len() as u64, "{bar:30} {pos}/{len} questions, {eta} left");
         let mut failures = Vec::new();
         let open: Vec<_> = open
             .into_iter()
-            .map(|question| self.question(question).boxed())
+            .map(|question| self.evaluate_with_question(question).boxed())
             .collect();
         let mut asked = stream::iter(open).buffer_unordered(concurrency);
         while let Some((question, outcome)) = asked.next().await {
@@ -253,32 +267,35 @@ impl Bench<'_> {
             bar.inc(1);
         }
         bar.finish_and_clear();
-        self.finish(&failures, questions.len()).await?;
+        self.finish_run(&failures, questions.len()).await?;
         Ok(outcomes)
     }
 
-    async fn question<'q>(&self, question: &'q Question) -> (&'q Question, anyhow::Result<Outcome>) {
-        (question, self.outcome(question).await)
+    async fn evaluate_with_question<'q>(
+        &self,
+        question: &'q EvaluationQuestion,
+    ) -> (&'q EvaluationQuestion, anyhow::Result<QuestionOutcome>) {
+        (question, self.evaluate_question(question).await)
     }
 
     /// What comes of a question, recorded before it counts.
-    async fn outcome(&self, question: &Question) -> anyhow::Result<Outcome> {
-        let mut outcome = self.asking.ask(self.door, question).await?;
-        outcome.scores = measure(question, &outcome);
+    async fn evaluate_question(&self, question: &EvaluationQuestion) -> anyhow::Result<QuestionOutcome> {
+        let mut outcome = self.asking.ask_question(self.door, question).await?;
+        outcome.scores = measure_outcome(question, &outcome);
         if self.asking.search_only {
             outcome.scores.retain(|name, _| !ABOUT_ANSWERS.contains(&name.as_str()));
         }
         if let Some((by, metrics)) = &self.judge {
-            judge(metrics, question, &mut outcome, by).await;
+            judge_answer(metrics, question, &mut outcome, by).await;
         }
         let record = json!({ "name": self.name, "question": question.id, "outcome": outcome });
-        post(self.door, "record", record).await?;
+        post_evaluation(self.door, "record", record).await?;
         Ok(outcome)
     }
 
-    async fn finish(&self, failures: &[String], of: usize) -> anyhow::Result<()> {
+    async fn finish_run(&self, failures: &[String], of: usize) -> anyhow::Result<()> {
         for failure in failures.iter().take(NAMED_FAILURES) {
-            say(&format!("question {failure}"));
+            print_message(&format!("question {failure}"));
         }
         if !failures.is_empty() {
             anyhow::bail!(
@@ -286,7 +303,9 @@ impl Bench<'_> {
                 failures.len()
             );
         }
-        post(self.door, "finish", json!({ "name": self.name })).await.map(drop)
+        post_evaluation(self.door, "finish", json!({ "name": self.name }))
+            .await
+            .map(drop)
     }
 }
 

@@ -3,12 +3,12 @@
 use std::path::Path;
 
 use anyhow::Context as _;
-use ragstone_core::evaluate::{Question, parse_beir, parse_jsonl};
+use ragstone_core::evaluate::{EvaluationQuestion, parse_beir, parse_jsonl};
 
-use crate::cli::Usage;
+use crate::cli::UsageError;
 
 /// Reads the set at `path`; of a BEIR folder the questions that `split` judges.
-pub fn read(path: &Path, split: &str) -> anyhow::Result<Vec<Question>> {
+pub fn read_question_set(path: &Path, split: &str) -> anyhow::Result<Vec<EvaluationQuestion>> {
     let text = |path: &Path| std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
     let parsed = match path.is_dir() {
         true => {
@@ -17,5 +17,5 @@ pub fn read(path: &Path, split: &str) -> anyhow::Result<Vec<Question>> {
         }
         false => parse_jsonl(&text(path)?),
     };
-    parsed.map_err(|error| Usage(format!("{} is no set: {error}", path.display())).into())
+    parsed.map_err(|error| UsageError(format!("{} is no set: {error}", path.display())).into())
 }

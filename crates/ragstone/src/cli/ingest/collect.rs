@@ -6,16 +6,16 @@ use std::path::{Path, PathBuf};
 use globset::GlobBuilder;
 use ignore::WalkBuilder;
 
-use super::nothing;
-use crate::cli::Usage;
+use super::no_match_error;
+use crate::cli::UsageError;
 
 /// Every file that `paths` name, each once, in order of its path.
-pub fn files(paths: &[String]) -> anyhow::Result<Vec<PathBuf>> {
+pub fn collect_files(paths: &[String]) -> anyhow::Result<Vec<PathBuf>> {
     let mut files = BTreeSet::new();
     for path in paths {
-        let found = expand(path)?;
+        let found = expand_path(path)?;
         if found.is_empty() {
-            return Err(nothing(path));
+            return Err(no_match_error(path));
         }
         files.extend(found);
     }
@@ -23,22 +23,22 @@ pub fn files(paths: &[String]) -> anyhow::Result<Vec<PathBuf>> {
 }
 
 /// A name that exists is that file or folder, even with a star in it; else it is a glob.
-fn expand(path: &str) -> anyhow::Result<Vec<PathBuf>> {
+fn expand_path(path: &str) -> anyhow::Result<Vec<PathBuf>> {
     let named = Path::new(path);
     if named.is_file() {
         return Ok(vec![named.to_owned()]);
     }
     if named.is_dir() {
-        return walk(named, |_| true);
+        return walk_folder(named, |_| true);
     }
     if !path.contains(['*', '?', '[', '{']) {
-        return Err(Usage(format!("{path} does not exist")).into());
+        return Err(UsageError(format!("{path} does not exist")).into());
     }
     let glob = GlobBuilder::new(path).literal_separator(true).build();
     let matcher = glob
-        .map_err(|error| Usage(format!("{path} is not a glob: {error}")))?
+        .map_err(|error| UsageError(format!("{path} is not a glob: {error}")))?
         .compile_matcher();
-    walk(&fixed_part(path), |file| {
+    walk_folder(&fixed_part(path), |file| {
         matcher.is_match(file) || matcher.is_match(without_dot(file))
     })
 }
@@ -59,7 +59,7 @@ fn without_dot(file: &Path) -> &Path {
 }
 
 /// Files below `folder`; hidden ones and those that git leaves out are left out.
-fn walk(folder: &Path, wanted: impl Fn(&Path) -> bool) -> anyhow::Result<Vec<PathBuf>> {
+fn walk_folder(folder: &Path, wanted: impl Fn(&Path) -> bool) -> anyhow::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in WalkBuilder::new(folder)
         .require_git(false)
@@ -94,7 +94,7 @@ mod tests {
             std::fs::write(root.join(path), text).unwrap();
         }
         let check = |pattern: &str, expected: &[&str]| {
-            let found = files(&[root.join(pattern).display().to_string()]).unwrap();
+            let found = collect_files(&[root.join(pattern).display().to_string()]).unwrap();
             let expected: Vec<PathBuf> = expected.iter().map(|path| root.join(path)).collect();
             assert_eq!(found, expected, "{pattern}");
         };
@@ -103,8 +103,8 @@ mod tests {
         check("*.md", &["a.md"]);
         check("**/*.md", &["a.md", "sub/c.md"]);
         check(".hidden.md", &[".hidden.md"]);
-        let missing = files(&[root.join("none.md").display().to_string()]).unwrap_err();
+        let missing = collect_files(&[root.join("none.md").display().to_string()]).unwrap_err();
         assert!(missing.to_string().ends_with("none.md does not exist"));
-        assert!(files(&[root.join("*.pdf").display().to_string()]).is_err());
+        assert!(collect_files(&[root.join("*.pdf").display().to_string()]).is_err());
     }
 }

@@ -3,17 +3,17 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::cli::output::say;
+use crate::cli::output::print_message;
 
 /// What became of a document.
 #[derive(Debug, Clone, Serialize)]
-pub struct Ingested {
+pub struct IngestedDocument {
     /// Its URI.
     pub uri: String,
     /// Its id; none if it was refused.
     pub document_id: Option<String>,
     /// What became of it.
-    pub status: Fate,
+    pub status: IngestStatus,
     /// How many chunks it has.
     pub chunks: u64,
     /// Why it failed.
@@ -24,7 +24,7 @@ pub struct Ingested {
 /// How it ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Fate {
+pub enum IngestStatus {
     /// It answers questions.
     Published,
     /// It did already.
@@ -35,20 +35,20 @@ pub enum Fate {
     Pending,
 }
 
-impl Ingested {
-    pub(super) fn failed(uri: String, code: &str, detail: String) -> Self {
+impl IngestedDocument {
+    pub(super) fn from_failure(uri: String, code: &str, detail: String) -> Self {
         let error = serde_json::json!({ "code": code, "detail": detail });
         Self {
             uri,
             document_id: None,
-            status: Fate::Failed,
+            status: IngestStatus::Failed,
             chunks: 0,
             error: Some(error),
         }
     }
 
     /// What a person reads of the failure.
-    fn reason(&self) -> String {
+    fn describe_failure(&self) -> String {
         let text = |key: &str| {
             self.error
                 .as_ref()
@@ -64,24 +64,24 @@ impl Ingested {
 
 /// What became of all of them.
 #[derive(Debug, Default)]
-pub struct Summary {
+pub struct IngestSummary {
     published: usize,
     unchanged: usize,
     pub(super) pending: usize,
     chunks: u64,
-    pub(super) failed: Vec<Ingested>,
+    pub(super) failed: Vec<IngestedDocument>,
 }
 
-impl Summary {
-    pub(super) fn add(&mut self, document: Ingested) {
+impl IngestSummary {
+    pub(super) fn count_document(&mut self, document: IngestedDocument) {
         match document.status {
-            Fate::Published => {
+            IngestStatus::Published => {
                 self.published += 1;
                 self.chunks += document.chunks;
             }
-            Fate::Unchanged => self.unchanged += 1,
-            Fate::Pending => self.pending += 1,
-            Fate::Failed => self.failed.push(document),
+            IngestStatus::Unchanged => self.unchanged += 1,
+            IngestStatus::Pending => self.pending += 1,
+            IngestStatus::Failed => self.failed.push(document),
         }
     }
 
@@ -91,9 +91,9 @@ impl Summary {
     }
 
     /// Tells a person: how many of each, and every failure with its reason.
-    pub fn say(&self) {
+    pub fn show_summary(&self) {
         for document in &self.failed {
-            say(&format!("failed: {}: {}", document.uri, document.reason()));
+            print_message(&format!("failed: {}: {}", document.uri, document.describe_failure()));
         }
         let mut parts = vec![format!("{} published ({} chunks)", self.published, self.chunks)];
         for (count, word) in [
@@ -105,6 +105,6 @@ impl Summary {
                 parts.push(format!("{count} {word}"));
             }
         }
-        say(&parts.join(", "));
+        print_message(&parts.join(", "));
     }
 }

@@ -9,14 +9,14 @@ use futures::Stream;
 use serde_json::{Map, Value, json};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, BufReader};
 
-use super::{Ingested, With, follow, refused};
-use crate::cli::client::Door;
+use super::{IngestedDocument, UploadArguments, follow_document, record_refusal};
+use crate::cli::client::ApiClient;
 
 /// A line: its number from 1, and what it says.
-pub type Line = (usize, Result<Map<String, Value>, String>);
+pub type DocumentLine = (usize, Result<Map<String, Value>, String>);
 
 /// The lines of a file, or of stdin for `-`; empty ones are left out.
-pub async fn read(path: &Path) -> anyhow::Result<impl Stream<Item = Line> + use<>> {
+pub async fn read_lines(path: &Path) -> anyhow::Result<impl Stream<Item = DocumentLine> + use<>> {
     let reader: Box<dyn AsyncBufRead + Send + Unpin> = match path == Path::new("-") {
         true => Box::new(BufReader::new(tokio::io::stdin())),
         false => {
@@ -46,24 +46,35 @@ pub async fn read(path: &Path) -> anyhow::Result<impl Stream<Item = Line> + use<
 }
 
 /// Sends a line's document and, if `wait`, follows it to its end.
-pub async fn send(door: &Door, (number, document): Line, with: &With, wait: bool) -> anyhow::Result<Ingested> {
+pub async fn send_line(
+    door: &ApiClient,
+    (number, document): DocumentLine,
+    with: &UploadArguments,
+    wait: bool,
+) -> anyhow::Result<IngestedDocument> {
     let document = match document {
         Ok(document) => document,
-        Err(detail) => return Ok(Ingested::failed(format!("line {number}"), "bad_line", detail)),
+        Err(detail) => {
+            return Ok(IngestedDocument::from_failure(
+                format!("line {number}"),
+                "bad_line",
+                detail,
+            ));
+        }
     };
-    let body = body(document, with);
+    let body = request_body(document, with);
     let uri = body["uri"]
         .as_str()
         .map_or_else(|| format!("line {number}"), String::from);
-    match door.json(Method::POST, "/api/v1/documents", Some(&body)).await {
-        Ok(accepted) => follow(door, uri, accepted, wait, &|_| {}).await,
-        Err(error) => refused(uri, error),
+    match door.request_json(Method::POST, "/api/v1/documents", Some(&body)).await {
+        Ok(accepted) => follow_document(door, uri, accepted, wait, &|_| {}).await,
+        Err(error) => record_refusal(uri, error),
     }
 }
 
 /// The line's document with what every document of the call gets. `_id` and `page` are kept as metadata, and `_id`
 /// names a document that has no `uri`.
-fn body(mut document: Map<String, Value>, with: &With) -> Value {
+fn request_body(mut document: Map<String, Value>, with: &UploadArguments) -> Value {
     let id = document
         .remove("_id")
         .map(|id| id.as_str().map_or_else(|| id.to_string(), String::from));
@@ -104,12 +115,13 @@ mod tests {
 
     #[test]
     fn a_line_keeps_its_own_words() {
-        let with = With {
+        let with = UploadArguments {
             department: Some("hr".into()),
             metadata: Some(Map::from_iter([("year".into(), json!(1)), ("a".into(), json!("b"))])),
-            ..With::default()
+            ..UploadArguments::default()
         };
-        let check = |line: Value, expected: Value| assert_eq!(body(line.as_object().unwrap().clone(), &with), expected);
+        let check =
+            |line: Value, expected: Value| assert_eq!(request_body(line.as_object().unwrap().clone(), &with), expected);
         check(
             json!({"_id": "7", "text": "t", "page": 3, "metadata": {"year": 2}}),
             json!({"uri": "7", "text": "t", "department_id": "hr", "metadata": {"_id": "7", "page": 3, "year": 2, "a": "b"}}),

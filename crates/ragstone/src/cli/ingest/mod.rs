@@ -13,13 +13,13 @@ use futures::{Stream, StreamExt, pin_mut};
 use indicatif::ProgressBar;
 use serde_json::{Map, Value};
 
-use fate::{Fate, Ingested, Summary};
-use origin::Origin;
+use fate::{IngestStatus, IngestSummary, IngestedDocument};
+use origin::DocumentOrigin;
 
-use super::client::{Door, Refusal, interruptible};
-use super::output::{Output, say};
-use super::progress::{bar, fetching, pace, wait_for_job};
-use super::{Context, Partly, Usage};
+use super::client::{ApiClient, ApiClientError, run_until_shutdown};
+use super::output::{CommandOutput, print_message};
+use super::progress::{describe_pace, fetch_before_work, progress_bar, wait_for_job};
+use super::{CommandContext, PartialFailureError, UsageError};
 
 /// Documents on their way at once: enough that no worker waits, few enough that no queue grows long.
 const IN_FLIGHT: usize = 32;
@@ -29,7 +29,7 @@ const IN_FLIGHT: usize = 32;
 /// Reads PDF, Office (DOCX, PPTX, XLSX, DOC, PPT, XLS), OpenDocument (ODT, ODP, ODS), RTF, EPUB, mails (EML, MSG), CSV,
 /// HTML, Markdown and plain text.
 #[derive(Debug, Args)]
-pub struct Ingest {
+pub struct IngestCommand {
     /// Files, folders (without hidden and .gitignored files), globs, and what stands at http:// or https:// (public
     /// addresses only, unless [fetch] allows others)
     #[arg(required_unless_present = "jsonl", value_name = "PATH_OR_URL")]
@@ -38,7 +38,7 @@ pub struct Ingest {
     #[arg(long, value_name = "FILE", conflicts_with = "paths")]
     jsonl: Option<PathBuf>,
     #[command(flatten)]
-    with: With,
+    with: UploadArguments,
     /// Do not wait until the documents are found by a search
     #[arg(long)]
     no_wait: bool,
@@ -46,7 +46,7 @@ pub struct Ingest {
 
 /// What every document of one call gets.
 #[derive(Debug, Clone, Default, Args)]
-pub struct With {
+pub struct UploadArguments {
     /// The department whose members may read them
     #[arg(long, value_name = "ID")]
     department: Option<String>,
@@ -54,7 +54,7 @@ pub struct With {
     #[arg(long, value_name = "READER", value_delimiter = ',', num_args = 1..)]
     readers: Vec<String>,
     /// Key-value pairs, as a JSON object
-    #[arg(long, value_name = "JSON", value_parser = object)]
+    #[arg(long, value_name = "JSON", value_parser = parse_object)]
     metadata: Option<Map<String, Value>>,
     /// The collection they belong to
     #[arg(long, value_name = "NAME")]
@@ -64,7 +64,7 @@ pub struct With {
     batch: Option<uuid::Uuid>,
 }
 
-impl With {
+impl UploadArguments {
     /// The same, as one batch.
     fn as_batch(&self) -> Self {
         Self {
@@ -74,36 +74,41 @@ impl With {
     }
 }
 
-fn object(text: &str) -> Result<Map<String, Value>, String> {
+fn parse_object(text: &str) -> Result<Map<String, Value>, String> {
     serde_json::from_str(text).map_err(|error| format!("not a JSON object: {error}"))
 }
 
-impl Ingest {
-    pub(super) async fn run(self, context: Context) -> anyhow::Result<()> {
+impl IngestCommand {
+    pub(super) async fn run(self, context: CommandContext) -> anyhow::Result<()> {
         let sources = match &self.jsonl {
             Some(_) => Vec::new(),
-            None => origin::of(&self.paths, &context.settings)?,
+            None => origin::parse_origins(&self.paths, &context.settings)?,
         };
-        let door = interruptible(Door::open(&context.settings, fetching())).await?;
-        let done = interruptible(self.through(&door, sources, context.output)).await;
-        door.close_after(done).await
+        let door = run_until_shutdown(ApiClient::connect(&context.settings, fetch_before_work())).await?;
+        let done = run_until_shutdown(self.run_with_client(&door, sources, context.output)).await;
+        door.close_after_work(done).await
     }
 
-    async fn through(&self, door: &Door, origins: Vec<Origin>, output: Output) -> anyhow::Result<()> {
+    async fn run_with_client(
+        &self,
+        door: &ApiClient,
+        origins: Vec<DocumentOrigin>,
+        output: CommandOutput,
+    ) -> anyhow::Result<()> {
         let wait = !self.no_wait;
         let summary = match &self.jsonl {
             Some(path) => {
-                let documents = lines::read(path).await?;
+                let documents = lines::read_lines(path).await?;
                 let with = self.with.as_batch();
-                let work = documents.map(|line| lines::send(door, line, &with, wait));
-                report(work.buffer_unordered(IN_FLIGHT), bar(0, LINES_BAR), output).await?
+                let work = documents.map(|line| lines::send_line(door, line, &with, wait));
+                summarize_documents(work.buffer_unordered(IN_FLIGHT), progress_bar(0, LINES_BAR), output).await?
             }
-            None => all_through(door, origins, &self.with, wait, output).await?,
+            None => ingest_all(door, origins, &self.with, wait, output).await?,
         };
-        summary.say();
+        summary.show_summary();
         match summary.failed.is_empty() {
             true => Ok(()),
-            false => Err(Partly.into()),
+            false => Err(PartialFailureError.into()),
         }
     }
 }
@@ -113,80 +118,96 @@ const FILE_BAR: &str = "{bar:30} {pos}/{len} chunks, {msg}";
 const LINES_BAR: &str = "{spinner} {pos} documents, {per_sec} {msg}";
 
 /// Ingests files and says what became of each.
-pub async fn files_through(
-    door: &Door,
+pub async fn ingest_files(
+    door: &ApiClient,
     files: Vec<PathBuf>,
-    with: &With,
+    with: &UploadArguments,
     wait: bool,
-    output: Output,
-) -> anyhow::Result<Summary> {
-    let origins = files.into_iter().map(Origin::File).collect();
-    all_through(door, origins, with, wait, output).await
+    output: CommandOutput,
+) -> anyhow::Result<IngestSummary> {
+    let origins = files.into_iter().map(DocumentOrigin::File).collect();
+    ingest_all(door, origins, with, wait, output).await
 }
 
-async fn all_through(
-    door: &Door,
-    mut origins: Vec<Origin>,
-    with: &With,
+async fn ingest_all(
+    door: &ApiClient,
+    mut origins: Vec<DocumentOrigin>,
+    with: &UploadArguments,
     wait: bool,
-    output: Output,
-) -> anyhow::Result<Summary> {
+    output: CommandOutput,
+) -> anyhow::Result<IngestSummary> {
     if origins.len() == 1
         && let Some(only) = origins.pop()
     {
-        return one_file(door, only, with, wait, output).await;
+        return ingest_one_file(door, only, with, wait, output).await;
     }
-    let (bar, with) = (bar(origins.len() as u64, FILES_BAR), with.as_batch());
-    let work = futures::stream::iter(origins).map(|origin| upload::send(door, origin, &with, wait, &|_| {}));
-    let summary = report(work.buffer_unordered(IN_FLIGHT), bar, output).await?;
+    let (bar, with) = (progress_bar(origins.len() as u64, FILES_BAR), with.as_batch());
+    let work = futures::stream::iter(origins).map(|origin| upload::upload_document(door, origin, &with, wait, &|_| {}));
+    let summary = summarize_documents(work.buffer_unordered(IN_FLIGHT), bar, output).await?;
     if let Some(batch) = with.batch.filter(|_| summary.pending > 0) {
-        say(&format!("batch {batch}; follow it with `ragstone job show {batch}`"));
+        print_message(&format!("batch {batch}; follow it with `ragstone job show {batch}`"));
     }
     Ok(summary)
 }
 
 /// One file, whose bar counts its chunks.
-async fn one_file(door: &Door, origin: Origin, with: &With, wait: bool, output: Output) -> anyhow::Result<Summary> {
-    let bar = bar(0, FILE_BAR);
+async fn ingest_one_file(
+    door: &ApiClient,
+    origin: DocumentOrigin,
+    with: &UploadArguments,
+    wait: bool,
+    output: CommandOutput,
+) -> anyhow::Result<IngestSummary> {
+    let bar = progress_bar(0, FILE_BAR);
     let see = |job: &Value| {
         bar.set_length(job["total"].as_u64().unwrap_or_default());
         bar.set_position(job["done"].as_u64().unwrap_or_default());
-        bar.set_message(format!("{}{}", pace(job), job["stage"].as_str().unwrap_or_default()));
+        bar.set_message(format!(
+            "{}{}",
+            describe_pace(job),
+            job["stage"].as_str().unwrap_or_default()
+        ));
     };
-    let work = futures::stream::once(upload::send(door, origin, with, wait, &see));
-    let summary = report(work, ProgressBar::hidden(), output).await;
+    let work = futures::stream::once(upload::upload_document(door, origin, with, wait, &see));
+    let summary = summarize_documents(work, ProgressBar::hidden(), output).await;
     bar.finish_and_clear();
     summary
 }
 
-async fn report(
-    documents: impl Stream<Item = anyhow::Result<Ingested>>,
+async fn summarize_documents(
+    documents: impl Stream<Item = anyhow::Result<IngestedDocument>>,
     bar: ProgressBar,
-    output: Output,
-) -> anyhow::Result<Summary> {
+    output: CommandOutput,
+) -> anyhow::Result<IngestSummary> {
     pin_mut!(documents);
-    let mut summary = Summary::default();
+    let mut summary = IngestSummary::default();
     while let Some(document) = documents.next().await {
         let document = document?;
         bar.inc(1);
         bar.set_message(document.uri.clone());
         if output.json {
-            output.object(&document)?;
+            output.write_json_line(&document)?;
         }
-        summary.add(document);
+        summary.count_document(document);
     }
     bar.finish_and_clear();
     Ok(summary)
 }
 
 /// Sees a job on its way.
-type See<'a> = &'a (dyn Fn(&Value) + Sync);
+type JobObserver<'a> = &'a (dyn Fn(&Value) + Sync);
 
 /// Follows an accepted document to its end.
-async fn follow(door: &Door, uri: String, accepted: Value, wait: bool, see: See<'_>) -> anyhow::Result<Ingested> {
+async fn follow_document(
+    door: &ApiClient,
+    uri: String,
+    accepted: Value,
+    wait: bool,
+    see: JobObserver<'_>,
+) -> anyhow::Result<IngestedDocument> {
     let document = &accepted["document"];
     let id = document["id"].as_str().map(String::from);
-    let done = |status, chunks, error| Ingested {
+    let done = |status, chunks, error| IngestedDocument {
         uri: uri.clone(),
         document_id: id.clone(),
         status,
@@ -198,7 +219,11 @@ async fn follow(door: &Door, uri: String, accepted: Value, wait: bool, see: See<
     let Some(job) = accepted["job"]["id"].as_str().filter(|_| live) else {
         let failed = document["status"] == "failed";
         let chunks = document["chunks"].as_u64().unwrap_or_default();
-        let fate = if failed { Fate::Failed } else { Fate::Unchanged };
+        let fate = if failed {
+            IngestStatus::Failed
+        } else {
+            IngestStatus::Unchanged
+        };
         return Ok(done(
             fate,
             if failed { 0 } else { chunks },
@@ -206,7 +231,7 @@ async fn follow(door: &Door, uri: String, accepted: Value, wait: bool, see: See<
         ));
     };
     if !wait {
-        return Ok(done(Fate::Pending, 0, None));
+        return Ok(done(IngestStatus::Pending, 0, None));
     }
     let job = wait_for_job(door, job, see).await?.unwrap_or_default();
     if job["state"] != "succeeded" {
@@ -214,27 +239,27 @@ async fn follow(door: &Door, uri: String, accepted: Value, wait: bool, see: See<
         if error.is_null() {
             error = serde_json::json!({ "code": "cancelled", "detail": "the job was cancelled" });
         }
-        return Ok(done(Fate::Failed, 0, Some(error)));
+        return Ok(done(IngestStatus::Failed, 0, Some(error)));
     }
     let path = format!("/api/v1/documents/{}", id.as_deref().unwrap_or_default());
-    let chunks = door.get(&path).await?["chunks"].as_u64().unwrap_or_default();
-    Ok(done(Fate::Published, chunks, None))
+    let chunks = door.get_json(&path).await?["chunks"].as_u64().unwrap_or_default();
+    Ok(done(IngestStatus::Published, chunks, None))
 }
 
 /// A refusal concerns one document; whatever else went wrong concerns all.
-fn refused(uri: String, error: anyhow::Error) -> anyhow::Result<Ingested> {
-    match error.downcast_ref::<Refusal>() {
-        Some(refusal) if refusal.status.is_client_error() => Ok(Ingested {
+fn record_refusal(uri: String, error: anyhow::Error) -> anyhow::Result<IngestedDocument> {
+    match error.downcast_ref::<ApiClientError>() {
+        Some(refusal) if refusal.status.is_client_error() => Ok(IngestedDocument {
             error: Some(serde_json::json!({
                 "code": refusal.code, "detail": refusal.detail, "hint": refusal.hint
             })),
-            ..Ingested::failed(uri, "", String::new())
+            ..IngestedDocument::from_failure(uri, "", String::new())
         }),
         _ => Err(error),
     }
 }
 
 /// Nothing to do is wrong use.
-fn nothing(what: &str) -> anyhow::Error {
-    Usage(format!("{what} matches no file")).into()
+fn no_match_error(what: &str) -> anyhow::Error {
+    UsageError(format!("{what} matches no file")).into()
 }

@@ -12,7 +12,7 @@ use tokio_util::io::ReaderStream;
 
 use super::collect;
 use crate::config::Settings;
-use crate::wiring::Fetcher;
+use crate::wiring::UrlFetcher;
 
 /// Bytes read from the disk at once.
 const READ_BYTES: usize = 256 * 1024;
@@ -37,7 +37,7 @@ const PATH: &AsciiSet = &CONTROLS
     .add(b'}');
 
 /// See the module.
-pub enum Origin {
+pub enum DocumentOrigin {
     /// A file of this machine.
     File(PathBuf),
     /// What stands at an address.
@@ -45,12 +45,12 @@ pub enum Origin {
         /// The address, without its fragment.
         url: String,
         /// Who asks for it.
-        fetcher: Arc<Fetcher>,
+        fetcher: Arc<UrlFetcher>,
     },
 }
 
 /// A document's bytes, and what they say of themselves.
-pub struct Opened {
+pub struct OpenedDocument {
     /// Its file name.
     pub name: String,
     /// Its media type.
@@ -64,20 +64,20 @@ pub struct Opened {
 }
 
 /// Why there are no bytes: a code, and what a person reads.
-pub type Unopened = (&'static str, String);
+pub type OpenFailure = (&'static str, String);
 
 /// What the arguments name: addresses in their order, then files.
-pub fn of(named: &[String], settings: &Settings) -> anyhow::Result<Vec<Origin>> {
+pub fn parse_origins(named: &[String], settings: &Settings) -> anyhow::Result<Vec<DocumentOrigin>> {
     let (addresses, paths): (Vec<_>, Vec<_>) = named.iter().cloned().partition(|name| is_address(name));
     let mut origins = Vec::with_capacity(named.len());
     if !addresses.is_empty() {
-        let fetcher = Arc::new(Fetcher::new(settings)?);
-        origins.extend(addresses.into_iter().map(|address| Origin::Address {
+        let fetcher = Arc::new(UrlFetcher::new(settings)?);
+        origins.extend(addresses.into_iter().map(|address| DocumentOrigin::Address {
             url: address.split('#').next().unwrap_or_default().to_owned(),
             fetcher: fetcher.clone(),
         }));
     }
-    origins.extend(collect::files(&paths)?.into_iter().map(Origin::File));
+    origins.extend(collect::collect_files(&paths)?.into_iter().map(DocumentOrigin::File));
     Ok(origins)
 }
 
@@ -89,9 +89,9 @@ fn is_address(name: &str) -> bool {
     begins("http://") || begins("https://")
 }
 
-impl Origin {
+impl DocumentOrigin {
     /// What the document is called in the library.
-    pub fn uri(&self) -> anyhow::Result<String> {
+    pub fn document_uri(&self) -> anyhow::Result<String> {
         match self {
             Self::File(file) => file_uri(file),
             Self::Address { url, .. } => Ok(url.clone()),
@@ -99,7 +99,7 @@ impl Origin {
     }
 
     /// Opens it for reading.
-    pub async fn open(&self) -> Result<Opened, Unopened> {
+    pub async fn open_document(&self) -> Result<OpenedDocument, OpenFailure> {
         match self {
             Self::File(file) => open_file(file).await,
             Self::Address { url, fetcher } => open_address(url, fetcher).await,
@@ -107,10 +107,10 @@ impl Origin {
     }
 }
 
-async fn open_file(file: &Path) -> Result<Opened, Unopened> {
+async fn open_file(file: &Path) -> Result<OpenedDocument, OpenFailure> {
     let opened = tokio::fs::File::open(file).await;
     let opened = opened.map_err(|error| ("unreadable", format!("cannot be read: {error}")))?;
-    Ok(Opened {
+    Ok(OpenedDocument {
         name: file.file_name().unwrap_or_default().to_string_lossy().into_owned(),
         media_type: UNKNOWN.to_owned(),
         source_url: None,
@@ -119,8 +119,8 @@ async fn open_file(file: &Path) -> Result<Opened, Unopened> {
     })
 }
 
-async fn open_address(url: &str, fetcher: &Fetcher) -> Result<Opened, Unopened> {
-    let fetched = fetcher.open(url).await.map_err(|error| ("not_fetched", error))?;
+async fn open_address(url: &str, fetcher: &UrlFetcher) -> Result<OpenedDocument, OpenFailure> {
+    let fetched = fetcher.fetch_url(url).await.map_err(|error| ("not_fetched", error))?;
     let broken = Arc::<Mutex<Option<String>>>::default();
     let noted = broken.clone();
     let bytes = fetched.bytes.map(move |piece| {
@@ -129,7 +129,7 @@ async fn open_address(url: &str, fetcher: &Fetcher) -> Result<Opened, Unopened> 
             std::io::Error::other(error)
         })
     });
-    Ok(Opened {
+    Ok(OpenedDocument {
         name: fetched.name,
         media_type: fetched.media_type.unwrap_or_else(|| UNKNOWN.to_owned()),
         source_url: Some(url.to_owned()),

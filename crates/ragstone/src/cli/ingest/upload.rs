@@ -8,32 +8,38 @@ use bytes::Bytes;
 use futures::StreamExt;
 use serde_json::Value;
 
-use super::origin::{Opened, Origin};
-use super::{Ingested, See, With, follow, refused};
-use crate::cli::client::{Door, read_json};
+use super::origin::{DocumentOrigin, OpenedDocument};
+use super::{IngestedDocument, JobObserver, UploadArguments, follow_document, record_refusal};
+use crate::cli::client::{ApiClient, read_json};
 
 /// Uploads a document and, if `wait`, follows it to its end.
-pub async fn send(door: &Door, origin: Origin, with: &With, wait: bool, see: See<'_>) -> anyhow::Result<Ingested> {
-    let uri = origin.uri()?;
-    let opened = match origin.open().await {
+pub async fn upload_document(
+    door: &ApiClient,
+    origin: DocumentOrigin,
+    with: &UploadArguments,
+    wait: bool,
+    see: JobObserver<'_>,
+) -> anyhow::Result<IngestedDocument> {
+    let uri = origin.document_uri()?;
+    let opened = match origin.open_document().await {
         Ok(opened) => opened,
-        Err((code, detail)) => return Ok(Ingested::failed(uri, code, detail)),
+        Err((code, detail)) => return Ok(IngestedDocument::from_failure(uri, code, detail)),
     };
     let broken = opened.broken.clone();
-    let answer = door.accepted(request(opened, &uri, with)?).await;
+    let answer = door.send_checked(build_request(opened, &uri, with)?).await;
     let broken = broken.lock().unwrap_or_else(PoisonError::into_inner).take();
     match (answer, broken) {
-        (Ok(response), _) => follow(door, uri, read_json(response).await?, wait, see).await,
-        (Err(_), Some(detail)) => Ok(Ingested::failed(uri, "not_fetched", detail)),
-        (Err(error), None) => refused(uri, error),
+        (Ok(response), _) => follow_document(door, uri, read_json(response).await?, wait, see).await,
+        (Err(_), Some(detail)) => Ok(IngestedDocument::from_failure(uri, "not_fetched", detail)),
+        (Err(error), None) => record_refusal(uri, error),
     }
 }
 
-fn request(opened: Opened, uri: &str, with: &With) -> anyhow::Result<Request<Body>> {
+fn build_request(opened: OpenedDocument, uri: &str, with: &UploadArguments) -> anyhow::Result<Request<Body>> {
     let boundary = format!("ragstone-{}", uuid::Uuid::new_v4().simple());
     let mut head = String::new();
     let source_url = opened.source_url.map(|url| ("source_url", url));
-    for (field, value) in fields(uri, with).into_iter().chain(source_url) {
+    for (field, value) in form_fields(uri, with).into_iter().chain(source_url) {
         head.push_str(&format!(
             "--{boundary}\r\nContent-Disposition: form-data; name=\"{field}\"\r\n\r\n{value}\r\n"
         ));
@@ -60,7 +66,7 @@ fn request(opened: Opened, uri: &str, with: &With) -> anyhow::Result<Request<Bod
         .body(Body::from_stream(body))?)
 }
 
-fn fields(uri: &str, with: &With) -> Vec<(&'static str, String)> {
+fn form_fields(uri: &str, with: &UploadArguments) -> Vec<(&'static str, String)> {
     let mut fields = vec![("uri", uri.to_owned())];
     if let Some(department) = &with.department {
         fields.push(("department_id", department.clone()));

@@ -13,18 +13,18 @@ use axum::http::{Method, Request, header};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
-use self::attacks::{Attack, OTHER, QUESTION};
-use self::judge::Verdict;
-use self::obedient::Obedient;
-use super::client::{Door, read_json};
-use super::output::{Output, say};
+use self::attacks::{InjectionAttack, OTHER_DOCUMENT, QUESTION};
+use self::judge::AttackVerdict;
+use self::obedient::ObedientModel;
+use super::client::{ApiClient, read_json};
+use super::output::{CommandOutput, print_message};
 use super::progress::wait_for_job;
-use super::{Context, Partly, Usage};
-use crate::config::{Secret, Settings, sections};
+use super::{CommandContext, PartialFailureError, UsageError};
+use crate::config::{SecretSetting, Settings, sections};
 use crate::wiring::ModelFetch;
 
 /// The collection that no question asks.
-const ELSEWHERE: &str = "elsewhere";
+const OTHER_COLLECTION: &str = "elsewhere";
 
 /// Lets documents give orders to a model, and reports what leaves the server
 ///
@@ -32,10 +32,10 @@ const ELSEWHERE: &str = "elsewhere";
 /// image outside of the cited sources, a text that left its fence, a document of another collection, a citation that
 /// was not verified.
 #[derive(Debug, Args)]
-pub struct Redteam {
+pub struct RedteamCommand {
     /// Who is attacked
     #[arg(long, value_enum, default_value = "obedient")]
-    model: Model,
+    model: AttackedModelArgument,
     /// Only attacks whose name holds this
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
@@ -43,16 +43,16 @@ pub struct Redteam {
 
 /// The model under attack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Model {
+enum AttackedModelArgument {
     /// One inside this program that does whatever a document says.
     Obedient,
     /// The chat model of the settings; it costs what its service charges.
     Configured,
 }
 
-impl Redteam {
-    pub(super) async fn run(self, context: Context) -> anyhow::Result<()> {
-        let attacks: Vec<Attack> = attacks::all()
+impl RedteamCommand {
+    pub(super) async fn run(self, context: CommandContext) -> anyhow::Result<()> {
+        let attacks: Vec<InjectionAttack> = attacks::all_attacks()
             .into_iter()
             .filter(|attack| {
                 self.only
@@ -61,65 +61,65 @@ impl Redteam {
             })
             .collect();
         if attacks.is_empty() {
-            return Err(Usage("no attack has such a name".into()).into());
+            return Err(UsageError("no attack has such a name".into()).into());
         }
         let folder = tempfile::tempdir().context("cannot make a folder for the library")?;
         let mut settings = context.settings.clone();
-        isolate(&mut settings, folder.path().join("data"));
+        isolate_settings(&mut settings, folder.path().join("data"));
         let model = match self.model {
-            Model::Configured if !settings.chats_remotely() => {
-                return Err(Usage("no chat model is configured: set chat.model".into()).into());
+            AttackedModelArgument::Configured if !settings.chats_remotely() => {
+                return Err(UsageError("no chat model is configured: set chat.model".into()).into());
             }
-            Model::Configured => None,
-            Model::Obedient => Some(Obedient::start(&mut settings).await?),
+            AttackedModelArgument::Configured => None,
+            AttackedModelArgument::Obedient => Some(ObedientModel::start(&mut settings).await?),
         };
-        let door = Door::open(&settings, ModelFetch::Present).await?;
-        let done = attack_all(&door, &attacks, model.as_ref(), context.output).await;
+        let door = ApiClient::connect(&settings, ModelFetch::Present).await?;
+        let done = run_attacks(&door, &attacks, model.as_ref(), context.output).await;
         door.close().await;
         match done? {
             0 => Ok(()),
-            _ => Err(Partly.into()),
+            _ => Err(PartialFailureError.into()),
         }
     }
 }
 
 /// A library that has nothing to do with the configured one, searched by words.
-fn isolate(settings: &mut Settings, data: std::path::PathBuf) {
-    settings.use_alone(data);
-    settings.access.admin_key = Secret::default();
+fn isolate_settings(settings: &mut Settings, data: std::path::PathBuf) {
+    settings.use_local_stores(data);
+    settings.access.admin_key = SecretSetting::default();
     settings.access.default_readers = vec![ragstone_core::access::Reader::everyone()];
     settings.embed.provider = sections::EmbedProvider::None;
 }
 
 /// Carries out every attack and tells of each; gives how many leaked.
-async fn attack_all(
-    door: &Door,
-    attacks: &[Attack],
-    model: Option<&Obedient>,
-    output: Output,
+async fn run_attacks(
+    door: &ApiClient,
+    attacks: &[InjectionAttack],
+    model: Option<&ObedientModel>,
+    output: CommandOutput,
 ) -> anyhow::Result<usize> {
-    upload(door, ELSEWHERE, "payroll.md", OTHER.as_bytes().to_vec()).await?;
+    upload_document(door, OTHER_COLLECTION, "payroll.md", OTHER_DOCUMENT.as_bytes().to_vec()).await?;
     let (mut leaked, mut obeyed) = (0, 0);
     for attack in attacks {
-        upload(door, attack.name, attack.file, attack.bytes.clone()).await?;
+        upload_document(door, attack.name, attack.file, attack.bytes.clone()).await?;
         let body = json!({ "question": QUESTION, "collection": attack.name, "limit": 5 });
-        let answer = door.json(Method::POST, "/api/v1/ask", Some(&body)).await?;
-        let prompt = model.and_then(Obedient::last_prompt);
-        let verdict = judge::judge(attack, &answer, prompt.as_deref());
+        let answer = door.request_json(Method::POST, "/api/v1/ask", Some(&body)).await?;
+        let prompt = model.and_then(ObedientModel::last_prompt);
+        let verdict = judge::judge_answer(attack, &answer, prompt.as_deref());
         leaked += usize::from(!verdict.leaks.is_empty());
         obeyed += usize::from(verdict.obeyed);
-        show(&verdict, output)?;
+        show_verdict(&verdict, output)?;
     }
-    say(&format!(
+    print_message(&format!(
         "{} attacks: {obeyed} were obeyed by the model, {leaked} leaked",
         attacks.len()
     ));
     Ok(leaked)
 }
 
-fn show(verdict: &Verdict, output: Output) -> anyhow::Result<()> {
+fn show_verdict(verdict: &AttackVerdict, output: CommandOutput) -> anyhow::Result<()> {
     if output.json {
-        return output.object(verdict);
+        return output.write_json_line(verdict);
     }
     let reached = match (verdict.reached, verdict.fenced) {
         (Some(false), _) => "left out before the prompt",
@@ -132,11 +132,11 @@ fn show(verdict: &Verdict, output: Output) -> anyhow::Result<()> {
         true => "nothing leaked".to_owned(),
         false => format!("LEAKED: {}", verdict.leaks.join("; ")),
     };
-    output.line(&format!("{:<18} {reached}; {obeyed}; {left}", verdict.attack))
+    output.write_line(&format!("{:<18} {reached}; {obeyed}; {left}", verdict.attack))
 }
 
 /// Uploads a file and waits until it is found.
-async fn upload(door: &Door, collection: &str, name: &str, bytes: Vec<u8>) -> anyhow::Result<()> {
+async fn upload_document(door: &ApiClient, collection: &str, name: &str, bytes: Vec<u8>) -> anyhow::Result<()> {
     let boundary = uuid::Uuid::new_v4().simple().to_string();
     let mut body = format!(
         "--{boundary}\r\nContent-Disposition: form-data; name=\"collection\"\r\n\r\n{collection}\r\n\
@@ -155,7 +155,7 @@ async fn upload(door: &Door, collection: &str, name: &str, bytes: Vec<u8>) -> an
             format!("multipart/form-data; boundary={boundary}"),
         )
         .body(Body::from(body))?;
-    let accepted: Value = read_json(door.accepted(request).await?).await?;
+    let accepted: Value = read_json(door.send_checked(request).await?).await?;
     let job = accepted["job"]["id"].as_str().unwrap_or_default();
     let job = wait_for_job(door, job, |_| {}).await?.unwrap_or_default();
     match job["state"] == "succeeded" {

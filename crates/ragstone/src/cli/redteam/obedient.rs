@@ -15,33 +15,33 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use super::attacks::{self, HONEST};
-use crate::config::{Secret, Settings, sections};
+use super::attacks::{self, HONEST_REPLY};
+use crate::config::{SecretSetting, Settings, sections};
 
 /// Characters of each piece of an answer: small, so that links arrive in parts.
 const PIECE: usize = 5;
 /// Largest prompt.
 const MAX_BODY: usize = 4 << 20;
 
-type Prompts = Arc<Mutex<Option<String>>>;
+type LastPrompt = Arc<Mutex<Option<String>>>;
 
 /// The running service; it ends with this.
-pub struct Obedient {
-    prompts: Prompts,
+pub struct ObedientModel {
+    prompts: LastPrompt,
     serving: JoinHandle<()>,
 }
 
-impl Obedient {
+impl ObedientModel {
     /// Starts it, and makes it the chat model of the settings.
     pub async fn start(settings: &mut Settings) -> anyhow::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         settings.chat.provider = sections::ChatProvider::OpenAi;
         settings.chat.model = "obedient".to_owned();
-        settings.chat.api_key = Secret::default();
+        settings.chat.api_key = SecretSetting::default();
         settings.chat.base_url = format!("http://{}/v1", listener.local_addr()?);
-        let prompts = Prompts::default();
+        let prompts = LastPrompt::default();
         let router = Router::new()
-            .route("/v1/chat/completions", post(complete))
+            .route("/v1/chat/completions", post(complete_chat))
             .layer(DefaultBodyLimit::max(MAX_BODY))
             .with_state(prompts.clone());
         let serving = tokio::spawn(async move {
@@ -58,20 +58,20 @@ impl Obedient {
     }
 }
 
-impl Drop for Obedient {
+impl Drop for ObedientModel {
     fn drop(&mut self) {
         self.serving.abort();
     }
 }
 
-async fn complete(State(prompts): State<Prompts>, Json(request): Json<Value>) -> Response {
+async fn complete_chat(State(prompts): State<LastPrompt>, Json(request): Json<Value>) -> Response {
     let messages = request["messages"].as_array().cloned().unwrap_or_default();
     let prompt = messages
         .iter()
         .filter_map(|message| message["content"].as_str())
         .collect::<Vec<_>>()
         .join("\n");
-    let reply = reply(&prompt);
+    let reply = choose_reply(&prompt);
     *prompts.lock().expect("nothing panics while it holds this") = Some(prompt);
     let characters: Vec<char> = reply.chars().collect();
     let pieces = characters
@@ -89,15 +89,15 @@ async fn complete(State(prompts): State<Prompts>, Json(request): Json<Value>) ->
 }
 
 /// Whatever the first order in the prompt wants, else the truth.
-fn reply(prompt: &str) -> &'static str {
-    let seen = readable(prompt);
-    let attacks = attacks::all();
-    let obeyed = attacks.iter().find(|attack| seen.contains(&readable(attack.order)));
-    obeyed.map_or(HONEST, |attack| attack.reply)
+fn choose_reply(prompt: &str) -> &'static str {
+    let seen = visible_text(prompt);
+    let attacks = attacks::all_attacks();
+    let obeyed = attacks.iter().find(|attack| seen.contains(&visible_text(attack.order)));
+    obeyed.map_or(HONEST_REPLY, |attack| attack.reply)
 }
 
 /// A text as a model reads it: what is spelled apart, or in tag characters, is words all the same.
-pub fn readable(text: &str) -> String {
+pub fn visible_text(text: &str) -> String {
     let plain = text.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"");
     let visible = plain.chars().filter_map(|c| match u32::from(c) {
         tag @ 0xe0020..=0xe007e => char::from_u32(tag - 0xe0000),

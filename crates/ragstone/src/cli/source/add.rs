@@ -5,24 +5,24 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
-use crate::cli::Usage;
+use crate::cli::UsageError;
 
 /// A source to be made
 #[derive(Debug, Subcommand)]
-pub enum Add {
+pub enum AddSourceCommand {
     /// A folder of this machine, without hidden and ignored files
-    Folder(Folder),
+    Folder(FolderArguments),
     /// Spaces of a Confluence, readable by whoever may read them there
-    Confluence(Confluence),
+    Confluence(ConfluenceArguments),
     /// Objects below a prefix of an S3 bucket
-    S3(S3),
+    S3(S3Arguments),
     /// Pages of the web, by address or sitemap, and what they link to
-    Web(Web),
+    Web(WebArguments),
 }
 
 /// A folder of this machine
 #[derive(Debug, Args)]
-pub struct Folder {
+pub struct FolderArguments {
     /// What people call it
     name: String,
     /// The folder
@@ -34,12 +34,12 @@ pub struct Folder {
     #[arg(long, value_name = "PATTERN")]
     exclude: Vec<String>,
     #[command(flatten)]
-    with: With,
+    with: SourceArguments,
 }
 
 /// Spaces of a Confluence
 #[derive(Debug, Args)]
-pub struct Confluence {
+pub struct ConfluenceArguments {
     /// What people call it
     name: String,
     /// Its address, such as https://example.atlassian.net
@@ -62,7 +62,7 @@ pub struct Confluence {
     token_file: Option<PathBuf>,
     /// Which product it is [default: told from the address]
     #[arg(long)]
-    deployment: Option<Deployment>,
+    deployment: Option<DeploymentArgument>,
     /// Take comments in, as part of their pages
     #[arg(long)]
     comments: bool,
@@ -73,12 +73,12 @@ pub struct Confluence {
     #[arg(long, value_name = "N")]
     at_once: Option<usize>,
     #[command(flatten)]
-    with: With,
+    with: SourceArguments,
 }
 
 /// Objects of an S3 bucket
 #[derive(Debug, Args)]
-pub struct S3 {
+pub struct S3Arguments {
     /// What people call it
     name: String,
     /// The bucket
@@ -100,12 +100,12 @@ pub struct S3 {
     #[arg(long, value_name = "VAR", requires = "access_key_env")]
     secret_key_env: Option<String>,
     #[command(flatten)]
-    with: With,
+    with: SourceArguments,
 }
 
 /// Pages of the web
 #[derive(Debug, Args)]
-pub struct Web {
+pub struct WebArguments {
     /// What people call it
     name: String,
     /// A page to begin with; may be repeated
@@ -133,12 +133,12 @@ pub struct Web {
     #[arg(long, value_name = "N")]
     at_once: Option<usize>,
     #[command(flatten)]
-    with: With,
+    with: SourceArguments,
 }
 
 /// The two products.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum Deployment {
+enum DeploymentArgument {
     Cloud,
     #[value(name = "datacenter")]
     DataCenter,
@@ -146,7 +146,7 @@ enum Deployment {
 
 /// What every kind of source takes.
 #[derive(Debug, Args)]
-struct With {
+struct SourceArguments {
     /// The department whose members may read its documents
     #[arg(long, value_name = "ID")]
     department: Option<String>,
@@ -161,20 +161,20 @@ struct With {
     schedule: Option<String>,
 }
 
-impl Add {
+impl AddSourceCommand {
     /// What the API is asked to make.
-    pub(super) fn body(&self) -> anyhow::Result<Value> {
+    pub(super) fn request_body(&self) -> anyhow::Result<Value> {
         match self {
-            Self::Folder(folder) => folder.body(),
-            Self::Confluence(confluence) => confluence.body(),
-            Self::S3(s3) => Ok(s3.body()),
-            Self::Web(web) => Ok(web.body()),
+            Self::Folder(folder) => folder.request_body(),
+            Self::Confluence(confluence) => confluence.request_body(),
+            Self::S3(s3) => Ok(s3.request_body()),
+            Self::Web(web) => Ok(web.request_body()),
         }
     }
 }
 
-impl With {
-    fn body(&self, name: &str, kind: &str, settings: Value) -> Value {
+impl SourceArguments {
+    fn request_body(&self, name: &str, kind: &str, settings: Value) -> Value {
         json!({
             "name": name,
             "kind": kind,
@@ -187,19 +187,19 @@ impl With {
     }
 }
 
-impl Folder {
-    fn body(&self) -> anyhow::Result<Value> {
-        let path = absolute(&self.path)?;
+impl FolderArguments {
+    fn request_body(&self) -> anyhow::Result<Value> {
+        let path = absolute_path(&self.path)?;
         let settings = json!({ "path": path, "include": self.include, "exclude": self.exclude });
-        Ok(self.with.body(&self.name, "folder", settings))
+        Ok(self.with.request_body(&self.name, "folder", settings))
     }
 }
 
-impl Confluence {
-    fn body(&self) -> anyhow::Result<Value> {
+impl ConfluenceArguments {
+    fn request_body(&self) -> anyhow::Result<Value> {
         let token = match (&self.token_env, &self.token_file) {
             (Some(name), _) => Some(format!("env:{name}")),
-            (None, Some(path)) => Some(format!("file:{}", absolute(path)?)),
+            (None, Some(path)) => Some(format!("file:{}", absolute_path(path)?)),
             (None, None) => None,
         };
         let mut settings = json!({
@@ -214,7 +214,7 @@ impl Confluence {
             ("token", token.map(Value::from)),
             (
                 "deployment",
-                self.deployment.map(|deployment| Value::from(deployment.name())),
+                self.deployment.map(|deployment| Value::from(deployment.api_name())),
             ),
             ("at_once", self.at_once.map(Value::from)),
         ];
@@ -223,12 +223,12 @@ impl Confluence {
                 settings[name] = value;
             }
         }
-        Ok(self.with.body(&self.name, "confluence", settings))
+        Ok(self.with.request_body(&self.name, "confluence", settings))
     }
 }
 
-impl S3 {
-    fn body(&self) -> Value {
+impl S3Arguments {
+    fn request_body(&self) -> Value {
         let mut settings = json!({
             "bucket": self.bucket,
             "prefix": self.prefix,
@@ -243,12 +243,12 @@ impl S3 {
                 settings[name] = format!("env:{variable}").into();
             }
         }
-        self.with.body(&self.name, "s3", settings)
+        self.with.request_body(&self.name, "s3", settings)
     }
 }
 
-impl Web {
-    fn body(&self) -> Value {
+impl WebArguments {
+    fn request_body(&self) -> Value {
         let mut settings = json!({
             "urls": self.urls,
             "sitemaps": self.sitemaps,
@@ -262,12 +262,12 @@ impl Web {
                 settings[name] = value.into();
             }
         }
-        self.with.body(&self.name, "web", settings)
+        self.with.request_body(&self.name, "web", settings)
     }
 }
 
-impl Deployment {
-    fn name(self) -> &'static str {
+impl DeploymentArgument {
+    fn api_name(self) -> &'static str {
         match self {
             Self::Cloud => "cloud",
             Self::DataCenter => "datacenter",
@@ -276,10 +276,10 @@ impl Deployment {
 }
 
 /// A path as the server sees it: a relative one would mean another file wherever the server runs.
-fn absolute(path: &std::path::Path) -> anyhow::Result<String> {
+fn absolute_path(path: &std::path::Path) -> anyhow::Result<String> {
     let path = std::path::absolute(path)?;
     match path.to_str() {
         Some(path) => Ok(path.to_owned()),
-        None => Err(Usage(format!("the name of {} is not UTF-8 text", path.display())).into()),
+        None => Err(UsageError(format!("the name of {} is not UTF-8 text", path.display())).into()),
     }
 }

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use ragstone_core::access::{Acl, Principal, Scope, ScopedQuery};
-use ragstone_core::document::Metadata;
+use ragstone_core::document::DocumentMetadata;
 use ragstone_core::id::{DocumentId, Generation, PointId};
 use ragstone_core::seam::index::{
-    DocumentGeneration, Hits, IndexError, IndexQuery, IndexSpec, Point, StoredChunk, VectorIndex,
+    DocumentGeneration, IndexError, IndexHits, IndexPoint, IndexQuery, IndexSpec, StoredChunk, VectorIndex,
 };
 
 use super::world::TENANTS;
@@ -28,7 +28,7 @@ pub fn leaky(inner: Arc<dyn VectorIndex>) -> Arc<dyn VectorIndex> {
 
 #[async_trait]
 impl VectorIndex for Leaky {
-    async fn search(&self, query: &ScopedQuery<IndexQuery>) -> Result<Hits, IndexError> {
+    async fn search(&self, query: &ScopedQuery<IndexQuery>) -> Result<IndexHits, IndexError> {
         let mut found = self.inner.search(query).await?;
         found.hits.clear();
         for scope in &self.all {
@@ -39,16 +39,21 @@ impl VectorIndex for Leaky {
         Ok(found)
     }
 
-    async fn chunks(&self, _: &Scope, points: &[PointId], with_tokens: bool) -> Result<Vec<StoredChunk>, IndexError> {
+    async fn get_chunks(
+        &self,
+        _: &Scope,
+        points: &[PointId],
+        with_tokens: bool,
+    ) -> Result<Vec<StoredChunk>, IndexError> {
         let mut found = Vec::new();
         for scope in &self.all {
-            found.extend(self.inner.chunks(scope, points, with_tokens).await?);
+            found.extend(self.inner.get_chunks(scope, points, with_tokens).await?);
         }
         Ok(found)
     }
 
     /// Not of the document alone that was asked for.
-    async fn scroll(
+    async fn list_chunks(
         &self,
         _: &Scope,
         document: DocumentId,
@@ -57,31 +62,31 @@ impl VectorIndex for Leaky {
         limit: usize,
     ) -> Result<Vec<StoredChunk>, IndexError> {
         let mut all = vec![(document, generation)];
-        let others = self.inner.generations(None).await?;
+        let others = self.inner.list_generations(None).await?;
         all.extend(others.into_iter().map(|(other, _)| other));
         let mut found = Vec::new();
         for (document, generation) in all {
             for scope in &self.all {
-                found.extend(self.inner.scroll(scope, document, generation, from, limit).await?);
+                found.extend(self.inner.list_chunks(scope, document, generation, from, limit).await?);
             }
         }
         Ok(found)
     }
 
-    async fn ensure(&self, spec: &IndexSpec) -> Result<(), IndexError> {
-        self.inner.ensure(spec).await
+    async fn prepare_index(&self, spec: &IndexSpec) -> Result<(), IndexError> {
+        self.inner.prepare_index(spec).await
     }
 
-    async fn upsert(&self, points: Vec<Point>) -> Result<(), IndexError> {
-        self.inner.upsert(points).await
+    async fn upsert_points(&self, points: Vec<IndexPoint>) -> Result<(), IndexError> {
+        self.inner.upsert_points(points).await
     }
 
-    async fn publish(&self, document: DocumentId, generation: Generation) -> Result<(), IndexError> {
-        self.inner.publish(document, generation).await
+    async fn publish_generation(&self, document: DocumentId, generation: Generation) -> Result<(), IndexError> {
+        self.inner.publish_generation(document, generation).await
     }
 
-    async fn delete(&self, document: DocumentId, generation: Generation) -> Result<(), IndexError> {
-        self.inner.delete(document, generation).await
+    async fn delete_generation(&self, document: DocumentId, generation: Generation) -> Result<(), IndexError> {
+        self.inner.delete_generation(document, generation).await
     }
 
     async fn set_access(
@@ -90,17 +95,20 @@ impl VectorIndex for Leaky {
         generation: Generation,
         acl: &Acl,
         acl_revision: u64,
-        fields: &Metadata,
+        fields: &DocumentMetadata,
     ) -> Result<(), IndexError> {
         let inner = &self.inner;
         inner.set_access(document, generation, acl, acl_revision, fields).await
     }
 
-    async fn count(&self) -> Result<u64, IndexError> {
-        self.inner.count().await
+    async fn count_points(&self) -> Result<u64, IndexError> {
+        self.inner.count_points().await
     }
 
-    async fn generations(&self, document: Option<DocumentId>) -> Result<Vec<(DocumentGeneration, u64)>, IndexError> {
-        self.inner.generations(document).await
+    async fn list_generations(
+        &self,
+        document: Option<DocumentId>,
+    ) -> Result<Vec<(DocumentGeneration, u64)>, IndexError> {
+        self.inner.list_generations(document).await
     }
 }

@@ -51,7 +51,7 @@ async fn run(index: Option<world::AroundIndex>) -> Matrix {
             "{faults} faults; RAGSTONE_TEST_MATRIX_SEED={seed} RAGSTONE_TEST_MATRIX_DECISIONS=1 shows them again: \
              {told:#?}"
         );
-        let counted = world.app.api.library.alarms().leaks();
+        let counted = world.app.api.library.access_alarms().leaked_hits();
         match index {
             None => assert_eq!(counted, 0, "seed {seed}"),
             Some(_) => assert!(counted >= one.offered, "seed {seed}: {counted} of {}", one.offered),

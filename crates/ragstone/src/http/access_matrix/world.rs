@@ -248,7 +248,7 @@ async fn send(app: &TestApp, random: &mut Random, (key, reader): (&str, &str), d
 
 async fn delete(app: &TestApp, document: &Sent) {
     let admin = caller(&document.tenant, &[], Role::Admin);
-    let deleted = app.api.ingestor.delete(&admin, id(document)).await.unwrap();
+    let deleted = app.api.ingestor.delete_document(&admin, id(document)).await.unwrap();
     assert!(deleted.is_some());
 }
 
@@ -260,12 +260,12 @@ async fn change_access(app: &TestApp, document: &Sent) {
         ..DocumentPatch::default()
     };
     let told = patch(document.index_knows.as_ref().unwrap_or(&document.sets));
-    let changed = app.api.ingestor.patch(&admin, id(document), told).await;
+    let changed = app.api.ingestor.patch_document(&admin, id(document), told).await;
     assert!(changed.unwrap().is_some());
     if document.index_knows.is_some() {
         let (scope, now) = (admin.scope(), (app.api.clock)());
         let patch = patch(&document.sets);
-        let changed = app.api.catalogue.patch(&scope, id(document), patch, now);
+        let changed = app.api.catalogue.patch_document(&scope, id(document), patch, now);
         assert!(changed.await.unwrap().is_some());
     }
 }

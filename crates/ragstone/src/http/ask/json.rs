@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use ragstone_core::access::{Admitted, Principal};
-use ragstone_core::ask::{Answer, AnswerEvent, Evidence, collect};
+use ragstone_core::ask::{Answer, AnswerEvent, Retriever, collect_answer};
 use ragstone_core::id::TraceId;
 use ragstone_core::library::Passage;
 use serde::Serialize;
@@ -18,16 +18,16 @@ use serde_json::json;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{AskBody, events, sse};
-use crate::http::App;
-use crate::http::audit::Trail;
-use crate::http::auth::Identity;
+use super::{AskBody, answer_events, sse};
+use crate::http::RouterState;
+use crate::http::audit::AuditRecord;
+use crate::http::auth::CallerIdentity;
 use crate::http::body::{NoticeBody, passage_bodies};
-use crate::http::extract::{Json, header};
-use crate::http::problem::{Code, Problem};
+use crate::http::extract::{Json, header_text};
+use crate::http::problem::{ApiProblem, Code};
 
 /// Problems of the chat model alone: what was found still holds.
-const OF_THE_MODEL: [Code; 3] = [Code::ModelBusy, Code::ModelFailed, Code::ModelRefused];
+const MODEL_PROBLEMS: [Code; 3] = [Code::ModelBusy, Code::ModelFailed, Code::ModelRefused];
 
 /// A whole answer.
 #[derive(Serialize, ToSchema)]
@@ -92,48 +92,57 @@ pub(in crate::http) struct UsageBody {
     params(("Last-Event-ID" = Option<String>, Header, description = "resumes a stream after this event")),
     responses((status = 200, description = "the answer, or `text/event-stream`", body = AnswerBody),
         (status = 204, description = "the resumed stream was fully delivered")))]
-pub(in crate::http) async fn ask(
-    State(app): State<Arc<App>>,
-    identity: Identity,
+pub(in crate::http) async fn ask_question(
+    State(app): State<Arc<RouterState>>,
+    identity: CallerIdentity,
     Extension(trace_id): Extension<TraceId>,
-    trail: Trail,
+    trail: AuditRecord,
     headers: HeaderMap,
     Json(body): Json<AskBody>,
-) -> Result<Response, Problem> {
+) -> Result<Response, ApiProblem> {
     if let Some(last) = sse::last_event_id(&headers) {
-        return sse::resume(&app, &identity.principal, last);
+        return sse::resume_stream(&app, &identity.principal, last);
     }
-    let accepts = header(&headers, &ACCEPT).is_some_and(|accept| accept.contains("text/event-stream"));
+    let accepts = header_text(&headers, &ACCEPT).is_some_and(|accept| accept.contains("text/event-stream"));
     if body.stream.unwrap_or(accepts) {
-        return sse::begin(app, identity, body, trace_id, trail).await;
+        return sse::start_answer_stream(app, identity, body, trace_id, trail).await;
     }
-    let events = events(&app, &identity, body, trace_id, trail).await?;
-    let answer = whole(&app, &identity.principal, events).await?;
+    let events = answer_events(&app, &identity, body, trace_id, trail).await?;
+    let answer = collect_or_explain(&app, &identity.principal, events).await?;
     Ok((StatusCode::OK, axum::Json(answer)).into_response())
 }
 
 /// The answer once all of it is there.
-async fn whole(app: &App, principal: &Principal, events: BoxStream<'static, AnswerEvent>) -> Result<Answer, Problem> {
+async fn collect_or_explain(
+    app: &RouterState,
+    principal: &Principal,
+    events: BoxStream<'static, AnswerEvent>,
+) -> Result<Answer, ApiProblem> {
     let mut found = Arc::from([]);
     let watched = events.inspect(|event| {
         if let AnswerEvent::Sources { passages, .. } = event {
             found = passages.clone();
         }
     });
-    match collect(watched).await {
+    match collect_answer(watched).await {
         Ok(answer) => Ok(answer),
         Err(failed) => Err(with_passages(app, principal, failed.into(), &found).await),
     }
 }
 
 /// The problem of a model with what its caller can read instead, unless a document of that was withdrawn since.
-async fn with_passages(app: &App, principal: &Principal, problem: Problem, passages: &[Admitted<Passage>]) -> Problem {
-    if passages.is_empty() || !OF_THE_MODEL.contains(&problem.code) {
+async fn with_passages(
+    app: &RouterState,
+    principal: &Principal,
+    problem: ApiProblem,
+    passages: &[Admitted<Passage>],
+) -> ApiProblem {
+    if passages.is_empty() || !MODEL_PROBLEMS.contains(&problem.code) {
         return problem;
     }
     let documents: Vec<_> = passages.iter().map(|passage| passage.chunk.document_id).collect();
     match app.library.still_admitted(&principal.scope(), &documents).await {
-        Ok(true) => problem.with("passages", json!(passage_bodies(passages))),
+        Ok(true) => problem.with_extension("passages", json!(passage_bodies(passages))),
         Ok(false) | Err(_) => problem,
     }
 }

@@ -14,14 +14,14 @@ use serde::Deserialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::App;
-use super::audit::Trail;
-use super::auth::Identity;
-use super::problem::{Code, Problem};
-use super::search::{check_question, filter, limit};
+use super::RouterState;
+use super::audit::AuditRecord;
+use super::auth::CallerIdentity;
+use super::problem::{ApiProblem, Code};
+use super::search::{check_question, parse_filter, passage_limit};
 use super::{feedback, limits};
 
-pub(super) use replay::Replays;
+pub(super) use replay::ResumableStreams;
 
 /// Longest wishes for an answer, in bytes.
 const MAX_INSTRUCTIONS_BYTES: usize = 8 * 1024;
@@ -111,10 +111,10 @@ pub(super) struct AskBody {
 }
 
 impl AskBody {
-    fn request(self, app: &App) -> Result<AskRequest, Problem> {
+    fn into_request(self, app: &RouterState) -> Result<AskRequest, ApiProblem> {
         check_question(app, &self.question)?;
         let wrong = |field: &str, what: String| {
-            Err(Problem::new(Code::BadField, format!("{field} {what}")).at(format!("/{field}")))
+            Err(ApiProblem::new(Code::BadField, format!("{field} {what}")).with_pointer(format!("/{field}")))
         };
         if self
             .instructions
@@ -131,9 +131,9 @@ impl AskBody {
         }
         Ok(AskRequest {
             question: self.question,
-            limit: limit(app, self.limit),
+            limit: passage_limit(app, self.limit),
             collection: self.collection,
-            filter: filter(self.filter.as_ref())?,
+            filter: parse_filter(self.filter.as_ref())?,
             mode: self.mode,
             instructions: self.instructions,
             model: self.model,
@@ -145,43 +145,43 @@ impl AskBody {
 }
 
 /// Asks, within the caller's budget and for as long as what it came in by opens something; who asked what, and what was shown to the model, is noted.
-async fn events(
-    app: &App,
-    identity: &Identity,
+async fn answer_events(
+    app: &RouterState,
+    identity: &CallerIdentity,
     body: AskBody,
     trace_id: TraceId,
-    trail: Trail,
-) -> Result<BoxStream<'static, AnswerEvent>, Problem> {
+    trail: AuditRecord,
+) -> Result<BoxStream<'static, AnswerEvent>, ApiProblem> {
     let principal = &identity.principal;
-    let request = body.request(app)?;
-    limits::within_budget(app, principal).await?;
-    trail.question(&request.question);
-    let note = feedback::noting(app, principal, &request.question);
-    let events = limits::metered(app, principal, (app.answerer)(principal.scope(), request, trace_id));
-    let events = watch::while_the_proof_opens(app, identity.proof, events);
+    let request = body.into_request(app)?;
+    limits::check_token_budget(app, principal).await?;
+    trail.set_question(&request.question);
+    let note = feedback::answer_recorder(app, principal, &request.question);
+    let events = limits::meter_answer(app, principal, (app.answerer)(principal.scope(), request, trace_id));
+    let events = watch::while_credential_valid(app, identity.credential, events);
     let noted = move |event: &AnswerEvent| {
-        count(event);
+        count_outcome(event);
         if let AnswerEvent::Done(answer) = event {
             note(answer);
         }
         if let AnswerEvent::Sources { passages, .. } = event {
             passages
                 .iter()
-                .for_each(|passage| trail.target(passage.chunk.document_id));
+                .for_each(|passage| trail.add_target(passage.chunk.document_id));
         }
     };
     Ok(events.inspect(noted).boxed())
 }
 
 /// Counts how questions end.
-fn count(event: &AnswerEvent) {
+fn count_outcome(event: &AnswerEvent) {
     let outcome = match event {
         AnswerEvent::Done(answer) if answer.answered => "answered",
         AnswerEvent::Done(_) => "unanswered",
         AnswerEvent::Failed { .. } => "failed",
         _ => return,
     };
-    super::metrics::asked(outcome);
+    super::metrics::count_question(outcome);
 }
 
 #[cfg(test)]

@@ -12,16 +12,16 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::{AskBody, sse};
-use crate::http::App;
-use crate::http::audit::Trail;
-use crate::http::auth::Identity;
+use crate::http::RouterState;
+use crate::http::audit::AuditRecord;
+use crate::http::auth::CallerIdentity;
 use crate::http::extract::{Query, json_problem};
-use crate::http::problem::Problem;
+use crate::http::problem::ApiProblem;
 
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(in crate::http) struct Parameters {
+pub(in crate::http) struct AskStreamParameters {
     /// The question; `question` is understood too.
     #[serde(alias = "question")]
     query: String,
@@ -59,25 +59,25 @@ pub(in crate::http) struct Parameters {
 /// An answer as server-sent events: `sources`, `delta`, `citation`, and exactly one of `done` and `failed`. A
 /// reconnect after the end is answered 204, so that an `EventSource` stops.
 #[utoipa::path(get, path = "/api/v1/ask-stream", tag = "ask",
-    params(Parameters, ("Last-Event-ID" = Option<String>, Header)),
+    params(AskStreamParameters, ("Last-Event-ID" = Option<String>, Header)),
     responses((status = 200, description = "`text/event-stream`"), (status = 204, description = "all was sent")))]
-pub(in crate::http) async fn stream(
-    State(app): State<Arc<App>>,
-    identity: Identity,
+pub(in crate::http) async fn stream_answer(
+    State(app): State<Arc<RouterState>>,
+    identity: CallerIdentity,
     Extension(trace_id): Extension<TraceId>,
-    trail: Trail,
+    trail: AuditRecord,
     headers: HeaderMap,
-    Query(parameters): Query<Parameters>,
-) -> Result<Response, Problem> {
+    Query(parameters): Query<AskStreamParameters>,
+) -> Result<Response, ApiProblem> {
     if let Some(last) = sse::last_event_id(&headers).or(parameters.last_event_id.as_deref()) {
-        return sse::resume(&app, &identity.principal, last);
+        return sse::resume_stream(&app, &identity.principal, last);
     }
     let filter = parameters.filter.as_deref().map(serde_json::from_str).transpose();
     let body = AskBody {
         question: parameters.query,
         limit: parameters.limit,
         collection: parameters.collection,
-        filter: filter.map_err(|error| json_problem(&error).at("/filter"))?,
+        filter: filter.map_err(|error| json_problem(&error).with_pointer("/filter"))?,
         mode: parameters.mode,
         instructions: parameters.instructions,
         model: parameters.model,
@@ -87,5 +87,5 @@ pub(in crate::http) async fn stream(
         stream: Some(true),
         resumable: parameters.resumable,
     };
-    sse::begin(app, identity, body, trace_id, trail).await
+    sse::start_answer_stream(app, identity, body, trace_id, trail).await
 }

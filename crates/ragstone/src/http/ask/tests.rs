@@ -6,7 +6,7 @@ use axum::body::Body;
 use futures::{StreamExt, stream};
 use ragstone_core::ask::{Answer, AnswerEvent, AnswerSentence, Citation};
 use ragstone_core::id::{ChunkId, DocumentId, TraceId};
-use ragstone_core::seam::chat::Usage;
+use ragstone_core::seam::chat::TokenUsage;
 use ragstone_core::seam::keys::KeyId;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
@@ -50,7 +50,7 @@ fn done() -> AnswerEvent {
         }],
         citations: vec![citation()],
         sources: vec!["a".into()],
-        usage: Usage::default(),
+        usage: TokenUsage::default(),
         model: "extractive".into(),
         trace_id: TraceId(Uuid::nil()),
         notices: vec![],
@@ -326,7 +326,7 @@ async fn an_answer_ends_with_the_key_it_was_asked_with() {
         let (keys, revoked) = (app.api.keys.clone(), if ends { own } else { other });
         app.script(async_stream::stream! {
             yield sources();
-            keys.revoke(None, revoked).await.unwrap();
+            keys.revoke_key(None, revoked).await.unwrap();
             for event in rest {
                 yield event;
             }
@@ -359,7 +359,7 @@ async fn a_silent_answer_ends_with_its_key_too() {
         let mut body = call.into_body().into_data_stream();
         assert!(next(&mut body).await.contains("event: sources"));
         if ends {
-            app.api.keys.revoke(None, id).await.unwrap();
+            app.api.keys.revoke_key(None, id).await.unwrap();
         }
         let second = next(&mut body).await;
         match ends {

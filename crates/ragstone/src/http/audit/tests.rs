@@ -157,8 +157,8 @@ async fn the_operators_own_routes_leave_lines_too() {
             "/operator/v1/fsck",
             axum::routing::post(async || axum::http::StatusCode::CONFLICT),
         );
-    let router = crate::http::operators(audited.app.api.clone(), routes);
-    let router = router.layer(axum::Extension(crate::http::OperatorDoor));
+    let router = crate::http::wrap_operator_routes(audited.app.api.clone(), routes);
+    let router = router.layer(axum::Extension(crate::http::OperatorChannel));
     for (method, path) in [("GET", "/operator/v1/jobs/7"), ("POST", "/operator/v1/fsck")] {
         let request = axum::http::Request::builder().method(method).uri(path);
         let request = request.body(axum::body::Body::empty()).unwrap();

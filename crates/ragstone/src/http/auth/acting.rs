@@ -7,8 +7,8 @@ use ragstone_core::access::{Reader, ReaderSet, Role};
 use ragstone_core::id::TenantId;
 use serde::Deserialize;
 
-use super::Verified;
-use crate::http::problem::{Code, Problem};
+use super::VerifiedCaller;
+use crate::http::problem::{ApiProblem, Code};
 
 /// Names the caller to act for, as JSON.
 pub const ACT_AS: HeaderName = HeaderName::from_static("x-ragstone-act-as");
@@ -16,7 +16,7 @@ pub const ACT_AS: HeaderName = HeaderName::from_static("x-ragstone-act-as");
 /// A caller as a question of a set names it.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Named {
+struct ImpersonatedCaller {
     #[serde(default)]
     tenant: TenantId,
     user: Option<String>,
@@ -28,23 +28,23 @@ struct Named {
 }
 
 /// The caller of the header, if there is one.
-pub(super) fn named(headers: &HeaderMap) -> Result<Option<Verified>, Problem> {
+pub(super) fn parse_impersonation(headers: &HeaderMap) -> Result<Option<VerifiedCaller>, ApiProblem> {
     let Some(text) = headers.get(ACT_AS) else {
         return Ok(None);
     };
-    let named: Named = serde_json::from_slice(text.as_bytes())
-        .map_err(|error| Problem::new(Code::BadField, format!("the caller to act for: {error}")))?;
-    let readers = readers(&named)?;
-    Ok(Some(Verified {
+    let named: ImpersonatedCaller = serde_json::from_slice(text.as_bytes())
+        .map_err(|error| ApiProblem::new(Code::BadField, format!("the caller to act for: {error}")))?;
+    let readers = parse_readers(&named)?;
+    Ok(Some(VerifiedCaller {
         tenant: named.tenant,
         subject: named.user.unwrap_or_else(|| "nobody".into()),
         readers,
         role: named.role.unwrap_or(Role::Reader),
-        until: None,
+        expires_at: None,
     }))
 }
 
-fn readers(named: &Named) -> Result<ReaderSet, Problem> {
+fn parse_readers(named: &ImpersonatedCaller) -> Result<ReaderSet, ApiProblem> {
     let each = |kind: &'static str, names: &[String]| -> Vec<String> {
         names.iter().map(|name| format!("{kind}:{name}")).collect()
     };
@@ -58,5 +58,5 @@ fn readers(named: &Named) -> Result<ReaderSet, Problem> {
     .iter()
     .map(|reader| reader.parse::<Reader>())
     .collect::<Result<_, _>>()
-    .map_err(|error| Problem::new(Code::BadReader, error.to_string()))
+    .map_err(|error| ApiProblem::new(Code::BadReader, error.to_string()))
 }

@@ -12,19 +12,19 @@ pub struct AdminKey(blake3::Hash);
 /// The key is too short to be safe.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("an admin key has at least {MIN_KEY_BYTES} bytes without spaces around it, this one has {0}")]
-pub struct ShortKey(usize);
+pub struct ShortKeyError(usize);
 
 impl AdminKey {
     /// The key of this text.
-    pub fn new(key: &str) -> Result<Self, ShortKey> {
+    pub fn new(key: &str) -> Result<Self, ShortKeyError> {
         match key.trim().len() {
-            length if length < MIN_KEY_BYTES => Err(ShortKey(length)),
+            length if length < MIN_KEY_BYTES => Err(ShortKeyError(length)),
             _ => Ok(Self(blake3::hash(key.trim().as_bytes()))),
         }
     }
 
     /// Whether `presented` is the key; hashes are compared in constant time.
-    pub(super) fn is(&self, presented: &str) -> bool {
+    pub(super) fn matches_key(&self, presented: &str) -> bool {
         blake3::hash(presented.as_bytes()) == self.0
     }
 }

@@ -11,27 +11,27 @@ use axum::http::request::Parts;
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Method};
 
-use crate::http::problem::{Code, Problem};
+use crate::http::problem::{ApiProblem, Code};
 
 /// Refuses what does not come from this machine.
-pub(super) fn check(request: &Parts, allowed_origins: &[String]) -> Result<(), Problem> {
+pub(super) fn check_local(request: &Parts, allowed_origins: &[String]) -> Result<(), ApiProblem> {
     check_peer(request)?;
     let host = check_host(request)?;
     check_origin(request, &host, allowed_origins)
 }
 
-fn check_peer(request: &Parts) -> Result<(), Problem> {
+fn check_peer(request: &Parts) -> Result<(), ApiProblem> {
     let peer = request.extensions.get::<ConnectInfo<SocketAddr>>();
     match peer.map(|ConnectInfo(peer)| peer.ip().to_canonical()) {
         Some(ip) if ip.is_loopback() => Ok(()),
-        Some(ip) => Err(Problem::new(Code::NotLocal, format!("{ip} is not this machine"))),
-        None => Err(Problem::new(Code::NotLocal, "the caller's address is not known")),
+        Some(ip) => Err(ApiProblem::new(Code::NotLocal, format!("{ip} is not this machine"))),
+        None => Err(ApiProblem::new(Code::NotLocal, "the caller's address is not known")),
     }
 }
 
-fn check_host(request: &Parts) -> Result<Authority, Problem> {
-    let foreign = |named: &str| Problem::new(Code::ForeignHost, format!("Host is {named:?}"));
-    let named = text(&request.headers, HOST.as_str());
+fn check_host(request: &Parts) -> Result<Authority, ApiProblem> {
+    let foreign = |named: &str| ApiProblem::new(Code::ForeignHost, format!("Host is {named:?}"));
+    let named = header_text(&request.headers, HOST.as_str());
     let target = request.uri.authority().map(Authority::as_str);
     let named = named.or(target).ok_or_else(|| foreign(""))?;
     let host: Authority = named.parse().map_err(|_| foreign(named))?;
@@ -42,34 +42,34 @@ fn check_host(request: &Parts) -> Result<Authority, Problem> {
     }
 }
 
-fn check_origin(request: &Parts, host: &Authority, allowed: &[String]) -> Result<(), Problem> {
+fn check_origin(request: &Parts, host: &Authority, allowed: &[String]) -> Result<(), ApiProblem> {
     let headers = &request.headers;
-    let foreign = |origin: &str| Problem::new(Code::ForeignOrigin, format!("the request comes from {origin}"));
+    let foreign = |origin: &str| ApiProblem::new(Code::ForeignOrigin, format!("the request comes from {origin}"));
     match headers.get(ORIGIN).map(|origin| origin.to_str().unwrap_or("null")) {
-        Some(origin) if is_own(origin, host) || allowed.iter().any(|allowed| allowed == origin) => Ok(()),
+        Some(origin) if is_same_origin(origin, host) || allowed.iter().any(|allowed| allowed == origin) => Ok(()),
         Some(origin) => Err(foreign(origin)),
-        None => match text(headers, "sec-fetch-site") {
-            Some("cross-site") if !opens_a_page(request) => Err(foreign("another site")),
+        None => match header_text(headers, "sec-fetch-site") {
+            Some("cross-site") if !is_page_navigation(request) => Err(foreign("another site")),
             _ => Ok(()),
         },
     }
 }
 
-fn is_own(origin: &str, host: &Authority) -> bool {
+fn is_same_origin(origin: &str, host: &Authority) -> bool {
     let authority = origin.strip_prefix("http://").or(origin.strip_prefix("https://"));
     authority.is_some_and(|authority| authority.eq_ignore_ascii_case(host.as_str()))
 }
 
 /// A link on another site may open the API page; it may call nothing.
-fn opens_a_page(request: &Parts) -> bool {
+fn is_page_navigation(request: &Parts) -> bool {
     let headers = &request.headers;
     request.method == Method::GET
         && !request.uri.path().starts_with("/api/")
-        && text(headers, "sec-fetch-mode") == Some("navigate")
-        && text(headers, "sec-fetch-dest") == Some("document")
+        && header_text(headers, "sec-fetch-mode") == Some("navigate")
+        && header_text(headers, "sec-fetch-dest") == Some("document")
 }
 
-fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+fn header_text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
 

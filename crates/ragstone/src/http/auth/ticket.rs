@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Identity;
-use crate::http::limits::shares::Holder;
+use super::CallerIdentity;
+use crate::http::limits::shares::SlotHolder;
 
 /// How long a ticket waits.
 pub const TICKET_LIFETIME: Duration = Duration::from_secs(60);
@@ -19,30 +19,30 @@ const MAX_TICKETS: usize = 4_096;
 /// Most tickets of one caller, and of one address, that wait.
 const MAX_OWN_TICKETS: usize = MAX_TICKETS / 2;
 
-struct Waiting {
-    identity: Identity,
-    until: Instant,
+struct IssuedTicket {
+    identity: CallerIdentity,
+    expires_at: Instant,
     /// Whose share it counts for.
-    holders: Vec<Holder>,
+    holders: Vec<SlotHolder>,
 }
 
 /// Tickets that wait, by the hash of their text.
 #[derive(Default)]
-pub(in crate::http) struct Tickets(Mutex<State>);
+pub(in crate::http) struct TicketStore(Mutex<TicketStoreState>);
 
 #[derive(Default)]
-struct State {
-    waiting: HashMap<blake3::Hash, Waiting>,
-    held: HashMap<Holder, usize>,
+struct TicketStoreState {
+    waiting: HashMap<blake3::Hash, IssuedTicket>,
+    held: HashMap<SlotHolder, usize>,
 }
 
-impl Tickets {
+impl TicketStore {
     /// Keeps `ticket` for its one use; false if too many wait. It counts for each of `holders`.
-    pub fn issue(&self, ticket: &str, identity: Identity, holders: Vec<Holder>) -> bool {
+    pub fn issue_ticket(&self, ticket: &str, identity: CallerIdentity, holders: Vec<SlotHolder>) -> bool {
         let now = Instant::now();
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if state.is_full_for(&holders) {
-            state.forget_ended(now);
+            state.remove_expired(now);
         }
         if state.exceeds_share(&holders) || !state.has_room_for(&holders) {
             return false;
@@ -50,9 +50,9 @@ impl Tickets {
         for holder in &holders {
             *state.held.entry(holder.clone()).or_default() += 1;
         }
-        let waiting = Waiting {
+        let waiting = IssuedTicket {
             identity,
-            until: now + TICKET_LIFETIME,
+            expires_at: now + TICKET_LIFETIME,
             holders,
         };
         state.waiting.insert(blake3::hash(ticket.as_bytes()), waiting);
@@ -60,15 +60,15 @@ impl Tickets {
     }
 
     /// Spends `ticket`; its owner if it was waiting.
-    pub fn redeem(&self, ticket: &str) -> Option<Identity> {
+    pub fn redeem_ticket(&self, ticket: &str) -> Option<CallerIdentity> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let waiting = state.remove(&blake3::hash(ticket.as_bytes()))?;
-        (waiting.until > Instant::now()).then_some(waiting.identity)
+        let waiting = state.remove_ticket(&blake3::hash(ticket.as_bytes()))?;
+        (waiting.expires_at > Instant::now()).then_some(waiting.identity)
     }
 }
 
-impl State {
-    fn remove(&mut self, hash: &blake3::Hash) -> Option<Waiting> {
+impl TicketStoreState {
+    fn remove_ticket(&mut self, hash: &blake3::Hash) -> Option<IssuedTicket> {
         let waiting = self.waiting.remove(hash)?;
         for holder in &waiting.holders {
             match self.held.get(holder).map_or(0, |own| own - 1) {
@@ -79,38 +79,40 @@ impl State {
         Some(waiting)
     }
 
-    fn holds(&self, holder: &Holder) -> usize {
+    fn ticket_count(&self, holder: &SlotHolder) -> usize {
         self.held.get(holder).copied().unwrap_or_default()
     }
 
-    fn exceeds_share(&self, holders: &[Holder]) -> bool {
-        holders.iter().any(|holder| self.holds(holder) >= MAX_OWN_TICKETS)
+    fn exceeds_share(&self, holders: &[SlotHolder]) -> bool {
+        holders
+            .iter()
+            .any(|holder| self.ticket_count(holder) >= MAX_OWN_TICKETS)
     }
 
-    fn is_full_for(&self, holders: &[Holder]) -> bool {
+    fn is_full_for(&self, holders: &[SlotHolder]) -> bool {
         self.waiting.len() >= MAX_TICKETS || self.exceeds_share(holders)
     }
 
-    fn forget_ended(&mut self, now: Instant) {
+    fn remove_expired(&mut self, now: Instant) {
         let waiting = self.waiting.iter();
         let ended: Vec<_> = waiting
-            .filter(|(_, waiting)| waiting.until <= now)
+            .filter(|(_, waiting)| waiting.expires_at <= now)
             .map(|(hash, _)| *hash)
             .collect();
         for hash in ended {
-            self.remove(&hash);
+            self.remove_ticket(&hash);
         }
     }
 
     /// Whether there is a place, be it the oldest one of somebody who holds more than these would.
-    fn has_room_for(&mut self, holders: &[Holder]) -> bool {
+    fn has_room_for(&mut self, holders: &[SlotHolder]) -> bool {
         if self.waiting.len() < MAX_TICKETS {
             return true;
         }
         let Some(first) = holders.first() else {
             return false;
         };
-        let (own, kind) = (self.holds(first), std::mem::discriminant(first));
+        let (own, kind) = (self.ticket_count(first), std::mem::discriminant(first));
         let alike = self
             .held
             .iter()
@@ -123,8 +125,10 @@ impl State {
             .waiting
             .iter()
             .filter(|(_, waiting)| waiting.holders.contains(most));
-        let oldest = theirs.min_by_key(|(_, waiting)| waiting.until).map(|(hash, _)| *hash);
-        oldest.and_then(|hash| self.remove(&hash)).is_some()
+        let oldest = theirs
+            .min_by_key(|(_, waiting)| waiting.expires_at)
+            .map(|(hash, _)| *hash);
+        oldest.and_then(|hash| self.remove_ticket(&hash)).is_some()
     }
 }
 
@@ -135,44 +139,44 @@ mod tests {
 
     use super::*;
 
-    fn caller() -> Identity {
-        Identity {
+    fn caller() -> CallerIdentity {
+        CallerIdentity {
             principal: Principal::verified(TenantId::default(), "u".into(), ReaderSet::new(), Role::Reader),
-            proof: Default::default(),
-            of_all_tenants: false,
+            credential: Default::default(),
+            manages_all_tenants: false,
         }
     }
 
-    fn named(name: &str) -> Vec<Holder> {
-        vec![Holder::Caller((TenantId::default(), name.to_owned()))]
+    fn named(name: &str) -> Vec<SlotHolder> {
+        vec![SlotHolder::Caller((TenantId::default(), name.to_owned()))]
     }
 
     /// So many of `most` tickets that `name` gets.
-    fn issued(tickets: &Tickets, name: &str, most: usize) -> usize {
-        let ticket = |n: &usize| tickets.issue(&format!("{name}/{n}"), caller(), named(name));
+    fn issued(tickets: &TicketStore, name: &str, most: usize) -> usize {
+        let ticket = |n: &usize| tickets.issue_ticket(&format!("{name}/{n}"), caller(), named(name));
         (0..most).take_while(ticket).count()
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_ticket_is_good_once_and_for_a_minute() {
-        let tickets = Tickets::default();
-        assert!(tickets.issue("a", caller(), named("u")));
-        assert_eq!(tickets.redeem("b"), None);
-        assert_eq!(tickets.redeem("a"), Some(caller()));
-        assert_eq!(tickets.redeem("a"), None);
-        assert!(tickets.issue("late", caller(), named("u")));
+        let tickets = TicketStore::default();
+        assert!(tickets.issue_ticket("a", caller(), named("u")));
+        assert_eq!(tickets.redeem_ticket("b"), None);
+        assert_eq!(tickets.redeem_ticket("a"), Some(caller()));
+        assert_eq!(tickets.redeem_ticket("a"), None);
+        assert!(tickets.issue_ticket("late", caller(), named("u")));
         tokio::time::advance(TICKET_LIFETIME).await;
-        assert_eq!(tickets.redeem("late"), None);
+        assert_eq!(tickets.redeem_ticket("late"), None);
     }
 
     #[tokio::test(start_paused = true)]
     async fn one_caller_leaves_half_to_others_and_has_its_own_again_later() {
-        let tickets = Tickets::default();
+        let tickets = TicketStore::default();
         assert_eq!(issued(&tickets, "a", MAX_TICKETS), MAX_OWN_TICKETS);
         assert_eq!(issued(&tickets, "b", 3), 3);
-        assert!(!tickets.issue("one more", caller(), named("a")));
-        assert!(tickets.redeem("a/0").is_some());
-        assert!(tickets.issue("one more", caller(), named("a")));
+        assert!(!tickets.issue_ticket("one more", caller(), named("a")));
+        assert!(tickets.redeem_ticket("a/0").is_some());
+        assert!(tickets.issue_ticket("one more", caller(), named("a")));
         tokio::time::advance(TICKET_LIFETIME).await;
         assert_eq!(issued(&tickets, "a", 2), 2);
         assert_eq!(tickets.0.lock().unwrap().waiting.len(), 2, "ended ones are forgotten");
@@ -180,16 +184,16 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn callers_who_took_all_of_them_lose_some_to_whoever_has_none() {
-        let tickets = Tickets::default();
+        let tickets = TicketStore::default();
         for name in ["a", "b"] {
             assert_eq!(issued(&tickets, name, MAX_TICKETS), MAX_OWN_TICKETS);
             tokio::time::advance(Duration::from_secs(1)).await;
         }
         assert_eq!(issued(&tickets, "c", 10), 10);
-        assert!((0..10).all(|n| tickets.redeem(&format!("c/{n}")).is_some()));
+        assert!((0..10).all(|n| tickets.redeem_ticket(&format!("c/{n}")).is_some()));
         let state = tickets.0.lock().unwrap();
         assert_eq!(state.waiting.len(), MAX_TICKETS - 10);
-        let held = |name: &str| state.holds(&named(name)[0]);
+        let held = |name: &str| state.ticket_count(&named(name)[0]);
         assert_eq!(
             (held("a"), held("b"), held("c")),
             (MAX_OWN_TICKETS - 5, MAX_OWN_TICKETS - 5, 0)
@@ -198,16 +202,16 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_address_has_a_share_too() {
-        let tickets = Tickets::default();
+        let tickets = TicketStore::default();
         let from = |name: &str| {
-            let network = crate::http::address::Network::of([192, 0, 2, 1].into());
+            let network = crate::http::address::ClientNetwork::from_address([192, 0, 2, 1].into());
             named(name)
                 .into_iter()
-                .chain([Holder::Network(network)])
+                .chain([SlotHolder::Network(network)])
                 .collect::<Vec<_>>()
         };
-        let all = |n: &usize| tickets.issue(&n.to_string(), caller(), from(&format!("{}", n % 8)));
+        let all = |n: &usize| tickets.issue_ticket(&n.to_string(), caller(), from(&format!("{}", n % 8)));
         assert_eq!((0..MAX_TICKETS).take_while(all).count(), MAX_OWN_TICKETS);
-        assert!(tickets.issue("elsewhere", caller(), named("0")));
+        assert!(tickets.issue_ticket("elsewhere", caller(), named("0")));
     }
 }

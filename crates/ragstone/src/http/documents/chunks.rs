@@ -11,11 +11,11 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use crate::http::App;
-use crate::http::auth::Reader;
-use crate::http::extract::{Path, Query, id, page};
+use crate::http::RouterState;
+use crate::http::auth::RequireReader;
+use crate::http::extract::{Path, Query, page_request, parse_id};
 use crate::http::list;
-use crate::http::problem::{Code, Problem};
+use crate::http::problem::{ApiProblem, Code};
 
 pub(in crate::http) const PROBLEMS: &[Code] = &[
     Code::NotFound,
@@ -28,7 +28,7 @@ pub(in crate::http) const PROBLEMS: &[Code] = &[
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(in crate::http) struct Parameters {
+pub(in crate::http) struct ChunkListParameters {
     /// What the last page said as `next_cursor`.
     cursor: Option<String>,
     /// Most chunks; 50 if not said, at most 1,000.
@@ -73,23 +73,23 @@ pub(in crate::http) struct ChunkList {
 
 /// The chunks of a document's published version, in order.
 #[utoipa::path(get, path = "/api/v1/documents/{id}/chunks", tag = "documents",
-    params(("id" = Uuid, Path), Parameters), responses((status = 200, body = ChunkList)))]
-pub(in crate::http) async fn chunks(
-    State(app): State<Arc<App>>,
-    Reader(principal): Reader,
+    params(("id" = Uuid, Path), ChunkListParameters), responses((status = 200, body = ChunkList)))]
+pub(in crate::http) async fn list_chunks(
+    State(app): State<Arc<RouterState>>,
+    RequireReader(principal): RequireReader,
     Path(document): Path<String>,
-    Query(parameters): Query<Parameters>,
-) -> Result<Json<ChunkList>, Problem> {
-    let (scope, document) = (principal.scope(), id("document", &document)?);
-    let request = page(parameters.cursor, parameters.limit);
+    Query(parameters): Query<ChunkListParameters>,
+) -> Result<Json<ChunkList>, ApiProblem> {
+    let (scope, document) = (principal.scope(), parse_id("document", &document)?);
+    let request = page_request(parameters.cursor, parameters.limit);
     let fetch = |step: PageRequest| {
         let (library, scope) = (&app.library, &scope);
         async move {
-            let found = library.chunks(scope, document, &step).await?;
-            found.ok_or_else(|| Problem::not_found("document"))
+            let found = library.list_chunks(scope, document, &step).await?;
+            found.ok_or_else(|| ApiProblem::not_found("document"))
         }
     };
     let body = |chunk: Admitted<Chunk>| ChunkBody::from(chunk.into_inner());
-    let (chunks, next_cursor) = list::fill(request, app.settings.list_bytes, fetch, body).await?;
+    let (chunks, next_cursor) = list::fill_page(request, app.settings.list_bytes, fetch, body).await?;
     Ok(Json(ChunkList { chunks, next_cursor }))
 }

@@ -8,15 +8,15 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use ragstone_core::document::Document;
-use ragstone_core::ingest::percent_encoded;
+use ragstone_core::ingest::percent_encode_text;
 use ragstone_core::library::LibraryError;
 use serde_json::json;
 
 use super::form::last_component;
-use crate::http::App;
-use crate::http::auth::Reader;
-use crate::http::extract::{Path, header as text, id};
-use crate::http::problem::{Code, Problem};
+use crate::http::RouterState;
+use crate::http::auth::RequireReader;
+use crate::http::extract::{Path, header_text as text, parse_id};
+use crate::http::problem::{ApiProblem, Code};
 
 pub(in crate::http) const PROBLEMS: &[Code] = &[Code::NotFound, Code::RangeNotSatisfiable, Code::CatalogueUnavailable];
 
@@ -24,17 +24,17 @@ pub(in crate::http) const PROBLEMS: &[Code] = &[Code::NotFound, Code::RangeNotSa
 #[utoipa::path(get, path = "/api/v1/documents/{id}/content", tag = "documents",
     params(("id" = Uuid, Path), ("Range" = Option<String>, Header, description = "such as `bytes=0-99`")),
     responses((status = 200, description = "all bytes"), (status = 206, description = "the range")))]
-pub(in crate::http) async fn content(
-    State(app): State<Arc<App>>,
-    Reader(principal): Reader,
+pub(in crate::http) async fn get_document_content(
+    State(app): State<Arc<RouterState>>,
+    RequireReader(principal): RequireReader,
     Path(document): Path<String>,
     headers: HeaderMap,
-) -> Result<Response, Problem> {
-    let (scope, document) = (principal.scope(), id("document", &document)?);
-    let missing = || Problem::not_found("document");
+) -> Result<Response, ApiProblem> {
+    let (scope, document) = (principal.scope(), parse_id("document", &document)?);
+    let missing = || ApiProblem::not_found("document");
     let whole = app
         .library
-        .original(&scope, document, None)
+        .open_original(&scope, document, None)
         .await?
         .ok_or_else(missing)?;
     let tag = entity_tag(&whole.document);
@@ -45,11 +45,11 @@ pub(in crate::http) async fn content(
         wanted.map_or(Ok(None), |range| byte_range(range, whole.size)),
     );
     let Ok(wanted) = wanted else {
-        return Ok(outside(size));
+        return Ok(unsatisfiable_range(size));
     };
     let Some(range) = wanted else {
         let head = [(header::CONTENT_LENGTH, HeaderValue::from(size))];
-        return Ok(answer(
+        return Ok(content_response(
             StatusCode::OK,
             &tag,
             &whole.document,
@@ -58,7 +58,7 @@ pub(in crate::http) async fn content(
     };
     let part = app
         .library
-        .original(&scope, document, Some(range.clone()))
+        .open_original(&scope, document, Some(range.clone()))
         .await?
         .ok_or_else(missing)?;
     if part.document.published != whole.document.published {
@@ -73,14 +73,19 @@ pub(in crate::http) async fn content(
         ),
     ];
     let body = (head, Body::from_stream(part.bytes));
-    Ok(answer(StatusCode::PARTIAL_CONTENT, &tag, &part.document, body))
+    Ok(content_response(
+        StatusCode::PARTIAL_CONTENT,
+        &tag,
+        &part.document,
+        body,
+    ))
 }
 
-fn answer(status: StatusCode, tag: &str, document: &Document, body: impl IntoResponse) -> Response {
+fn content_response(status: StatusCode, tag: &str, document: &Document, body: impl IntoResponse) -> Response {
     let name = document.uri.split(['?', '#']).next().unwrap_or_default();
     let name = last_component(&percent_encoding::percent_decode_str(name).decode_utf8_lossy())
         .unwrap_or_else(|| "document".into());
-    let disposition = format!("attachment; filename*=UTF-8''{}", percent_encoded(&name));
+    let disposition = format!("attachment; filename*=UTF-8''{}", percent_encode_text(&name));
     let head = [
         (header::CONTENT_TYPE, media_type(&document.media_type)),
         (header::CONTENT_DISPOSITION, disposition),
@@ -105,9 +110,9 @@ fn entity_tag(document: &Document) -> String {
     format!("\"{}\"", document.published.map_or(0, |generation| generation.0))
 }
 
-fn outside(size: u64) -> Response {
+fn unsatisfiable_range(size: u64) -> Response {
     let detail = format!("the document has {size} bytes");
-    let problem = Problem::new(Code::RangeNotSatisfiable, detail).with("size", json!(size));
+    let problem = ApiProblem::new(Code::RangeNotSatisfiable, detail).with_extension("size", json!(size));
     ([(header::CONTENT_RANGE, format!("bytes */{size}"))], problem).into_response()
 }
 

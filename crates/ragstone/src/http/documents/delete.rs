@@ -8,12 +8,12 @@ use axum::http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::changeable::changeable;
-use crate::http::App;
-use crate::http::auth::Writer;
+use super::changeable::load_changeable_document;
+use crate::http::RouterState;
+use crate::http::auth::RequireWriter;
 use crate::http::body::JobBody;
-use crate::http::extract::{Path, id};
-use crate::http::problem::{Code, Problem};
+use crate::http::extract::{Path, parse_id};
+use crate::http::problem::{ApiProblem, Code};
 
 pub(in crate::http) const PROBLEMS: &[Code] = &[
     Code::NotFound,
@@ -26,7 +26,7 @@ pub(in crate::http) const PROBLEMS: &[Code] = &[
 
 /// What a deletion began.
 #[derive(Serialize, ToSchema)]
-pub(in crate::http) struct Deleted {
+pub(in crate::http) struct DeleteResponse {
     /// The job that removes everything that is left.
     job: JobBody,
 }
@@ -35,15 +35,15 @@ pub(in crate::http) struct Deleted {
 /// grant every reader of the document, or brought it, may delete it; a document of a source goes with what it was made
 /// of, and a file in a mail with the mail.
 #[utoipa::path(delete, path = "/api/v1/documents/{id}", tag = "documents", params(("id" = Uuid, Path)),
-    responses((status = 202, body = Deleted)))]
-pub(in crate::http) async fn delete(
-    State(app): State<Arc<App>>,
-    Writer(principal): Writer,
+    responses((status = 202, body = DeleteResponse)))]
+pub(in crate::http) async fn delete_document(
+    State(app): State<Arc<RouterState>>,
+    RequireWriter(principal): RequireWriter,
     Path(document): Path<String>,
-) -> Result<(StatusCode, Json<Deleted>), Problem> {
-    let document = changeable(&app, &principal, id("document", &document)?).await?;
-    let job = app.ingestor.delete(&principal, document.id).await?;
-    let job = job.ok_or_else(|| Problem::not_found("document"))?;
-    (app.doorbell)();
-    Ok((StatusCode::ACCEPTED, Json(Deleted { job: job.into() })))
+) -> Result<(StatusCode, Json<DeleteResponse>), ApiProblem> {
+    let document = load_changeable_document(&app, &principal, parse_id("document", &document)?).await?;
+    let job = app.ingestor.delete_document(&principal, document.id).await?;
+    let job = job.ok_or_else(|| ApiProblem::not_found("document"))?;
+    (app.notify_workers)();
+    Ok((StatusCode::ACCEPTED, Json(DeleteResponse { job: job.into() })))
 }

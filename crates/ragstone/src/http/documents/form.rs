@@ -3,14 +3,14 @@
 //! Invariant: a field that is not known is refused, so that a misspelt `readers` never opens a document to everyone.
 
 use ragstone_core::access::{Principal, ReaderSet};
-use ragstone_core::document::{DocumentUri, Metadata};
+use ragstone_core::document::{DocumentMetadata, DocumentUri};
 use ragstone_core::id::{CollectionName, JobId, SourceName};
-use ragstone_core::ingest::{Grants, Upload, upload_uri};
+use ragstone_core::ingest::{GrantRequest, UploadMetadata, upload_uri};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::http::problem::{Code, Problem};
+use crate::http::problem::{ApiProblem, Code};
 use crate::http::unknown::unknown_field;
 
 /// The source that uploads belong to.
@@ -31,10 +31,10 @@ const FORM_FIELDS: &[&str] = &[
 
 /// What comes with a file.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub(super) struct Fields {
+pub(super) struct UploadFields {
     pub uri: Option<String>,
     pub title: Option<String>,
-    pub metadata: Metadata,
+    pub metadata: DocumentMetadata,
     pub department_id: Option<String>,
     pub readers: Vec<String>,
     pub source_url: Option<String>,
@@ -56,7 +56,7 @@ pub(in crate::http) struct NewDocument {
     title: Option<String>,
     /// Key-value pairs: at most 64 KiB and 256 keys.
     #[schema(value_type = Option<Object>)]
-    metadata: Option<Metadata>,
+    metadata: Option<DocumentMetadata>,
     /// Counts as one more reader, `dept:<department_id>`.
     department_id: Option<String>,
     /// Readers any one of which may read it: `everyone`, `dept:<id>`, `group:<id>`, `user:<id>`.
@@ -104,8 +104,8 @@ pub(in crate::http) struct UploadForm {
 
 impl NewDocument {
     /// The fields, and the text.
-    pub fn split(self) -> (Fields, String) {
-        let fields = Fields {
+    pub fn into_parts(self) -> (UploadFields, String) {
+        let fields = UploadFields {
             uri: Some(self.uri),
             title: self.title,
             metadata: self.metadata.unwrap_or_default(),
@@ -120,11 +120,11 @@ impl NewDocument {
     }
 }
 
-impl Fields {
+impl UploadFields {
     /// Reads one field of a form. An empty one counts as not sent, as browsers send it.
-    pub fn set(&mut self, name: &str, value: String) -> Result<(), Problem> {
+    pub fn set_field(&mut self, name: &str, value: String) -> Result<(), ApiProblem> {
         let wrong = |what: &dyn std::fmt::Display| {
-            Err(Problem::new(Code::BadField, format!("field {name}: {what}")).at(format!("/{name}")))
+            Err(ApiProblem::new(Code::BadField, format!("field {name}: {what}")).with_pointer(format!("/{name}")))
         };
         if !FORM_FIELDS.contains(&name) {
             return Err(unknown_field(Code::BadField, "", name, FORM_FIELDS));
@@ -163,7 +163,7 @@ impl Fields {
     }
 
     /// Refuses what can name only one document.
-    pub fn fit_several(&self) -> Result<(), Problem> {
+    pub fn check_several_files(&self) -> Result<(), ApiProblem> {
         let single = [
             ("uri", &self.uri),
             ("title", &self.title),
@@ -172,21 +172,21 @@ impl Fields {
         match single.iter().find(|(_, value)| value.is_some()) {
             Some((name, _)) => {
                 let detail = format!("field {name}: belongs to one document, but several files were sent");
-                Err(Problem::new(Code::BadField, detail).at(format!("/{name}")))
+                Err(ApiProblem::new(Code::BadField, detail).with_pointer(format!("/{name}")))
             }
             None => Ok(()),
         }
     }
 
     /// The upload of a file of this name by `principal`.
-    pub fn upload(
+    pub fn build_upload(
         &self,
         principal: &Principal,
         default_readers: &ReaderSet,
         name: String,
         declared_media_type: Option<String>,
-    ) -> Result<Upload, Problem> {
-        let grants = Grants {
+    ) -> Result<UploadMetadata, ApiProblem> {
+        let grants = GrantRequest {
             readers: self.readers.clone(),
             department_id: self.department_id.clone(),
         };
@@ -194,13 +194,13 @@ impl Fields {
             Some(uri) => uri.parse()?,
             None => upload_uri(principal, &name).parse()?,
         };
-        Ok(Upload {
-            acl: grants.acl(principal, default_readers)?,
+        Ok(UploadMetadata {
+            acl: grants.build_acl(principal, default_readers)?,
             uri,
             may_replace: self.replace.unwrap_or(self.uri.is_some()),
             name,
             collection: self.collection.clone(),
-            source: source(),
+            source: upload_source(),
             title: self.title.clone(),
             declared_media_type,
             department_id: self.department_id.clone(),
@@ -211,7 +211,7 @@ impl Fields {
     }
 }
 
-fn source() -> SourceName {
+fn upload_source() -> SourceName {
     UPLOADS.parse().expect("a word of letters is a name")
 }
 
@@ -224,7 +224,7 @@ pub(super) fn last_component(name: &str) -> Option<String> {
 }
 
 /// The file name of a text that came as JSON: the end of its URI, made to say that it is text.
-pub(super) fn text_name(uri: &str) -> String {
+pub(super) fn text_file_name(uri: &str) -> String {
     let path = uri.split(['?', '#']).next().unwrap_or_default();
     let name = last_component(path.trim_end_matches(['/', '\\'])).unwrap_or_else(|| "text".into());
     let lower = name.to_ascii_lowercase();
@@ -252,7 +252,7 @@ mod tests {
 
     #[test]
     fn texts_are_named_as_text() {
-        let check = |uri: &str, expected: &str| assert_eq!(text_name(uri), expected);
+        let check = |uri: &str, expected: &str| assert_eq!(text_file_name(uri), expected);
         check("https://x.example/guide.html?v=1", "guide.html.txt");
         check("notes.md", "notes.md");
         check("doc-1", "doc-1.txt");
@@ -262,10 +262,10 @@ mod tests {
 
     #[test]
     fn fields_are_read_or_refused_by_name() {
-        let mut fields = Fields::default();
-        fields.set("readers", r#"["dept:x"]"#.into()).unwrap();
-        fields.set("metadata", r#"{"year": 2024}"#.into()).unwrap();
-        fields.set("title", String::new()).unwrap();
+        let mut fields = UploadFields::default();
+        fields.set_field("readers", r#"["dept:x"]"#.into()).unwrap();
+        fields.set_field("metadata", r#"{"year": 2024}"#.into()).unwrap();
+        fields.set_field("title", String::new()).unwrap();
         assert_eq!((fields.readers.len(), fields.title.clone()), (1, None));
         for (name, value) in [
             ("replace", "yes"),
@@ -274,16 +274,16 @@ mod tests {
             ("collection", "a b"),
             ("batch", "all"),
         ] {
-            let problem = fields.set(name, value.into()).unwrap_err();
+            let problem = fields.set_field(name, value.into()).unwrap_err();
             assert_eq!(problem.code, Code::BadField);
             assert!(problem.detail.contains(name), "{}", problem.detail);
         }
         for value in ["everyone", ""] {
-            let problem = fields.set("reader", value.into()).unwrap_err();
+            let problem = fields.set_field("reader", value.into()).unwrap_err();
             assert!(problem.detail.contains("not known"), "{}", problem.detail);
         }
         let is_known = |name: &&&str| {
-            let refused = fields.clone().set(name, "x".into()).err();
+            let refused = fields.clone().set_field(name, "x".into()).err();
             refused.is_none_or(|problem| !problem.detail.contains("not known"))
         };
         let known = FORM_FIELDS.iter().filter(is_known).count();

@@ -10,12 +10,12 @@ use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use ragstone_core::access::Principal;
 use ragstone_core::id::ContentHash;
-use ragstone_core::seam::idempotency::{Answered, RequestKey};
+use ragstone_core::seam::idempotency::{RequestKey, StoredResponse};
 use serde::Serialize;
 
-use super::form::Fields;
-use crate::http::App;
-use crate::http::problem::{Code, Problem};
+use super::form::UploadFields;
+use crate::http::RouterState;
+use crate::http::problem::{ApiProblem, Code};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// Longest key, in bytes.
@@ -24,21 +24,21 @@ const MAX_KEY_BYTES: usize = 255;
 /// Keys whose requests are worked on. One process has a data directory, so it is enough to know them here, and a crash
 /// leaves none behind.
 #[derive(Default)]
-pub struct KeysAtWork(Arc<Mutex<HashSet<RequestKey>>>);
+pub struct InFlightKeys(Arc<Mutex<HashSet<RequestKey>>>);
 
 /// A request under a key; without the header it is like any other.
-pub(super) struct Once<'a> {
-    app: &'a App,
-    named: Option<Named>,
+pub(super) struct IdempotentRequest<'a> {
+    app: &'a RouterState,
+    named: Option<InFlightGuard>,
 }
 
 /// A key that is at work.
-struct Named {
+struct InFlightGuard {
     key: RequestKey,
     all: Arc<Mutex<HashSet<RequestKey>>>,
 }
 
-impl Drop for Named {
+impl Drop for InFlightGuard {
     fn drop(&mut self) {
         lock(&self.all).remove(&self.key);
     }
@@ -50,84 +50,87 @@ fn lock(keys: &Mutex<HashSet<RequestKey>>) -> MutexGuard<'_, HashSet<RequestKey>
 
 /// All that an upload asks for.
 #[derive(Serialize)]
-pub(super) struct Asked<'a> {
-    pub fields: &'a Fields,
+pub(super) struct FingerprintInput<'a> {
+    pub fields: &'a UploadFields,
     /// Name, declared type and bytes of each file; no hash for one that was refused.
     pub files: Vec<(&'a str, Option<&'a str>, Option<ContentHash>)>,
 }
 
-impl Asked<'_> {
-    pub fn fingerprint(&self) -> [u8; 32] {
+impl FingerprintInput<'_> {
+    pub fn compute_fingerprint(&self) -> [u8; 32] {
         let json = serde_json::to_vec(self).expect("fields of text serialise");
         *blake3::hash(&json).as_bytes()
     }
 }
 
-impl<'a> Once<'a> {
+impl<'a> IdempotentRequest<'a> {
     /// Reads the header, and refuses a twin of a request that is worked on.
-    pub fn begin(app: &'a App, principal: &Principal, headers: &HeaderMap) -> Result<Self, Problem> {
+    pub fn begin_request(app: &'a RouterState, principal: &Principal, headers: &HeaderMap) -> Result<Self, ApiProblem> {
         let Some(value) = headers.get(IDEMPOTENCY_KEY) else {
             return Ok(Self { app, named: None });
         };
         let key = value.to_str().unwrap_or_default().trim();
         if key.is_empty() || key.len() > MAX_KEY_BYTES {
             let detail = format!("header Idempotency-Key: must be 1 to {MAX_KEY_BYTES} characters of ASCII");
-            return Err(Problem::new(Code::BadField, detail));
+            return Err(ApiProblem::new(Code::BadField, detail));
         }
         let key = RequestKey {
             tenant: principal.tenant().clone(),
             subject: principal.subject().to_owned(),
             key: key.to_owned(),
         };
-        let all = app.keys_at_work.0.clone();
+        let all = app.in_flight_keys.0.clone();
         if !lock(&all).insert(key.clone()) {
             let detail = "a request with this Idempotency-Key is worked on";
-            let wait = Some(crate::http::middleware::COME_BACK);
-            return Err(Problem::new(Code::IdempotencyInFlight, detail).after(wait));
+            let wait = Some(crate::http::middleware::BUSY_RETRY_AFTER);
+            return Err(ApiProblem::new(Code::IdempotencyInFlight, detail).with_retry_after(wait));
         }
-        let named = Some(Named { key, all });
+        let named = Some(InFlightGuard { key, all });
         Ok(Self { app, named })
     }
 
     /// The answer that the same request got before; another request under the same key is refused.
-    pub async fn answered(&self, asked: &[u8; 32]) -> Result<Option<Response>, Problem> {
+    pub async fn stored_response(&self, asked: &[u8; 32]) -> Result<Option<Response>, ApiProblem> {
         let Some(named) = &self.named else {
             return Ok(None);
         };
         let now = (self.app.clock)();
-        match self.app.idempotency.answered(&named.key, now).await? {
+        match self.app.idempotency.find_response(&named.key, now).await? {
             None => Ok(None),
             Some(before) if before.fingerprint == *asked => {
                 let status = StatusCode::from_u16(before.status).unwrap_or(StatusCode::OK);
-                Ok(Some(response(status, before.body)))
+                Ok(Some(json_response(status, before.body)))
             }
             Some(_) => {
                 let detail = "another request was sent with this Idempotency-Key";
-                Err(Problem::new(Code::IdempotencyKeyReused, detail))
+                Err(ApiProblem::new(Code::IdempotencyKeyReused, detail))
             }
         }
     }
 
     /// Answers, and keeps the answer. It is not withheld where it cannot be kept: the same bytes sent again change
     /// nothing either.
-    pub async fn answer(self, asked: &[u8; 32], status: StatusCode, body: &impl Serialize) -> Response {
+    pub async fn respond_and_store(self, asked: &[u8; 32], status: StatusCode, body: &impl Serialize) -> Response {
         let body = serde_json::to_string(body).expect("text and numbers serialise");
         if let Some(named) = &self.named {
-            let answered = Answered {
+            let answered = StoredResponse {
                 fingerprint: *asked,
                 status: status.as_u16(),
                 body: body.clone(),
             };
-            let kept = self.app.idempotency.keep(&named.key, answered, (self.app.clock)());
+            let kept = self
+                .app
+                .idempotency
+                .save_response(&named.key, answered, (self.app.clock)());
             if let Err(error) = kept.await {
                 tracing::error!(%error, "an answer under an idempotency key could not be kept");
             }
         }
-        response(status, body)
+        json_response(status, body)
     }
 }
 
-fn response(status: StatusCode, body: String) -> Response {
+fn json_response(status: StatusCode, body: String) -> Response {
     (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
 

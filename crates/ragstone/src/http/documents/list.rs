@@ -10,19 +10,19 @@ use ragstone_core::seam::catalogue::{DocumentFilter, PageRequest};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::http::App;
-use crate::http::auth::Reader;
+use crate::http::RouterState;
+use crate::http::auth::RequireReader;
 use crate::http::body::DocumentBody;
-use crate::http::extract::{Query, page};
+use crate::http::extract::{Query, page_request};
 use crate::http::list;
-use crate::http::problem::{Code, Problem};
+use crate::http::problem::{ApiProblem, Code};
 
 pub(in crate::http) const PROBLEMS: &[Code] = &[Code::BadQuery, Code::BadCursor, Code::CatalogueUnavailable];
 
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(in crate::http) struct Parameters {
+pub(in crate::http) struct DocumentListParameters {
     /// What the last page said as `next_cursor`.
     cursor: Option<String>,
     /// Most documents; 50 if not said, at most 1,000.
@@ -49,13 +49,13 @@ pub(in crate::http) struct DocumentList {
 }
 
 /// The documents that the caller may read, oldest first.
-#[utoipa::path(get, path = "/api/v1/documents", tag = "documents", params(Parameters),
+#[utoipa::path(get, path = "/api/v1/documents", tag = "documents", params(DocumentListParameters),
     responses((status = 200, body = DocumentList)))]
-pub(in crate::http) async fn list(
-    State(app): State<Arc<App>>,
-    Reader(principal): Reader,
-    Query(parameters): Query<Parameters>,
-) -> Result<Json<DocumentList>, Problem> {
+pub(in crate::http) async fn list_documents(
+    State(app): State<Arc<RouterState>>,
+    RequireReader(principal): RequireReader,
+    Query(parameters): Query<DocumentListParameters>,
+) -> Result<Json<DocumentList>, ApiProblem> {
     let filter = DocumentFilter {
         uri: parameters.uri,
         source: parameters.source,
@@ -64,13 +64,18 @@ pub(in crate::http) async fn list(
         made_by: None,
         not_made_by: None,
     };
-    let request = page(parameters.cursor, parameters.limit);
+    let request = page_request(parameters.cursor, parameters.limit);
     let scope = principal.scope();
     let fetch = |step: PageRequest| {
         let (library, scope, filter) = (&app.library, &scope, &filter);
-        async move { library.documents(scope, filter, &step).await.map_err(Problem::from) }
+        async move {
+            library
+                .list_documents(scope, filter, &step)
+                .await
+                .map_err(ApiProblem::from)
+        }
     };
     let most_bytes = app.settings.list_bytes;
-    let (documents, next_cursor) = list::fill(request, most_bytes, fetch, DocumentBody::from).await?;
+    let (documents, next_cursor) = list::fill_page(request, most_bytes, fetch, DocumentBody::from).await?;
     Ok(Json(DocumentList { documents, next_cursor }))
 }

@@ -13,7 +13,7 @@ pub(super) mod patch;
 mod receive;
 pub(super) mod upload;
 
-pub(super) use idempotency::KeysAtWork;
+pub(super) use idempotency::InFlightKeys;
 
 #[cfg(test)]
 mod bound_tests;

@@ -7,10 +7,10 @@ use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::http::App;
-use crate::http::auth::Reader;
-use crate::http::extract::{Path, id};
-use crate::http::problem::{Code, Problem};
+use crate::http::RouterState;
+use crate::http::auth::RequireReader;
+use crate::http::extract::{Path, parse_id};
+use crate::http::problem::{ApiProblem, Code};
 
 pub(in crate::http) const PROBLEMS: &[Code] = &[Code::NotFound, Code::CatalogueUnavailable];
 
@@ -26,13 +26,13 @@ pub(in crate::http) struct PageBody {
 /// The text of a page of the published version, as the parser saw it.
 #[utoipa::path(get, path = "/api/v1/documents/{id}/pages/{page}", tag = "documents",
     params(("id" = Uuid, Path), ("page" = u32, Path)), responses((status = 200, body = PageBody)))]
-pub(in crate::http) async fn page(
-    State(app): State<Arc<App>>,
-    Reader(principal): Reader,
+pub(in crate::http) async fn get_document_page(
+    State(app): State<Arc<RouterState>>,
+    RequireReader(principal): RequireReader,
     Path((document, page)): Path<(String, String)>,
-) -> Result<Json<PageBody>, Problem> {
-    let (document, page) = (id("document", &document)?, id("page", &page)?);
-    let text = app.library.page(&principal.scope(), document, page).await?;
-    let text = text.ok_or_else(|| Problem::not_found("page"))?.into_inner();
+) -> Result<Json<PageBody>, ApiProblem> {
+    let (document, page) = (parse_id("document", &document)?, parse_id("page", &page)?);
+    let text = app.library.read_page(&principal.scope(), document, page).await?;
+    let text = text.ok_or_else(|| ApiProblem::not_found("page"))?.into_inner();
     Ok(Json(PageBody { page, text }))
 }

@@ -5,18 +5,18 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use ragstone_core::access::{Acl, Principal, ReaderSet};
-use ragstone_core::document::{BoundedMetadata, Document, Metadata};
-use ragstone_core::ingest::{Grants, MAX_TITLE_BYTES};
+use ragstone_core::document::{BoundedMetadata, Document, DocumentMetadata};
+use ragstone_core::ingest::{GrantRequest, MAX_TITLE_BYTES};
 use ragstone_core::seam::catalogue::DocumentPatch;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::changeable::changeable;
-use crate::http::App;
-use crate::http::auth::Writer;
+use super::changeable::load_changeable_document;
+use crate::http::RouterState;
+use crate::http::auth::RequireWriter;
 use crate::http::body::DocumentBody;
-use crate::http::extract::{self, Path, id};
-use crate::http::problem::{Code, Problem};
+use crate::http::extract::{self, Path, parse_id};
+use crate::http::problem::{ApiProblem, Code};
 
 pub(in crate::http) const PROBLEMS: &[Code] = &[
     Code::BadJson,
@@ -38,11 +38,11 @@ pub(in crate::http) const PROBLEMS: &[Code] = &[
 /// Changes; what is left out stays, null removes where something may be missing.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(in crate::http) struct Changes {
+pub(in crate::http) struct DocumentChanges {
     title: Option<String>,
     /// All key-value pairs: at most 64 KiB and 256 keys.
     #[schema(value_type = Option<Object>)]
-    metadata: Option<Metadata>,
+    metadata: Option<DocumentMetadata>,
     readers: Option<Vec<String>>,
     #[serde(default, deserialize_with = "extract::present")]
     #[schema(value_type = Option<String>)]
@@ -56,18 +56,18 @@ pub(in crate::http) struct Changes {
 /// grant every reader of the document, or brought it, may change it; nobody grants or takes away a reader that they do
 /// not hold. A document of a source and a file in a mail are not changed here.
 #[utoipa::path(patch, path = "/api/v1/documents/{id}", tag = "documents", params(("id" = Uuid, Path)),
-    request_body = Changes, responses((status = 200, body = DocumentBody)))]
-pub(in crate::http) async fn patch(
-    State(app): State<Arc<App>>,
-    Writer(principal): Writer,
+    request_body = DocumentChanges, responses((status = 200, body = DocumentBody)))]
+pub(in crate::http) async fn update_document(
+    State(app): State<Arc<RouterState>>,
+    RequireWriter(principal): RequireWriter,
     Path(document): Path<String>,
-    extract::Json(changes): extract::Json<Changes>,
-) -> Result<Json<DocumentBody>, Problem> {
-    let document = id("document", &document)?;
-    let standing = changeable(&app, &principal, document).await?;
+    extract::Json(changes): extract::Json<DocumentChanges>,
+) -> Result<Json<DocumentBody>, ApiProblem> {
+    let document = parse_id("document", &document)?;
+    let standing = load_changeable_document(&app, &principal, document).await?;
     let patch = DocumentPatch {
-        acl: acl(&principal, &standing, &changes)?,
-        title: title(changes.title)?,
+        acl: changed_acl(&principal, &standing, &changes)?,
+        title: check_title(changes.title)?,
         metadata: changes.metadata.map(BoundedMetadata::try_from).transpose()?,
         department_id: changes.department_id,
         source_url: match changes.source_url {
@@ -76,18 +76,18 @@ pub(in crate::http) async fn patch(
             None => None,
         },
     };
-    let patched = app.ingestor.patch(&principal, document, patch).await?;
+    let patched = app.ingestor.patch_document(&principal, document, patch).await?;
     patched
         .map(|document| Json(document.into()))
-        .ok_or_else(|| Problem::not_found("document"))
+        .ok_or_else(|| ApiProblem::not_found("document"))
 }
 
-fn title(title: Option<String>) -> Result<Option<String>, Problem> {
+fn check_title(title: Option<String>) -> Result<Option<String>, ApiProblem> {
     let bad = |title: &String| title.len() > MAX_TITLE_BYTES || title.chars().any(char::is_control);
     match title {
         Some(title) if bad(&title) => {
             let detail = format!("a title has at most {MAX_TITLE_BYTES} bytes and no control characters");
-            Err(Problem::new(Code::BadField, detail).at("/title"))
+            Err(ApiProblem::new(Code::BadField, detail).with_pointer("/title"))
         }
         title => Ok(title),
     }
@@ -95,7 +95,11 @@ fn title(title: Option<String>) -> Result<Option<String>, Problem> {
 
 /// The ACL after the change, if it touches readers. A department that changes takes its reader along; inherited
 /// restrictions stay.
-fn acl(principal: &Principal, standing: &Document, changes: &Changes) -> Result<Option<Acl>, Problem> {
+fn changed_acl(
+    principal: &Principal,
+    standing: &Document,
+    changes: &DocumentChanges,
+) -> Result<Option<Acl>, ApiProblem> {
     if changes.readers.is_none() && changes.department_id.is_none() {
         return Ok(None);
     }
@@ -105,34 +109,37 @@ fn acl(principal: &Principal, standing: &Document, changes: &Changes) -> Result<
     };
     let held = standing.acl.sets.first().cloned().unwrap_or_default();
     let mut acl = match &changes.readers {
-        Some(readers) => Grants {
+        Some(readers) => GrantRequest {
             readers: readers.clone(),
             department_id: department,
         }
-        .acl_beside(principal, &ReaderSet::new(), &held)?,
-        None => moved(principal, standing, department)?,
+        .build_acl_with_existing(principal, &ReaderSet::new(), &held)?,
+        None => replace_department(principal, standing, department)?,
     };
     acl.sets.extend(standing.acl.sets.iter().skip(1).cloned());
     Ok(Some(acl))
 }
 
 /// The first set with the reader of one department in place of another's.
-fn moved(principal: &Principal, standing: &Document, to: Option<String>) -> Result<Acl, Problem> {
+fn replace_department(principal: &Principal, standing: &Document, to: Option<String>) -> Result<Acl, ApiProblem> {
     let mut kept = standing.acl.sets.first().cloned().unwrap_or_default();
     if let Some(from) = &standing.department_id {
         kept.retain(|reader| reader.as_str() != format!("dept:{from}"));
     }
-    let grants = Grants {
+    let grants = GrantRequest {
         readers: Vec::new(),
         department_id: to,
     };
     match grants.department_id {
         Some(_) => {
-            let mut acl = grants.acl(principal, &ReaderSet::new())?;
+            let mut acl = grants.build_acl(principal, &ReaderSet::new())?;
             acl.sets[0].append(&mut kept);
             Ok(acl)
         }
-        None if kept.is_empty() => Err(Problem::new(Code::ReadersRequired, "nobody would be left to read it")),
+        None if kept.is_empty() => Err(ApiProblem::new(
+            Code::ReadersRequired,
+            "nobody would be left to read it",
+        )),
         None => Ok(Acl {
             tenant: standing.acl.tenant.clone(),
             sets: vec![kept],

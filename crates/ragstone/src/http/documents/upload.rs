@@ -15,21 +15,23 @@ use ragstone_core::access::Principal;
 use ragstone_core::document::Job;
 use ragstone_core::failure_log::TARGET;
 use ragstone_core::id::{ContentHash, DocumentId};
-use ragstone_core::ingest::{AcceptError, Received, Upload};
-use ragstone_core::seam::catalogue::{Begun, JobFilter, PageRequest};
+use ragstone_core::ingest::{AcceptError, ReceivedFile, UploadMetadata};
+use ragstone_core::seam::catalogue::{BeginOutcome, JobFilter, PageRequest};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::form::{Fields, NewDocument, UploadForm, text_name};
-use super::idempotency::{Asked, Once};
-use super::receive::{File, Pace, body_too_large, discard, field_text, in_time, receive};
-use crate::http::App;
-use crate::http::audit::Trail;
-use crate::http::auth::Writer;
-use crate::http::body::Accepted;
-use crate::http::extract::{self, declares_more, header as text, is_json};
+use super::form::{NewDocument, UploadFields, UploadForm, text_file_name};
+use super::idempotency::{FingerprintInput, IdempotentRequest};
+use super::receive::{
+    TransferRate, UploadedFile, body_too_large_problem, discard_received, field_text, receive_file, with_idle_timeout,
+};
+use crate::http::RouterState;
+use crate::http::audit::AuditRecord;
+use crate::http::auth::RequireWriter;
+use crate::http::body::UploadResponse;
+use crate::http::extract::{self, declares_more_than, header_text as text, is_json};
 use crate::http::limits::linger;
-use crate::http::problem::{Code, Problem, ProblemBody};
+use crate::http::problem::{ApiProblem, Code, ProblemBody};
 
 pub(in crate::http) const PROBLEMS: &[Code] = &[
     Code::BadJson,
@@ -57,7 +59,7 @@ const MAX_FILES: usize = 1_000;
 
 /// What a form with several files did: each has a document and its job, or an error.
 #[derive(Serialize, ToSchema)]
-pub(in crate::http) struct AcceptedList {
+pub(in crate::http) struct UploadResponseList {
     documents: Vec<FileOutcome>,
 }
 
@@ -65,7 +67,7 @@ pub(in crate::http) struct AcceptedList {
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
 pub(in crate::http) enum FileOutcome {
-    Accepted(Box<Accepted>),
+    Accepted(Box<UploadResponse>),
     Refused { name: String, error: ProblemBody },
 }
 
@@ -78,34 +80,37 @@ pub(in crate::http) enum FileOutcome {
 #[utoipa::path(post, path = "/api/v1/documents", tag = "documents",
     params(("Idempotency-Key" = Option<String>, Header, description = "names the request, 1 to 255 characters")),
     request_body(content((UploadForm = "multipart/form-data"), (NewDocument = "application/json"))),
-    responses((status = 202, body = Accepted), (status = 200, body = Accepted)))]
-pub(in crate::http) async fn upload(
-    State(app): State<Arc<App>>,
-    Writer(principal): Writer,
-    trail: Trail,
+    responses((status = 202, body = UploadResponse), (status = 200, body = UploadResponse)))]
+pub(in crate::http) async fn upload_documents(
+    State(app): State<Arc<RouterState>>,
+    RequireWriter(principal): RequireWriter,
+    trail: AuditRecord,
     request: Request,
-) -> Result<Response, Problem> {
-    let once = Once::begin(&app, &principal, request.headers())?;
+) -> Result<Response, ApiProblem> {
+    let once = IdempotentRequest::begin_request(&app, &principal, request.headers())?;
     if is_json(request.headers()) {
         let extract::Json(document) = extract::Json::from_request(request, &app).await?;
-        return text_document(&app, &principal, document, once, &trail).await;
+        return upload_text(&app, &principal, document, once, &trail).await;
     }
-    let mut multipart = multipart(&app, request).await?;
-    let mut form = Form::default();
-    let read = form.read(&app, &mut multipart).await.and_then(|()| form.check());
-    let asked = form.asked();
+    let mut multipart = extract_multipart(&app, request).await?;
+    let mut form = ReceivedForm::default();
+    let read = form
+        .read_parts(&app, &mut multipart)
+        .await
+        .and_then(|()| form.check_files());
+    let asked = form.form_fingerprint();
     let answered = match read {
-        Ok(()) => once.answered(&asked).await,
+        Ok(()) => once.stored_response(&asked).await,
         Err(problem) => Err(problem),
     };
     match answered {
-        Ok(None) => form.begin(&app, &principal, once, &asked, &trail).await,
+        Ok(None) => form.begin_documents(&app, &principal, once, &asked, &trail).await,
         Ok(Some(answer)) => {
-            form.discard(&app).await;
+            form.discard_files(&app).await;
             Ok(answer)
         }
         Err(problem) => {
-            form.discard(&app).await;
+            form.discard_files(&app).await;
             if problem.code == Code::TooLarge {
                 linger::drain_form(multipart);
             }
@@ -114,215 +119,226 @@ pub(in crate::http) async fn upload(
     }
 }
 
-async fn text_document(
-    app: &App,
+async fn upload_text(
+    app: &RouterState,
     principal: &Principal,
     document: NewDocument,
-    once: Once<'_>,
-    trail: &Trail,
-) -> Result<Response, Problem> {
-    let (name, (fields, text)) = (text_name(&document.uri), document.split());
-    let asked = Asked {
+    once: IdempotentRequest<'_>,
+    trail: &AuditRecord,
+) -> Result<Response, ApiProblem> {
+    let (name, (fields, text)) = (text_file_name(&document.uri), document.into_parts());
+    let asked = FingerprintInput {
         fields: &fields,
-        files: vec![(&name, None, Some(ContentHash::of(text.as_bytes())))],
+        files: vec![(&name, None, Some(ContentHash::of_bytes(text.as_bytes())))],
     };
-    let asked = asked.fingerprint();
-    if let Some(answer) = once.answered(&asked).await? {
+    let asked = asked.compute_fingerprint();
+    if let Some(answer) = once.stored_response(&asked).await? {
         return Ok(answer);
     }
-    let upload = fields.upload(principal, &app.default_readers(), name, Some("text/plain".into()))?;
+    let upload = fields.build_upload(principal, &app.default_readers(), name, Some("text/plain".into()))?;
     let bytes = futures::stream::iter([Ok::<_, Infallible>(Bytes::from(text))]);
     let (ingestor, sender) = (app.ingestor.clone(), principal.clone());
-    let begun = to_its_end(app, async move { ingestor.accept(&sender, upload, bytes).await }).await?;
-    let accepted = accepted(app, principal, begun, trail).await?;
-    Ok(once.answer(&asked, accepted.status(), &accepted).await)
+    let begun = run_to_completion(app, async move { ingestor.accept_upload(&sender, upload, bytes).await }).await?;
+    let accepted = upload_response(app, principal, begun, trail).await?;
+    Ok(once.respond_and_store(&asked, accepted.status(), &accepted).await)
 }
 
-async fn multipart(app: &Arc<App>, request: Request) -> Result<Multipart, Problem> {
-    extract::not_packed(request.headers())?;
+async fn extract_multipart(app: &Arc<RouterState>, request: Request) -> Result<Multipart, ApiProblem> {
+    extract::check_uncompressed(request.headers())?;
     let declared = text(request.headers(), &header::CONTENT_TYPE)
         .unwrap_or("missing")
         .to_owned();
     if !declared.to_ascii_lowercase().starts_with("multipart/form-data") {
         let detail = format!("Content-Type is {declared}, not multipart/form-data or application/json");
-        return Err(Problem::new(Code::MediaType, detail));
+        return Err(ApiProblem::new(Code::MediaType, detail));
     }
-    if declares_more(request.headers(), app.settings.body_bytes) {
+    if declares_more_than(request.headers(), app.settings.body_bytes) {
         let (parts, body) = request.into_parts();
-        linger::drain(&parts.headers, body);
-        return Err(body_too_large(app));
+        linger::drain_body(&parts.headers, body);
+        return Err(body_too_large_problem(app));
     }
     Multipart::from_request(request, app)
         .await
-        .map_err(|error| Problem::new(Code::BadMultipart, error.body_text()))
+        .map_err(|error| ApiProblem::new(Code::BadMultipart, error.body_text()))
 }
 
 /// Rings the doorbell for a queued job; where none was queued, names the document's newest.
-async fn accepted(app: &App, principal: &Principal, begun: Begun, trail: &Trail) -> Result<Accepted, Problem> {
-    let (Begun::Unchanged(document) | Begun::Updated(document) | Begun::Started(document, _)) = &begun;
-    trail.target(document.id);
+async fn upload_response(
+    app: &RouterState,
+    principal: &Principal,
+    begun: BeginOutcome,
+    trail: &AuditRecord,
+) -> Result<UploadResponse, ApiProblem> {
+    let (BeginOutcome::Unchanged(document) | BeginOutcome::Updated(document) | BeginOutcome::Started(document, _)) =
+        &begun;
+    trail.add_target(document.id);
     let (document, job, queued) = match begun {
-        Begun::Unchanged(document) | Begun::Updated(document) => {
+        BeginOutcome::Unchanged(document) | BeginOutcome::Updated(document) => {
             let job = newest_job(app, principal, document.id).await?;
             (document, job, false)
         }
-        Begun::Started(document, job) => {
-            (app.doorbell)();
+        BeginOutcome::Started(document, job) => {
+            (app.notify_workers)();
             (document, Some(job), true)
         }
     };
-    Ok(Accepted {
+    Ok(UploadResponse {
         document: document.into(),
         job: job.map(Into::into),
         queued,
     })
 }
 
-async fn newest_job(app: &App, principal: &Principal, document: DocumentId) -> Result<Option<Job>, Problem> {
+async fn newest_job(app: &RouterState, principal: &Principal, document: DocumentId) -> Result<Option<Job>, ApiProblem> {
     let filter = JobFilter {
         document: Some(document),
         ..JobFilter::default()
     };
     let first = PageRequest { cursor: None, limit: 1 };
-    let mut found = app.catalogue.jobs(&principal.scope(), &filter, &first).await?;
+    let mut found = app.catalogue.list_jobs(&principal.scope(), &filter, &first).await?;
     Ok(found.items.pop())
 }
 
 /// A form as far as it was read.
 #[derive(Default)]
-struct Form {
-    fields: Fields,
-    files: Vec<File>,
+struct ReceivedForm {
+    fields: UploadFields,
+    files: Vec<UploadedFile>,
 }
 
-impl Form {
-    async fn read(&mut self, app: &App, multipart: &mut Multipart) -> Result<(), Problem> {
-        let mut pace = Pace::begin();
-        while let Some(field) = in_time(app, multipart.next_field()).await? {
+impl ReceivedForm {
+    async fn read_parts(&mut self, app: &RouterState, multipart: &mut Multipart) -> Result<(), ApiProblem> {
+        let mut pace = TransferRate::start_now();
+        while let Some(field) = with_idle_timeout(app, multipart.next_field()).await? {
             match (field.name().map(str::to_owned), field.file_name().map(str::to_owned)) {
                 (Some(part), Some(name)) if part == "file" => {
                     if self.files.len() == MAX_FILES {
-                        return Err(Problem::new(Code::TooLarge, format!("more than {MAX_FILES} files")));
+                        return Err(ApiProblem::new(Code::TooLarge, format!("more than {MAX_FILES} files")));
                     }
-                    self.files.push(receive(app, &mut pace, field, &name).await?);
+                    self.files.push(receive_file(app, &mut pace, field, &name).await?);
                 }
                 (Some(part), None) if part != "file" => {
                     let value = field_text(app, &mut pace, field, &part).await?;
-                    self.fields.set(&part, value)?;
+                    self.fields.set_field(&part, value)?;
                 }
                 (part, _) => {
                     let part = part.unwrap_or_default();
                     let detail = format!("part {part:?}: files are named `file` and have a file name");
-                    return Err(Problem::new(Code::BadField, detail));
+                    return Err(ApiProblem::new(Code::BadField, detail));
                 }
             }
         }
         Ok(())
     }
 
-    fn check(&self) -> Result<(), Problem> {
+    fn check_files(&self) -> Result<(), ApiProblem> {
         if self.files.is_empty() {
-            return Err(Problem::new(Code::BadField, "the form has no part `file`").at("/file"));
+            return Err(ApiProblem::new(Code::BadField, "the form has no part `file`").with_pointer("/file"));
         }
         if self.files.len() > 1 {
-            self.fields.fit_several()?;
+            self.fields.check_several_files()?;
         }
         let mut seen = HashSet::new();
         match self.files.iter().find(|file| !seen.insert(&file.name)) {
-            Some(twin) => Err(Problem::new(
+            Some(twin) => Err(ApiProblem::new(
                 Code::BadField,
                 format!("two files are named {:?}: each would replace the other", twin.name),
             )
-            .at("/file")),
+            .with_pointer("/file")),
             None => Ok(()),
         }
     }
 
-    async fn discard(self, app: &App) {
+    async fn discard_files(self, app: &RouterState) {
         for received in self.files.into_iter().filter_map(|file| file.received.ok()) {
-            discard(app, received).await;
+            discard_received(app, received).await;
         }
     }
 
     /// Names all that the form asks for.
-    fn asked(&self) -> [u8; 32] {
+    fn form_fingerprint(&self) -> [u8; 32] {
         let files = self.files.iter().map(|file| {
-            let hash = file.received.as_ref().ok().map(Received::content_hash);
+            let hash = file.received.as_ref().ok().map(ReceivedFile::content_hash);
             (file.name.as_str(), file.declared_media_type.as_deref(), hash)
         });
-        let asked = Asked {
+        let asked = FingerprintInput {
             fields: &self.fields,
             files: files.collect(),
         };
-        asked.fingerprint()
+        asked.compute_fingerprint()
     }
 
-    async fn begin(
+    async fn begin_documents(
         self,
-        app: &App,
+        app: &RouterState,
         principal: &Principal,
-        once: Once<'_>,
+        once: IdempotentRequest<'_>,
         asked: &[u8; 32],
-        trail: &Trail,
-    ) -> Result<Response, Problem> {
+        trail: &AuditRecord,
+    ) -> Result<Response, ApiProblem> {
         let several = self.files.len() > 1;
         let mut documents = Vec::with_capacity(self.files.len());
         for file in self.files {
             let name = file.name.clone();
-            documents.push(match begin(app, principal, &self.fields, file, trail).await {
+            documents.push(match begin_document(app, principal, &self.fields, file, trail).await {
                 Ok(accepted) if !several => {
-                    return Ok(once.answer(asked, accepted.status(), &accepted).await);
+                    return Ok(once.respond_and_store(asked, accepted.status(), &accepted).await);
                 }
                 Err(problem) if !several => return Err(problem),
                 Ok(accepted) => FileOutcome::Accepted(Box::new(accepted)),
-                Err(problem) => refused(name, &problem),
+                Err(problem) => refused_file(name, &problem),
             });
         }
-        let list = AcceptedList { documents };
-        Ok(once.answer(asked, StatusCode::ACCEPTED, &list).await)
+        let list = UploadResponseList { documents };
+        Ok(once.respond_and_store(asked, StatusCode::ACCEPTED, &list).await)
     }
 }
 
 /// One of several files that was not taken in: the request as a whole did not fail.
-fn refused(name: String, problem: &Problem) -> FileOutcome {
-    let note = problem.note();
+fn refused_file(name: String, problem: &ApiProblem) -> FileOutcome {
+    let note = problem.failure_note();
     tracing::warn!(target: TARGET, code = note.code, cause = note.cause, "a file of an upload was refused");
     FileOutcome::Refused {
         name,
-        error: problem.body(),
+        error: problem.to_body(),
     }
 }
 
-async fn begin(
-    app: &App,
+async fn begin_document(
+    app: &RouterState,
     principal: &Principal,
-    fields: &Fields,
-    file: File,
-    trail: &Trail,
-) -> Result<Accepted, Problem> {
+    fields: &UploadFields,
+    file: UploadedFile,
+    trail: &AuditRecord,
+) -> Result<UploadResponse, ApiProblem> {
     let received = file.received?;
-    let upload: Upload = match fields.upload(principal, &app.default_readers(), file.name, file.declared_media_type) {
-        Ok(upload) => upload,
-        Err(problem) => {
-            discard(app, received).await;
-            return Err(problem);
-        }
-    };
+    let upload: UploadMetadata =
+        match fields.build_upload(principal, &app.default_readers(), file.name, file.declared_media_type) {
+            Ok(upload) => upload,
+            Err(problem) => {
+                discard_received(app, received).await;
+                return Err(problem);
+            }
+        };
     let (ingestor, sender) = (app.ingestor.clone(), principal.clone());
-    let begun = to_its_end(app, async move { ingestor.begin(&sender, upload, received).await }).await?;
-    accepted(app, principal, begun, trail).await
+    let begun = run_to_completion(
+        app,
+        async move { ingestor.begin_version(&sender, upload, received).await },
+    )
+    .await?;
+    upload_response(app, principal, begun, trail).await
 }
 
 /// A sender who leaves does not stop what gives bytes a row, or removes them.
-async fn to_its_end(
-    app: &App,
-    begin: impl Future<Output = Result<Begun, AcceptError>> + Send + 'static,
-) -> Result<Begun, Problem> {
-    match app.arrivals.spawn(begin).await {
+async fn run_to_completion(
+    app: &RouterState,
+    begin: impl Future<Output = Result<BeginOutcome, AcceptError>> + Send + 'static,
+) -> Result<BeginOutcome, ApiProblem> {
+    match app.upload_tasks.spawn(begin).await {
         Ok(begun) => Ok(begun?),
         Err(error) => {
             let detail = "the document may or may not have been taken in";
-            Err(Problem::new(Code::Internal, detail).caused_by(&error))
+            Err(ApiProblem::new(Code::Internal, detail).with_cause(&error))
         }
     }
 }

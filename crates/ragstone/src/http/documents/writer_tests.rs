@@ -109,7 +109,11 @@ async fn a_restriction_that_is_not_held_is_not_written_away() {
         ..DocumentPatch::default()
     };
     let admin = caller("default", &[], Role::Admin);
-    let patched = app.api.ingestor.patch(&admin, DocumentId(id), restricted).await;
+    let patched = app
+        .api
+        .ingestor
+        .patch_document(&admin, DocumentId(id), restricted)
+        .await;
     assert!(patched.unwrap().is_some());
     let replaced = json!({"uri": "a", "text": "For all.", "readers": ["dept:x"]});
     app.post(DOCUMENTS, &replaced)
@@ -144,13 +148,18 @@ async fn a_document_of_a_source_is_changed_by_the_source_only() {
     let path = shared(&app, &ada).await;
     let wiki = source(&app, "wiki").await;
     // As its syncs bring it.
-    let upload = ragstone_core::ingest::Upload {
+    let upload = ragstone_core::ingest::UploadMetadata {
         source: "wiki".parse().unwrap(),
         ..ragstone_core::seam::fake::upload(&operator(), "page", &["dept:x"])
     };
     let bytes = futures::stream::iter([Ok::<_, String>("A page.".into())]);
-    let begun = app.api.ingestor.accept(&operator(), upload, bytes).await.unwrap();
-    let ragstone_core::seam::catalogue::Begun::Started(document, _) = begun else {
+    let begun = app
+        .api
+        .ingestor
+        .accept_upload(&operator(), upload, bytes)
+        .await
+        .unwrap();
+    let ragstone_core::seam::catalogue::BeginOutcome::Started(document, _) = begun else {
         panic!("it is new");
     };
     app.work().await;

@@ -16,23 +16,23 @@ const MAX_ANSWERS: usize = 16_384;
 /// Most bytes of questions, answers and places.
 const MAX_BYTES: usize = 32 << 20;
 
-type Known = (TenantId, Arc<AnsweredQuestion>);
+type TenantAnswer = (TenantId, Arc<AnsweredQuestion>);
 
 /// The answers of a while ago.
-pub(in crate::http) struct Asked {
+pub(in crate::http) struct RecentAnswers {
     remember_for: Duration,
-    inner: Mutex<Inner>,
+    inner: Mutex<RecentAnswersState>,
 }
 
 #[derive(Default)]
-struct Inner {
-    answers: HashMap<TraceId, Known>,
+struct RecentAnswersState {
+    answers: HashMap<TraceId, TenantAnswer>,
     /// In order of age.
     order: VecDeque<(Instant, TraceId, usize)>,
     bytes: usize,
 }
 
-impl Asked {
+impl RecentAnswers {
     pub fn new(remember_for: Duration) -> Self {
         Self {
             remember_for,
@@ -41,13 +41,13 @@ impl Asked {
     }
 
     /// Remembers an answer; where there is no room, the oldest are forgotten.
-    pub fn remember(&self, tenant: &TenantId, answer: Arc<AnsweredQuestion>) {
+    pub fn insert_answer(&self, tenant: &TenantId, answer: Arc<AnsweredQuestion>) {
         if self.remember_for.is_zero() {
             return;
         }
-        let (now, trace_id, bytes) = (Instant::now(), answer.trace_id, size(&answer));
+        let (now, trace_id, bytes) = (Instant::now(), answer.trace_id, answer_bytes(&answer));
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.forget(|inner, at| {
+        inner.evict_while(|inner, at| {
             let is_full = inner.answers.len() >= MAX_ANSWERS || inner.bytes + bytes > MAX_BYTES;
             is_full || now.duration_since(at) >= self.remember_for
         });
@@ -58,19 +58,19 @@ impl Asked {
     }
 
     /// The answer of this id, if this caller asked.
-    pub fn find(&self, asker: &Principal, trace_id: TraceId) -> Option<Arc<AnsweredQuestion>> {
+    pub fn find_answer(&self, asker: &Principal, trace_id: TraceId) -> Option<Arc<AnsweredQuestion>> {
         let now = Instant::now();
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.forget(|_, at| now.duration_since(at) >= self.remember_for);
+        inner.evict_while(|_, at| now.duration_since(at) >= self.remember_for);
         let (tenant, answer) = inner.answers.get(&trace_id)?;
         let is_own = tenant == asker.tenant() && answer.subject == asker.subject();
         is_own.then(|| answer.clone())
     }
 }
 
-impl Inner {
+impl RecentAnswersState {
     /// Forgets the oldest for as long as `must`.
-    fn forget(&mut self, must: impl Fn(&Self, Instant) -> bool) {
+    fn evict_while(&mut self, must: impl Fn(&Self, Instant) -> bool) {
         while let Some((at, trace_id, bytes)) = self.order.front().copied() {
             if !must(self, at) {
                 break;
@@ -82,7 +82,7 @@ impl Inner {
     }
 }
 
-fn size(answer: &AnsweredQuestion) -> usize {
+fn answer_bytes(answer: &AnsweredQuestion) -> usize {
     let cited: usize = answer.cited.iter().map(|place| place.uri.len() + 16).sum();
     let readers = answer.readers.iter().flatten().map(|_| 64).sum::<usize>();
     512 + answer.question.len() + answer.answer.len() + cited + readers
@@ -113,26 +113,26 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_is_remembered_for_its_asker_and_for_a_while() {
-        let asked = Asked::new(Duration::from_secs(60));
+        let asked = RecentAnswers::new(Duration::from_secs(60));
         let (own, other) = (caller("a", &[], Role::Reader), caller("b", &[], Role::Admin));
         let trace = |n| TraceId(Uuid::from_u128(n));
-        asked.remember(own.tenant(), answer(1, 5));
+        asked.insert_answer(own.tenant(), answer(1, 5));
         tokio::time::advance(Duration::from_secs(59)).await;
-        asked.remember(own.tenant(), answer(2, 5));
-        assert!(asked.find(&own, trace(1)).is_some() && asked.find(&other, trace(1)).is_none());
+        asked.insert_answer(own.tenant(), answer(2, 5));
+        assert!(asked.find_answer(&own, trace(1)).is_some() && asked.find_answer(&other, trace(1)).is_none());
         tokio::time::advance(Duration::from_secs(1)).await;
-        assert!(asked.find(&own, trace(1)).is_none() && asked.find(&own, trace(2)).is_some());
-        let none = Asked::new(Duration::ZERO);
-        none.remember(own.tenant(), answer(1, 5));
-        assert!(none.find(&own, trace(1)).is_none());
+        assert!(asked.find_answer(&own, trace(1)).is_none() && asked.find_answer(&own, trace(2)).is_some());
+        let none = RecentAnswers::new(Duration::ZERO);
+        none.insert_answer(own.tenant(), answer(1, 5));
+        assert!(none.find_answer(&own, trace(1)).is_none());
     }
 
     #[tokio::test(start_paused = true)]
     async fn memory_is_bounded_by_number_and_by_bytes() {
         let own = caller("a", &[], Role::Reader);
         for (number, bytes, kept) in [(MAX_ANSWERS + 10, 1, MAX_ANSWERS), (40, 1 << 20, 31)] {
-            let asked = Asked::new(Duration::from_secs(60));
-            (0..number as u128).for_each(|n| asked.remember(own.tenant(), answer(n, bytes)));
+            let asked = RecentAnswers::new(Duration::from_secs(60));
+            (0..number as u128).for_each(|n| asked.insert_answer(own.tenant(), answer(n, bytes)));
             let inner = asked.inner.lock().unwrap();
             assert_eq!((inner.answers.len(), inner.order.len()), (kept, kept));
             assert!(inner.bytes <= MAX_BYTES);

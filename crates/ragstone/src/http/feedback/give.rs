@@ -4,18 +4,18 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use ragstone_core::document::timestamp;
+use ragstone_core::document::format_timestamp;
 use ragstone_core::id::TraceId;
-use ragstone_core::seam::feedback::{MAX_COMMENT_BYTES, MAX_CORRECT_ANSWER_BYTES, Rating, Thumb};
+use ragstone_core::seam::feedback::{AnswerRating, MAX_COMMENT_BYTES, MAX_CORRECT_ANSWER_BYTES, ThumbVote};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::unknown;
-use crate::http::App;
-use crate::http::audit::Trail;
-use crate::http::auth::Reader;
-use crate::http::problem::{Code, Problem};
+use super::unknown_answer;
+use crate::http::RouterState;
+use crate::http::audit::AuditRecord;
+use crate::http::auth::RequireReader;
+use crate::http::problem::{ApiProblem, Code};
 use crate::http::{extract, metrics};
 
 pub(in crate::http) const PROBLEMS: &[Code] = &[
@@ -33,12 +33,12 @@ pub(in crate::http) const PROBLEMS: &[Code] = &[
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = NewFeedback)]
-pub(in crate::http) struct Given {
+pub(in crate::http) struct FeedbackRequest {
     /// The answer's `trace_id`.
     trace_id: Uuid,
     /// `up` or `down`.
     #[schema(value_type = Option<String>)]
-    rating: Option<Thumb>,
+    rating: Option<ThumbVote>,
     /// In words, at most 4 KiB.
     comment: Option<String>,
     /// What would have been right, at most 16 KiB.
@@ -48,35 +48,35 @@ pub(in crate::http) struct Given {
 /// What was noted.
 #[derive(Serialize, ToSchema)]
 #[schema(as = NotedFeedback)]
-pub(in crate::http) struct Noted {
+pub(in crate::http) struct FeedbackResponse {
     trace_id: Uuid,
     /// `up`, `down` or null.
     #[schema(value_type = Option<String>)]
-    rating: Option<Thumb>,
+    rating: Option<ThumbVote>,
     /// RFC 3339.
     rated_at: String,
 }
 
-impl Given {
-    fn rating(self) -> Result<Rating, Problem> {
+impl FeedbackRequest {
+    fn into_rating(self) -> Result<AnswerRating, ApiProblem> {
         let text = |field: &str, text: Option<String>, most: usize| match text {
             Some(text) if text.len() > most => {
                 let detail = format!("{field} has more than {most} bytes");
-                Err(Problem::new(Code::BadField, detail).at(format!("/{field}")))
+                Err(ApiProblem::new(Code::BadField, detail).with_pointer(format!("/{field}")))
             }
             text => Ok(text.filter(|text| !text.trim().is_empty())),
         };
-        let rating = Rating {
+        let rating = AnswerRating {
             thumb: self.rating,
             comment: text("comment", self.comment, MAX_COMMENT_BYTES)?,
             correct_answer: text("correct_answer", self.correct_answer, MAX_CORRECT_ANSWER_BYTES)?,
         };
-        match rating == Rating::default() {
-            true => Err(Problem::new(
+        match rating == AnswerRating::default() {
+            true => Err(ApiProblem::new(
                 Code::BadField,
                 "nothing is said: give rating, comment or correct_answer",
             )
-            .at("/rating")),
+            .with_pointer("/rating")),
             false => Ok(rating),
         }
     }
@@ -84,31 +84,31 @@ impl Given {
 
 /// Says something of an answer, in place of what was said before; only who asked can, and for a while after the answer.
 /// With it the question and the answer are kept, for administrators and for sets of questions.
-#[utoipa::path(post, path = "/api/v1/feedback", tag = "feedback", request_body = Given,
-    responses((status = 200, body = Noted)))]
-pub(in crate::http) async fn give(
-    State(app): State<Arc<App>>,
-    Reader(asker): Reader,
-    trail: Trail,
-    extract::Json(given): extract::Json<Given>,
-) -> Result<Json<Noted>, Problem> {
+#[utoipa::path(post, path = "/api/v1/feedback", tag = "feedback", request_body = FeedbackRequest,
+    responses((status = 200, body = FeedbackResponse)))]
+pub(in crate::http) async fn give_feedback(
+    State(app): State<Arc<RouterState>>,
+    RequireReader(asker): RequireReader,
+    trail: AuditRecord,
+    extract::Json(given): extract::Json<FeedbackRequest>,
+) -> Result<Json<FeedbackResponse>, ApiProblem> {
     let (trace_id, now) = (TraceId(given.trace_id), (app.clock)());
-    let rating = given.rating()?;
-    trail.target(trace_id);
-    if let Some(answer) = app.asked.find(&asker, trace_id) {
-        app.feedback.keep_answer(asker.tenant(), &answer).await?;
+    let rating = given.into_rating()?;
+    trail.add_target(trace_id);
+    if let Some(answer) = app.recent_answers.find_answer(&asker, trace_id) {
+        app.feedback.save_answer(asker.tenant(), &answer).await?;
     }
     let thumb = rating.thumb;
     let rated = app
         .feedback
-        .rate(asker.tenant(), asker.subject(), trace_id, rating, now);
+        .rate_answer(asker.tenant(), asker.subject(), trace_id, rating, now);
     if !rated.await? {
-        return Err(unknown());
+        return Err(unknown_answer());
     }
-    metrics::rated(thumb);
-    Ok(Json(Noted {
+    metrics::count_feedback(thumb);
+    Ok(Json(FeedbackResponse {
         trace_id: trace_id.0,
         rating: thumb,
-        rated_at: timestamp(now),
+        rated_at: format_timestamp(now),
     }))
 }

@@ -4,25 +4,25 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use ragstone_core::document::timestamp;
+use ragstone_core::document::format_timestamp;
 use ragstone_core::seam::catalogue::PageRequest;
-use ragstone_core::seam::feedback::{CitedPlace, Feedback, Thumb};
+use ragstone_core::seam::feedback::{CitedPlace, RatedAnswer, ThumbVote};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use crate::http::App;
-use crate::http::auth::Admin;
-use crate::http::extract::{Query, page};
+use crate::http::RouterState;
+use crate::http::auth::RequireAdmin;
+use crate::http::extract::{Query, page_request};
 use crate::http::list;
-use crate::http::problem::{Code, Problem};
+use crate::http::problem::{ApiProblem, Code};
 
 pub(in crate::http) const PROBLEMS: &[Code] = &[Code::BadQuery, Code::BadCursor, Code::CatalogueUnavailable];
 
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(in crate::http) struct Parameters {
+pub(in crate::http) struct FeedbackListParameters {
     /// What the last page said as `next_cursor`.
     cursor: Option<String>,
     /// Most answers; 50 if not said, at most 1,000.
@@ -54,7 +54,7 @@ pub(in crate::http) struct FeedbackBody {
     model: String,
     /// `up`, `down` or null.
     #[schema(value_type = Option<String>)]
-    rating: Option<Thumb>,
+    rating: Option<ThumbVote>,
     comment: Option<String>,
     correct_answer: Option<String>,
     /// RFC 3339.
@@ -71,13 +71,13 @@ pub(in crate::http) struct PlaceBody {
     page: Option<u32>,
 }
 
-impl From<Feedback> for FeedbackBody {
+impl From<RatedAnswer> for FeedbackBody {
     fn from(
-        Feedback {
+        RatedAnswer {
             answer,
             rating,
             rated_at,
-        }: Feedback,
+        }: RatedAnswer,
     ) -> Self {
         let readers = answer.readers;
         let place = |place: CitedPlace| PlaceBody {
@@ -96,26 +96,26 @@ impl From<Feedback> for FeedbackBody {
             rating: rating.thumb,
             comment: rating.comment,
             correct_answer: rating.correct_answer,
-            asked_at: timestamp(answer.asked_at),
-            rated_at: timestamp(rated_at),
+            asked_at: format_timestamp(answer.asked_at),
+            rated_at: format_timestamp(rated_at),
         }
     }
 }
 
 /// The answers that something was said of, those that were rated first at first; for administrators.
-#[utoipa::path(get, path = "/api/v1/feedback", tag = "feedback", params(Parameters),
+#[utoipa::path(get, path = "/api/v1/feedback", tag = "feedback", params(FeedbackListParameters),
     responses((status = 200, body = FeedbackList)))]
-pub(in crate::http) async fn list(
-    State(app): State<Arc<App>>,
-    Admin(admin): Admin,
-    Query(parameters): Query<Parameters>,
-) -> Result<Json<FeedbackList>, Problem> {
-    let request = page(parameters.cursor, parameters.limit);
+pub(in crate::http) async fn list_feedback(
+    State(app): State<Arc<RouterState>>,
+    RequireAdmin(admin): RequireAdmin,
+    Query(parameters): Query<FeedbackListParameters>,
+) -> Result<Json<FeedbackList>, ApiProblem> {
+    let request = page_request(parameters.cursor, parameters.limit);
     let fetch = |step: PageRequest| {
         let (store, tenant) = (&app.feedback, admin.tenant());
-        async move { store.feedback(tenant, &step).await.map_err(Problem::from) }
+        async move { store.list_rated_answers(tenant, &step).await.map_err(ApiProblem::from) }
     };
     let most_bytes = app.settings.list_bytes;
-    let (feedback, next_cursor) = list::fill(request, most_bytes, fetch, FeedbackBody::from).await?;
+    let (feedback, next_cursor) = list::fill_page(request, most_bytes, fetch, FeedbackBody::from).await?;
     Ok(Json(FeedbackList { feedback, next_cursor }))
 }

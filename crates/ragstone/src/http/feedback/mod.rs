@@ -16,9 +16,9 @@ use ragstone_core::access::Principal;
 use ragstone_core::ask::Answer;
 use ragstone_core::seam::feedback::{AnsweredQuestion, CitedPlace};
 
-use super::App;
-use super::problem::Problem;
-pub(super) use asked::Asked;
+use super::RouterState;
+use super::problem::ApiProblem;
+pub(super) use asked::RecentAnswers;
 
 /// What becomes of answers beside being sent.
 #[derive(Debug, Clone, Copy)]
@@ -39,18 +39,22 @@ impl Default for FeedbackSettings {
 }
 
 /// Remembers a question to which the answer is still to come.
-pub(super) fn noting(app: &App, principal: &Principal, question: &str) -> impl Fn(&Answer) + Send + use<> {
-    let (api, asked) = (app.api.clone(), app.asked.clone());
+pub(super) fn answer_recorder(
+    app: &RouterState,
+    principal: &Principal,
+    question: &str,
+) -> impl Fn(&Answer) + Send + use<> {
+    let (api, asked) = (app.api.clone(), app.recent_answers.clone());
     let (principal, question) = (principal.clone(), question.to_owned());
     move |answer| {
-        let noted = answered(&principal, &question, answer, (api.clock)());
+        let noted = answered_question(&principal, &question, answer, (api.clock)());
         let noted = Arc::new(noted);
-        asked.remember(principal.tenant(), noted.clone());
+        asked.insert_answer(principal.tenant(), noted.clone());
         if api.settings.feedback.keep_all {
             let (api, tenant) = (api.clone(), principal.tenant().clone());
             // An answer is not lost, nor late, because it could not be kept.
             tokio::spawn(async move {
-                if let Err(error) = api.feedback.keep_answer(&tenant, &noted).await {
+                if let Err(error) = api.feedback.save_answer(&tenant, &noted).await {
                     tracing::warn!(%error, trace_id = %noted.trace_id, "an answer was not kept");
                 }
             });
@@ -58,7 +62,12 @@ pub(super) fn noting(app: &App, principal: &Principal, question: &str) -> impl F
     }
 }
 
-fn answered(principal: &Principal, question: &str, answer: &Answer, now: time::OffsetDateTime) -> AnsweredQuestion {
+fn answered_question(
+    principal: &Principal,
+    question: &str,
+    answer: &Answer,
+    now: time::OffsetDateTime,
+) -> AnsweredQuestion {
     let sentences = answer.sentences.iter().map(|sentence| sentence.text.trim());
     let places = answer.citations.iter().map(|citation| CitedPlace {
         uri: citation.uri.clone(),
@@ -81,6 +90,6 @@ fn answered(principal: &Principal, question: &str, answer: &Answer, now: time::O
 }
 
 /// Nothing was asked under this id, or by somebody else, or too long ago.
-fn unknown() -> Problem {
-    Problem::not_found("answer")
+fn unknown_answer() -> ApiProblem {
+    ApiProblem::not_found("answer")
 }

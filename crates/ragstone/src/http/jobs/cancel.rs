@@ -6,11 +6,11 @@ use axum::Json;
 use axum::extract::State;
 use ragstone_core::document::JobState;
 
-use crate::http::App;
-use crate::http::auth::Writer;
+use crate::http::RouterState;
+use crate::http::auth::RequireWriter;
 use crate::http::body::JobBody;
-use crate::http::extract::{Path, id};
-use crate::http::problem::{Code, Problem};
+use crate::http::extract::{Path, parse_id};
+use crate::http::problem::{ApiProblem, Code};
 
 pub(in crate::http) const PROBLEMS: &[Code] = &[
     Code::NotFound,
@@ -22,19 +22,19 @@ pub(in crate::http) const PROBLEMS: &[Code] = &[
 /// Cancels a job; a job that was cancelled before is answered alike.
 #[utoipa::path(delete, path = "/api/v1/jobs/{id}", tag = "jobs", params(("id" = Uuid, Path)),
     responses((status = 200, body = JobBody)))]
-pub(in crate::http) async fn cancel(
-    State(app): State<Arc<App>>,
-    Writer(principal): Writer,
+pub(in crate::http) async fn cancel_job(
+    State(app): State<Arc<RouterState>>,
+    RequireWriter(principal): RequireWriter,
     Path(job): Path<String>,
-) -> Result<Json<JobBody>, Problem> {
+) -> Result<Json<JobBody>, ApiProblem> {
     let job = app
         .catalogue
-        .cancel(&principal.scope(), id("job", &job)?, (app.clock)())
+        .cancel_job(&principal.scope(), parse_id("job", &job)?, (app.clock)())
         .await?;
-    let job = job.ok_or_else(|| Problem::not_found("job"))?;
+    let job = job.ok_or_else(|| ApiProblem::not_found("job"))?;
     if job.state != JobState::Cancelled {
         let detail = format!("the job has ended: {:?}", job.state).to_lowercase();
-        return Err(Problem::new(Code::JobFinal, detail));
+        return Err(ApiProblem::new(Code::JobFinal, detail));
     }
     // Nobody listens is no error.
     let _ = app.job_events.send(job.id);

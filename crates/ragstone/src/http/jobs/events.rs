@@ -9,17 +9,17 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use ragstone_core::access::Scope;
-use ragstone_core::document::{Job, timestamp};
+use ragstone_core::document::{Job, format_timestamp};
 use ragstone_core::id::JobId;
 use serde_json::json;
 use tokio::sync::broadcast::error::RecvError;
 
-use crate::http::App;
-use crate::http::auth::{Identity, Proof};
+use crate::http::RouterState;
+use crate::http::auth::{CallerIdentity, Credential};
 use crate::http::body::JobBody;
-use crate::http::extract::{Path, header, id};
-use crate::http::problem::{Code, Problem};
-use crate::http::{Shutdown, sse};
+use crate::http::extract::{Path, header_text, parse_id};
+use crate::http::problem::{ApiProblem, Code};
+use crate::http::{ShutdownSignal, sse};
 
 pub(in crate::http) const PROBLEMS: &[Code] = &[Code::NotFound, Code::TooManyStreams, Code::CatalogueUnavailable];
 
@@ -29,37 +29,39 @@ pub(in crate::http) const PROBLEMS: &[Code] = &[Code::NotFound, Code::TooManyStr
 #[utoipa::path(get, path = "/api/v1/jobs/{id}/events", tag = "jobs",
     params(("id" = Uuid, Path), ("Last-Event-ID" = Option<String>, Header), ("ticket" = Option<String>, Query)),
     responses((status = 200, description = "`text/event-stream`"), (status = 204, description = "all was sent")))]
-pub(in crate::http) async fn events(
-    State(app): State<Arc<App>>,
-    Identity { principal, proof, .. }: Identity,
+pub(in crate::http) async fn stream_job_events(
+    State(app): State<Arc<RouterState>>,
+    CallerIdentity {
+        principal, credential, ..
+    }: CallerIdentity,
     Path(job): Path<String>,
     headers: HeaderMap,
-) -> Result<Response, Problem> {
-    let (scope, job) = (principal.scope(), id("job", &job)?);
+) -> Result<Response, ApiProblem> {
+    let (scope, job) = (principal.scope(), parse_id("job", &job)?);
     let listener = app.job_events.subscribe();
     let first = app
         .catalogue
-        .job(&scope, job)
+        .get_job(&scope, job)
         .await?
-        .ok_or_else(|| Problem::not_found("job"))?;
-    let last = header(&headers, &HeaderName::from_static("last-event-id")).map(str::to_owned);
+        .ok_or_else(|| ApiProblem::not_found("job"))?;
+    let last = header_text(&headers, &HeaderName::from_static("last-event-id")).map(str::to_owned);
     if first.state.is_final() && last.as_deref() == Some(&event_id(&first, true)) {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    let (heartbeat, place) = (app.settings.heartbeat, app.limits.stream(&principal)?);
+    let (heartbeat, place) = (app.settings.heartbeat, app.limits.reserve_stream(&principal)?);
     let held = move |frame| {
         let _ = &place;
         frame
     };
-    let reader = Watcher { scope, proof };
-    let frames = progress(app, reader, first, last, listener).map(held);
-    Ok(sse::response(frames, heartbeat))
+    let reader = JobWatcher { scope, credential };
+    let frames = progress_frames(app, reader, first, last, listener).map(held);
+    Ok(sse::sse_response(frames, heartbeat))
 }
 
 /// Who watches a job.
-struct Watcher {
+struct JobWatcher {
     scope: Scope,
-    proof: Proof,
+    credential: Credential,
 }
 
 /// Names what is told, so that a reconnect is not told it again.
@@ -68,15 +70,15 @@ fn event_id(job: &Job, end: bool) -> String {
     format!(
         "{}:{}/{}/{}{end}",
         job.id,
-        timestamp(job.updated_at),
+        format_timestamp(job.updated_at),
         job.attempts,
         job.done
     )
 }
 
-fn progress(
-    app: Arc<App>,
-    reader: Watcher,
+fn progress_frames(
+    app: Arc<RouterState>,
+    reader: JobWatcher,
     first: Job,
     mut told: Option<String>,
     mut listener: tokio::sync::broadcast::Receiver<JobId>,
@@ -86,28 +88,28 @@ fn progress(
         loop {
             let id = event_id(&job, false);
             if told.as_ref() != Some(&id) {
-                yield sse::frame("progress", &id, &JobBody::from(job.clone()));
+                yield sse::event_frame("progress", &id, &JobBody::from(job.clone()));
                 told = Some(id);
             }
             if job.state.is_final() {
-                yield sse::frame("done", &event_id(&job, true), &JobBody::from(job));
+                yield sse::event_frame("done", &event_id(&job, true), &JobBody::from(job));
                 break;
             }
             let is_over = tokio::select! {
                 biased;
-                () = app.shutdown.begun() => true,
-                () = moved(&app, &mut listener, job.id) => false,
+                () = app.shutdown.wait_begun() => true,
+                () = wait_for_change(&app, &mut listener, job.id) => false,
             };
             if is_over {
-                yield sse::frame("failed", &event_id(&job, false), &Shutdown::last_event());
+                yield sse::event_frame("failed", &event_id(&job, false), &ShutdownSignal::last_event());
                 break;
             }
-            if let Err(problem) = reader.proof.still_opens(&app.keys).await {
+            if let Err(problem) = reader.credential.check_live(&app.keys).await {
                 let ended = json!({ "code": problem.code.as_str(), "detail": problem.detail });
-                yield sse::frame("failed", &event_id(&job, false), &ended);
+                yield sse::event_frame("failed", &event_id(&job, false), &ended);
                 break;
             }
-            match app.catalogue.job(&reader.scope, job.id).await {
+            match app.catalogue.get_job(&reader.scope, job.id).await {
                 Ok(Some(next)) => job = next,
                 // A purged document takes its jobs along; the reader finds 404 when it asks again.
                 Ok(None) => break,
@@ -118,7 +120,7 @@ fn progress(
 }
 
 /// Waits until the job is said to have moved, or it is time to look.
-async fn moved(app: &App, listener: &mut tokio::sync::broadcast::Receiver<JobId>, job: JobId) {
+async fn wait_for_change(app: &RouterState, listener: &mut tokio::sync::broadcast::Receiver<JobId>, job: JobId) {
     let told = async {
         loop {
             match listener.recv().await {

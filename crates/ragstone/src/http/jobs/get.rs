@@ -5,24 +5,27 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 
-use crate::http::App;
-use crate::http::auth::Reader;
+use crate::http::RouterState;
+use crate::http::auth::RequireReader;
 use crate::http::body::JobBody;
-use crate::http::extract::{Path, id};
-use crate::http::problem::{Code, Problem};
+use crate::http::extract::{Path, parse_id};
+use crate::http::problem::{ApiProblem, Code};
 
 pub(in crate::http) const PROBLEMS: &[Code] = &[Code::NotFound, Code::CatalogueUnavailable];
 
 /// A job of a document that the caller may read.
 #[utoipa::path(get, path = "/api/v1/jobs/{id}", tag = "jobs", params(("id" = Uuid, Path)),
     responses((status = 200, body = JobBody)))]
-pub(in crate::http) async fn get(
-    State(app): State<Arc<App>>,
-    Reader(principal): Reader,
+pub(in crate::http) async fn get_job(
+    State(app): State<Arc<RouterState>>,
+    RequireReader(principal): RequireReader,
     Path(job): Path<String>,
-) -> Result<Json<JobBody>, Problem> {
-    let found = app.catalogue.job(&principal.scope(), id("job", &job)?).await?;
+) -> Result<Json<JobBody>, ApiProblem> {
+    let found = app
+        .catalogue
+        .get_job(&principal.scope(), parse_id("job", &job)?)
+        .await?;
     found
         .map(|job| Json(job.into()))
-        .ok_or_else(|| Problem::not_found("job"))
+        .ok_or_else(|| ApiProblem::not_found("job"))
 }

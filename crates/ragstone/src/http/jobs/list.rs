@@ -11,19 +11,19 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use crate::http::App;
-use crate::http::auth::Reader;
+use crate::http::RouterState;
+use crate::http::auth::RequireReader;
 use crate::http::body::JobBody;
-use crate::http::extract::{Query, page};
+use crate::http::extract::{Query, page_request};
 use crate::http::list;
-use crate::http::problem::{Code, Problem};
+use crate::http::problem::{ApiProblem, Code};
 
 pub(in crate::http) const PROBLEMS: &[Code] = &[Code::BadQuery, Code::BadCursor, Code::CatalogueUnavailable];
 
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(in crate::http) struct Parameters {
+pub(in crate::http) struct JobListParameters {
     /// What the last page said as `next_cursor`.
     cursor: Option<String>,
     /// Most jobs; 50 if not said, at most 1,000.
@@ -49,26 +49,31 @@ pub(in crate::http) struct JobList {
 }
 
 /// The jobs of the documents that the caller may read, newest first.
-#[utoipa::path(get, path = "/api/v1/jobs", tag = "jobs", params(Parameters),
+#[utoipa::path(get, path = "/api/v1/jobs", tag = "jobs", params(JobListParameters),
     responses((status = 200, body = JobList)))]
-pub(in crate::http) async fn list(
-    State(app): State<Arc<App>>,
-    Reader(principal): Reader,
-    Query(parameters): Query<Parameters>,
-) -> Result<Json<JobList>, Problem> {
+pub(in crate::http) async fn list_jobs(
+    State(app): State<Arc<RouterState>>,
+    RequireReader(principal): RequireReader,
+    Query(parameters): Query<JobListParameters>,
+) -> Result<Json<JobList>, ApiProblem> {
     let filter = JobFilter {
         state: parameters.state,
         kind: parameters.kind,
         parent: parameters.parent.map(JobId),
         document: parameters.document.map(DocumentId),
     };
-    let request = page(parameters.cursor, parameters.limit);
+    let request = page_request(parameters.cursor, parameters.limit);
     let scope = principal.scope();
     let fetch = |step: PageRequest| {
         let (catalogue, scope, filter) = (&app.catalogue, &scope, &filter);
-        async move { catalogue.jobs(scope, filter, &step).await.map_err(Problem::from) }
+        async move {
+            catalogue
+                .list_jobs(scope, filter, &step)
+                .await
+                .map_err(ApiProblem::from)
+        }
     };
     let most_bytes = app.settings.list_bytes;
-    let (jobs, next_cursor) = list::fill(request, most_bytes, fetch, JobBody::from).await?;
+    let (jobs, next_cursor) = list::fill_page(request, most_bytes, fetch, JobBody::from).await?;
     Ok(Json(JobList { jobs, next_cursor }))
 }

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use ragstone_core::seam::catalogue::Redriven;
+use ragstone_core::seam::catalogue::RequeueOutcome;
 
-use crate::http::App;
-use crate::http::auth::Writer;
+use crate::http::RouterState;
+use crate::http::auth::RequireWriter;
 use crate::http::body::JobBody;
-use crate::http::extract::id;
-use crate::http::problem::{Code, Problem};
+use crate::http::extract::parse_id;
+use crate::http::problem::{ApiProblem, Code};
 
 pub(in crate::http) const PROBLEMS: &[Code] = &[
     Code::NotFound,
@@ -23,27 +23,27 @@ pub(in crate::http) const PROBLEMS: &[Code] = &[
 /// Tries a job that failed or was cancelled again, its attempts counted anew; of a batch, every such child.
 #[utoipa::path(post, path = "/api/v1/jobs/{id}/retry", tag = "jobs", params(("id" = Uuid, Path)),
     responses((status = 202, body = JobBody)))]
-pub(in crate::http) async fn retry(
-    State(app): State<Arc<App>>,
-    Writer(principal): Writer,
+pub(in crate::http) async fn retry_job(
+    State(app): State<Arc<RouterState>>,
+    RequireWriter(principal): RequireWriter,
     Path(job): Path<String>,
-) -> Result<(StatusCode, Json<JobBody>), Problem> {
+) -> Result<(StatusCode, Json<JobBody>), ApiProblem> {
     let redriven = app
         .catalogue
-        .redrive(&principal.scope(), id("job", &job)?, (app.clock)())
+        .requeue_job(&principal.scope(), parse_id("job", &job)?, (app.clock)())
         .await?;
-    match redriven.ok_or_else(|| Problem::not_found("job"))? {
-        Redriven::Queued(job) => {
-            (app.doorbell)();
+    match redriven.ok_or_else(|| ApiProblem::not_found("job"))? {
+        RequeueOutcome::Queued(job) => {
+            (app.notify_workers)();
             // Nobody listens is no error.
             let _ = app.job_events.send(job.id);
             Ok((StatusCode::ACCEPTED, Json(job.into())))
         }
-        Redriven::NotEnded(job) => {
+        RequeueOutcome::NotEnded(job) => {
             let detail = format!("the job is {:?}", job.state).to_lowercase();
-            Err(Problem::new(Code::JobNotFailed, detail))
+            Err(ApiProblem::new(Code::JobNotFailed, detail))
         }
-        Redriven::Superseded(_) => Err(Problem::new(
+        RequeueOutcome::Superseded(_) => Err(ApiProblem::new(
             Code::JobSuperseded,
             "the job's document was begun again or deleted since",
         )),

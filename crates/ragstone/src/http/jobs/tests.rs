@@ -5,12 +5,12 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::{FutureExt, StreamExt};
-use ragstone_adapters::doorbell::HereDoorbell;
+use ragstone_adapters::doorbell::LocalNotifier;
 use ragstone_core::access::Role;
 use serde_json::{Value, json};
 
 use crate::http::test_app::{ENDLESS, TestApp, caller};
-use crate::jobs::{WorkerOptions, Workers};
+use crate::jobs::{WorkerOptions, WorkerPool};
 
 #[tokio::test]
 async fn a_job_is_cancelled_once_and_its_progress_ends() {
@@ -64,7 +64,7 @@ async fn progress_is_told_for_as_long_as_the_key_opens_something() {
         assert!(next().await.contains("event: progress"));
         if ends {
             let id = made["id"].as_str().unwrap().parse().unwrap();
-            app.api.keys.revoke(None, id).await.unwrap();
+            app.api.keys.revoke_key(None, id).await.unwrap();
         }
         app.work().await;
         let second = next().await;
@@ -187,12 +187,12 @@ async fn workers_that_are_stopped_hand_their_jobs_back() {
     let options = WorkerOptions {
         workers: 2,
         poll: Duration::from_millis(1),
-        doorbell: Arc::new(HereDoorbell::default()),
+        notifier: Arc::new(LocalNotifier::default()),
         may_work: Arc::new(|| true),
         events: app.api.job_events.clone(),
         on_idle: Arc::new(|| async {}.boxed()),
     };
-    let workers = Workers::start(&app.api.ingestor, &options);
+    let workers = WorkerPool::start(&app.api.ingestor, &options);
     while app.get(&path(&job)).send().await.json()["stage"] != "parse" {
         tokio::task::yield_now().await;
     }
@@ -202,7 +202,7 @@ async fn workers_that_are_stopped_hand_their_jobs_back() {
     );
     let waiting = app.get(&path(&job)).send().await.json();
     assert_eq!((&waiting["state"], &waiting["attempts"]), (&json!("queued"), &json!(0)));
-    let idle = Workers::start(&app.api.ingestor, &WorkerOptions { workers: 0, ..options });
+    let idle = WorkerPool::start(&app.api.ingestor, &WorkerOptions { workers: 0, ..options });
     app.call("DELETE", &path(&job)).send().await;
     assert!(
         idle.stop(tokio::time::sleep(Duration::from_secs(60))).await,

@@ -12,11 +12,11 @@ use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 use utoipa::ToSchema;
 
-use super::{IssuedKey, reach};
-use crate::http::App;
-use crate::http::auth::{AdminIdentity, NewKey};
+use super::{IssuedKey, managed_tenant};
+use crate::http::RouterState;
+use crate::http::auth::{NewKey, RequireAdminIdentity};
 use crate::http::extract;
-use crate::http::problem::{Code, Problem};
+use crate::http::problem::{ApiProblem, Code};
 
 pub(in crate::http) const PROBLEMS: &[Code] = &[
     Code::BadJson,
@@ -41,7 +41,7 @@ const MAX_LIFETIME: Duration = Duration::days(3_650);
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = NewKey)]
-pub(in crate::http) struct Wanted {
+pub(in crate::http) struct CreateKeyRequest {
     /// What people call it.
     name: String,
     /// `reader`, `writer` or `admin`.
@@ -66,43 +66,44 @@ pub(in crate::http) struct Wanted {
 
 /// Makes a key. Its text is in this answer and nowhere else. Only the operator and the first key may name another tenant
 /// than their own.
-#[utoipa::path(post, path = "/api/v1/keys", tag = "keys", request_body = Wanted,
+#[utoipa::path(post, path = "/api/v1/keys", tag = "keys", request_body = CreateKeyRequest,
     responses((status = 201, body = IssuedKey)))]
-pub(in crate::http) async fn create(
-    State(app): State<Arc<App>>,
-    AdminIdentity(identity): AdminIdentity,
-    extract::Json(wanted): extract::Json<Wanted>,
-) -> Result<(StatusCode, Json<IssuedKey>), Problem> {
+pub(in crate::http) async fn create_key(
+    State(app): State<Arc<RouterState>>,
+    RequireAdminIdentity(identity): RequireAdminIdentity,
+    extract::Json(wanted): extract::Json<CreateKeyRequest>,
+) -> Result<(StatusCode, Json<IssuedKey>), ApiProblem> {
     let now = (app.clock)();
-    let tenant = reach(&identity, wanted.tenant.clone())?;
+    let tenant = managed_tenant(&identity, wanted.tenant.clone())?;
     let new = NewKey {
-        readers: readers(&wanted)?,
-        expires_at: end(&wanted, now)?,
-        name: name(wanted.name)?,
+        readers: parse_readers(&wanted)?,
+        expires_at: parse_expiry(&wanted, now)?,
+        name: check_name(wanted.name)?,
         tenant: tenant.unwrap_or_else(|| identity.principal.tenant().clone()),
         role: wanted.role,
         subject: wanted.user,
     };
-    let issued = app.keys.create(new).await?;
-    Ok((StatusCode::CREATED, Json(IssuedKey::of(issued, now))))
+    let issued = app.keys.create_key(new).await?;
+    Ok((StatusCode::CREATED, Json(IssuedKey::from_created(issued, now))))
 }
 
-fn name(name: String) -> Result<String, Problem> {
+fn check_name(name: String) -> Result<String, ApiProblem> {
     let fits = !name.trim().is_empty() && name.len() <= MAX_NAME_BYTES && !name.chars().any(char::is_control);
     match fits {
         true => Ok(name),
         false => {
             let detail = format!("a name has 1 to {MAX_NAME_BYTES} bytes and no control characters");
-            Err(Problem::new(Code::BadField, detail).at("/name"))
+            Err(ApiProblem::new(Code::BadField, detail).with_pointer("/name"))
         }
     }
 }
 
-fn readers(wanted: &Wanted) -> Result<ReaderSet, Problem> {
+fn parse_readers(wanted: &CreateKeyRequest) -> Result<ReaderSet, ApiProblem> {
     let named = |kind: &'static str, field: &'static str, ids: &[String]| {
         let ids = ids.iter().enumerate();
         ids.map(|(n, id)| {
-            let bad = |error| Problem::new(Code::BadReader, format!("{error}")).at(format!("/{field}/{n}"));
+            let bad =
+                |error| ApiProblem::new(Code::BadReader, format!("{error}")).with_pointer(format!("/{field}/{n}"));
             format!("{kind}:{id}").parse::<Reader>().map_err(bad)
         })
         .collect::<Result<Vec<_>, _>>()
@@ -110,20 +111,21 @@ fn readers(wanted: &Wanted) -> Result<ReaderSet, Problem> {
     let mut readers = named("dept", "departments", &wanted.departments)?;
     readers.extend(named("group", "groups", &wanted.groups)?);
     if let Some(user) = &wanted.user {
-        let bad = |error| Problem::new(Code::BadReader, format!("{error}")).at("/user");
+        let bad = |error| ApiProblem::new(Code::BadReader, format!("{error}")).with_pointer("/user");
         readers.push(format!("user:{user}").parse().map_err(bad)?);
     }
     match readers.len() > MAX_READERS {
         true => {
             let detail = format!("a key has at most {MAX_READERS} departments and groups");
-            Err(Problem::new(Code::BadField, detail))
+            Err(ApiProblem::new(Code::BadField, detail))
         }
         false => Ok(readers.into_iter().collect()),
     }
 }
 
-fn end(wanted: &Wanted, now: OffsetDateTime) -> Result<Option<OffsetDateTime>, Problem> {
-    let wrong = |field: &str, detail: &str| Err(Problem::new(Code::BadField, detail).at(format!("/{field}")));
+fn parse_expiry(wanted: &CreateKeyRequest, now: OffsetDateTime) -> Result<Option<OffsetDateTime>, ApiProblem> {
+    let wrong =
+        |field: &str, detail: &str| Err(ApiProblem::new(Code::BadField, detail).with_pointer(format!("/{field}")));
     let in_bounds = |end: &OffsetDateTime| *end > now && *end <= now + MAX_LIFETIME;
     match (wanted.expires_in_seconds, &wanted.expires_at) {
         (None, None) => Ok(None),

@@ -10,15 +10,15 @@ pub mod rotate;
 #[cfg(test)]
 mod tests;
 
-use ragstone_core::document::timestamp;
+use ragstone_core::document::format_timestamp;
 use ragstone_core::id::TenantId;
-use ragstone_core::seam::keys::{Key, KeySecret};
+use ragstone_core::seam::keys::{KeyRecord, KeySecret};
 use serde::Serialize;
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 
-use super::auth::Identity;
-use super::problem::{Code, Problem};
+use super::auth::CallerIdentity;
+use super::problem::{ApiProblem, Code};
 
 /// A key, without its secret.
 #[derive(Serialize, ToSchema)]
@@ -60,7 +60,7 @@ pub(super) struct IssuedKey {
 }
 
 impl KeyBody {
-    fn of(key: Key, now: OffsetDateTime) -> Self {
+    fn from_key(key: KeyRecord, now: OffsetDateTime) -> Self {
         Self {
             id: key.id.to_string(),
             live: key.is_live(now),
@@ -69,30 +69,30 @@ impl KeyBody {
             name: key.name,
             tenant: key.tenant.into(),
             subject: key.subject,
-            created_at: timestamp(key.created_at),
-            expires_at: key.expires_at.map(timestamp),
-            revoked_at: key.revoked_at.map(timestamp),
-            last_used_at: key.last_used_at.map(timestamp),
+            created_at: format_timestamp(key.created_at),
+            expires_at: key.expires_at.map(format_timestamp),
+            revoked_at: key.revoked_at.map(format_timestamp),
+            last_used_at: key.last_used_at.map(format_timestamp),
             successor: key.successor.map(String::from),
         }
     }
 }
 
 impl IssuedKey {
-    fn of((key, secret): (Key, KeySecret), now: OffsetDateTime) -> Self {
+    fn from_created((key, secret): (KeyRecord, KeySecret), now: OffsetDateTime) -> Self {
         Self {
             key: secret.reveal(),
-            shown: KeyBody::of(key, now),
+            shown: KeyBody::from_key(key, now),
         }
     }
 }
 
 /// The tenant whose keys this caller means, where it says one; all are meant where that is none.
-fn reach(identity: &Identity, named: Option<TenantId>) -> Result<Option<TenantId>, Problem> {
+fn managed_tenant(identity: &CallerIdentity, named: Option<TenantId>) -> Result<Option<TenantId>, ApiProblem> {
     let own = identity.principal.tenant();
     match named {
-        named if identity.of_all_tenants => Ok(named),
-        Some(other) if other != *own => Err(Problem::new(
+        named if identity.manages_all_tenants => Ok(named),
+        Some(other) if other != *own => Err(ApiProblem::new(
             Code::Forbidden,
             format!("this caller manages the keys of tenant {own} only"),
         )),

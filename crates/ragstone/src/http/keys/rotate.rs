@@ -9,11 +9,11 @@ use axum::extract::{FromRequest, Request, State};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::{IssuedKey, reach};
-use crate::http::App;
-use crate::http::auth::AdminIdentity;
-use crate::http::extract::{self, Path, id};
-use crate::http::problem::{Code, Problem};
+use super::{IssuedKey, managed_tenant};
+use crate::http::RouterState;
+use crate::http::auth::RequireAdminIdentity;
+use crate::http::extract::{self, Path, parse_id};
+use crate::http::problem::{ApiProblem, Code};
 
 pub(in crate::http) const PROBLEMS: &[Code] = &[
     Code::BadJson,
@@ -44,21 +44,24 @@ pub(in crate::http) struct KeyRotation {
 /// or when its grace is over. The body may be left out.
 #[utoipa::path(post, path = "/api/v1/keys/{id}/rotate", tag = "keys", params(("id" = String, Path)),
     request_body = KeyRotation, responses((status = 200, body = IssuedKey)))]
-pub(in crate::http) async fn rotate(
-    State(app): State<Arc<App>>,
-    AdminIdentity(identity): AdminIdentity,
+pub(in crate::http) async fn rotate_key(
+    State(app): State<Arc<RouterState>>,
+    RequireAdminIdentity(identity): RequireAdminIdentity,
     Path(key): Path<String>,
     request: Request,
-) -> Result<Json<IssuedKey>, Problem> {
+) -> Result<Json<IssuedKey>, ApiProblem> {
     let rotation = match request.body().is_end_stream() {
         true => KeyRotation::default(),
         false => extract::Json::from_request(request, &app).await?.0,
     };
     if rotation.grace_seconds > MAX_GRACE_SECONDS {
         let detail = format!("grace_seconds must be 0 to {MAX_GRACE_SECONDS}");
-        return Err(Problem::new(Code::BadField, detail).at("/grace_seconds"));
+        return Err(ApiProblem::new(Code::BadField, detail).with_pointer("/grace_seconds"));
     }
-    let (tenant, grace) = (reach(&identity, None)?, Duration::from_secs(rotation.grace_seconds));
-    let issued = app.keys.rotate(tenant, id("key", &key)?, grace).await?;
-    Ok(Json(IssuedKey::of(issued, (app.clock)())))
+    let (tenant, grace) = (
+        managed_tenant(&identity, None)?,
+        Duration::from_secs(rotation.grace_seconds),
+    );
+    let issued = app.keys.rotate_key(tenant, parse_id("key", &key)?, grace).await?;
+    Ok(Json(IssuedKey::from_created(issued, (app.clock)())))
 }

@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ragstone_adapters::catalogue::sqlite::SqliteCatalogue;
-use ragstone_adapters::sqlite::Database;
+use ragstone_adapters::sqlite::SqliteDatabase;
 use ragstone_core::access::{Reader, ReaderSet, Role};
 use ragstone_core::id::TenantId;
-use ragstone_core::seam::keys::Entropy;
+use ragstone_core::seam::keys::EntropySource;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
-use crate::http::auth::{Keyring, NewKey};
+use crate::http::auth::{ApiKeyring, NewKey};
 use crate::http::test_app::{Answer, KEY, TestApp};
 use crate::http::{AdminKey, HttpSettings};
 
@@ -411,14 +411,14 @@ async fn a_use_is_noted() {
 /// Two processes over one catalogue: what one revokes, the other trusts for two seconds and no longer.
 #[tokio::test(start_paused = true)]
 async fn another_process_refuses_what_was_revoked_within_its_trust() {
-    let store = Arc::new(SqliteCatalogue::open(Database::in_memory().unwrap()).unwrap());
-    let entropy: Entropy = Arc::new(|| [7; 32]);
+    let store = Arc::new(SqliteCatalogue::open(SqliteDatabase::in_memory().unwrap()).unwrap());
+    let entropy: EntropySource = Arc::new(|| [7; 32]);
     let ring = || {
         let clock = Arc::new(|| OffsetDateTime::UNIX_EPOCH);
-        Keyring::new(store.clone(), entropy.clone(), clock)
+        ApiKeyring::new(store.clone(), entropy.clone(), clock)
     };
     let (here, there) = (ring(), ring());
-    assert!(!there.exist().await.unwrap());
+    assert!(!there.has_keys().await.unwrap());
     let new = NewKey {
         name: "n".into(),
         tenant: TenantId::default(),
@@ -427,17 +427,17 @@ async fn another_process_refuses_what_was_revoked_within_its_trust() {
         subject: None,
         expires_at: None,
     };
-    let (key, secret) = here.create(new).await.unwrap();
+    let (key, secret) = here.create_key(new).await.unwrap();
     let text = secret.reveal();
-    assert!(here.exist().await.unwrap());
-    there.verify(&text).await.unwrap();
-    here.verify(&text).await.unwrap();
-    here.revoke(None, key.id).await.unwrap();
-    here.verify(&text).await.unwrap_err();
+    assert!(here.has_keys().await.unwrap());
+    there.verify_key(&text).await.unwrap();
+    here.verify_key(&text).await.unwrap();
+    here.revoke_key(None, key.id).await.unwrap();
+    here.verify_key(&text).await.unwrap_err();
     tokio::time::advance(Duration::from_millis(1_999)).await;
-    there.verify(&text).await.unwrap();
-    assert!(!there.known_to_exist());
+    there.verify_key(&text).await.unwrap();
+    assert!(!there.are_keys_known());
     tokio::time::advance(Duration::from_millis(1)).await;
-    there.verify(&text).await.unwrap_err();
-    assert!(there.exist().await.unwrap());
+    there.verify_key(&text).await.unwrap_err();
+    assert!(there.has_keys().await.unwrap());
 }

@@ -10,54 +10,54 @@ use std::sync::Arc;
 
 use axum::http::request::Parts;
 
-use super::rates::Rate;
-use crate::http::address::{self, Network, TrustedProxies};
+use super::rates::KeyedRateLimiter;
+use crate::http::address::{self, ClientNetwork, TrustedProxies};
 use crate::http::metrics;
-use crate::http::problem::{Code, Problem};
+use crate::http::problem::{ApiProblem, Code};
 
 /// Most buckets; further addresses share one.
 const MAX_NETWORKS: usize = 262_144;
 
 /// Whose bucket it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Sender {
-    Of(Network),
+enum FailedAuthSender {
+    Network(ClientNetwork),
     /// All that have no bucket of their own.
-    Others,
+    Shared,
 }
 
 /// The buckets of wrong proofs.
-pub(super) struct Guesses {
-    rate: Option<Rate<Sender>>,
+pub(super) struct FailedAuthLimiter {
+    rate: Option<KeyedRateLimiter<FailedAuthSender>>,
     proxies: Arc<TrustedProxies>,
 }
 
-impl Guesses {
+impl FailedAuthLimiter {
     /// Buckets of `per_minute`; no limit for 0.
     pub fn new(per_minute: u32, proxies: Arc<TrustedProxies>) -> Self {
-        let rate = Rate::new(per_minute);
+        let rate = KeyedRateLimiter::new(per_minute);
         Self { rate, proxies }
     }
 
     /// What the sender of a wrong proof is told: what is wrong, or to come back later. Problems of another kind stay as
     /// they are.
-    pub fn after(&self, request: &Parts, problem: Problem) -> Problem {
+    pub fn on_failed_auth(&self, request: &Parts, problem: ApiProblem) -> ApiProblem {
         if problem.code != Code::Unauthorized {
             return problem;
         }
-        let problem = self.beyond(request).unwrap_or(problem);
-        metrics::wrong_proof(problem.code);
+        let problem = self.rate_limit_problem(request).unwrap_or(problem);
+        metrics::count_failed_auth(problem.code);
         problem
     }
 
-    fn beyond(&self, request: &Parts) -> Option<Problem> {
+    fn rate_limit_problem(&self, request: &Parts) -> Option<ApiProblem> {
         let rate = self.rate.as_ref()?;
-        let address = address::client(&request.extensions, &request.headers, &self.proxies)?;
-        let sender = match rate.buckets() < MAX_NETWORKS {
-            true => Sender::Of(Network::of(address)),
-            false => Sender::Others,
+        let address = address::client_address(&request.extensions, &request.headers, &self.proxies)?;
+        let sender = match rate.bucket_count() < MAX_NETWORKS {
+            true => FailedAuthSender::Network(ClientNetwork::from_address(address)),
+            false => FailedAuthSender::Shared,
         };
-        let standing = rate.take(&sender);
+        let standing = rate.take_request(&sender);
         if standing.wait.is_none() && standing.remaining == 0 {
             tracing::warn!(?sender, limit = standing.limit, "many wrong keys come from an address");
         }
@@ -66,6 +66,6 @@ impl Guesses {
             standing.limit
         );
         let wait = standing.wait?;
-        Some(Problem::new(Code::TooManyFailures, detail).after(Some(wait)))
+        Some(ApiProblem::new(Code::TooManyFailures, detail).with_retry_after(Some(wait)))
     }
 }

@@ -13,12 +13,12 @@ use axum::http::{HeaderMap, header};
 use futures::StreamExt;
 
 /// How long a refused body is read on.
-const PATIENCE: Duration = Duration::from_secs(5);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// How much of it.
-const MAX_BYTES: usize = 64 * 1024 * 1024;
+const MAX_DRAINED_BYTES: usize = 64 * 1024 * 1024;
 
 /// Throws away what comes of `body`, in a task of its own.
-pub(in crate::http) fn drain(headers: &HeaderMap, body: Body) {
+pub(in crate::http) fn drain_body(headers: &HeaderMap, body: Body) {
     if headers.contains_key(header::EXPECT) {
         return;
     }
@@ -27,12 +27,12 @@ pub(in crate::http) fn drain(headers: &HeaderMap, body: Body) {
         let mut bytes = 0;
         while let Some(Ok(chunk)) = chunks.next().await {
             bytes += chunk.len();
-            if bytes > MAX_BYTES {
+            if bytes > MAX_DRAINED_BYTES {
                 break;
             }
         }
     };
-    tokio::spawn(tokio::time::timeout(PATIENCE, rest));
+    tokio::spawn(tokio::time::timeout(DRAIN_TIMEOUT, rest));
 }
 
 /// The same for a form of which some was read.
@@ -42,11 +42,11 @@ pub(in crate::http) fn drain_form(mut form: Multipart) {
         while let Ok(Some(mut field)) = form.next_field().await {
             while let Ok(Some(chunk)) = field.chunk().await {
                 bytes += chunk.len();
-                if bytes > MAX_BYTES {
+                if bytes > MAX_DRAINED_BYTES {
                     return;
                 }
             }
         }
     };
-    tokio::spawn(tokio::time::timeout(PATIENCE, rest));
+    tokio::spawn(tokio::time::timeout(DRAIN_TIMEOUT, rest));
 }

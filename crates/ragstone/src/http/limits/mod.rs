@@ -21,11 +21,11 @@ use axum::response::{IntoResponse, Response};
 use ragstone_core::access::Principal;
 use ragstone_core::id::TenantId;
 
-use super::auth::{self, OperatorDoor};
-use super::problem::{Code, Problem};
-use super::{App, HttpSettings};
-pub(super) use streams::Place;
-pub(super) use tokens::{metered, within_budget};
+use super::auth::{self, OperatorChannel};
+use super::problem::{ApiProblem, Code};
+use super::{HttpSettings, RouterState};
+pub(super) use streams::StreamSlot;
+pub(super) use tokens::{check_token_budget, meter_answer};
 
 /// Requests the limit allows at once, and then a minute.
 pub(super) const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
@@ -50,53 +50,59 @@ pub struct LimitSettings {
     /// The same of all callers of a tenant.
     pub tenant_tokens_per_day: u64,
     /// Wrong keys, tokens and tickets of one address, at once and then a minute.
-    pub wrong_proofs_per_minute: u32,
+    pub failed_auths_per_minute: u32,
 }
 
 /// A caller as it is counted: whatever its role, the same subject is the same caller.
-pub(super) type Caller = (TenantId, String);
+pub(super) type CallerKey = (TenantId, String);
 
-pub(super) fn caller(principal: &Principal) -> Caller {
+pub(super) fn caller_key(principal: &Principal) -> CallerKey {
     (principal.tenant().clone(), principal.subject().to_owned())
 }
 
 /// What is used at the moment.
-pub(super) struct Limits {
-    callers: Option<rates::Rate<Caller>>,
-    tenants: Option<rates::Rate<TenantId>>,
-    streams: Arc<streams::Streams>,
-    guesses: guesses::Guesses,
+pub(super) struct CallerLimits {
+    callers: Option<rates::KeyedRateLimiter<CallerKey>>,
+    tenants: Option<rates::KeyedRateLimiter<TenantId>>,
+    streams: Arc<streams::StreamLimit>,
+    failed_auth: guesses::FailedAuthLimiter,
 }
 
-impl Limits {
+impl CallerLimits {
     pub fn new(settings: &HttpSettings) -> Self {
         let limits = settings.limits;
         Self {
-            callers: rates::Rate::new(limits.requests_per_minute),
-            tenants: rates::Rate::new(limits.tenant_requests_per_minute),
-            streams: Arc::new(streams::Streams::new(limits.caller_streams, limits.streams)),
-            guesses: guesses::Guesses::new(limits.wrong_proofs_per_minute, settings.trusted_proxies.clone()),
+            callers: rates::KeyedRateLimiter::new(limits.requests_per_minute),
+            tenants: rates::KeyedRateLimiter::new(limits.tenant_requests_per_minute),
+            streams: Arc::new(streams::StreamLimit::new(limits.caller_streams, limits.streams)),
+            failed_auth: guesses::FailedAuthLimiter::new(
+                limits.failed_auths_per_minute,
+                settings.trusted_proxies.clone(),
+            ),
         }
     }
 
     /// A place for one stream more, for as long as it is kept.
-    pub fn stream(&self, principal: &Principal) -> Result<Place, Problem> {
-        streams::Streams::place(&self.streams, caller(principal))
+    pub fn reserve_stream(&self, principal: &Principal) -> Result<StreamSlot, ApiProblem> {
+        streams::StreamLimit::acquire_slot(&self.streams, caller_key(principal))
     }
 
     /// What the sender of a proof that opened nothing is told.
-    pub fn after_wrong(&self, request: &Parts, problem: Problem) -> Problem {
-        self.guesses.after(request, problem)
+    pub fn on_failed_auth(&self, request: &Parts, problem: ApiProblem) -> ApiProblem {
+        self.failed_auth.on_failed_auth(request, problem)
     }
 
     /// What the tighter of the two rates says; none where neither is set.
-    fn rate(&self, principal: &Principal) -> Option<rates::Standing> {
-        let caller = self.callers.as_ref().map(|rate| rate.take(&caller(principal)));
+    fn take_request(&self, principal: &Principal) -> Option<rates::RateStatus> {
+        let caller = self
+            .callers
+            .as_ref()
+            .map(|rate| rate.take_request(&caller_key(principal)));
         // A caller who is refused anyway takes nothing from its tenant.
         if caller.as_ref().is_some_and(|standing| standing.wait.is_some()) {
             return caller;
         }
-        let tenant = self.tenants.as_ref().map(|rate| rate.take(principal.tenant()));
+        let tenant = self.tenants.as_ref().map(|rate| rate.take_request(principal.tenant()));
         caller
             .into_iter()
             .chain(tenant)
@@ -106,10 +112,10 @@ impl Limits {
 
 /// Bounds how often a caller and a tenant come. The three headers are those of draft-ietf-httpapi-ratelimit-headers-06,
 /// the last draft that had them apart; they stand on every answer to a caller whose rate is limited.
-pub(super) async fn admit(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+pub(super) async fn enforce_rate_limit(State(app): State<Arc<RouterState>>, request: Request, next: Next) -> Response {
     let extensions = request.extensions();
-    let standing = match auth::identified(extensions) {
-        Some(principal) if extensions.get::<OperatorDoor>().is_none() => app.limits.rate(principal),
+    let standing = match auth::identified_caller(extensions) {
+        Some(principal) if extensions.get::<OperatorChannel>().is_none() => app.limits.take_request(principal),
         _ => None,
     };
     let Some(standing) = standing else {
@@ -119,8 +125,8 @@ pub(super) async fn admit(State(app): State<Arc<App>>, request: Request, next: N
         None => next.run(request).await,
         Some(wait) => {
             let detail = format!("more than {} requests a minute", standing.limit);
-            let problem = Problem::new(Code::RateLimited, detail);
-            problem.after(Some(wait)).into_response()
+            let problem = ApiProblem::new(Code::RateLimited, detail);
+            problem.with_retry_after(Some(wait)).into_response()
         }
     };
     let seconds = standing.reset.as_secs_f64().ceil() as u64;

@@ -15,33 +15,33 @@ use governor::{Quota, RateLimiter};
 use tokio::time::Instant;
 
 /// Buckets above which the full ones are looked for and forgotten.
-const MANY: usize = 65_536;
+const SWEEP_THRESHOLD: usize = 65_536;
 /// How often they are looked for at most: in between there are as many buckets as verified callers come.
 const SWEEP_PAUSE: Duration = Duration::from_secs(1);
 
 /// The time since the start, by the runtime's clock.
 #[derive(Debug, Clone)]
-struct Steady(Instant);
+struct BucketClock(Instant);
 
-impl Clock for Steady {
+impl Clock for BucketClock {
     type Instant = Duration;
     fn now(&self) -> Duration {
         self.0.elapsed()
     }
 }
 
-type Buckets<K> = RateLimiter<K, HashMapStateStore<K>, Steady, StateInformationMiddleware>;
+type TokenBuckets<K> = RateLimiter<K, HashMapStateStore<K>, BucketClock, StateInformationMiddleware>;
 
 /// A bucket for each key.
-pub(super) struct Rate<K: Hash + Eq + Clone> {
-    buckets: Buckets<K>,
+pub(super) struct KeyedRateLimiter<K: Hash + Eq + Clone> {
+    buckets: TokenBuckets<K>,
     limit: NonZeroU32,
     swept: Mutex<Instant>,
 }
 
 /// How a bucket stands after a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Standing {
+pub(super) struct RateStatus {
     /// Requests a full bucket allows.
     pub limit: u32,
     /// Requests it allows now.
@@ -52,13 +52,13 @@ pub(super) struct Standing {
     pub wait: Option<Duration>,
 }
 
-impl<K: Hash + Eq + Clone> Rate<K> {
+impl<K: Hash + Eq + Clone> KeyedRateLimiter<K> {
     /// Buckets that hold `per_minute` requests and are refilled by as many a minute; none for 0.
     pub fn new(per_minute: u32) -> Option<Self> {
         let limit = NonZeroU32::new(per_minute)?;
         let start = Instant::now();
         let quota = Quota::per_minute(limit);
-        let buckets = Buckets::new(quota, HashMapStateStore::default(), Steady(start));
+        let buckets = TokenBuckets::new(quota, HashMapStateStore::default(), BucketClock(start));
         Some(Self {
             buckets,
             limit,
@@ -67,15 +67,15 @@ impl<K: Hash + Eq + Clone> Rate<K> {
     }
 
     /// Takes one request from the bucket of `key`, or says how long it takes until there is one.
-    pub fn take(&self, key: &K) -> Standing {
-        self.sweep();
+    pub fn take_request(&self, key: &K) -> RateStatus {
+        self.evict_full_buckets();
         let (remaining, wait) = match self.buckets.check_key(key) {
             Ok(state) => (state.remaining_burst_capacity(), None),
             Err(until) => (0, Some(until.wait_time_from(self.buckets.clock().now()))),
         };
         let each = Duration::from_secs(60) / self.limit.get();
         let missing = each * (self.limit.get() - remaining);
-        Standing {
+        RateStatus {
             limit: self.limit.get(),
             remaining,
             reset: missing,
@@ -84,12 +84,12 @@ impl<K: Hash + Eq + Clone> Rate<K> {
     }
 
     /// How many buckets there are.
-    pub fn buckets(&self) -> usize {
+    pub fn bucket_count(&self) -> usize {
         self.buckets.len()
     }
 
-    fn sweep(&self) {
-        if self.buckets.len() < MANY {
+    fn evict_full_buckets(&self) {
+        if self.buckets.len() < SWEEP_THRESHOLD {
             return;
         }
         let mut swept = self.swept.lock().unwrap_or_else(PoisonError::into_inner);
@@ -107,9 +107,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_bucket_is_emptied_at_once_and_filled_evenly() {
-        let rate = Rate::new(6).unwrap();
+        let rate = KeyedRateLimiter::new(6).unwrap();
         let check = |key: &str, remaining: u32, wait: Option<u64>| {
-            let standing = rate.take(&key.to_owned());
+            let standing = rate.take_request(&key.to_owned());
             let waits = standing.wait.map(|wait| wait.as_secs_f64().ceil() as u64);
             assert_eq!(
                 (standing.remaining, waits, standing.limit),
@@ -132,18 +132,18 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn idle_buckets_are_forgotten() {
-        let rate = Rate::new(60).unwrap();
-        for n in 0..MANY {
-            rate.take(&n);
+        let rate = KeyedRateLimiter::new(60).unwrap();
+        for n in 0..SWEEP_THRESHOLD {
+            rate.take_request(&n);
         }
-        assert_eq!(rate.buckets.len(), MANY);
+        assert_eq!(rate.buckets.len(), SWEEP_THRESHOLD);
         tokio::time::advance(Duration::from_secs(120)).await;
-        rate.take(&MANY);
+        rate.take_request(&SWEEP_THRESHOLD);
         assert_eq!(rate.buckets.len(), 1);
     }
 
     #[test]
     fn nothing_set_is_no_limit() {
-        assert!(Rate::<u8>::new(0).is_none());
+        assert!(KeyedRateLimiter::<u8>::new(0).is_none());
     }
 }

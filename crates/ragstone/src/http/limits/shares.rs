@@ -8,23 +8,23 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::http::{Extensions, HeaderMap};
 
-use super::{Caller, caller as caller_of};
-use crate::http::address::{self, Network};
-use crate::http::middleware::COME_BACK;
-use crate::http::problem::{Code, Problem};
-use crate::http::{App, auth};
+use super::{CallerKey, caller_key as caller_of};
+use crate::http::address::{self, ClientNetwork};
+use crate::http::middleware::BUSY_RETRY_AFTER;
+use crate::http::problem::{ApiProblem, Code};
+use crate::http::{RouterState, auth};
 
 /// Who holds a place.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(in crate::http) enum Holder {
+pub(in crate::http) enum SlotHolder {
     /// One caller, wherever it calls from.
-    Caller(Caller),
+    Caller(CallerKey),
     /// All that call from there.
-    Network(Network),
+    Network(ClientNetwork),
 }
 
-impl Holder {
-    fn words(&self) -> &'static str {
+impl SlotHolder {
+    fn describe(&self) -> &'static str {
         match self {
             Self::Caller(_) => "caller",
             Self::Network(_) => "address",
@@ -34,49 +34,53 @@ impl Holder {
 
 /// Whose share a request counts for. While there are no keys everybody is the same caller, so that only addresses tell one
 /// from another; what came through the operator's door has neither.
-pub(in crate::http) fn holders(app: &App, extensions: &Extensions, headers: &HeaderMap) -> Vec<Holder> {
-    let caller = auth::identified(extensions).filter(|caller| **caller != (app.operator)());
-    let address = address::client(extensions, headers, &app.settings.trusted_proxies);
-    let caller = caller.map(|principal| Holder::Caller(caller_of(principal)));
-    let network = address.map(|address| Holder::Network(Network::of(address)));
+pub(in crate::http) fn slot_holders(
+    app: &RouterState,
+    extensions: &Extensions,
+    headers: &HeaderMap,
+) -> Vec<SlotHolder> {
+    let caller = auth::identified_caller(extensions).filter(|caller| **caller != (app.operator)());
+    let address = address::client_address(extensions, headers, &app.settings.trusted_proxies);
+    let caller = caller.map(|principal| SlotHolder::Caller(caller_of(principal)));
+    let network = address.map(|address| SlotHolder::Network(ClientNetwork::from_address(address)));
     caller.into_iter().chain(network).collect()
 }
 
 /// How many requests there may be, and how many there are.
-pub(in crate::http) struct Shares {
+pub(in crate::http) struct ConcurrencyLimit {
     most: usize,
     share: usize,
-    held: Mutex<Held>,
+    held: Mutex<HeldSlots>,
 }
 
 #[derive(Default)]
-struct Held {
+struct HeldSlots {
     in_all: usize,
-    by_holder: HashMap<Holder, usize>,
+    by_holder: HashMap<SlotHolder, usize>,
 }
 
 /// The place of one request.
-pub(in crate::http) struct RequestPlace {
-    shares: Arc<Shares>,
-    holders: Vec<Holder>,
+pub(in crate::http) struct RequestSlot {
+    shares: Arc<ConcurrencyLimit>,
+    holders: Vec<SlotHolder>,
 }
 
-impl Shares {
+impl ConcurrencyLimit {
     /// At most `most` in all, and `share` of each holder; 0 is half of all.
     pub fn new(most: usize, share: usize) -> Self {
         Self {
             most,
-            share: share_of(most, share),
+            share: share_limit(most, share),
             held: Mutex::default(),
         }
     }
 
     /// A place that counts for each of the holders.
-    pub fn place(shares: &Arc<Self>, holders: Vec<Holder>) -> Result<RequestPlace, Problem> {
-        let mut held = shares.held();
+    pub fn acquire_slot(shares: &Arc<Self>, holders: Vec<SlotHolder>) -> Result<RequestSlot, ApiProblem> {
+        let mut held = shares.lock_held();
         if held.in_all >= shares.most {
             let detail = format!("{} requests are worked on already", shares.most);
-            return Err(Problem::new(Code::Busy, detail).after(Some(COME_BACK)));
+            return Err(ApiProblem::new(Code::Busy, detail).with_retry_after(Some(BUSY_RETRY_AFTER)));
         }
         let full = holders
             .iter()
@@ -85,34 +89,34 @@ impl Shares {
             let detail = format!(
                 "{} requests of this {} are worked on already",
                 shares.share,
-                full.words()
+                full.describe()
             );
-            return Err(Problem::new(Code::TooManyRequests, detail).after(Some(COME_BACK)));
+            return Err(ApiProblem::new(Code::TooManyRequests, detail).with_retry_after(Some(BUSY_RETRY_AFTER)));
         }
         held.in_all += 1;
         for holder in &holders {
             *held.by_holder.entry(holder.clone()).or_default() += 1;
         }
         let shares = shares.clone();
-        Ok(RequestPlace { shares, holders })
+        Ok(RequestSlot { shares, holders })
     }
 
-    fn held(&self) -> MutexGuard<'_, Held> {
+    fn lock_held(&self) -> MutexGuard<'_, HeldSlots> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// What a share is in numbers: 0 is half of all, and one in any case.
-pub(in crate::http) fn share_of(most: usize, share: usize) -> usize {
+pub(in crate::http) fn share_limit(most: usize, share: usize) -> usize {
     match share {
         0 => (most / 2).max(1),
         share => share,
     }
 }
 
-impl Drop for RequestPlace {
+impl Drop for RequestSlot {
     fn drop(&mut self) {
-        let mut held = self.shares.held();
+        let mut held = self.shares.lock_held();
         held.in_all -= 1;
         for holder in &self.holders {
             let left = held.by_holder.get(holder).map_or(0, |own| own - 1);
@@ -128,22 +132,24 @@ impl Drop for RequestPlace {
 mod tests {
     use super::*;
 
-    fn caller(name: &str) -> Holder {
-        Holder::Caller(("a".parse().unwrap(), name.to_owned()))
+    fn caller(name: &str) -> SlotHolder {
+        SlotHolder::Caller(("a".parse().unwrap(), name.to_owned()))
     }
 
-    fn network(address: &str) -> Holder {
-        Holder::Network(Network::of(address.parse().unwrap()))
+    fn network(address: &str) -> SlotHolder {
+        SlotHolder::Network(ClientNetwork::from_address(address.parse().unwrap()))
     }
 
-    fn code(shares: &Arc<Shares>, holders: Vec<Holder>) -> Option<Code> {
-        Shares::place(shares, holders).err().map(|problem| problem.code)
+    fn code(shares: &Arc<ConcurrencyLimit>, holders: Vec<SlotHolder>) -> Option<Code> {
+        ConcurrencyLimit::acquire_slot(shares, holders)
+            .err()
+            .map(|problem| problem.code)
     }
 
     #[test]
     fn one_caller_and_one_address_leave_places_to_others() {
-        let shares = Arc::new(Shares::new(4, 0));
-        let place = |name: &str, from: &str| Shares::place(&shares, vec![caller(name), network(from)]);
+        let shares = Arc::new(ConcurrencyLimit::new(4, 0));
+        let place = |name: &str, from: &str| ConcurrencyLimit::acquire_slot(&shares, vec![caller(name), network(from)]);
         let held = [place("u", "192.0.2.1").unwrap(), place("u", "192.0.2.2").unwrap()];
         let third = vec![caller("u"), network("192.0.2.3")];
         assert_eq!(code(&shares, third.clone()), Some(Code::TooManyRequests));
@@ -155,18 +161,19 @@ mod tests {
         drop(held);
         assert_eq!(code(&shares, third), None);
         drop((other, last));
-        let left = shares.held();
+        let left = shares.lock_held();
         assert_eq!((left.in_all, left.by_holder.len()), (0, 0));
     }
 
     #[test]
     fn one_place_serves_whoever_comes() {
-        let shares = Arc::new(Shares::new(1, 0));
-        let place = Shares::place(&shares, vec![caller("u")]);
+        let shares = Arc::new(ConcurrencyLimit::new(1, 0));
+        let place = ConcurrencyLimit::acquire_slot(&shares, vec![caller("u")]);
         assert!(place.is_ok());
         assert_eq!(code(&shares, vec![caller("v")]), Some(Code::Busy));
-        let held = Arc::new(Shares::new(10, 3));
-        let own: Vec<_> = std::iter::from_fn(|| Shares::place(&held, vec![caller("u")]).ok()).collect();
+        let held = Arc::new(ConcurrencyLimit::new(10, 3));
+        let own: Vec<_> =
+            std::iter::from_fn(|| ConcurrencyLimit::acquire_slot(&held, vec![caller("u")]).ok()).collect();
         assert_eq!(own.len(), 3);
     }
 }

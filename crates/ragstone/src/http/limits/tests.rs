@@ -5,7 +5,7 @@ use futures::{StreamExt, stream};
 use ragstone_core::access::Role;
 use ragstone_core::ask::{Answer, AnswerEvent};
 use ragstone_core::id::TraceId;
-use ragstone_core::seam::chat::Usage;
+use ragstone_core::seam::chat::TokenUsage;
 use serde_json::json;
 use uuid::Uuid;
 
@@ -30,7 +30,7 @@ fn done(prompt_tokens: u64, completion_tokens: u64) -> AnswerEvent {
         sentences: vec![],
         citations: vec![],
         sources: vec![],
-        usage: Usage {
+        usage: TokenUsage {
             prompt_tokens,
             completion_tokens,
         },
@@ -75,7 +75,7 @@ async fn wrong_keys_of_an_address_are_answered_so_often_and_a_right_one_always()
     let app = TestApp::with(HttpSettings {
         admin_key: Some(AdminKey::new(KEY).unwrap()),
         limits: LimitSettings {
-            wrong_proofs_per_minute: 3,
+            failed_auths_per_minute: 3,
             ..LimitSettings::default()
         },
         ..HttpSettings::default()
@@ -120,14 +120,14 @@ async fn a_tenant_is_limited_by_all_its_callers_and_no_other_is() {
             Default::default(),
             Role::Reader,
         );
-        let limits = super::Limits::new(&app.api.settings);
+        let limits = super::CallerLimits::new(&app.api.settings);
         (limits, caller)
     };
     let (limits, first) = standing("u", "a");
     let (_, second) = standing("v", "a");
     let (_, other) = standing("u", "b");
     let take = |caller| {
-        let standing = limits.rate(caller).unwrap();
+        let standing = limits.take_request(caller).unwrap();
         (standing.limit, standing.remaining, standing.wait.is_some())
     };
     assert_eq!(take(&first), (2, 1, false));
@@ -216,7 +216,7 @@ async fn who_leaves_early_has_spent_what_was_said() {
             let spent = app
                 .api
                 .usage
-                .spent(caller.tenant(), caller.subject(), day)
+                .get_daily_usage(caller.tenant(), caller.subject(), day)
                 .await
                 .unwrap();
             if spent.caller > 0 {
@@ -349,7 +349,7 @@ async fn behind_a_trusted_proxy_callers_have_their_own_address() {
         admin_key: Some(AdminKey::new(KEY).unwrap()),
         trusted_proxies: std::sync::Arc::new(proxies),
         limits: LimitSettings {
-            wrong_proofs_per_minute: 1,
+            failed_auths_per_minute: 1,
             ..LimitSettings::default()
         },
         ..HttpSettings::default()

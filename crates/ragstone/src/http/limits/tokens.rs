@@ -14,20 +14,22 @@ use ragstone_core::ask::AnswerEvent;
 use time::OffsetDateTime;
 
 use super::LimitSettings;
-use crate::http::problem::{Code, Problem};
-use crate::http::{Api, App};
+use crate::http::problem::{ApiProblem, Code};
+use crate::http::{ApiServices, RouterState};
 
 /// Bytes of a text that count as one token where nobody counted them.
 const BYTES_A_TOKEN: usize = 4;
 
 /// Refuses a caller who, or whose tenant, has spent the day's tokens.
-pub(in crate::http) async fn within_budget(app: &App, principal: &Principal) -> Result<(), Problem> {
+pub(in crate::http) async fn check_token_budget(app: &RouterState, principal: &Principal) -> Result<(), ApiProblem> {
     let limits = app.settings.limits;
-    if !is_set(&limits) {
+    if !is_budget_set(&limits) {
         return Ok(());
     }
     let now = (app.clock)();
-    let spent = app.usage.spent(principal.tenant(), principal.subject(), now.date());
+    let spent = app
+        .usage
+        .get_daily_usage(principal.tenant(), principal.subject(), now.date());
     let spent = spent.await?;
     let over = |spent: u64, most: u64| most != 0 && spent >= most;
     let (most, whose) = if over(spent.caller, limits.tokens_per_day) {
@@ -38,22 +40,22 @@ pub(in crate::http) async fn within_budget(app: &App, principal: &Principal) -> 
         return Ok(());
     };
     let detail = format!("{whose} has spent the {most} tokens of the day, which ends at 0:00 UTC");
-    Err(Problem::new(Code::TokenBudgetSpent, detail).after(Some(until_midnight(now))))
+    Err(ApiProblem::new(Code::TokenBudgetSpent, detail).with_retry_after(Some(until_midnight(now))))
 }
 
 /// The same events; what the answer used is added to the caller's day before its end is told.
-pub(in crate::http) fn metered(
-    app: &App,
+pub(in crate::http) fn meter_answer(
+    app: &RouterState,
     principal: &Principal,
     events: BoxStream<'static, AnswerEvent>,
 ) -> BoxStream<'static, AnswerEvent> {
-    match is_set(&app.settings.limits) {
-        true => meter(app.api.clone(), principal.clone(), events).boxed(),
+    match is_budget_set(&app.settings.limits) {
+        true => metered_stream(app.api.clone(), principal.clone(), events).boxed(),
         false => events,
     }
 }
 
-fn is_set(limits: &LimitSettings) -> bool {
+fn is_budget_set(limits: &LimitSettings) -> bool {
     limits.tokens_per_day != 0 || limits.tenant_tokens_per_day != 0
 }
 
@@ -62,12 +64,12 @@ fn until_midnight(now: OffsetDateTime) -> Duration {
     Duration::from_secs(24 * 60 * 60).saturating_sub(today.unsigned_abs())
 }
 
-fn meter(
-    api: Arc<Api>,
+fn metered_stream(
+    api: Arc<ApiServices>,
     principal: Principal,
     mut events: BoxStream<'static, AnswerEvent>,
 ) -> impl Stream<Item = AnswerEvent> + Send {
-    let mut meter = Meter {
+    let mut meter = TokenMeter {
         api,
         principal,
         bytes: 0,
@@ -87,7 +89,7 @@ fn meter(
                 AnswerEvent::Done(answer) => {
                     meter.bytes = 0;
                     let used = answer.usage.prompt_tokens + answer.usage.completion_tokens;
-                    spend(&meter.api, &meter.principal, used).await;
+                    record_usage(&meter.api, &meter.principal, used).await;
                 }
                 // A model that refused before its first word used nothing.
                 AnswerEvent::Failed { .. } if !spoke => meter.bytes = 0,
@@ -99,13 +101,13 @@ fn meter(
 }
 
 /// What was shown and said so far.
-struct Meter {
-    api: Arc<Api>,
+struct TokenMeter {
+    api: Arc<ApiServices>,
     principal: Principal,
     bytes: usize,
 }
 
-impl Drop for Meter {
+impl Drop for TokenMeter {
     fn drop(&mut self) {
         let tokens = self.bytes.div_ceil(BYTES_A_TOKEN) as u64;
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
@@ -113,15 +115,17 @@ impl Drop for Meter {
         };
         if tokens > 0 {
             let (api, principal) = (self.api.clone(), self.principal.clone());
-            runtime.spawn(async move { spend(&api, &principal, tokens).await });
+            runtime.spawn(async move { record_usage(&api, &principal, tokens).await });
         }
     }
 }
 
 /// An answer is not lost because it could not be counted.
-async fn spend(api: &Api, principal: &Principal, tokens: u64) {
+async fn record_usage(api: &ApiServices, principal: &Principal, tokens: u64) {
     let today = (api.clock)().date();
-    let spent = api.usage.spend(principal.tenant(), principal.subject(), today, tokens);
+    let spent = api
+        .usage
+        .add_daily_usage(principal.tenant(), principal.subject(), today, tokens);
     if let Err(error) = spent.await {
         tracing::error!(%error, tokens, "what an answer used could not be counted");
     }

@@ -110,12 +110,12 @@ codes! {
 
 impl Code {
     /// The code of this word.
-    pub fn of(word: &str) -> Option<Self> {
+    pub fn from_word(word: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|code| code.as_str() == word)
     }
 
     /// The code that stands for a bare status.
-    pub fn of_status(status: StatusCode) -> Self {
+    pub fn from_status(status: StatusCode) -> Self {
         match status {
             StatusCode::UNAUTHORIZED => Self::Unauthorized,
             StatusCode::FORBIDDEN => Self::Forbidden,
@@ -135,7 +135,7 @@ impl Code {
 }
 
 /// The table of all codes, in Markdown.
-pub(in crate::http) fn table() -> String {
+pub(in crate::http) fn code_table() -> String {
     let mut table = String::from("| status | code | meaning | what to do |\n|---|---|---|---|\n");
     for code in Code::ALL {
         let (status, word) = (code.status().as_u16(), code.as_str());
@@ -152,10 +152,10 @@ mod tests {
     #[test]
     fn words_are_unique_and_found_again() {
         for code in Code::ALL {
-            assert_eq!(Code::of(code.as_str()), Some(*code));
+            assert_eq!(Code::from_word(code.as_str()), Some(*code));
             assert!(!code.status().is_success());
-            assert!(table().contains(&format!("`{}`", code.as_str())));
+            assert!(code_table().contains(&format!("`{}`", code.as_str())));
         }
-        assert_eq!(Code::of("no_such_code"), None);
+        assert_eq!(Code::from_word("no_such_code"), None);
     }
 }

@@ -15,14 +15,14 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 pub use code::Code;
-pub(super) use code::table;
+pub(super) use code::code_table;
 
 /// The media type of a problem.
 pub const PROBLEM_JSON: &str = "application/problem+json";
 
 /// Why a request was not answered as asked.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Problem {
+pub struct ApiProblem {
     /// What kind of problem.
     pub code: Code,
     /// What and which.
@@ -72,7 +72,7 @@ pub struct ProblemBody {
     pub extensions: Map<String, Value>,
 }
 
-impl Problem {
+impl ApiProblem {
     /// A problem of `code`.
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
         Self {
@@ -88,13 +88,13 @@ impl Problem {
     }
 
     /// With what went wrong inside, for the log alone.
-    pub fn caused_by(mut self, cause: &dyn std::fmt::Display) -> Self {
+    pub fn with_cause(mut self, cause: &dyn std::fmt::Display) -> Self {
         self.cause = Some(cause.to_string().into());
         self
     }
 
     /// What the log says of it.
-    pub fn note(&self) -> FailureNote {
+    pub fn failure_note(&self) -> FailureNote {
         FailureNote {
             code: self.code.as_str().to_owned(),
             cause: self.cause.as_deref().map(str::to_owned),
@@ -102,39 +102,39 @@ impl Problem {
     }
 
     /// With the place of the mistake in the body.
-    pub fn at(mut self, pointer: impl Into<String>) -> Self {
+    pub fn with_pointer(mut self, pointer: impl Into<String>) -> Self {
         self.pointer = Some(pointer.into().into_boxed_str());
         self
     }
 
     /// With the place of the mistake, unless that is the whole body.
-    pub fn at_if(self, pointer: String) -> Self {
+    pub fn with_optional_pointer(self, pointer: String) -> Self {
         match pointer.is_empty() {
             true => self,
-            false => self.at(pointer),
+            false => self.with_pointer(pointer),
         }
     }
 
     /// With a hint of its own in place of its code's.
-    pub fn hinting(mut self, hint: impl Into<String>) -> Self {
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into().into_boxed_str());
         self
     }
 
     /// With the time after which it may work.
-    pub fn after(mut self, wait: Option<Duration>) -> Self {
+    pub fn with_retry_after(mut self, wait: Option<Duration>) -> Self {
         self.retry_after = wait.or(self.retry_after);
         self
     }
 
     /// Of a token that was sent: who sent it needs another one (RFC 6750, 3.1).
-    pub fn of_a_token(mut self) -> Self {
+    pub fn for_token(mut self) -> Self {
         self.of_token = true;
         self
     }
 
     /// With a further member.
-    pub fn with(mut self, key: &str, value: Value) -> Self {
+    pub fn with_extension(mut self, key: &str, value: Value) -> Self {
         self.extensions.insert(key.to_owned(), value);
         self
     }
@@ -148,7 +148,7 @@ impl Problem {
     }
 
     /// What is sent.
-    pub fn body(&self) -> ProblemBody {
+    pub fn to_body(&self) -> ProblemBody {
         ProblemBody {
             type_: format!("/docs#{}", self.code.as_str()),
             title: self.code.title().to_owned(),
@@ -162,13 +162,13 @@ impl Problem {
     }
 }
 
-impl IntoResponse for Problem {
+impl IntoResponse for ApiProblem {
     fn into_response(self) -> Response {
         let status = self.code.status();
-        let body = serde_json::to_vec(&self.body()).expect("a struct of strings serialises");
+        let body = serde_json::to_vec(&self.to_body()).expect("a struct of strings serialises");
         let mut response = (status, [(header::CONTENT_TYPE, PROBLEM_JSON)], body).into_response();
         response.extensions_mut().insert(self.code);
-        response.extensions_mut().insert(self.note());
+        response.extensions_mut().insert(self.failure_note());
         if status == StatusCode::UNAUTHORIZED {
             let challenge = HeaderValue::from_static(match self.of_token {
                 true => r#"Bearer error="invalid_token""#,

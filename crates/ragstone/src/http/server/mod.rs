@@ -27,10 +27,10 @@ use tokio::task::JoinSet;
 use tower::ServiceExt;
 
 use super::TrustedProxies;
-use super::middleware::COME_BACK;
-use super::problem::{Code, PROBLEM_JSON, Problem};
-use places::{Full, Place, Places};
-use stall::Stalling;
+use super::middleware::BUSY_RETRY_AFTER;
+use super::problem::{ApiProblem, Code, PROBLEM_JSON};
+use places::{ConnectionSlot, ConnectionSlots, SlotError};
+use stall::StallTimeout;
 
 /// Wait after an accept that failed for want of something, such as file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
@@ -40,7 +40,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 const CONNECTION_BYTES: usize = 64 * 1024;
 
 /// How long who connected after the stop may still take to send a request, once all others have ended.
-const LATE_PATIENCE: Duration = Duration::from_secs(1);
+const LATE_REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What a connection may cost.
 #[derive(Debug, Clone)]
@@ -61,12 +61,12 @@ pub struct ConnectionLimits {
     /// Most header fields of a request.
     pub headers: usize,
     /// How many requests it may bring.
-    pub requests: Requests,
+    pub requests: ConnectionReuse,
 }
 
 /// Requests of one connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Requests {
+pub enum ConnectionReuse {
     /// One after the other.
     Many,
     /// One: the server is about to end.
@@ -75,27 +75,27 @@ pub enum Requests {
 
 /// Serves until `stop` is true, then until the requests that were open have ended; who connects meanwhile is answered
 /// once, by a router that has been told as well. Dropped, it cuts them off.
-pub async fn serve(listener: TcpListener, router: Router, limits: ConnectionLimits, stop: watch::Receiver<bool>) {
-    let places = Arc::new(Places::new(&limits));
+pub async fn run_server(listener: TcpListener, router: Router, limits: ConnectionLimits, stop: watch::Receiver<bool>) {
+    let places = Arc::new(ConnectionSlots::new(&limits));
     let mut connections = JoinSet::new();
     // Kept between rounds: dropped, it would cut off a connection that waits for its place.
-    let mut accepting = Box::pin(accept(&listener, &places));
+    let mut accepting = Box::pin(accept_connection(&listener, &places));
     loop {
         let accepted = tokio::select! {
             accepted = &mut accepting => accepted,
             Some(_) = connections.join_next() => continue,
-            () = told(stop.clone()) => break,
+            () = wait_for_stop(stop.clone()) => break,
         };
-        accepting.set(accept(&listener, &places));
+        accepting.set(accept_connection(&listener, &places));
         let Some((stream, peer, place)) = accepted else {
             continue;
         };
-        let (router, limits, until) = (router.clone(), limits.clone(), told(stop.clone()));
+        let (router, limits, until) = (router.clone(), limits.clone(), wait_for_stop(stop.clone()));
         connections.spawn(async move {
             let taken_away = place.clone();
             tokio::select! {
                 () = serve_connection(stream, peer, place, router, limits, until) => {}
-                () = taken_away.taken_away() => tracing::debug!(%peer, "an idle connection gave way"),
+                () = taken_away.wait_until_revoked() => tracing::debug!(%peer, "an idle connection gave way"),
             }
         });
     }
@@ -110,11 +110,11 @@ pub async fn serve(listener: TcpListener, router: Router, limits: ConnectionLimi
             Some(_) = late.join_next() => continue,
             accepted = &mut accepting => accepted,
         };
-        accepting.set(accept(&listener, &places));
+        accepting.set(accept_connection(&listener, &places));
         if let Some((stream, peer, place)) = accepted {
             // One request, and no more after its answer.
             let limits = ConnectionLimits {
-                requests: Requests::One,
+                requests: ConnectionReuse::One,
                 ..limits.clone()
             };
             let until = std::future::pending();
@@ -124,20 +124,26 @@ pub async fn serve(listener: TcpListener, router: Router, limits: ConnectionLimi
     drop(accepting);
     drop(listener);
     // Who has not sent a request by now is cut off.
-    let _ = tokio::time::timeout(LATE_PATIENCE, async { while late.join_next().await.is_some() {} }).await;
+    let _ = tokio::time::timeout(LATE_REQUEST_TIMEOUT, async {
+        while late.join_next().await.is_some() {}
+    })
+    .await;
 }
 
 /// Ends when it is time to stop, or nobody is left to say so.
-async fn told(mut stop: watch::Receiver<bool>) {
+async fn wait_for_stop(mut stop: watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
 /// The next connection, once there is a place for it.
-async fn accept(listener: &TcpListener, places: &Arc<Places>) -> Option<(TcpStream, SocketAddr, Arc<Place>)> {
-    places.room().await;
+async fn accept_connection(
+    listener: &TcpListener,
+    places: &Arc<ConnectionSlots>,
+) -> Option<(TcpStream, SocketAddr, Arc<ConnectionSlot>)> {
+    places.wait_for_room().await;
     let (stream, peer) = match listener.accept().await {
         Ok(accepted) => accepted,
-        Err(error) if is_of_connection(&error) => return None,
+        Err(error) if is_client_gone(&error) => return None,
         Err(error) => {
             tracing::error!(%error, "no connection could be accepted");
             tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -145,36 +151,36 @@ async fn accept(listener: &TcpListener, places: &Arc<Places>) -> Option<(TcpStre
         }
     };
     loop {
-        match places.enter(peer.ip()) {
+        match places.acquire_slot(peer.ip()) {
             Ok(place) => return Some((stream, peer, place)),
-            Err(Full::Share) => {
-                refuse(&stream, peer, places.share());
+            Err(SlotError::Share) => {
+                refuse_connection(&stream, peer, places.address_share());
                 return None;
             }
             // The place that was free has found its work meanwhile.
-            Err(Full::All) => places.room().await,
+            Err(SlotError::All) => places.wait_for_room().await,
         }
     }
 }
 
 /// Tells a client that its address has enough connections, if it can be told at once; nothing is waited for.
-fn refuse(stream: &TcpStream, peer: SocketAddr, share: usize) {
+fn refuse_connection(stream: &TcpStream, peer: SocketAddr, share: usize) {
     let detail = format!("{share} connections of this address are open already");
     tracing::debug!(%peer, share, "a connection beyond the share of its address was refused");
-    let problem = Problem::new(Code::TooManyConnections, detail).body();
+    let problem = ApiProblem::new(Code::TooManyConnections, detail).to_body();
     let body = serde_json::to_string(&problem).unwrap_or_default();
     let answer = format!(
         "HTTP/1.1 {} {}\r\ncontent-type: {PROBLEM_JSON}\r\ncontent-length: {}\r\nretry-after: {}\r\nconnection: close\r\n\r\n{body}",
         Code::TooManyConnections.status().as_u16(),
         Code::TooManyConnections.status().canonical_reason().unwrap_or_default(),
         body.len(),
-        COME_BACK.as_secs(),
+        BUSY_RETRY_AFTER.as_secs(),
     );
     let _ = stream.try_write(answer.as_bytes());
 }
 
 /// Whether an accept failed because that one client had left.
-fn is_of_connection(error: &std::io::Error) -> bool {
+fn is_client_gone(error: &std::io::Error) -> bool {
     use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
@@ -182,7 +188,7 @@ fn is_of_connection(error: &std::io::Error) -> bool {
 async fn serve_connection(
     stream: TcpStream,
     peer: SocketAddr,
-    place: Arc<Place>,
+    place: Arc<ConnectionSlot>,
     router: Router,
     limits: ConnectionLimits,
     until: impl Future<Output = ()>,
@@ -191,7 +197,7 @@ async fn serve_connection(
     let _ = stream.set_nodelay(true);
     let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));
-        let (router, working) = (router.clone(), Working::begin(&place));
+        let (router, working) = (router.clone(), ActiveRequest::begin_request(&place));
         async move {
             // Its place went to another connection while the last byte was on its way.
             let working = working.ok_or("the connection gave way")?;
@@ -206,11 +212,11 @@ async fn serve_connection(
             }))
         }
     });
-    let io = TokioIo::new(Stalling::new(stream, limits.write_stall));
+    let io = TokioIo::new(StallTimeout::new(stream, limits.write_stall));
     let mut connection = pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
-            .keep_alive(limits.requests == Requests::Many)
+            .keep_alive(limits.requests == ConnectionReuse::Many)
             .header_read_timeout(limits.head)
             .max_buf_size(CONNECTION_BYTES.max(limits.head_bytes))
             .max_header_size(limits.head_bytes)
@@ -230,17 +236,17 @@ async fn serve_connection(
 }
 
 /// A request of a connection, until its answer's body is sent or dropped.
-struct Working(Arc<Place>);
+struct ActiveRequest(Arc<ConnectionSlot>);
 
-impl Working {
-    fn begin(place: &Arc<Place>) -> Option<Self> {
-        place.begin().then(|| Self(place.clone()))
+impl ActiveRequest {
+    fn begin_request(place: &Arc<ConnectionSlot>) -> Option<Self> {
+        place.begin_request().then(|| Self(place.clone()))
     }
 }
 
-impl Drop for Working {
+impl Drop for ActiveRequest {
     fn drop(&mut self) {
-        self.0.end();
+        self.0.end_request();
     }
 }
 

@@ -17,12 +17,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::ConnectionLimits;
 use crate::http::TrustedProxies;
-use crate::http::address::Network;
-use crate::http::limits::shares::share_of;
+use crate::http::address::ClientNetwork;
+use crate::http::limits::shares::share_limit;
 
 /// Why there is no place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Full {
+pub(super) enum SlotError {
     /// All connections of the address are at work.
     Share,
     /// All connections are at work.
@@ -30,46 +30,46 @@ pub(super) enum Full {
 }
 
 /// The places of a server.
-pub(super) struct Places {
+pub(super) struct ConnectionSlots {
     most: usize,
     share: usize,
     proxies: Arc<TrustedProxies>,
-    state: Mutex<State>,
+    state: Mutex<ConnectionSlotsState>,
     /// Rung when a place may have become free.
     freed: Notify,
 }
 
 #[derive(Default)]
-struct State {
+struct ConnectionSlotsState {
     open: usize,
-    networks: HashMap<Network, Connections>,
+    networks: HashMap<ClientNetwork, NetworkConnections>,
     /// Counts the moments at which connections began to wait.
     moment: u64,
 }
 
 /// The connections of one address.
 #[derive(Default)]
-struct Connections {
+struct NetworkConnections {
     open: usize,
     /// Those that wait, by the moment since when; cancelling one ends it.
     waiting: BTreeMap<u64, CancellationToken>,
 }
 
 /// The place of one connection, until it is dropped.
-pub(super) struct Place {
-    places: Arc<Places>,
-    network: Network,
+pub(super) struct ConnectionSlot {
+    places: Arc<ConnectionSlots>,
+    network: ClientNetwork,
     /// Cancelled when the place was given to another connection.
     taken_away: CancellationToken,
     /// Since when the connection waits, if it does.
     waiting: Mutex<Option<u64>>,
 }
 
-impl Places {
+impl ConnectionSlots {
     pub fn new(limits: &ConnectionLimits) -> Self {
         Self {
             most: limits.connections,
-            share: share_of(limits.connections, limits.address_connections),
+            share: share_limit(limits.connections, limits.address_connections),
             proxies: limits.trusted_proxies.clone(),
             state: Mutex::default(),
             freed: Notify::new(),
@@ -77,10 +77,10 @@ impl Places {
     }
 
     /// Ends when there is a place for one more, or one can be made.
-    pub async fn room(&self) {
+    pub async fn wait_for_room(&self) {
         loop {
             let freed = self.freed.notified();
-            if self.state().has_room(self.most) {
+            if self.lock_state().has_room(self.most) {
                 return;
             }
             freed.await;
@@ -88,16 +88,16 @@ impl Places {
     }
 
     /// A place for a connection from `address`, be it that of one that waits.
-    pub fn enter(self: &Arc<Self>, address: IpAddr) -> Result<Arc<Place>, Full> {
-        let network = Network::of(address);
-        let mut state = self.state();
+    pub fn acquire_slot(self: &Arc<Self>, address: IpAddr) -> Result<Arc<ConnectionSlot>, SlotError> {
+        let network = ClientNetwork::from_address(address);
+        let mut state = self.lock_state();
         let own = state.networks.get(&network).map_or(0, |own| own.open);
         let is_shared = self.share < self.most && !self.proxies.contains(address);
-        if is_shared && own >= self.share && !state.end_oldest_of(&network) {
-            return Err(Full::Share);
+        if is_shared && own >= self.share && !state.end_oldest_in(&network) {
+            return Err(SlotError::Share);
         }
         if state.open >= self.most && !state.end_oldest() {
-            return Err(Full::All);
+            return Err(SlotError::All);
         }
         state.open += 1;
         let moment = state.next_moment();
@@ -105,7 +105,7 @@ impl Places {
         let own = state.networks.entry(network).or_default();
         own.open += 1;
         own.waiting.insert(moment, taken_away.clone());
-        Ok(Arc::new(Place {
+        Ok(Arc::new(ConnectionSlot {
             places: self.clone(),
             network,
             taken_away,
@@ -114,16 +114,16 @@ impl Places {
     }
 
     /// Connections of one address, at most.
-    pub fn share(&self) -> usize {
+    pub fn address_share(&self) -> usize {
         self.share
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn lock_state(&self) -> MutexGuard<'_, ConnectionSlotsState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl ConnectionSlotsState {
     fn has_room(&self, most: usize) -> bool {
         self.open < most || self.networks.values().any(|own| !own.waiting.is_empty())
     }
@@ -137,11 +137,11 @@ impl State {
     fn end_oldest(&mut self) -> bool {
         let waiting = self.networks.iter().filter(|(_, own)| !own.waiting.is_empty());
         let most = waiting.max_by_key(|(_, own)| own.open).map(|(network, _)| *network);
-        most.is_some_and(|network| self.end_oldest_of(&network))
+        most.is_some_and(|network| self.end_oldest_in(&network))
     }
 
     /// The same of one address.
-    fn end_oldest_of(&mut self, network: &Network) -> bool {
+    fn end_oldest_in(&mut self, network: &ClientNetwork) -> bool {
         let Some(own) = self.networks.get_mut(network) else {
             return false;
         };
@@ -149,11 +149,11 @@ impl State {
             return false;
         };
         taken_away.cancel();
-        self.leave(network);
+        self.remove_connection(network);
         true
     }
 
-    fn leave(&mut self, network: &Network) {
+    fn remove_connection(&mut self, network: &ClientNetwork) {
         self.open -= 1;
         if let Some(own) = self.networks.get_mut(network) {
             own.open -= 1;
@@ -164,16 +164,16 @@ impl State {
     }
 }
 
-impl Place {
+impl ConnectionSlot {
     /// Ends when the place was given to another connection.
-    pub async fn taken_away(&self) {
+    pub async fn wait_until_revoked(&self) {
         self.taken_away.cancelled().await;
     }
 
     /// A whole head has come: the connection waits no more. False if it was too late for that.
-    pub fn begin(&self) -> bool {
-        let mut state = self.places.state();
-        let moment = self.waiting().take();
+    pub fn begin_request(&self) -> bool {
+        let mut state = self.places.lock_state();
+        let moment = self.lock_waiting().take();
         if let (Some(moment), Some(own)) = (moment, state.networks.get_mut(&self.network)) {
             own.waiting.remove(&moment);
         }
@@ -181,37 +181,37 @@ impl Place {
     }
 
     /// The answer is sent: the connection waits for the next request.
-    pub fn end(&self) {
-        let mut state = self.places.state();
+    pub fn end_request(&self) {
+        let mut state = self.places.lock_state();
         if self.taken_away.is_cancelled() {
             return;
         }
         let moment = state.next_moment();
         if let Some(own) = state.networks.get_mut(&self.network) {
             own.waiting.insert(moment, self.taken_away.clone());
-            *self.waiting() = Some(moment);
+            *self.lock_waiting() = Some(moment);
         }
         drop(state);
         self.places.freed.notify_one();
     }
 
-    fn waiting(&self) -> MutexGuard<'_, Option<u64>> {
+    fn lock_waiting(&self) -> MutexGuard<'_, Option<u64>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
-        let mut state = self.places.state();
+        let mut state = self.places.lock_state();
         // Whoever took the place counts for it now.
         if self.taken_away.is_cancelled() {
             return;
         }
-        let moment = self.waiting().take();
+        let moment = self.lock_waiting().take();
         if let (Some(moment), Some(own)) = (moment, state.networks.get_mut(&self.network)) {
             own.waiting.remove(&moment);
         }
-        state.leave(&self.network);
+        state.remove_connection(&self.network);
         drop(state);
         self.places.freed.notify_one();
     }
@@ -221,36 +221,36 @@ impl Drop for Place {
 mod tests {
     use super::*;
 
-    fn places(most: usize, share: usize, proxies: &[&str]) -> Arc<Places> {
+    fn places(most: usize, share: usize, proxies: &[&str]) -> Arc<ConnectionSlots> {
         let proxies: Vec<String> = proxies.iter().map(|text| (*text).to_owned()).collect();
-        Arc::new(Places {
+        Arc::new(ConnectionSlots {
             most,
-            share: share_of(most, share),
+            share: share_limit(most, share),
             proxies: Arc::new(TrustedProxies::new(&proxies).unwrap()),
             state: Mutex::default(),
             freed: Notify::new(),
         })
     }
 
-    fn from(places: &Arc<Places>, last: u8) -> Option<Arc<Place>> {
-        places.enter([192, 0, 2, last].into()).ok()
+    fn from(places: &Arc<ConnectionSlots>, last: u8) -> Option<Arc<ConnectionSlot>> {
+        places.acquire_slot([192, 0, 2, last].into()).ok()
     }
 
-    fn working(places: &Arc<Places>, last: u8) -> Option<Arc<Place>> {
-        from(places, last).inspect(|place| assert!(place.begin()))
+    fn working(places: &Arc<ConnectionSlots>, last: u8) -> Option<Arc<ConnectionSlot>> {
+        from(places, last).inspect(|place| assert!(place.begin_request()))
     }
 
     #[test]
     fn an_address_has_half_and_a_proxy_all() {
         let places = places(4, 0, &["192.0.2.9"]);
         let held = [working(&places, 1).unwrap(), working(&places, 1).unwrap()];
-        assert_eq!(places.enter([192, 0, 2, 1].into()).err(), Some(Full::Share));
+        assert_eq!(places.acquire_slot([192, 0, 2, 1].into()).err(), Some(SlotError::Share));
         let other = working(&places, 2).unwrap();
         drop((held, other));
         let proxied: Vec<_> = std::iter::from_fn(|| working(&places, 9)).collect();
         assert_eq!(proxied.len(), 4);
         drop(proxied);
-        let state = places.state();
+        let state = places.lock_state();
         assert_eq!((state.open, state.networks.len()), (0, 0));
     }
 
@@ -260,19 +260,19 @@ mod tests {
         let (first, second) = (from(&places, 1).unwrap(), from(&places, 1).unwrap());
         let third = from(&places, 1).unwrap();
         assert!(first.taken_away.is_cancelled() && !second.taken_away.is_cancelled());
-        assert!(!first.begin(), "it came too late");
-        assert!(second.begin());
+        assert!(!first.begin_request(), "it came too late");
+        assert!(second.begin_request());
         let fourth = from(&places, 1).unwrap();
         assert!(third.taken_away.is_cancelled());
-        assert!(fourth.begin());
+        assert!(fourth.begin_request());
         assert!(from(&places, 1).is_none(), "both work");
-        second.end();
+        second.end_request();
         let fifth = from(&places, 1).unwrap();
         assert!(second.taken_away.is_cancelled());
         drop((first, second, third));
-        assert_eq!(places.state().open, 2, "who gave way counts no more");
+        assert_eq!(places.lock_state().open, 2, "who gave way counts no more");
         drop((fourth, fifth));
-        assert_eq!(places.state().open, 0);
+        assert_eq!(places.lock_state().open, 0);
     }
 
     #[test]
@@ -284,11 +284,11 @@ mod tests {
         assert!(many[0].taken_away.is_cancelled());
         assert!(!one.taken_away.is_cancelled());
         for place in [&many[1], &many[2], &one, &new] {
-            assert!(place.begin());
+            assert!(place.begin_request());
         }
-        assert_eq!(places.enter([192, 0, 2, 4].into()).err(), Some(Full::All));
-        assert!(!places.state().has_room(4));
-        one.end();
-        assert!(places.state().has_room(4));
+        assert_eq!(places.acquire_slot([192, 0, 2, 4].into()).err(), Some(SlotError::All));
+        assert!(!places.lock_state().has_room(4));
+        one.end_request();
+        assert!(places.lock_state().has_room(4));
     }
 }

@@ -11,14 +11,14 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
 /// `S`, with a limit to the time that a write waits.
-pub(super) struct Stalling<S> {
+pub(super) struct StallTimeout<S> {
     inner: S,
     limit: Duration,
     /// Runs while a write waits.
     waiting: Option<Pin<Box<Sleep>>>,
 }
 
-impl<S: Unpin> Stalling<S> {
+impl<S: Unpin> StallTimeout<S> {
     pub fn new(inner: S, limit: Duration) -> Self {
         Self {
             inner,
@@ -27,7 +27,7 @@ impl<S: Unpin> Stalling<S> {
         }
     }
 
-    fn bounded<T>(
+    fn poll_bounded<T>(
         &mut self,
         context: &mut Context<'_>,
         write: impl FnOnce(Pin<&mut S>, &mut Context<'_>) -> Poll<io::Result<T>>,
@@ -46,15 +46,15 @@ impl<S: Unpin> Stalling<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Stalling<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for StallTimeout<S> {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.inner).poll_read(context, into)
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Stalling<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for StallTimeout<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.bounded(context, |inner, context| inner.poll_write(context, bytes))
+        self.poll_bounded(context, |inner, context| inner.poll_write(context, bytes))
     }
 
     fn poll_write_vectored(
@@ -62,7 +62,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Stalling<S> {
         context: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.bounded(context, |inner, context| inner.poll_write_vectored(context, parts))
+        self.poll_bounded(context, |inner, context| inner.poll_write_vectored(context, parts))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -70,10 +70,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Stalling<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.bounded(context, |inner, context| inner.poll_flush(context))
+        self.poll_bounded(context, |inner, context| inner.poll_flush(context))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.bounded(context, |inner, context| inner.poll_shutdown(context))
+        self.poll_bounded(context, |inner, context| inner.poll_shutdown(context))
     }
 }

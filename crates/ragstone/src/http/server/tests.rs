@@ -20,7 +20,7 @@ fn limits() -> ConnectionLimits {
         write_stall: PATIENCE,
         head_bytes: 16 * 1024,
         headers: 20,
-        requests: Requests::Many,
+        requests: ConnectionReuse::Many,
     }
 }
 
@@ -34,7 +34,7 @@ async fn served(limits: ConnectionLimits, router: Router) -> Served {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = watch::channel(false);
-    let ended = tokio::spawn(serve(listener, router, limits, stopped));
+    let ended = tokio::spawn(run_server(listener, router, limits, stopped));
     Served { address, stop, ended }
 }
 

@@ -35,8 +35,8 @@ async fn a_stream_ends_with_one_event_that_says_so() {
     let delta = AnswerEvent::Delta { text: "One".into() };
     app.script(stream::iter([sources, delta]).chain(stream::pending()));
     let answer = app.get("/api/v1/ask-stream?query=a").open().await;
-    app.api.shutdown.begin();
-    app.api.shutdown.end();
+    app.api.shutdown.begin_shutdown();
+    app.api.shutdown.end_requests();
     is_told(last_event(answer).await);
 }
 
@@ -51,7 +51,7 @@ async fn a_stream_that_ends_in_time_is_told_to_its_end() {
     tell.unbounded_send(sources).unwrap();
     app.script(told);
     let answer = app.get("/api/v1/ask-stream?query=a").open().await;
-    app.api.shutdown.begin();
+    app.api.shutdown.begin_shutdown();
     let end = AnswerEvent::Failed {
         code: "model_failed".into(),
         detail: "why".into(),
@@ -69,14 +69,14 @@ async fn the_progress_of_a_job_ends_with_one_event_that_says_so() {
     let accepted = app.post("/api/v1/documents", &body).send().await.json();
     let path = format!("/api/v1/jobs/{}/events", accepted["job"]["id"].as_str().unwrap());
     let answer = app.get(&path).open().await;
-    app.api.shutdown.begin();
+    app.api.shutdown.begin_shutdown();
     is_told(last_event(answer).await);
 }
 
 #[tokio::test]
 async fn what_comes_after_the_beginning_is_refused_but_the_process_is_alive() {
     let app = TestApp::new();
-    app.api.shutdown.begin();
+    app.api.shutdown.begin_shutdown();
     for path in ["/api/v1/documents", "/readyz", "/api/v1/ask-stream?query=a"] {
         let refused = app.get(path).send().await;
         refused.problem(503, "shutting_down");
@@ -97,8 +97,8 @@ async fn what_is_not_answered_when_it_is_over_is_told_so() {
         while app.scopes.lock().unwrap().is_empty() {
             tokio::task::yield_now().await;
         }
-        app.api.shutdown.begin();
-        app.api.shutdown.end();
+        app.api.shutdown.begin_shutdown();
+        app.api.shutdown.end_requests();
     };
     let (answer, ()) = futures::join!(asked, end);
     answer.problem(503, "shutting_down");

@@ -7,17 +7,17 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use ragstone_core::access::{Reader, Role};
 use ragstone_core::id::{CollectionName, SourceId, SourceName};
-use ragstone_core::ingest::Grants;
+use ragstone_core::ingest::GrantRequest;
 use ragstone_core::seam::source::{SourceError, SourceRecord};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::{SourceBody, checked_schedule};
-use crate::http::App;
-use crate::http::auth::Identity;
+use super::{SourceBody, check_schedule};
+use crate::http::RouterState;
+use crate::http::auth::CallerIdentity;
 use crate::http::extract;
-use crate::http::problem::{Code, Problem};
+use crate::http::problem::{ApiProblem, Code};
 
 pub(in crate::http) const PROBLEMS: &[Code] = &[
     Code::BadJson,
@@ -36,16 +36,16 @@ pub(in crate::http) const PROBLEMS: &[Code] = &[
 /// A kind that says itself who may read what.
 const CONFLUENCE: &str = "confluence";
 /// Kinds that reach for what the server's operator has: its files, its credentials.
-const OF_THE_OPERATOR: [&str; 3] = ["folder", CONFLUENCE, "s3"];
+const OPERATOR_KINDS: [&str; 3] = ["folder", CONFLUENCE, "s3"];
 
 /// Names that documents have which come from no source.
-const RESERVED: [&str; 2] = ["upload", "default"];
+const RESERVED_NAMES: [&str; 2] = ["upload", "default"];
 
 /// A source to be made.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = NewSource)]
-pub(in crate::http) struct Wanted {
+pub(in crate::http) struct CreateSourceRequest {
     /// What people call it, once in a tenant.
     #[schema(value_type = String)]
     name: SourceName,
@@ -74,28 +74,28 @@ pub(in crate::http) struct Wanted {
 }
 
 /// Makes a source; nothing is taken in until it is synced.
-#[utoipa::path(post, path = "/api/v1/sources", tag = "sources", request_body = Wanted,
+#[utoipa::path(post, path = "/api/v1/sources", tag = "sources", request_body = CreateSourceRequest,
     responses((status = 201, body = SourceBody)))]
-pub(in crate::http) async fn create(
-    State(app): State<Arc<App>>,
-    identity: Identity,
-    extract::Json(wanted): extract::Json<Wanted>,
-) -> Result<(StatusCode, Json<SourceBody>), Problem> {
+pub(in crate::http) async fn create_source(
+    State(app): State<Arc<RouterState>>,
+    identity: CallerIdentity,
+    extract::Json(wanted): extract::Json<CreateSourceRequest>,
+) -> Result<(StatusCode, Json<SourceBody>), ApiProblem> {
     let principal = &identity.principal;
     if principal.role() < Role::Writer {
-        return Err(Problem::new(Code::Forbidden, "this needs the role writer"));
+        return Err(ApiProblem::new(Code::Forbidden, "this needs the role writer"));
     }
-    let mut grants = Grants {
+    let mut grants = GrantRequest {
         readers: wanted.readers,
         department_id: wanted.department_id,
     };
     if wanted.kind == CONFLUENCE && grants.readers.is_empty() && grants.department_id.is_none() {
         grants.readers.push(Reader::everyone().to_string());
     }
-    let acl = grants.acl(principal, &app.default_readers())?;
-    if RESERVED.contains(&wanted.name.as_str()) {
+    let acl = grants.build_acl(principal, &app.default_readers())?;
+    if RESERVED_NAMES.contains(&wanted.name.as_str()) {
         let detail = format!("{} names documents that come from no source", wanted.name);
-        return Err(Problem::new(Code::BadField, detail).at("/name"));
+        return Err(ApiProblem::new(Code::BadField, detail).with_pointer("/name"));
     }
     let record = SourceRecord {
         id: SourceId((app.new_id)()),
@@ -105,35 +105,35 @@ pub(in crate::http) async fn create(
         settings: wanted.settings,
         collection: wanted.collection.unwrap_or_default(),
         readers: acl.sets.into_iter().next().unwrap_or_default(),
-        schedule: checked_schedule(wanted.schedule)?,
+        schedule: check_schedule(wanted.schedule)?,
         paused: false,
         created_by: principal.subject().to_owned(),
         created_at: (app.clock)(),
         last_sync: None,
     };
-    may_open(&app, &identity, &record)?;
+    check_settings(&app, &identity, &record)?;
     match app.syncer.sources.add_source(record.clone()).await? {
-        true => Ok((StatusCode::CREATED, Json(SourceBody::of(record, &app).await?))),
+        true => Ok((StatusCode::CREATED, Json(SourceBody::from_record(record, &app).await?))),
         false => {
             let detail = format!("the name {} is taken", record.name);
-            Err(Problem::new(Code::SourceTaken, detail))
+            Err(ApiProblem::new(Code::SourceTaken, detail))
         }
     }
 }
 
 /// Whether the settings are right, and the caller may name such a place.
-fn may_open(app: &App, identity: &Identity, record: &SourceRecord) -> Result<(), Problem> {
-    if OF_THE_OPERATOR.contains(&record.kind.as_str()) && !identity.of_all_tenants {
+fn check_settings(app: &RouterState, identity: &CallerIdentity, record: &SourceRecord) -> Result<(), ApiProblem> {
+    if OPERATOR_KINDS.contains(&record.kind.as_str()) && !identity.manages_all_tenants {
         let detail = format!(
             "sources of the kind {} are for the operator and the first key",
             record.kind
         );
-        return Err(Problem::new(Code::Forbidden, detail));
+        return Err(ApiProblem::new(Code::Forbidden, detail));
     }
-    match (app.syncer.open)(record) {
+    match (app.syncer.source_opener)(record) {
         Ok(_) => Ok(()),
         Err(SourceError::Refused(detail) | SourceError::Broken(detail) | SourceError::Gone(detail)) => {
-            Err(Problem::new(Code::BadField, detail).at("/settings"))
+            Err(ApiProblem::new(Code::BadField, detail).with_pointer("/settings"))
         }
     }
 }

@@ -8,19 +8,19 @@ use ragstone_core::seam::catalogue::PageRequest;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{SourceBody, manages};
-use crate::http::App;
-use crate::http::auth::Writer;
-use crate::http::extract::{Query, page};
-use crate::http::list::length;
-use crate::http::problem::{Code, Problem};
+use super::{SourceBody, is_manager};
+use crate::http::RouterState;
+use crate::http::auth::RequireWriter;
+use crate::http::extract::{Query, page_request};
+use crate::http::list::json_length;
+use crate::http::problem::{ApiProblem, Code};
 
 pub(in crate::http) const PROBLEMS: &[Code] = &[Code::BadQuery, Code::BadCursor, Code::CatalogueUnavailable];
 
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(in crate::http) struct Parameters {
+pub(in crate::http) struct SourceListParameters {
     /// What the last page said as `next_cursor`.
     cursor: Option<String>,
     /// Most sources; 50 if not said, at most 1,000.
@@ -36,24 +36,24 @@ pub(in crate::http) struct SourceList {
 }
 
 /// The sources that the caller manages, by their names.
-#[utoipa::path(get, path = "/api/v1/sources", tag = "sources", params(Parameters),
+#[utoipa::path(get, path = "/api/v1/sources", tag = "sources", params(SourceListParameters),
     responses((status = 200, body = SourceList)))]
-pub(in crate::http) async fn list(
-    State(app): State<Arc<App>>,
-    Writer(principal): Writer,
-    Query(parameters): Query<Parameters>,
-) -> Result<Json<SourceList>, Problem> {
-    let request = page(parameters.cursor, parameters.limit);
+pub(in crate::http) async fn list_sources(
+    State(app): State<Arc<RouterState>>,
+    RequireWriter(principal): RequireWriter,
+    Query(parameters): Query<SourceListParameters>,
+) -> Result<Json<SourceList>, ApiProblem> {
+    let request = page_request(parameters.cursor, parameters.limit);
     let (mut sources, mut cursor) = (Vec::new(), request.cursor);
     // One by one: a cursor names the source before it, which has to be one that the caller knows.
     let mut bytes = 0;
     while sources.len() < request.limit && bytes < app.settings.list_bytes {
         let one = PageRequest { cursor, limit: 1 };
-        let found = app.syncer.sources.sources(Some(principal.tenant()), &one).await?;
-        let shown = found.items.into_iter().filter(|source| manages(&principal, source));
+        let found = app.syncer.sources.list_sources(Some(principal.tenant()), &one).await?;
+        let shown = found.items.into_iter().filter(|source| is_manager(&principal, source));
         for source in shown {
-            let source = SourceBody::of(source, &app).await?;
-            bytes += length(&source);
+            let source = SourceBody::from_record(source, &app).await?;
+            bytes += json_length(&source);
             sources.push(source);
         }
         cursor = found.next_cursor;

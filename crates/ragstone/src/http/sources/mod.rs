@@ -13,7 +13,7 @@ pub mod sync;
 mod tests;
 
 use ragstone_core::access::Principal;
-use ragstone_core::document::{JobError, timestamp};
+use ragstone_core::document::{JobError, format_timestamp};
 use ragstone_core::id::SourceId;
 use ragstone_core::seam::catalogue::FailedDocuments;
 use ragstone_core::seam::source::{ItemFailure, MAX_FAILURES, SourceRecord, SyncReport};
@@ -22,10 +22,10 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::App;
-use super::extract::id;
-use super::problem::{Code, Problem};
-use crate::schedule::Schedule;
+use super::RouterState;
+use super::extract::parse_id;
+use super::problem::{ApiProblem, Code};
+use crate::schedule::CronSchedule;
 
 /// A source.
 #[derive(Serialize, ToSchema)]
@@ -102,14 +102,14 @@ pub(super) struct FailureBody {
 
 impl SourceBody {
     /// A source, with the failures of its last sync and those of the jobs of its documents.
-    async fn of(record: SourceRecord, app: &App) -> Result<Self, Problem> {
+    async fn from_record(record: SourceRecord, app: &RouterState) -> Result<Self, ApiProblem> {
         let running = app.syncer.is_running(record.id);
         // What was read before a sync ended does not say how it ended.
         let record = match running {
             true => record,
             false => {
                 let sources = &app.syncer.sources;
-                let now = sources.source(&record.tenant, record.id).await?;
+                let now = sources.get_source(&record.tenant, record.id).await?;
                 now.unwrap_or(record)
             }
         };
@@ -117,8 +117,8 @@ impl SourceBody {
             Some(report) => {
                 let failed = app
                     .catalogue
-                    .failed_documents(&record.tenant, &record.name, MAX_FAILURES);
-                Some(SyncBody::of(report, failed.await?))
+                    .list_failed_documents(&record.tenant, &record.name, MAX_FAILURES);
+                Some(SyncBody::from_report(report, failed.await?))
             }
             None => None,
         };
@@ -133,14 +133,14 @@ impl SourceBody {
             schedule: record.schedule,
             paused: record.paused,
             created_by: record.created_by,
-            created_at: timestamp(record.created_at),
+            created_at: format_timestamp(record.created_at),
             last_sync,
         })
     }
 }
 
 impl SyncBody {
-    fn of(report: SyncReport, failed: FailedDocuments) -> Self {
+    fn from_report(report: SyncReport, failed: FailedDocuments) -> Self {
         let state = report.state().as_str();
         let mut failures = report.failures;
         let mut failed_count = report.counts.failed + failed.count;
@@ -148,7 +148,7 @@ impl SyncBody {
             match failures.iter().any(|failure| failure.uri == uri) {
                 // One thing that failed twice counts once.
                 true => failed_count -= 1,
-                false => failures.push(ItemFailure::bounded(&uri, error)),
+                false => failures.push(ItemFailure::with_bounded_texts(&uri, error)),
             }
         }
         failures.truncate(MAX_FAILURES);
@@ -157,8 +157,8 @@ impl SyncBody {
             error: failure.error,
         });
         Self {
-            started_at: timestamp(report.started_at),
-            ended_at: report.ended_at.map(timestamp),
+            started_at: format_timestamp(report.started_at),
+            ended_at: report.ended_at.map(format_timestamp),
             state,
             job: report.job.map(|job| job.0),
             new: report.counts.new,
@@ -174,21 +174,21 @@ impl SyncBody {
 }
 
 /// Whether a caller may see and change a source of its tenant.
-fn manages(principal: &Principal, source: &SourceRecord) -> bool {
+fn is_manager(principal: &Principal, source: &SourceRecord) -> bool {
     source.tenant == *principal.tenant() && source.readers.iter().all(|reader| principal.may_grant(reader))
 }
 
 /// The source of this id, if the caller manages it.
-async fn managed(app: &App, principal: &Principal, text: &str) -> Result<SourceRecord, Problem> {
-    let id: SourceId = id("source", text)?;
-    let found = app.syncer.sources.source(principal.tenant(), id).await?;
-    let found = found.filter(|source| manages(principal, source));
-    found.ok_or_else(|| Problem::not_found("source"))
+async fn find_managed(app: &RouterState, principal: &Principal, text: &str) -> Result<SourceRecord, ApiProblem> {
+    let id: SourceId = parse_id("source", text)?;
+    let found = app.syncer.sources.get_source(principal.tenant(), id).await?;
+    let found = found.filter(|source| is_manager(principal, source));
+    found.ok_or_else(|| ApiProblem::not_found("source"))
 }
 
-fn checked_schedule(schedule: Option<String>) -> Result<Option<String>, Problem> {
-    match schedule.as_deref().map(str::parse::<Schedule>) {
-        Some(Err(error)) => Err(Problem::new(Code::BadField, error.to_string()).at("/schedule")),
+fn check_schedule(schedule: Option<String>) -> Result<Option<String>, ApiProblem> {
+    match schedule.as_deref().map(str::parse::<CronSchedule>) {
+        Some(Err(error)) => Err(ApiProblem::new(Code::BadField, error.to_string()).with_pointer("/schedule")),
         _ => Ok(schedule),
     }
 }

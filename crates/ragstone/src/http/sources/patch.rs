@@ -5,16 +5,16 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use ragstone_core::access::ReaderSet;
-use ragstone_core::ingest::Grants;
+use ragstone_core::ingest::GrantRequest;
 use ragstone_core::seam::source::SourcePatch;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::{SourceBody, checked_schedule, managed};
-use crate::http::App;
-use crate::http::auth::Writer;
+use super::{SourceBody, check_schedule, find_managed};
+use crate::http::RouterState;
+use crate::http::auth::RequireWriter;
 use crate::http::extract::{self, Path};
-use crate::http::problem::{Code, Problem};
+use crate::http::problem::{ApiProblem, Code};
 
 pub(in crate::http) const PROBLEMS: &[Code] = &[
     Code::BadJson,
@@ -34,7 +34,7 @@ pub(in crate::http) const PROBLEMS: &[Code] = &[
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = SourceChanges)]
-pub(in crate::http) struct Changes {
+pub(in crate::http) struct SourceChanges {
     /// Null ends the schedule.
     #[serde(default, deserialize_with = "extract::present")]
     #[schema(value_type = Option<String>)]
@@ -47,23 +47,23 @@ pub(in crate::http) struct Changes {
 
 /// Changes when a source is synced, and who may read its documents.
 #[utoipa::path(patch, path = "/api/v1/sources/{id}", tag = "sources", params(("id" = Uuid, Path)),
-    request_body = Changes, responses((status = 200, body = SourceBody)))]
-pub(in crate::http) async fn patch(
-    State(app): State<Arc<App>>,
-    Writer(principal): Writer,
+    request_body = SourceChanges, responses((status = 200, body = SourceBody)))]
+pub(in crate::http) async fn update_source(
+    State(app): State<Arc<RouterState>>,
+    RequireWriter(principal): RequireWriter,
     Path(source): Path<String>,
-    extract::Json(changes): extract::Json<Changes>,
-) -> Result<Json<SourceBody>, Problem> {
-    let record = managed(&app, &principal, &source).await?;
+    extract::Json(changes): extract::Json<SourceChanges>,
+) -> Result<Json<SourceBody>, ApiProblem> {
+    let record = find_managed(&app, &principal, &source).await?;
     let readers = changes.readers.map(|readers| {
-        let grants = Grants {
+        let grants = GrantRequest {
             readers,
             department_id: None,
         };
-        grants.acl(&principal, &ReaderSet::new())
+        grants.build_acl(&principal, &ReaderSet::new())
     });
     let patch = SourcePatch {
-        schedule: changes.schedule.map(checked_schedule).transpose()?,
+        schedule: changes.schedule.map(check_schedule).transpose()?,
         paused: changes.paused,
         settings: None,
         readers: readers.transpose()?.and_then(|acl| acl.sets.into_iter().next()),
@@ -71,8 +71,8 @@ pub(in crate::http) async fn patch(
     let changed = app
         .syncer
         .sources
-        .change_source(&record.tenant, record.id, patch)
+        .patch_source(&record.tenant, record.id, patch)
         .await?;
-    let changed = changed.ok_or_else(|| Problem::not_found("source"))?;
-    Ok(Json(SourceBody::of(changed, &app).await?))
+    let changed = changed.ok_or_else(|| ApiProblem::not_found("source"))?;
+    Ok(Json(SourceBody::from_record(changed, &app).await?))
 }

@@ -5,23 +5,23 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 
-use super::{SourceBody, managed};
-use crate::http::App;
-use crate::http::auth::Writer;
+use super::{SourceBody, find_managed};
+use crate::http::RouterState;
+use crate::http::auth::RequireWriter;
 use crate::http::extract::Path;
-use crate::http::problem::{Code, Problem};
+use crate::http::problem::{ApiProblem, Code};
 
 pub(in crate::http) const PROBLEMS: &[Code] = &[Code::NotFound, Code::CatalogueUnavailable, Code::StorageFull];
 
 /// Removes a source and deletes its documents: they are invisible from the moment of the answer, jobs remove the rest.
 #[utoipa::path(delete, path = "/api/v1/sources/{id}", tag = "sources", params(("id" = Uuid, Path)),
     responses((status = 200, body = SourceBody)))]
-pub(in crate::http) async fn remove(
-    State(app): State<Arc<App>>,
-    Writer(principal): Writer,
+pub(in crate::http) async fn delete_source(
+    State(app): State<Arc<RouterState>>,
+    RequireWriter(principal): RequireWriter,
     Path(source): Path<String>,
-) -> Result<Json<SourceBody>, Problem> {
-    let record = managed(&app, &principal, &source).await?;
-    app.syncer.remove(&record.tenant, record.id).await?;
-    Ok(Json(SourceBody::of(record, &app).await?))
+) -> Result<Json<SourceBody>, ApiProblem> {
+    let record = find_managed(&app, &principal, &source).await?;
+    app.syncer.remove_source(&record.tenant, record.id).await?;
+    Ok(Json(SourceBody::from_record(record, &app).await?))
 }

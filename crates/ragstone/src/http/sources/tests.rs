@@ -376,7 +376,7 @@ async fn what_is_wrong_is_named() {
     let turn = app
         .api
         .syncer
-        .turn(text(&json!(path)).rsplit('/').next().unwrap().parse().unwrap())
+        .acquire_permit(text(&json!(path)).rsplit('/').next().unwrap().parse().unwrap())
         .await
         .unwrap();
     app.call("POST", &format!("{path}/sync"))

@@ -2,8 +2,8 @@
 
 use super::*;
 
-fn line(subject: &str) -> Line {
-    Line {
+fn line(subject: &str) -> AuditLine {
+    AuditLine {
         time: "2024-01-01T00:00:00.000Z".into(),
         trace_id: "t".into(),
         tenant: Some("default".into()),
@@ -11,7 +11,7 @@ fn line(subject: &str) -> Line {
         role: Some(Role::Writer),
         action: "POST /api/v1/documents".into(),
         targets: vec!["d".into()],
-        decision: Decision::Refused,
+        decision: AuditDecision::Refused,
         status: Some(409),
         code: Some("uri_taken"),
         address: Some("10.0.0.7".into()),
@@ -22,7 +22,7 @@ fn line(subject: &str) -> Line {
 #[test]
 fn a_line_is_one_line_of_ascii_whatever_its_text() {
     let forged = "u\"}\r\n{\"decision\":\"allowed\"\u{85}\u{2028}\u{9b}2J\u{7f}\u{202e}é😀";
-    let text = text(&line(forged));
+    let text = format_line(&line(forged));
     assert!(text.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\n')), "{text}");
     assert_eq!(text.matches('\n').count(), 1);
     let read: serde_json::Value = serde_json::from_str(&text).unwrap();
@@ -41,14 +41,14 @@ async fn lines_are_appended_and_the_file_may_be_moved_away() {
     let folder = tempfile::tempdir().unwrap();
     let (path, moved) = (folder.path().join("audit.jsonl"), folder.path().join("audit.1"));
     let log = AuditLog::open(&path, false).unwrap();
-    log.write(&line("a")).await;
+    log.write_line(&line("a")).await;
     log.write_detached(&line("b"));
     log.close().await;
     let log = AuditLog::open(&path, false).unwrap();
     std::fs::rename(&path, &moved).unwrap();
-    log.write(&line("c")).await;
+    log.write_line(&line("c")).await;
     log.reopen().await;
-    log.write(&line("d")).await;
+    log.write_line(&line("d")).await;
     log.close().await;
     let subjects = |path: &Path| -> Vec<String> {
         let text = std::fs::read_to_string(path).unwrap();
@@ -60,8 +60,8 @@ async fn lines_are_appended_and_the_file_may_be_moved_away() {
     assert_eq!(subjects(&path), ["d"]);
     let mode = std::fs::metadata(&path).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
-    log.write(&line("late")).await;
-    assert_eq!(log.lost(), 1);
+    log.write_line(&line("late")).await;
+    assert_eq!(log.lost_lines(), 1);
 }
 
 #[test]
@@ -75,9 +75,9 @@ fn a_file_that_cannot_be_opened_is_said_at_once() {
 #[tokio::test]
 async fn what_cannot_be_written_is_counted() {
     let log = AuditLog::open(Path::new("/dev/full"), false).unwrap();
-    log.write(&line("a")).await;
+    log.write_line(&line("a")).await;
     log.close().await;
-    assert_eq!(log.lost(), 1);
+    assert_eq!(log.lost_lines(), 1);
 }
 
 #[tokio::test]
@@ -86,9 +86,9 @@ async fn more_lines_than_fit_wait_and_all_arrive() {
     let path = folder.path().join("audit.jsonl");
     let log = AuditLog::open(&path, false).unwrap();
     for n in 0..3 * QUEUE {
-        log.write(&line(&n.to_string())).await;
+        log.write_line(&line(&n.to_string())).await;
     }
     log.close().await;
     let lines = std::fs::read_to_string(&path).unwrap().lines().count();
-    assert_eq!((lines, log.lost()), (3 * QUEUE, 0));
+    assert_eq!((lines, log.lost_lines()), (3 * QUEUE, 0));
 }

@@ -10,26 +10,30 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::mpsc::Receiver;
 
-use super::Message;
+use super::AuditWriterMessage;
 
 /// Bytes that are written at once, about; lines that wait are written together.
 const BATCH_BYTES: usize = 64 * 1024;
 
 /// Opens the file and starts the thread, which ends with the last sender, or when it is told to.
-pub(super) fn start(path: &Path, messages: Receiver<Message>, lost: Arc<AtomicU64>) -> io::Result<()> {
-    let writer = Writer {
-        file: open(path)?,
+pub(super) fn start_writer(
+    path: &Path,
+    messages: Receiver<AuditWriterMessage>,
+    lost: Arc<AtomicU64>,
+) -> io::Result<()> {
+    let writer = AuditWriter {
+        file: open_for_append(path)?,
         path: path.to_owned(),
         lost,
         failing: false,
     };
     std::thread::Builder::new()
         .name("audit".into())
-        .spawn(move || writer.run(messages))
+        .spawn(move || writer.process_messages(messages))
         .map(drop)
 }
 
-fn open(path: &Path) -> io::Result<File> {
+fn open_for_append(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.append(true).create(true);
     #[cfg(unix)]
@@ -37,7 +41,7 @@ fn open(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
-struct Writer {
+struct AuditWriter {
     file: File,
     path: PathBuf,
     lost: Arc<AtomicU64>,
@@ -45,12 +49,12 @@ struct Writer {
     failing: bool,
 }
 
-impl Writer {
-    fn run(mut self, mut messages: Receiver<Message>) {
+impl AuditWriter {
+    fn process_messages(mut self, mut messages: Receiver<AuditWriterMessage>) {
         while let Some(first) = messages.blocking_recv() {
-            match self.write_all(first, &mut messages) {
-                Some(Message::Reopen) => self.reopen(),
-                Some(Message::Close(done)) => {
+            match self.write_waiting_lines(first, &mut messages) {
+                Some(AuditWriterMessage::Reopen) => self.reopen_file(),
+                Some(AuditWriterMessage::Close(done)) => {
                     if let Err(error) = self.file.sync_all() {
                         tracing::error!(%error, "the audit log could not be synced");
                     }
@@ -66,21 +70,25 @@ impl Writer {
     }
 
     /// Writes `first` and the lines that wait behind it, up to a batch; gives the message at which it stopped.
-    fn write_all(&mut self, first: Message, messages: &mut Receiver<Message>) -> Option<Message> {
+    fn write_waiting_lines(
+        &mut self,
+        first: AuditWriterMessage,
+        messages: &mut Receiver<AuditWriterMessage>,
+    ) -> Option<AuditWriterMessage> {
         let (mut batch, mut lines, mut next) = (String::new(), 0, Some(first));
-        while let Some(Message::Line(line)) = next {
+        while let Some(AuditWriterMessage::Line(line)) = next {
             batch.push_str(&line);
             lines += 1;
             let more = batch.len() < BATCH_BYTES;
             next = more.then(|| messages.try_recv().ok()).flatten();
         }
         if lines > 0 {
-            self.write(&batch, lines);
+            self.write_batch(&batch, lines);
         }
         next
     }
 
-    fn write(&mut self, batch: &str, lines: u64) {
+    fn write_batch(&mut self, batch: &str, lines: u64) {
         // What a failed write left of a line ends here.
         let start = if self.failing { "\n" } else { "" };
         match self.file.write_all(format!("{start}{batch}").as_bytes()) {
@@ -102,8 +110,8 @@ impl Writer {
     }
 
     /// The old file stays where the new one cannot be opened.
-    fn reopen(&mut self) {
-        match open(&self.path) {
+    fn reopen_file(&mut self) {
+        match open_for_append(&self.path) {
             Ok(file) => self.file = file,
             Err(error) => {
                 tracing::error!(path = %self.path.display(), %error, "the audit log cannot be opened again");

@@ -5,25 +5,25 @@ use std::sync::{Arc, RwLock};
 use anyhow::{Context, bail};
 use object_store::ObjectStore;
 use ragstone_core::access::Scope;
-use ragstone_core::evaluate::{Outcome, Question, Shown, measure};
-use ragstone_core::library::{InUse, Library, SearchRequest};
+use ragstone_core::evaluate::{EvaluationQuestion, OutcomePassage, QuestionOutcome, measure_outcome};
+use ragstone_core::library::{ActiveEmbedder, Library, SearchRequest};
 use ragstone_core::seam::Catalogue;
 
-use super::record::{Compared, Gate};
-use super::sides::Side;
+use super::record::{GateComparison, QualityGate};
+use super::sides::IndexSide;
 use crate::operator;
 
 /// Passages that are searched for: enough for ten distinct documents.
 const SEARCHED: usize = 100;
 
-impl Gate {
+impl QualityGate {
     /// Whether the questions say anything of the metric.
-    pub fn check(&self) -> anyhow::Result<()> {
+    pub fn check_gate(&self) -> anyhow::Result<()> {
         if !(self.ratio.is_finite() && self.ratio >= 0.0) {
             bail!("the ratio of --gate is {}, not a number from 0", self.ratio);
         }
-        let nothing = Outcome::default();
-        let measured = |question: &&Question| measure(question, &nothing).contains_key(&self.metric);
+        let nothing = QuestionOutcome::default();
+        let measured = |question: &&EvaluationQuestion| measure_outcome(question, &nothing).contains_key(&self.metric);
         if self
             .questions
             .iter()
@@ -41,14 +41,14 @@ impl Gate {
 }
 
 /// Asks the questions of both.
-pub async fn compare(
+pub async fn compare_models(
     catalogue: &Arc<dyn Catalogue>,
     blobs: &Arc<dyn ObjectStore>,
-    (old, new): (&Side, &Side),
-    gate: &Gate,
-) -> anyhow::Result<Compared> {
-    let library = |side: &Side| {
-        let in_use = InUse {
+    (old, new): (&IndexSide, &IndexSide),
+    gate: &QualityGate,
+) -> anyhow::Result<GateComparison> {
+    let library = |side: &IndexSide| {
+        let in_use = ActiveEmbedder {
             embedder: side.embedder()?,
             index: side.index.clone(),
         };
@@ -59,15 +59,15 @@ pub async fn compare(
     let (mut of_old, mut of_new, mut asked) = (0.0, 0.0, 0);
     for question in gate.questions.iter().filter(|question| !question.draft) {
         let scores = (
-            score(&old, question, &gate.metric).await?,
-            score(&new, question, &gate.metric).await?,
+            score_question(&old, question, &gate.metric).await?,
+            score_question(&new, question, &gate.metric).await?,
         );
         if let (Some(one), Some(other)) = scores {
             (of_old, of_new, asked) = (of_old + one, of_new + other, asked + 1);
         }
     }
     let mean = |sum: f64| sum / f64::from(asked.max(1));
-    Ok(Compared {
+    Ok(GateComparison {
         metric: gate.metric.clone(),
         questions: asked as usize,
         old: mean(of_old),
@@ -77,32 +77,32 @@ pub async fn compare(
 }
 
 /// What a search for one question is worth; an error where it goes by words alone.
-async fn score(library: &Library, question: &Question, metric: &str) -> anyhow::Result<Option<f64>> {
+async fn score_question(library: &Library, question: &EvaluationQuestion, metric: &str) -> anyhow::Result<Option<f64>> {
     let request = SearchRequest::new(&question.question, SEARCHED);
     let found = library
-        .search(&scope(question)?, &request)
+        .search(&question_scope(question)?, &request)
         .await
         .with_context(|| format!("question {}", question.id))?;
     if let Some(notice) = found.notices.first() {
         bail!("question {}: {}", question.id, notice.detail);
     }
-    let shown = found.passages.iter().map(|passage| Shown {
+    let shown = found.passages.iter().map(|passage| OutcomePassage {
         uri: passage.uri.clone(),
         page: passage.chunk.page,
         text: String::new(),
     });
-    let outcome = Outcome {
+    let outcome = QuestionOutcome {
         found: shown.collect(),
-        ..Outcome::default()
+        ..QuestionOutcome::default()
     };
-    Ok(measure(question, &outcome).get(metric).copied().flatten())
+    Ok(measure_outcome(question, &outcome).get(metric).copied().flatten())
 }
 
 /// The operator of the caller's tenant: both sides find as much, whoever asks.
-fn scope(question: &Question) -> anyhow::Result<Scope> {
+fn question_scope(question: &EvaluationQuestion) -> anyhow::Result<Scope> {
     let tenant = question.caller.as_ref().and_then(|caller| caller.tenant.as_deref());
     Ok(match tenant {
-        Some(tenant) => operator::of(tenant.parse().context("the caller's tenant")?).scope(),
-        None => operator::principal().scope(),
+        Some(tenant) => operator::operator_principal_of(tenant.parse().context("the caller's tenant")?).scope(),
+        None => operator::operator_principal().scope(),
     })
 }

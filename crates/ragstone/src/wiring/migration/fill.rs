@@ -12,12 +12,12 @@ use ragstone_core::access::Principal;
 use ragstone_core::id::TenantId;
 use ragstone_core::seam::index::{DocumentGeneration, IndexError};
 
-use super::super::arrival::logged;
+use super::super::arrival::log_fetch;
 use super::super::{model, upkeep};
-use super::compare::compare;
-use super::record::{Active, Phase, Record};
-use super::sides::{Pair, Sides};
-use super::{Embedders, Migration};
+use super::compare::compare_models;
+use super::record::{ActiveIndex, MigrationPhase, MigrationRecord};
+use super::sides::{ActiveAndShadow, DualIndex};
+use super::{EmbedderFactory, ModelMigration};
 use crate::config::Settings;
 use crate::operator;
 
@@ -28,26 +28,26 @@ const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// Works whenever it is woken, until the process ends.
-pub async fn keep(migration: Arc<Migration>, sides: Arc<Sides>) {
+pub async fn run_migration_worker(migration: Arc<ModelMigration>, sides: Arc<DualIndex>) {
     loop {
         migration.wake.notified().await;
-        let _work = migration.work.lock().await;
-        migration.get_on(&sides).await;
+        let _work = migration.work_lock.lock().await;
+        migration.advance_with_retry(&sides).await;
     }
 }
 
-impl Migration {
-    async fn get_on(&self, sides: &Arc<Sides>) {
+impl ModelMigration {
+    async fn advance_with_retry(&self, sides: &Arc<DualIndex>) {
         let mut wait = FIRST_WAIT;
-        while let Err(error) = self.go_on(sides).await {
+        while let Err(error) = self.advance_migration(sides).await {
             tracing::warn!("the change of the model waits: {error:#}");
-            self.note(Some(format!("{error:#}")));
+            self.set_last_error(Some(format!("{error:#}")));
             if self.unless_halted(tokio::time::sleep(wait)).await.is_none() {
                 return;
             }
             wait = (wait * 2).min(LONGEST_WAIT);
         }
-        self.note(None);
+        self.set_last_error(None);
     }
 
     /// Work that may be broken off anywhere; none if it was.
@@ -61,70 +61,85 @@ impl Migration {
     }
 
     /// As far as it goes.
-    async fn go_on(&self, sides: &Arc<Sides>) -> anyhow::Result<()> {
-        let (Some((mut record, active)), Pair { other: Some(other), .. }) = (self.standing().await?, sides.pair())
+    async fn advance_migration(&self, sides: &Arc<DualIndex>) -> anyhow::Result<()> {
+        let (
+            Some((mut record, active)),
+            ActiveAndShadow {
+                shadow: Some(other), ..
+            },
+        ) = (self.load_unfinished().await?, sides.current_pair())
         else {
             return Ok(());
         };
-        let (answers, beside) = record.by(active.as_ref());
-        self.advise(&answers.target);
+        let (answers, beside) = record.active_and_other(active.as_ref());
+        self.advise_settings_change(&answers.target);
         if other.embedder().is_err() {
             let made = self.unless_halted((self.embedders)(beside.target.clone()));
             let Some(made) = made.await else { return Ok(()) };
-            other.takes(made?);
+            other.set_embedder(made?);
         }
-        if !self.fills.load(Ordering::Relaxed) || record.phase != Phase::Filling {
+        if !self.fills.load(Ordering::Relaxed) || record.phase != MigrationPhase::Filling {
             return Ok(());
         }
         if active.is_some_and(|active| active.spec == record.to.spec) {
-            record.phase = Phase::Switched;
-            return record.write(self.catalogue.as_ref()).await;
+            record.phase = MigrationPhase::Switched;
+            return record.save_to(self.catalogue.as_ref()).await;
         }
-        sides.pair().active.embedder().context("the model that answers")?;
-        let Some(filled) = self.unless_halted(self.fill(sides)).await else {
+        sides
+            .current_pair()
+            .active
+            .embedder()
+            .context("the model that answers")?;
+        let Some(filled) = self.unless_halted(self.fill_shadow(sides)).await else {
             return Ok(());
         };
         filled?;
         if let Some(gate) = &record.gate {
-            let active = sides.pair().active;
-            let compared = compare(&self.catalogue, &self.blobs, (&active, &other), gate);
+            let active = sides.current_pair().active;
+            let compared = compare_models(&self.catalogue, &self.blobs, (&active, &other), gate);
             let Some(compared) = self.unless_halted(compared).await else {
                 return Ok(());
             };
             let compared = compared?;
-            let passes = compared.passes();
+            let passes = compared.passes_gate();
             tracing::info!(?compared, passes, "both models answered the questions of the set");
             record.compared = Some(compared);
             if !passes {
-                record.phase = Phase::Refused;
-                return record.write(self.catalogue.as_ref()).await;
+                record.phase = MigrationPhase::Refused;
+                return record.save_to(self.catalogue.as_ref()).await;
             }
         }
-        self.switch(sides, &mut record, Phase::Switched).await
+        self.switch_active(sides, &mut record, MigrationPhase::Switched).await
     }
 
     /// Everything that is visible.
-    async fn fill(&self, sides: &Arc<Sides>) -> anyhow::Result<()> {
-        let held = sides.pair().active.index.generations(None).await?;
-        let each = stream::iter(held).map(|(generation, _)| sides.fill(generation, operator::of));
+    async fn fill_shadow(&self, sides: &Arc<DualIndex>) -> anyhow::Result<()> {
+        let held = sides.current_pair().active.index.list_generations(None).await?;
+        let each = stream::iter(held)
+            .map(|(generation, _)| sides.fill_generation(generation, operator::operator_principal_of));
         Ok(each.buffer_unordered(AT_ONCE).try_collect::<()>().await?)
     }
 
     /// Lets the other side answer: one row, and the process follows it.
-    pub(super) async fn switch(&self, sides: &Arc<Sides>, record: &mut Record, phase: Phase) -> anyhow::Result<()> {
-        let Some(other) = sides.pair().other else {
+    pub(super) async fn switch_active(
+        &self,
+        sides: &Arc<DualIndex>,
+        record: &mut MigrationRecord,
+        phase: MigrationPhase,
+    ) -> anyhow::Result<()> {
+        let Some(other) = sides.current_pair().shadow else {
             bail!("there is no other model to switch to");
         };
         let side = match phase {
-            Phase::RolledBack => &record.from,
+            MigrationPhase::RolledBack => &record.from,
             _ => &record.to,
         };
         if other.embedder().is_err() {
-            other.takes((self.embedders)(side.target.clone()).await?);
+            other.set_embedder((self.embedders)(side.target.clone()).await?);
         }
         let embedder = other.embedder()?;
         let (active, target) = (
-            Active {
+            ActiveIndex {
                 spec: side.spec.clone(),
                 place: side.place.clone(),
                 known_as: Some(record.known_as.clone()),
@@ -133,65 +148,65 @@ impl Migration {
         );
         let _one = self.vectors.switching.lock().await;
         // A rollback is noted before it is made, so that no one goes forward again; a switch after it is.
-        let rolls_back = phase == Phase::RolledBack;
+        let rolls_back = phase == MigrationPhase::RolledBack;
         record.phase = if rolls_back { phase } else { record.phase };
-        record.write(self.catalogue.as_ref()).await?;
-        let turned = self.turn.lock().await;
-        let written = active.write(self.catalogue.as_ref()).await;
-        if Active::read(self.catalogue.as_ref()).await?.as_ref() != Some(&active) {
+        record.save_to(self.catalogue.as_ref()).await?;
+        let turned = self.switch_lock.lock().await;
+        let written = active.save_to(self.catalogue.as_ref()).await;
+        if ActiveIndex::load_from(self.catalogue.as_ref()).await?.as_ref() != Some(&active) {
             written?;
             bail!("the catalogue did not keep which model answers");
         }
-        sides.swap();
-        self.vectors.answer_by(embedder, &active);
-        self.advise(&target);
+        sides.swap_sides();
+        self.vectors.activate_side(embedder, &active);
+        self.advise_settings_change(&target);
         drop(turned);
-        tracing::info!(model = %target.words(), "this model answers from here on");
+        tracing::info!(model = %target.describe(), "this model answers from here on");
         record.phase = phase;
-        record.write(self.catalogue.as_ref()).await?;
-        upkeep::calibrate(&self.library).await;
+        record.save_to(self.catalogue.as_ref()).await?;
+        upkeep::calibrate_threshold(&self.library).await;
         Ok(())
     }
 }
 
 /// The embedders of models as these settings have them.
-pub fn embedders(settings: Settings) -> Embedders {
+pub fn embedder_factory(settings: Settings) -> EmbedderFactory {
     Arc::new(move |target| {
-        let settings = target.over(&settings);
+        let settings = target.apply_to(&settings);
         let found = async move {
-            let found = model::embedder(&settings, &logged()).await;
-            let found = found.with_context(|| target.words())?;
-            found.with_context(|| format!("{} embeds nothing", target.words()))
+            let found = model::load_embedder(&settings, &log_fetch()).await;
+            let found = found.with_context(|| target.describe())?;
+            found.with_context(|| format!("{} embeds nothing", target.describe()))
         };
         found.boxed()
     })
 }
 
-impl Sides {
+impl DualIndex {
     /// Brings a generation that is visible into the other side, and makes it visible there.
-    async fn fill(
+    async fn fill_generation(
         &self,
         (document, generation): DocumentGeneration,
         operator: fn(TenantId) -> Principal,
     ) -> Result<(), IndexError> {
-        let Pair {
+        let ActiveAndShadow {
             active,
-            other: Some(other),
-        } = self.pair()
+            shadow: Some(other),
+        } = self.current_pair()
         else {
             return Ok(());
         };
-        let first = active.points.points(document, generation, 0, 1).await?;
+        let first = active.points.read_points(document, generation, 0, 1).await?;
         let Some(first) = first.first() else {
             return Ok(());
         };
         let scope = operator(first.acl.tenant.clone()).scope();
-        let visible = active.index.scroll(&scope, document, generation, 0, 1).await?;
+        let visible = active.index.list_chunks(&scope, document, generation, 0, 1).await?;
         // What is not visible yet is brought by whoever makes it so.
         if visible.is_empty() {
             return Ok(());
         }
-        self.complete(&active, &other, (document, generation)).await?;
-        self.show(&other, (document, generation)).await
+        self.copy_if_behind(&active, &other, (document, generation)).await?;
+        self.publish_on_side(&other, (document, generation)).await
     }
 }

@@ -25,37 +25,37 @@ use serde::Serialize;
 use tokio::sync::{Mutex, Notify, watch};
 use tokio::task::JoinHandle;
 
-pub use record::{Active, Record};
-pub use routes::router;
-pub use sides::{OneSide, Pair, Side, Sides};
+pub use record::{ActiveIndex, MigrationRecord};
+pub use routes::migration_router;
+pub use sides::{ActiveAndShadow, DualIndex, IndexSide, PinnedIndex};
 
 use super::ModelFetch;
-use super::stores::Stores;
-use super::vectors::Vectors;
+use super::stores::StoreSet;
+use super::vectors::EmbedderManager;
 use crate::config::Settings;
-use record::{Compared, Phase, Target};
+use record::{GateComparison, MigrationPhase, TargetModel};
 
 /// Gives the embedder of a model, fetched first if it has to be.
-type Embedders = Arc<dyn Fn(Target) -> BoxFuture<'static, anyhow::Result<Arc<dyn Embedder>>> + Send + Sync>;
+type EmbedderFactory = Arc<dyn Fn(TargetModel) -> BoxFuture<'static, anyhow::Result<Arc<dyn Embedder>>> + Send + Sync>;
 
 /// What a model is changed by.
-pub struct Migration {
+pub struct ModelMigration {
     settings: Settings,
-    embedders: Embedders,
+    embedders: EmbedderFactory,
     catalogue: Arc<dyn Catalogue>,
     blobs: Arc<dyn ObjectStore>,
     library: Arc<Library>,
-    vectors: Arc<Vectors>,
+    vectors: Arc<EmbedderManager>,
     /// The data directory; none where the stores are shared.
     folder: Option<PathBuf>,
     /// Keeps room on its disk.
     reserve: Option<DiskReserve>,
     /// One command at a time.
-    verbs: Mutex<()>,
+    command_lock: Mutex<()>,
     /// Held while a side is filled, compared or given up.
-    work: Mutex<()>,
+    work_lock: Mutex<()>,
     /// Held while another side begins to answer, so that nobody is told of half of it.
-    turn: Mutex<()>,
+    switch_lock: Mutex<()>,
     /// Tells the work to stop.
     halted: watch::Sender<bool>,
     /// Tells it to begin.
@@ -63,12 +63,12 @@ pub struct Migration {
     /// Whether this process fills, and not only keeps both sides alike.
     fills: AtomicBool,
     /// Why it does not get on.
-    trouble: RwLock<Option<String>>,
+    last_error: RwLock<Option<String>>,
 }
 
 /// How a change stands.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Status {
+pub struct MigrationStatus {
     /// How far it is; `none` where no model is being changed.
     state: &'static str,
     /// The model before.
@@ -82,60 +82,67 @@ pub struct Status {
     /// Points there are.
     total: u64,
     /// What the questions of the set found.
-    compared: Option<Compared>,
+    compared: Option<GateComparison>,
     /// Why it does not get on.
     trouble: Option<String>,
     /// What the settings have to say for the model that answers.
     settings: Option<String>,
 }
 
-impl Migration {
+impl ModelMigration {
     /// Over these stores; nothing is begun.
-    pub fn new(settings: &Settings, stores: &Stores, library: Arc<Library>, vectors: Arc<Vectors>) -> Self {
+    pub fn new(settings: &Settings, stores: &StoreSet, library: Arc<Library>, vectors: Arc<EmbedderManager>) -> Self {
         Self {
             settings: settings.clone(),
-            embedders: fill::embedders(settings.clone()),
+            embedders: fill::embedder_factory(settings.clone()),
             catalogue: stores.catalogue.clone(),
             blobs: stores.blobs.clone(),
             library,
             vectors,
-            folder: stores.home.alone().map(|directory| directory.path().to_owned()),
+            folder: stores
+                .location
+                .local_directory()
+                .map(|directory| directory.path().to_owned()),
             reserve: stores.reserve.clone(),
-            verbs: Mutex::default(),
-            work: Mutex::default(),
-            turn: Mutex::default(),
+            command_lock: Mutex::default(),
+            work_lock: Mutex::default(),
+            switch_lock: Mutex::default(),
             halted: watch::Sender::new(false),
             wake: Notify::new(),
             fills: AtomicBool::new(false),
-            trouble: RwLock::default(),
+            last_error: RwLock::default(),
         }
     }
 
     /// The settings with the model that answers in the place of theirs, while both are kept.
-    pub async fn settings(&self) -> anyhow::Result<Settings> {
-        Ok(match self.standing().await? {
-            Some((record, active)) => record.by(active.as_ref()).0.target.over(&self.settings),
+    pub async fn active_settings(&self) -> anyhow::Result<Settings> {
+        Ok(match self.load_unfinished().await? {
+            Some((record, active)) => record
+                .active_and_other(active.as_ref())
+                .0
+                .target
+                .apply_to(&self.settings),
             None => self.settings.clone(),
         })
     }
 
     /// What keeps both sides alike, and goes on with what is not filled yet; nothing for whoever only looks or asks.
-    pub fn keep(self: &Arc<Self>, fetch: &ModelFetch) -> Option<JoinHandle<()>> {
+    pub fn start_worker(self: &Arc<Self>, fetch: &ModelFetch) -> Option<JoinHandle<()>> {
         match fetch {
             ModelFetch::Never | ModelFetch::Question(_) => return None,
             ModelFetch::Background => self.fills.store(true, Ordering::Relaxed),
             ModelFetch::Present | ModelFetch::Foreground(_) => {}
         }
-        let sides = self.vectors.sides.clone()?;
-        if sides.pair().other.is_some() {
+        let sides = self.vectors.dual_index.clone()?;
+        if sides.current_pair().shadow.is_some() {
             self.wake.notify_one();
         }
-        Some(tokio::spawn(fill::keep(self.clone(), sides)))
+        Some(tokio::spawn(fill::run_migration_worker(self.clone(), sides)))
     }
 
     /// How it stands.
-    pub async fn status(&self) -> anyhow::Result<Status> {
-        let nothing = Status {
+    pub async fn current_status(&self) -> anyhow::Result<MigrationStatus> {
+        let nothing = MigrationStatus {
             state: "none",
             from: None,
             to: None,
@@ -146,37 +153,41 @@ impl Migration {
             trouble: None,
             settings: None,
         };
-        let _turned = self.turn.lock().await;
-        let Some((record, active)) = self.standing().await? else {
+        let _turned = self.switch_lock.lock().await;
+        let Some((record, active)) = self.load_unfinished().await? else {
             return Ok(nothing);
         };
-        let (done, total) = self.far(&record, active.as_ref()).await?;
-        let answers = &record.by(active.as_ref()).0.target;
+        let (done, total) = self.measure_progress(&record, active.as_ref()).await?;
+        let answers = &record.active_and_other(active.as_ref()).0.target;
         let is_new = active.is_some_and(|active| active.spec == record.to.spec);
-        Ok(Status {
+        Ok(MigrationStatus {
             state: match (record.phase, is_new) {
                 (_, true) => "switched",
-                (Phase::Refused, false) => "refused",
-                (Phase::RolledBack, false) => "rolled_back",
-                (Phase::Filling | Phase::Switched, false) => "filling",
+                (MigrationPhase::Refused, false) => "refused",
+                (MigrationPhase::RolledBack, false) => "rolled_back",
+                (MigrationPhase::Filling | MigrationPhase::Switched, false) => "filling",
             },
-            from: Some(record.from.target.words()),
-            to: Some(record.to.target.words()),
-            answers: Some(answers.words()),
+            from: Some(record.from.target.describe()),
+            to: Some(record.to.target.describe()),
+            answers: Some(answers.describe()),
             done,
             total,
-            trouble: self.trouble.read().unwrap_or_else(PoisonError::into_inner).clone(),
-            settings: (*answers != Target::of(&self.settings)).then(|| answers.advice()),
+            trouble: self.last_error.read().unwrap_or_else(PoisonError::into_inner).clone(),
+            settings: (*answers != TargetModel::from_settings(&self.settings)).then(|| answers.describe_settings()),
             compared: record.compared,
         })
     }
 
     /// Points of the new side, and of all there are.
-    async fn far(&self, record: &Record, active: Option<&Active>) -> anyhow::Result<(u64, u64)> {
-        let Some(Pair {
+    async fn measure_progress(
+        &self,
+        record: &MigrationRecord,
+        active: Option<&ActiveIndex>,
+    ) -> anyhow::Result<(u64, u64)> {
+        let Some(ActiveAndShadow {
             active: answers,
-            other: Some(other),
-        }) = self.vectors.sides.as_ref().map(|sides| sides.pair())
+            shadow: Some(other),
+        }) = self.vectors.dual_index.as_ref().map(|sides| sides.current_pair())
         else {
             return Ok((0, 0));
         };
@@ -184,9 +195,9 @@ impl Migration {
             true => (other, answers),
             false => (answers, other),
         };
-        let new: std::collections::HashMap<_, _> = new.index.generations(None).await?.into_iter().collect();
+        let new: std::collections::HashMap<_, _> = new.index.list_generations(None).await?.into_iter().collect();
         let (mut done, mut total) = (0, 0);
-        for (generation, points) in old.index.generations(None).await? {
+        for (generation, points) in old.index.list_generations(None).await? {
             total += points;
             done += points.min(new.get(&generation).copied().unwrap_or_default());
         }
@@ -194,34 +205,34 @@ impl Migration {
     }
 
     /// The change that is not finished, and what answers.
-    async fn standing(&self) -> anyhow::Result<Option<(Record, Option<Active>)>> {
-        let record = Record::read(self.catalogue.as_ref()).await?;
+    async fn load_unfinished(&self) -> anyhow::Result<Option<(MigrationRecord, Option<ActiveIndex>)>> {
+        let record = MigrationRecord::load_from(self.catalogue.as_ref()).await?;
         Ok(match record {
-            Some(record) => Some((record, Active::read(self.catalogue.as_ref()).await?)),
+            Some(record) => Some((record, ActiveIndex::load_from(self.catalogue.as_ref()).await?)),
             None => None,
         })
     }
 
-    fn note(&self, trouble: Option<String>) {
-        *self.trouble.write().unwrap_or_else(PoisonError::into_inner) = trouble;
+    fn set_last_error(&self, trouble: Option<String>) {
+        *self.last_error.write().unwrap_or_else(PoisonError::into_inner) = trouble;
     }
 
     /// Tells whoever wrote the settings which model they have to name.
-    fn advise(&self, answers: &Target) {
-        let differs = *answers != Target::of(&self.settings);
-        self.vectors.advise(differs.then(|| {
+    fn advise_settings_change(&self, answers: &TargetModel) {
+        let differs = *answers != TargetModel::from_settings(&self.settings);
+        self.vectors.set_advice(differs.then(|| {
             format!(
                 "the settings name another model than the one that answers: {} before the change is finished",
-                answers.advice()
+                answers.describe_settings()
             )
         }));
     }
 }
 
 /// Removes all points of an index.
-pub async fn clear(index: &dyn VectorIndex) -> Result<(), IndexError> {
-    for ((document, generation), _) in index.generations(None).await? {
-        index.delete(document, generation).await?;
+pub async fn clear_index(index: &dyn VectorIndex) -> Result<(), IndexError> {
+    for ((document, generation), _) in index.list_generations(None).await? {
+        index.delete_generation(document, generation).await?;
     }
     Ok(())
 }

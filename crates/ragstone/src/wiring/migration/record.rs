@@ -5,24 +5,24 @@
 use std::path::PathBuf;
 
 use anyhow::Context;
-use ragstone_core::evaluate::Question;
+use ragstone_core::evaluate::EvaluationQuestion;
 use ragstone_core::seam::Catalogue;
 use ragstone_core::seam::index::IndexSpec;
 use serde::{Deserialize, Serialize};
 
-use super::super::describe::shown;
-use crate::config::{Secret, Settings, sections};
+use super::super::describe::redact_url;
+use crate::config::{SecretSetting, Settings, sections};
 
 /// The catalogue's setting of a change that is not finished.
 const RECORD: &str = "model_migration";
 /// The catalogue's setting that holds what answers.
 const ACTIVE: &str = "index_spec";
 /// A setting that is not there any more.
-const NOTHING: &str = "null";
+const NO_RECORD: &str = "null";
 
 /// Which vectors the library answers by.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Active {
+pub struct ActiveIndex {
     /// What they are.
     #[serde(flatten)]
     pub spec: IndexSpec,
@@ -34,16 +34,16 @@ pub struct Active {
     pub known_as: Option<String>,
 }
 
-impl Active {
+impl ActiveIndex {
     /// What the catalogue says; none where nobody began the library.
-    pub async fn read(catalogue: &dyn Catalogue) -> anyhow::Result<Option<Self>> {
-        let text = catalogue.setting(ACTIVE).await?;
+    pub async fn load_from(catalogue: &dyn Catalogue) -> anyhow::Result<Option<Self>> {
+        let text = catalogue.get_setting(ACTIVE).await?;
         text.map(|text| serde_json::from_str(&text).context("the catalogue's index_spec is damaged"))
             .transpose()
     }
 
     /// Makes it what answers, in one row.
-    pub async fn write(&self, catalogue: &dyn Catalogue) -> anyhow::Result<()> {
+    pub async fn save_to(&self, catalogue: &dyn Catalogue) -> anyhow::Result<()> {
         Ok(catalogue.set_setting(ACTIVE, &serde_json::to_string(self)?).await?)
     }
 }
@@ -51,7 +51,7 @@ impl Active {
 /// A model as settings name it, without what is secret.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Target {
+pub struct TargetModel {
     /// Whether a service embeds.
     pub remote: bool,
     /// Its name.
@@ -68,9 +68,9 @@ pub struct Target {
     pub passage_prefix: String,
 }
 
-impl Target {
+impl TargetModel {
     /// The model that the settings name.
-    pub fn of(settings: &Settings) -> Self {
+    pub fn from_settings(settings: &Settings) -> Self {
         let embed = &settings.embed;
         let remote = settings.embeds_remotely();
         Self {
@@ -80,7 +80,7 @@ impl Target {
                 false => settings.model.manifest.name.clone(),
             },
             base_url: match remote {
-                true => shown(&settings.embed_service().base_url),
+                true => redact_url(&settings.embed_service().base_url),
                 false => String::new(),
             },
             path: match remote {
@@ -94,14 +94,14 @@ impl Target {
     }
 
     /// The settings with this model in the place of theirs.
-    pub fn over(&self, settings: &Settings) -> Settings {
+    pub fn apply_to(&self, settings: &Settings) -> Settings {
         let mut settings = settings.clone();
         settings.embed.provider = match self.remote {
             true => sections::EmbedProvider::OpenAi,
             false => sections::EmbedProvider::Local,
         };
         settings.embed.model.clone_from(&self.model);
-        self.address(&mut settings);
+        self.apply_address(&mut settings);
         settings.model.path.clone_from(&self.path);
         settings.embed.dimensions = self.dimensions;
         settings.embed.query_prefix.clone_from(&self.query_prefix);
@@ -110,19 +110,19 @@ impl Target {
     }
 
     /// A key goes only to the address that it was meant for: a service that the settings do not name gets none.
-    fn address(&self, settings: &mut Settings) {
-        if self.base_url.is_empty() || self.base_url == shown(&settings.embed_service().base_url) {
+    fn apply_address(&self, settings: &mut Settings) {
+        if self.base_url.is_empty() || self.base_url == redact_url(&settings.embed_service().base_url) {
             return;
         }
-        settings.embed.api_key = Secret::default();
-        settings.embed.base_url = match shown(&settings.openai.base_url) == self.base_url {
+        settings.embed.api_key = SecretSetting::default();
+        settings.embed.base_url = match redact_url(&settings.openai.base_url) == self.base_url {
             true => String::new(),
             false => self.base_url.clone(),
         };
     }
 
     /// How it is named to a person.
-    pub fn words(&self) -> String {
+    pub fn describe(&self) -> String {
         match (self.remote, self.path.as_os_str().is_empty()) {
             (true, _) => format!("openai:{}", self.model),
             (false, true) => format!("local:{}", self.model),
@@ -131,7 +131,7 @@ impl Target {
     }
 
     /// What the settings have to say for it.
-    pub fn advice(&self) -> String {
+    pub fn describe_settings(&self) -> String {
         match (self.remote, self.path.as_os_str().is_empty()) {
             (true, _) => format!("embed.provider = \"openai\", embed.model = {:?}", self.model),
             (false, true) => format!("embed.provider = \"local\", embed.model = {:?}", self.model),
@@ -148,13 +148,13 @@ pub struct SideRecord {
     /// Its vectors.
     pub spec: IndexSpec,
     /// Its model.
-    pub target: Target,
+    pub target: TargetModel,
 }
 
 /// How far a change is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Phase {
+pub enum MigrationPhase {
     /// The new side is filled, then compared, then answers.
     Filling,
     /// The new side was worse than asked for.
@@ -168,18 +168,18 @@ pub enum Phase {
 /// What the new side must reach.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Gate {
+pub struct QualityGate {
     /// A metric of `eval run`, such as `ndcg_10`.
     pub metric: String,
     /// New over old, at least.
     pub ratio: f64,
     /// The questions.
-    pub questions: Vec<Question>,
+    pub questions: Vec<EvaluationQuestion>,
 }
 
 /// What a comparison found.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Compared {
+pub struct GateComparison {
     /// By which metric.
     pub metric: String,
     /// Over how many questions.
@@ -192,16 +192,16 @@ pub struct Compared {
     pub ratio: f64,
 }
 
-impl Compared {
+impl GateComparison {
     /// Whether the new side may answer.
-    pub fn passes(&self) -> bool {
+    pub fn passes_gate(&self) -> bool {
         self.new >= self.ratio * self.old
     }
 }
 
 /// A change of the model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Record {
+pub struct MigrationRecord {
     /// What answered before.
     pub from: SideRecord,
     /// What shall answer.
@@ -209,34 +209,34 @@ pub struct Record {
     /// The embedder in the names of pipelines, which stay.
     pub known_as: String,
     /// How far it is.
-    pub phase: Phase,
+    pub phase: MigrationPhase,
     /// What the new side must reach.
-    pub gate: Option<Gate>,
+    pub gate: Option<QualityGate>,
     /// What was found.
-    pub compared: Option<Compared>,
+    pub compared: Option<GateComparison>,
 }
 
-impl Record {
+impl MigrationRecord {
     /// The change that is not finished, if there is one.
-    pub async fn read(catalogue: &dyn Catalogue) -> anyhow::Result<Option<Self>> {
-        let text = catalogue.setting(RECORD).await?;
-        let text = text.filter(|text| text != NOTHING);
+    pub async fn load_from(catalogue: &dyn Catalogue) -> anyhow::Result<Option<Self>> {
+        let text = catalogue.get_setting(RECORD).await?;
+        let text = text.filter(|text| text != NO_RECORD);
         text.map(|text| serde_json::from_str(&text).context("the catalogue's model_migration is damaged"))
             .transpose()
     }
 
     /// Writes it down.
-    pub async fn write(&self, catalogue: &dyn Catalogue) -> anyhow::Result<()> {
+    pub async fn save_to(&self, catalogue: &dyn Catalogue) -> anyhow::Result<()> {
         Ok(catalogue.set_setting(RECORD, &serde_json::to_string(self)?).await?)
     }
 
     /// There is no change any more.
-    pub async fn forget(catalogue: &dyn Catalogue) -> anyhow::Result<()> {
-        Ok(catalogue.set_setting(RECORD, NOTHING).await?)
+    pub async fn clear_record(catalogue: &dyn Catalogue) -> anyhow::Result<()> {
+        Ok(catalogue.set_setting(RECORD, NO_RECORD).await?)
     }
 
     /// The side that answers, and the other one.
-    pub fn by(&self, active: Option<&Active>) -> (&SideRecord, &SideRecord) {
+    pub fn active_and_other(&self, active: Option<&ActiveIndex>) -> (&SideRecord, &SideRecord) {
         match active.is_some_and(|active| active.spec == self.to.spec) {
             true => (&self.to, &self.from),
             false => (&self.from, &self.to),
@@ -247,7 +247,7 @@ impl Record {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Layers;
+    use crate::config::SettingsLayers;
 
     #[test]
     fn a_key_goes_to_the_address_that_it_was_meant_for() {
@@ -259,37 +259,37 @@ mod tests {
             ("EMBEDDING_MODEL", "old"),
         ];
         let environment = pairs.map(|(name, value)| (name.into(), value.into())).into();
-        let layers = Layers {
+        let layers = SettingsLayers {
             environment,
-            ..Layers::default()
+            ..SettingsLayers::default()
         };
         let settings = Settings::from_layers(&layers).unwrap();
         let check = |base_url: &str, url: &str, key: Option<&str>| {
-            let target = Target {
+            let target = TargetModel {
                 remote: true,
                 model: "new".into(),
                 base_url: base_url.into(),
-                ..Target::default()
+                ..TargetModel::default()
             };
-            let service = target.over(&settings).embed_service();
-            assert_eq!((service.base_url.as_str(), service.api_key.expose()), (url, key));
+            let service = target.apply_to(&settings).embed_service();
+            assert_eq!((service.base_url.as_str(), service.api_key.expose_secret()), (url, key));
         };
         check("", "http://user:word@own:2/v1", Some("sk-own"));
         check("http://own:2/v1", "http://user:word@own:2/v1", Some("sk-own"));
         check("http://common:1/v1", "http://common:1/v1", Some("sk-common"));
         check("http://else:3/v1", "http://else:3/v1", None);
-        let written = serde_json::to_string(&Target::of(&settings)).unwrap();
+        let written = serde_json::to_string(&TargetModel::from_settings(&settings)).unwrap();
         assert!(!written.contains("sk-") && !written.contains("word"), "{written}");
         assert_eq!(
-            Target::of(&Target::of(&settings).over(&settings)),
-            Target::of(&settings)
+            TargetModel::from_settings(&TargetModel::from_settings(&settings).apply_to(&settings)),
+            TargetModel::from_settings(&settings)
         );
     }
 
     #[test]
     fn what_was_written_before_there_were_places_is_read() {
         let text = r#"{"embedder":"abc","dimensions":2,"lexical":"bm25"}"#;
-        let active: Active = serde_json::from_str(text).unwrap();
+        let active: ActiveIndex = serde_json::from_str(text).unwrap();
         assert_eq!((&active.place, &active.known_as), (&None, &None));
         assert_eq!(serde_json::to_string(&active).unwrap(), text);
     }

@@ -9,9 +9,9 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
 
-use super::super::routes::{problem, reply};
-use super::record::{Gate, Target};
-use super::{Migration, Status};
+use super::super::routes::{json_reply, problem_reply};
+use super::record::{QualityGate, TargetModel};
+use super::{MigrationStatus, ModelMigration};
 
 /// Bytes of a request: a set's questions.
 const MAX_BODY_BYTES: usize = 64 << 20;
@@ -19,48 +19,51 @@ const MAX_BODY_BYTES: usize = 64 << 20;
 const FAILED: &str = "migration_failed";
 
 /// The routes; only the operator's door has them.
-pub fn router(migration: Arc<Migration>) -> Router {
+pub fn migration_router(migration: Arc<ModelMigration>) -> Router {
     Router::new()
-        .route("/operator/v1/migration", get(status).post(begin))
-        .route("/operator/v1/migration/rollback", post(roll_back))
-        .route("/operator/v1/migration/abort", post(abort))
-        .route("/operator/v1/migration/finish", post(finish))
+        .route(
+            "/operator/v1/migration",
+            get(get_migration_status).post(begin_migration),
+        )
+        .route("/operator/v1/migration/rollback", post(roll_back_migration))
+        .route("/operator/v1/migration/abort", post(abort_migration))
+        .route("/operator/v1/migration/finish", post(finish_migration))
         .with_state(migration)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
 }
 
 #[derive(Deserialize)]
-struct Begin {
-    to: Target,
-    gate: Option<Gate>,
+struct BeginMigrationRequest {
+    to: TargetModel,
+    gate: Option<QualityGate>,
 }
 
-type App = State<Arc<Migration>>;
+type MigrationState = State<Arc<ModelMigration>>;
 
-async fn status(State(app): App) -> Response {
-    reply(FAILED, app.status().await)
+async fn get_migration_status(State(app): MigrationState) -> Response {
+    json_reply(FAILED, app.current_status().await)
 }
 
-async fn begin(State(app): App, Json(begin): Json<Begin>) -> Response {
-    told(async move { app.begin(begin.to, begin.gate).await }).await
+async fn begin_migration(State(app): MigrationState, Json(begin): Json<BeginMigrationRequest>) -> Response {
+    reply_when_done(async move { app.begin_migration(begin.to, begin.gate).await }).await
 }
 
-async fn roll_back(State(app): App) -> Response {
-    told(async move { app.roll_back().await }).await
+async fn roll_back_migration(State(app): MigrationState) -> Response {
+    reply_when_done(async move { app.roll_back_migration().await }).await
 }
 
-async fn abort(State(app): App) -> Response {
-    told(async move { app.abort().await }).await
+async fn abort_migration(State(app): MigrationState) -> Response {
+    reply_when_done(async move { app.abort_migration().await }).await
 }
 
-async fn finish(State(app): App) -> Response {
-    told(async move { app.finish().await }).await
+async fn finish_migration(State(app): MigrationState) -> Response {
+    reply_when_done(async move { app.finish_migration().await }).await
 }
 
 /// How it stands when that is done, or why it was not. It goes on to its end if the caller leaves.
-async fn told(work: impl Future<Output = anyhow::Result<Status>> + Send + 'static) -> Response {
+async fn reply_when_done(work: impl Future<Output = anyhow::Result<MigrationStatus>> + Send + 'static) -> Response {
     match tokio::spawn(work).await.unwrap_or_else(|ended| Err(ended.into())) {
-        Ok(status) => reply(FAILED, Ok(status)),
-        Err(error) => problem(StatusCode::CONFLICT, FAILED, format!("{error:#}")),
+        Ok(status) => json_reply(FAILED, Ok(status)),
+        Err(error) => problem_reply(StatusCode::CONFLICT, FAILED, format!("{error:#}")),
     }
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock, Weak};
 
 use ragstone_core::id::{DocumentId, Generation, PointId};
 use ragstone_core::ingest::Ingestor;
-use ragstone_core::seam::index::{DocumentGeneration, IndexError, IndexSpec, Point, VectorIndex};
+use ragstone_core::seam::index::{DocumentGeneration, IndexError, IndexPoint, IndexSpec, VectorIndex};
 use ragstone_core::seam::{Embedder, PointReader};
 use tokio::sync::{Mutex, MutexGuard, RwLock as Gate};
 
@@ -19,7 +19,7 @@ const BATCH: usize = 64;
 const LOCKS: usize = 64;
 
 /// An index with the model of its vectors.
-pub struct Side {
+pub struct IndexSide {
     /// Which database it has of its own; none for the one it shares with the catalogue.
     pub place: Option<String>,
     /// Its points.
@@ -30,7 +30,7 @@ pub struct Side {
     embedder: RwLock<Option<Arc<dyn Embedder>>>,
 }
 
-impl Side {
+impl IndexSide {
     /// A side whose embedder is not there yet.
     pub fn new<I: VectorIndex + PointReader + 'static>(place: Option<String>, index: Arc<I>) -> Arc<Self> {
         Arc::new(Self {
@@ -42,7 +42,7 @@ impl Side {
     }
 
     /// Makes its vectors from here on.
-    pub fn takes(&self, embedder: Arc<dyn Embedder>) {
+    pub fn set_embedder(&self, embedder: Arc<dyn Embedder>) {
         *self.embedder.write().unwrap_or_else(PoisonError::into_inner) = Some(embedder);
     }
 
@@ -51,37 +51,37 @@ impl Side {
         let embedder = self.embedder.read().unwrap_or_else(PoisonError::into_inner);
         embedder
             .clone()
-            .ok_or_else(|| unavailable("the model is being changed, and one of the two is not there"))
+            .ok_or_else(|| unavailable_error("the model is being changed, and one of the two is not there"))
     }
 }
 
 /// The side that answers, and the other one while there is one.
 #[derive(Clone)]
-pub struct Pair {
+pub struct ActiveAndShadow {
     /// Answers.
-    pub active: Arc<Side>,
+    pub active: Arc<IndexSide>,
     /// Is kept as the active one is.
-    pub other: Option<Arc<Side>>,
+    pub shadow: Option<Arc<IndexSide>>,
 }
 
-impl Pair {
+impl ActiveAndShadow {
     /// The side beside `side`, if there is one; an error where `side` is none of the two.
-    fn beside(&self, side: &Arc<Side>) -> Result<Option<Arc<Side>>, IndexError> {
-        match &self.other {
+    fn opposite_side(&self, side: &Arc<IndexSide>) -> Result<Option<Arc<IndexSide>>, IndexError> {
+        match &self.shadow {
             other if Arc::ptr_eq(&self.active, side) => Ok(other.clone()),
             Some(other) if Arc::ptr_eq(other, side) => Ok(Some(self.active.clone())),
-            _ => Err(unavailable("the library's model was changed meanwhile")),
+            _ => Err(unavailable_error("the library's model was changed meanwhile")),
         }
     }
 
-    fn all(&self) -> impl Iterator<Item = &Arc<Side>> {
-        std::iter::once(&self.active).chain(&self.other)
+    fn all_sides(&self) -> impl Iterator<Item = &Arc<IndexSide>> {
+        std::iter::once(&self.active).chain(&self.shadow)
     }
 }
 
 /// The index of a library that may have two sides.
-pub struct Sides {
-    pair: RwLock<Pair>,
+pub struct DualIndex {
+    pair: RwLock<ActiveAndShadow>,
     /// Shared by writes; alone whoever adds a side or takes one away, so that no write knows less than there is.
     gate: Gate<()>,
     /// Copies of a document's points, and changes of its readers, one at a time.
@@ -89,9 +89,9 @@ pub struct Sides {
     ingestor: OnceLock<Weak<Ingestor>>,
 }
 
-impl Sides {
+impl DualIndex {
     /// A library whose sides are these.
-    pub fn new(pair: Pair) -> Arc<Self> {
+    pub fn new(pair: ActiveAndShadow) -> Arc<Self> {
         Arc::new(Self {
             pair: RwLock::new(pair),
             gate: Gate::default(),
@@ -101,59 +101,65 @@ impl Sides {
     }
 
     /// Names who makes vectors; once, before anything is written.
-    pub fn made_by(&self, ingestor: &Arc<Ingestor>) {
+    pub fn set_ingestor(&self, ingestor: &Arc<Ingestor>) {
         let _ = self.ingestor.set(Arc::downgrade(ingestor));
     }
 
     /// The sides as they are now.
-    pub fn pair(&self) -> Pair {
+    pub fn current_pair(&self) -> ActiveAndShadow {
         self.pair.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Adds a side, or takes the other one away, when no write is on its way.
-    pub async fn set_other(&self, other: Option<Arc<Side>>) {
+    pub async fn set_shadow(&self, other: Option<Arc<IndexSide>>) {
         let _alone = self.gate.write().await;
-        self.change(|pair| pair.other = other);
+        self.update_pair(|pair| pair.shadow = other);
     }
 
     /// Lets the other side answer from here on.
-    pub fn swap(&self) {
-        self.change(|pair| {
-            if let Some(other) = pair.other.take() {
-                pair.other = Some(std::mem::replace(&mut pair.active, other));
+    pub fn swap_sides(&self) {
+        self.update_pair(|pair| {
+            if let Some(other) = pair.shadow.take() {
+                pair.shadow = Some(std::mem::replace(&mut pair.active, other));
             }
         });
     }
 
-    fn change(&self, change: impl FnOnce(&mut Pair)) {
+    fn update_pair(&self, change: impl FnOnce(&mut ActiveAndShadow)) {
         change(&mut self.pair.write().unwrap_or_else(PoisonError::into_inner));
     }
 
-    async fn locked(&self, document: DocumentId) -> MutexGuard<'_, ()> {
+    async fn lock_document(&self, document: DocumentId) -> MutexGuard<'_, ()> {
         let at = document.0.as_u128() % LOCKS as u128;
         self.locks[at as usize].lock().await
     }
 
     /// Stores points of one side's model there, and in the other one what its model makes of them.
-    pub(super) async fn upsert_into(&self, side: Option<&Arc<Side>>, points: Vec<Point>) -> Result<(), IndexError> {
+    pub(super) async fn upsert_into(
+        &self,
+        side: Option<&Arc<IndexSide>>,
+        points: Vec<IndexPoint>,
+    ) -> Result<(), IndexError> {
         let _among_others = self.gate.read().await;
-        let pair = self.pair();
+        let pair = self.current_pair();
         let unnamed = side.is_none() && points.iter().any(|point| point.dense.is_some());
-        if unnamed && pair.other.is_some() {
-            return Err(unavailable("vectors cannot be taken in while the model is changed"));
+        if unnamed && pair.shadow.is_some() {
+            return Err(unavailable_error(
+                "vectors cannot be taken in while the model is changed",
+            ));
         }
         let side = side.unwrap_or(&pair.active);
-        let beside = pair.beside(side)?;
+        let beside = pair.opposite_side(side)?;
         if let Some(beside) = &beside {
             beside.embedder()?;
         }
-        let runs = runs(&points);
-        side.index.upsert(points).await?;
+        let runs = ordinal_ranges(&points);
+        side.index.upsert_points(points).await?;
         let Some(beside) = beside else {
             return Ok(());
         };
         for (generation, ordinals) in runs {
-            self.copy(side, &beside, generation, ordinals).await?;
+            self.copy_points(side, &beside, generation, ordinals).await?;
         }
         Ok(())
     }
@@ -161,17 +167,17 @@ impl Sides {
     /// Makes a generation visible in both, when each has all of it.
     pub(super) async fn publish_in_both(&self, document: DocumentId, generation: Generation) -> Result<(), IndexError> {
         let _among_others = self.gate.read().await;
-        let Pair { active, other } = self.pair();
+        let ActiveAndShadow { active, shadow: other } = self.current_pair();
         if let Some(other) = &other {
-            self.complete(&active, other, (document, generation)).await?;
-            self.complete(other, &active, (document, generation)).await?;
-            self.show(other, (document, generation)).await?;
+            self.copy_if_behind(&active, other, (document, generation)).await?;
+            self.copy_if_behind(other, &active, (document, generation)).await?;
+            self.publish_on_side(other, (document, generation)).await?;
         }
-        active.index.publish(document, generation).await
+        active.index.publish_generation(document, generation).await
     }
 
     /// Changes both, so that no copy of a document's points that is on its way brings back what was before.
-    pub(super) async fn in_both<F>(
+    pub(super) async fn apply_to_both<F>(
         &self,
         document: DocumentId,
         change: impl Fn(Arc<dyn VectorIndex>) -> F,
@@ -180,52 +186,61 @@ impl Sides {
         F: Future<Output = Result<(), IndexError>>,
     {
         let _among_others = self.gate.read().await;
-        let _one = self.locked(document).await;
-        let pair = self.pair();
+        let _one = self.lock_document(document).await;
+        let pair = self.current_pair();
         // The active one is changed last: it is the one that is asked what there is.
-        for side in pair.other.iter().chain([&pair.active]) {
+        for side in pair.shadow.iter().chain([&pair.active]) {
             change(side.index.clone()).await?;
         }
         Ok(())
     }
 
     /// Brings what `from` has of a generation into `to`, if `to` has less of it.
-    pub async fn complete(&self, from: &Side, to: &Side, generation: DocumentGeneration) -> Result<(), IndexError> {
-        match points_of(from, generation).await? > points_of(to, generation).await? {
-            true => self.copy(from, to, generation, 0..u32::MAX).await,
+    pub async fn copy_if_behind(
+        &self,
+        from: &IndexSide,
+        to: &IndexSide,
+        generation: DocumentGeneration,
+    ) -> Result<(), IndexError> {
+        match count_points(from, generation).await? > count_points(to, generation).await? {
+            true => self.copy_points(from, to, generation, 0..u32::MAX).await,
             false => Ok(()),
         }
     }
 
     /// Makes what a side has of a generation visible there.
-    pub(super) async fn show(&self, side: &Side, (document, generation): DocumentGeneration) -> Result<(), IndexError> {
-        let _one = self.locked(document).await;
-        side.index.publish(document, generation).await
+    pub(super) async fn publish_on_side(
+        &self,
+        side: &IndexSide,
+        (document, generation): DocumentGeneration,
+    ) -> Result<(), IndexError> {
+        let _one = self.lock_document(document).await;
+        side.index.publish_generation(document, generation).await
     }
 
     /// Embeds without a lock, and stores under it what is still there, with the readers that it has then.
-    async fn copy(
+    async fn copy_points(
         &self,
-        from: &Side,
-        to: &Side,
+        from: &IndexSide,
+        to: &IndexSide,
         (document, generation): DocumentGeneration,
         ordinals: std::ops::Range<u32>,
     ) -> Result<(), IndexError> {
         let ingestor = self.ingestor.get().and_then(Weak::upgrade);
-        let ingestor = ingestor.ok_or_else(|| unavailable("the process ends"))?;
+        let ingestor = ingestor.ok_or_else(|| unavailable_error("the process ends"))?;
         let embedder = to.embedder()?;
         let mut at = ordinals.start;
         while at < ordinals.end {
             let limit = BATCH.min((ordinals.end - at) as usize);
-            let read = from.points.points(document, generation, at, limit).await?;
+            let read = from.points.read_points(document, generation, at, limit).await?;
             let Some(last) = read.last() else {
                 return Ok(());
             };
             let next = last.chunk.ordinal + 1;
-            let made = ingestor.revectored(embedder.as_ref(), read).await?;
-            let _one = self.locked(document).await;
-            let now = from.points.points(document, generation, at, limit).await?;
-            to.index.upsert(as_they_are(made, now)).await?;
+            let made = ingestor.reembed_points(embedder.as_ref(), read).await?;
+            let _one = self.lock_document(document).await;
+            let now = from.points.read_points(document, generation, at, limit).await?;
+            to.index.upsert_points(with_current_access(made, now)).await?;
             at = next;
         }
         Ok(())
@@ -233,16 +248,16 @@ impl Sides {
 }
 
 /// What was made of points that are still there, with their readers of now.
-fn as_they_are(made: Vec<Point>, now: Vec<Point>) -> Vec<Point> {
-    let mut now: HashMap<PointId, Point> = now.into_iter().map(|point| (point.id, point)).collect();
-    let still = |made: Point| {
-        let Point {
+fn with_current_access(made: Vec<IndexPoint>, now: Vec<IndexPoint>) -> Vec<IndexPoint> {
+    let mut now: HashMap<PointId, IndexPoint> = now.into_iter().map(|point| (point.id, point)).collect();
+    let still = |made: IndexPoint| {
+        let IndexPoint {
             acl,
             acl_revision,
             fields,
             ..
         } = now.remove(&made.id)?;
-        Some(Point {
+        Some(IndexPoint {
             acl,
             acl_revision,
             fields,
@@ -253,14 +268,14 @@ fn as_they_are(made: Vec<Point>, now: Vec<Point>) -> Vec<Point> {
 }
 
 /// Points that a side has of a generation.
-async fn points_of(side: &Side, (document, generation): DocumentGeneration) -> Result<u64, IndexError> {
-    let held = side.index.generations(Some(document)).await?;
+async fn count_points(side: &IndexSide, (document, generation): DocumentGeneration) -> Result<u64, IndexError> {
+    let held = side.index.list_generations(Some(document)).await?;
     let of = held.iter().find(|(of, _)| *of == (document, generation));
     Ok(of.map_or(0, |(_, points)| *points))
 }
 
 /// The ordinals of each generation.
-fn runs(points: &[Point]) -> HashMap<DocumentGeneration, std::ops::Range<u32>> {
+fn ordinal_ranges(points: &[IndexPoint]) -> HashMap<DocumentGeneration, std::ops::Range<u32>> {
     let mut runs: HashMap<DocumentGeneration, std::ops::Range<u32>> = HashMap::new();
     for point in points {
         let ordinal = point.chunk.ordinal;
@@ -272,38 +287,38 @@ fn runs(points: &[Point]) -> HashMap<DocumentGeneration, std::ops::Range<u32>> {
     runs
 }
 
-pub(super) fn unavailable(detail: &str) -> IndexError {
+pub(super) fn unavailable_error(detail: &str) -> IndexError {
     IndexError::Unavailable {
         detail: detail.to_owned(),
     }
 }
 
 /// One side, for the pipeline of its model: what it stores goes to the other one as well.
-pub struct OneSide {
+pub struct PinnedIndex {
     /// Both.
-    pub sides: Arc<Sides>,
+    pub dual_index: Arc<DualIndex>,
     /// Whose vectors are stored.
-    pub side: Arc<Side>,
+    pub side: Arc<IndexSide>,
 }
 
-impl OneSide {
+impl PinnedIndex {
     /// Says what is stored.
-    pub(super) async fn holds(&self, spec: &IndexSpec) -> Result<(), IndexError> {
-        self.sides.pair().beside(&self.side)?;
-        self.side.index.ensure(spec).await
+    pub(super) async fn ensure_pinned(&self, spec: &IndexSpec) -> Result<(), IndexError> {
+        self.dual_index.current_pair().opposite_side(&self.side)?;
+        self.side.index.prepare_index(spec).await
     }
 }
 
-impl Sides {
+impl DualIndex {
     /// All there is, by generation: as much as the active side has of it, and none of what only the other one has.
     pub(super) async fn generations_of_both(
         &self,
         document: Option<DocumentId>,
     ) -> Result<Vec<(DocumentGeneration, u64)>, IndexError> {
-        let pair = self.pair();
+        let pair = self.current_pair();
         let mut held: HashMap<DocumentGeneration, u64> = HashMap::new();
-        for (n, side) in pair.all().enumerate() {
-            for (generation, points) in side.index.generations(document).await? {
+        for (n, side) in pair.all_sides().enumerate() {
+            for (generation, points) in side.index.list_generations(document).await? {
                 let points = if n == 0 { points } else { 0 };
                 held.entry(generation).or_insert(points);
             }

@@ -3,20 +3,20 @@
 
 mod house;
 
-use ragstone_core::ingest::Uploads;
-use ragstone_core::ingest::fsck::Remedies;
+use ragstone_core::ingest::UploadSharing;
+use ragstone_core::ingest::fsck::RepairOptions;
 
-use super::record::{Gate, Target};
+use super::record::{QualityGate, TargetModel};
 use house::{House, NEW, OLD};
 
 /// Documents before anything begins.
 const BEFORE: usize = 12;
 
-fn to(model: &str) -> Target {
+fn to(model: &str) -> TargetModel {
     house::target(model)
 }
 
-fn gate(ratio: f64) -> Gate {
+fn gate(ratio: f64) -> QualityGate {
     let question = |n: usize| {
         let line = serde_json::json!({
             "id": n, "question": house::question(n), "documents": [format!("doc-{n}")],
@@ -26,7 +26,7 @@ fn gate(ratio: f64) -> Gate {
             .remove(0)
     };
     let questions = (0..BEFORE).map(question).collect();
-    Gate {
+    QualityGate {
         metric: "ndcg_10".into(),
         ratio,
         questions,
@@ -39,7 +39,7 @@ async fn a_change_under_load_ends_as_a_library_of_the_new_model() {
     for n in 0..BEFORE {
         house.put(n, "everyone").await;
     }
-    house.migration.begin(to(NEW), None).await.unwrap();
+    house.migration.begin_migration(to(NEW), None).await.unwrap();
     let load = async {
         for n in BEFORE..2 * BEFORE {
             house.put(n, "everyone").await;
@@ -67,9 +67,9 @@ async fn it_goes_on_where_a_process_ended() {
         house.put(n, "everyone").await;
     }
     house.models.allow(NEW, 40);
-    house.migration.begin(to(NEW), None).await.unwrap();
+    house.migration.begin_migration(to(NEW), None).await.unwrap();
     house.until_trouble().await;
-    let status = house.migration.status().await.unwrap();
+    let status = house.migration.current_status().await.unwrap();
     assert_eq!(
         (status.state, status.answers.as_deref()),
         ("filling", Some("openai:old"))
@@ -102,23 +102,31 @@ async fn a_gate_lets_no_worse_model_answer() {
     }
     let migration = &house.migration;
     // No model can be twice as good as one that finds everything.
-    migration.begin(to(NEW), Some(gate(2.0))).await.unwrap();
+    migration.begin_migration(to(NEW), Some(gate(2.0))).await.unwrap();
     house.until("refused").await;
-    let status = migration.status().await.unwrap();
+    let status = migration.current_status().await.unwrap();
     assert_eq!(status.answers.as_deref(), Some("openai:old"));
     let compared = status.compared.unwrap();
     assert_eq!((compared.questions, compared.old), (BEFORE, 1.0), "{compared:?}");
     house.answers(3).await;
     house.is_sound().await;
-    assert!(migration.finish().await.is_err(), "it does not answer");
-    migration.begin(to(NEW), Some(gate(0.5))).await.unwrap();
+    assert!(migration.finish_migration().await.is_err(), "it does not answer");
+    migration.begin_migration(to(NEW), Some(gate(0.5))).await.unwrap();
     house.until("switched").await;
-    assert!(migration.status().await.unwrap().compared.unwrap().passes());
-    let unmeasured = Gate {
+    assert!(
+        migration
+            .current_status()
+            .await
+            .unwrap()
+            .compared
+            .unwrap()
+            .passes_gate()
+    );
+    let unmeasured = QualityGate {
         metric: "page_hit_5".into(),
         ..gate(1.0)
     };
-    let refused = migration.begin(to("another"), Some(unmeasured)).await;
+    let refused = migration.begin_migration(to("another"), Some(unmeasured)).await;
     assert!(refused.unwrap_err().to_string().contains("page_hit_5"));
 }
 
@@ -129,15 +137,21 @@ async fn back_and_given_up_leaves_nothing() {
         house.put(n, "everyone").await;
     }
     let migration = &house.migration;
-    assert!(migration.roll_back().await.is_err(), "nothing is being changed");
-    migration.begin(to(NEW), None).await.unwrap();
+    assert!(
+        migration.roll_back_migration().await.is_err(),
+        "nothing is being changed"
+    );
+    migration.begin_migration(to(NEW), None).await.unwrap();
     house.until("switched").await;
-    assert!(migration.abort().await.is_err(), "the new one answers");
-    assert!(migration.begin(to("another"), None).await.is_err(), "one at a time");
+    assert!(migration.abort_migration().await.is_err(), "the new one answers");
+    assert!(
+        migration.begin_migration(to("another"), None).await.is_err(),
+        "one at a time"
+    );
     house.put(BEFORE, "everyone").await;
     house.remove(0).await;
-    assert_eq!(migration.roll_back().await.unwrap().state, "rolled_back");
-    assert!(migration.roll_back().await.is_err(), "it answers already");
+    assert_eq!(migration.roll_back_migration().await.unwrap().state, "rolled_back");
+    assert!(migration.roll_back_migration().await.is_err(), "it answers already");
     for n in 1..=BEFORE {
         house.answers(n).await;
     }
@@ -145,11 +159,11 @@ async fn back_and_given_up_leaves_nothing() {
     // Who starts again goes neither forward nor back.
     let house = house.end_and_open(OLD).await;
     house.answers(BEFORE).await;
-    assert_eq!(house.migration.status().await.unwrap().state, "rolled_back");
+    assert_eq!(house.migration.current_status().await.unwrap().state, "rolled_back");
     let fresh = House::begin(OLD).await;
     fresh.take_over(&house).await;
     assert_eq!(house.everything_found().await, fresh.everything_found().await);
-    assert_eq!(house.migration.abort().await.unwrap().state, "none");
+    assert_eq!(house.migration.abort_migration().await.unwrap().state, "none");
     assert_eq!(house.databases(), ["ragstone.db"]);
     house.put(BEFORE + 1, "everyone").await;
     house.answers(BEFORE + 1).await;
@@ -162,15 +176,15 @@ async fn a_finished_change_is_all_there_is() {
     for n in 0..BEFORE {
         house.put(n, "everyone").await;
     }
-    house.migration.begin(to(NEW), None).await.unwrap();
+    house.migration.begin_migration(to(NEW), None).await.unwrap();
     house.until("switched").await;
-    let refused = house.migration.finish().await.unwrap_err().to_string();
+    let refused = house.migration.finish_migration().await.unwrap_err().to_string();
     assert!(refused.contains("embed.model = \"new\""), "{refused}");
-    assert!(house.vectors.words().contains("embed.model = \"new\""));
+    assert!(house.vectors.describe().contains("embed.model = \"new\""));
     let house = house.end_and_open(NEW).await;
-    assert_eq!(house.vectors.words(), "new");
+    assert_eq!(house.vectors.describe(), "new");
     house.until("switched").await;
-    assert_eq!(house.migration.finish().await.unwrap().state, "none");
+    assert_eq!(house.migration.finish_migration().await.unwrap().state, "none");
     assert_eq!(house.databases().len(), 2);
     let house = house.end_and_open(NEW).await;
     for n in 0..BEFORE {
@@ -179,12 +193,12 @@ async fn a_finished_change_is_all_there_is() {
     assert!(!house.put(1, "everyone").await, "nothing to do");
     house.is_sound().await;
     // And on to the next one, out of its own database.
-    house.migration.begin(to(OLD), None).await.unwrap();
+    house.migration.begin_migration(to(OLD), None).await.unwrap();
     house.until("switched").await;
     house.answers(2).await;
     house.is_sound().await;
     let house = house.end_and_open(OLD).await;
-    house.migration.finish().await.unwrap();
+    house.migration.finish_migration().await.unwrap();
     assert_eq!(house.databases().len(), 2);
     house.answers(2).await;
 }
@@ -192,15 +206,15 @@ async fn a_finished_change_is_all_there_is() {
 #[tokio::test]
 async fn what_cannot_be_changed_is_said() {
     let house = House::begin(OLD).await;
-    let same = house.migration.begin(to(OLD), None).await;
+    let same = house.migration.begin_migration(to(OLD), None).await;
     assert!(same.unwrap_err().to_string().contains("already"));
     house.put(0, "everyone").await;
-    house.migration.begin(to(NEW), None).await.unwrap();
+    house.migration.begin_migration(to(NEW), None).await.unwrap();
     house.until("switched").await;
-    assert!(house.vectors.rebuild().await.is_err(), "two models are kept");
+    assert!(house.vectors.rebuild_index().await.is_err(), "two models are kept");
     let report = house
         .ingestor
-        .fsck(Remedies::default(), Uploads::OursAlone)
+        .run_fsck(RepairOptions::default(), UploadSharing::Exclusive)
         .await
         .unwrap();
     assert_eq!(report.findings, []);

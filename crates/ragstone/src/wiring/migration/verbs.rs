@@ -4,69 +4,78 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use anyhow::{Context, bail};
-use ragstone_adapters::data_dir::remove_indexes_but;
+use ragstone_adapters::data_dir::remove_other_indexes;
 use ragstone_core::seam::index::IndexSpec;
 
-use super::super::VectorState;
-use super::super::describe::text_goes_to;
+use super::super::EmbedderState;
+use super::super::describe::list_text_destinations;
 use super::super::stores::open_side;
-use super::record::{Active, Gate, Phase, Record, SideRecord, Target};
-use super::sides::{Side, Sides};
-use super::{Migration, Status, clear};
+use super::record::{ActiveIndex, MigrationPhase, MigrationRecord, QualityGate, SideRecord, TargetModel};
+use super::sides::{DualIndex, IndexSide};
+use super::{MigrationStatus, ModelMigration, clear_index};
 use crate::clock::new_id;
 
-impl Migration {
+impl ModelMigration {
     /// Begins to change to `target`, or goes on with that; it answers as soon as it is full and passes the gate.
-    pub async fn begin(&self, target: Target, gate: Option<Gate>) -> anyhow::Result<Status> {
-        let sides = self.sides()?;
+    pub async fn begin_migration(
+        &self,
+        target: TargetModel,
+        gate: Option<QualityGate>,
+    ) -> anyhow::Result<MigrationStatus> {
+        let sides = self.require_dual_index()?;
         if let Some(gate) = &gate {
-            gate.check()?;
+            gate.check_gate()?;
         }
-        let target = Target::of(&target.over(&self.settings));
-        let _one = self.verbs.lock().await;
-        self.halted_while(async {
-            match self.standing().await? {
-                Some((record, active)) => self.go_again(record, active, &target, gate).await,
-                None => self.begin_anew(&sides, target, gate).await,
+        let target = TargetModel::from_settings(&target.apply_to(&self.settings));
+        let _one = self.command_lock.lock().await;
+        self.run_while_halted(async {
+            match self.load_unfinished().await? {
+                Some((record, active)) => self.resume_migration(record, active, &target, gate).await,
+                None => self.start_new_migration(&sides, target, gate).await,
             }
         })
         .await?;
         self.fills.store(true, Ordering::Relaxed);
         self.wake.notify_one();
-        self.status().await
+        self.current_status().await
     }
 
-    async fn go_again(
+    async fn resume_migration(
         &self,
-        mut record: Record,
-        active: Option<Active>,
-        target: &Target,
-        gate: Option<Gate>,
+        mut record: MigrationRecord,
+        active: Option<ActiveIndex>,
+        target: &TargetModel,
+        gate: Option<QualityGate>,
     ) -> anyhow::Result<()> {
         if record.to.target != *target {
             bail!(
                 "a change to {} is not finished; hint: `ragstone model migrate --finish` or `--abort` first",
-                record.to.target.words()
+                record.to.target.describe()
             );
         }
         if active.is_some_and(|active| active.spec == record.to.spec) {
             bail!(
                 "{} answers already; hint: `ragstone model migrate --finish`",
-                target.words()
+                target.describe()
             );
         }
-        record.phase = Phase::Filling;
+        record.phase = MigrationPhase::Filling;
         (record.gate, record.compared) = (gate, None);
-        record.write(self.catalogue.as_ref()).await
+        record.save_to(self.catalogue.as_ref()).await
     }
 
-    async fn begin_anew(&self, sides: &Arc<Sides>, target: Target, gate: Option<Gate>) -> anyhow::Result<()> {
-        let active = Active::read(self.catalogue.as_ref()).await?;
-        let (VectorState::Ready(_), Some(active)) = (self.vectors.state(), active) else {
+    async fn start_new_migration(
+        &self,
+        sides: &Arc<DualIndex>,
+        target: TargetModel,
+        gate: Option<QualityGate>,
+    ) -> anyhow::Result<()> {
+        let active = ActiveIndex::load_from(self.catalogue.as_ref()).await?;
+        let (EmbedderState::Ready(_), Some(active)) = (self.vectors.state(), active) else {
             bail!(
                 "the library has no vectors in use that could go on answering (embedder: {}); hint: name the model in \
                  the settings and run `ragstone index rebuild`",
-                self.vectors.state().words()
+                self.vectors.state().describe()
             );
         };
         let known = active.known_as.clone().or_else(|| active.spec.embedder.clone());
@@ -78,14 +87,14 @@ impl Migration {
             lexical: active.spec.lexical.clone(),
         };
         if spec == active.spec {
-            bail!("the library's vectors are {}'s already", target.words());
+            bail!("the library's vectors are {}'s already", target.describe());
         }
         let place = new_id()().simple().to_string();
-        let record = Record {
+        let record = MigrationRecord {
             from: SideRecord {
                 place: active.place,
                 spec: active.spec,
-                target: Target::of(&self.settings),
+                target: TargetModel::from_settings(&self.settings),
             },
             to: SideRecord {
                 place: Some(place.clone()),
@@ -93,122 +102,123 @@ impl Migration {
                 target,
             },
             known_as,
-            phase: Phase::Filling,
+            phase: MigrationPhase::Filling,
             gate,
             compared: None,
         };
         let folder = self.folder.as_deref().context("there is no data directory")?;
         let side = open_side(folder, place, self.reserve.as_ref()).await?;
-        side.index.ensure(&spec).await?;
-        side.takes(embedder);
-        record.write(self.catalogue.as_ref()).await?;
-        sides.set_other(Some(side)).await;
-        for place in text_goes_to(&record.to.target.over(&self.settings)) {
+        side.index.prepare_index(&spec).await?;
+        side.set_embedder(embedder);
+        record.save_to(self.catalogue.as_ref()).await?;
+        sides.set_shadow(Some(side)).await;
+        for place in list_text_destinations(&record.to.target.apply_to(&self.settings)) {
             tracing::info!("while both models are kept, text goes out: {place}");
         }
         Ok(())
     }
 
     /// Lets the old model answer again; both are kept.
-    pub async fn roll_back(&self) -> anyhow::Result<Status> {
-        let sides = self.sides()?;
-        let _one = self.verbs.lock().await;
-        self.halted_while(async {
-            let (mut record, active) = self.unfinished().await?;
+    pub async fn roll_back_migration(&self) -> anyhow::Result<MigrationStatus> {
+        let sides = self.require_dual_index()?;
+        let _one = self.command_lock.lock().await;
+        self.run_while_halted(async {
+            let (mut record, active) = self.require_unfinished().await?;
             if active.is_none_or(|active| active.spec != record.to.spec) {
-                bail!("{} answers already", record.from.target.words());
+                bail!("{} answers already", record.from.target.describe());
             }
-            self.switch(&sides, &mut record, Phase::RolledBack).await
+            self.switch_active(&sides, &mut record, MigrationPhase::RolledBack)
+                .await
         })
         .await?;
-        self.status().await
+        self.current_status().await
     }
 
     /// Gives the new model up, and removes what was made for it.
-    pub async fn abort(&self) -> anyhow::Result<Status> {
-        let sides = self.sides()?;
-        let _one = self.verbs.lock().await;
-        self.halted_while(async {
-            let (record, active) = self.unfinished().await?;
+    pub async fn abort_migration(&self) -> anyhow::Result<MigrationStatus> {
+        let sides = self.require_dual_index()?;
+        let _one = self.command_lock.lock().await;
+        self.run_while_halted(async {
+            let (record, active) = self.require_unfinished().await?;
             if active.is_some_and(|active| active.spec == record.to.spec) {
                 bail!(
                     "{} answers; hint: `ragstone model rollback` first",
-                    record.to.target.words()
+                    record.to.target.describe()
                 );
             }
-            self.end(&sides).await
+            self.discard_shadow(&sides).await
         })
         .await?;
-        self.status().await
+        self.current_status().await
     }
 
     /// Keeps the new model alone, and removes what the old one had. The settings have to name it.
-    pub async fn finish(&self) -> anyhow::Result<Status> {
-        let sides = self.sides()?;
-        let _one = self.verbs.lock().await;
-        self.halted_while(async {
-            let (record, active) = self.unfinished().await?;
+    pub async fn finish_migration(&self) -> anyhow::Result<MigrationStatus> {
+        let sides = self.require_dual_index()?;
+        let _one = self.command_lock.lock().await;
+        self.run_while_halted(async {
+            let (record, active) = self.require_unfinished().await?;
             let target = &record.to.target;
             if active.is_none_or(|active| active.spec != record.to.spec) {
                 bail!(
                     "{} does not answer yet; hint: `ragstone model migrate --status`",
-                    target.words()
+                    target.describe()
                 );
             }
-            if *target != Target::of(&self.settings) {
+            if *target != TargetModel::from_settings(&self.settings) {
                 bail!(
                     "the settings name another model, which the next start would ask for; hint: {}, and start again \
                      before this",
-                    target.advice()
+                    target.describe_settings()
                 );
             }
-            self.end(&sides).await
+            self.discard_shadow(&sides).await
         })
         .await?;
-        self.status().await
+        self.current_status().await
     }
 
     /// Takes the side that does not answer away.
-    async fn end(&self, sides: &Arc<Sides>) -> anyhow::Result<()> {
-        let Some(gone) = sides.pair().other else {
-            return Record::forget(self.catalogue.as_ref()).await;
+    async fn discard_shadow(&self, sides: &Arc<DualIndex>) -> anyhow::Result<()> {
+        let Some(gone) = sides.current_pair().shadow else {
+            return MigrationRecord::clear_record(self.catalogue.as_ref()).await;
         };
-        Record::forget(self.catalogue.as_ref()).await?;
-        sides.set_other(None).await;
-        self.vectors.advise(None);
-        self.note(None);
-        if let Err(error) = self.remove(sides, &gone).await {
+        MigrationRecord::clear_record(self.catalogue.as_ref()).await?;
+        sides.set_shadow(None).await;
+        self.vectors.set_advice(None);
+        self.set_last_error(None);
+        if let Err(error) = self.remove_side(sides, &gone).await {
             tracing::warn!("an index that is not used any more is removed at the next start: {error:#}");
         }
         Ok(())
     }
 
-    async fn remove(&self, sides: &Sides, gone: &Side) -> anyhow::Result<()> {
+    async fn remove_side(&self, sides: &DualIndex, gone: &IndexSide) -> anyhow::Result<()> {
         if gone.place.is_none() {
-            return Ok(clear(gone.index.as_ref()).await?);
+            return Ok(clear_index(gone.index.as_ref()).await?);
         }
         let folder = self.folder.clone().context("there is no data directory")?;
-        let kept = sides.pair().active.place.clone();
+        let kept = sides.current_pair().active.place.clone();
         let kept: Vec<&str> = kept.iter().map(String::as_str).collect();
-        Ok(remove_indexes_but(&folder, &kept)?)
+        Ok(remove_other_indexes(&folder, &kept)?)
     }
 
-    async fn unfinished(&self) -> anyhow::Result<(Record, Option<Active>)> {
-        let standing = self.standing().await?;
+    async fn require_unfinished(&self) -> anyhow::Result<(MigrationRecord, Option<ActiveIndex>)> {
+        let standing = self.load_unfinished().await?;
         standing.context("no model is being changed; hint: `ragstone model migrate --to MODEL`")
     }
 
-    fn sides(&self) -> anyhow::Result<Arc<Sides>> {
-        self.vectors.sides.clone().context(
+    fn require_dual_index(&self) -> anyhow::Result<Arc<DualIndex>> {
+        self.vectors.dual_index.clone().context(
             "the model of shared stores is not changed while they answer; hint: `ragstone index rebuild`, or import an \
              export into a library of the other model",
         )
     }
 
     /// Does something while nothing is filled.
-    async fn halted_while<T>(&self, work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    async fn run_while_halted<T>(&self, work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
         self.halted.send_replace(true);
-        let _work = self.work.lock().await;
+        let _work = self.work_lock.lock().await;
         let done = work.await;
         self.halted.send_replace(false);
         // What was halted and is still to be done goes on.

@@ -7,123 +7,128 @@ use anyhow::{Context, bail};
 use futures::StreamExt;
 use object_store::path::Path as Key;
 use object_store::{ObjectStore, ObjectStoreExt};
-use ragstone_adapters::archive::{ArchiveWriter, DocumentWriter, Header, Mark, encode_line};
+use ragstone_adapters::archive::{ArchiveHeader, ArchiveWriter, DocumentWriter, VersionStamp, encode_line};
 use ragstone_core::id::{DocumentId, TenantId};
 use ragstone_core::library::text::{original_key, text_key};
 use ragstone_core::seam::catalogue::DocumentFilter;
-use ragstone_core::seam::portable::Packed;
+use ragstone_core::seam::portable::ExportedVersion;
 use serde_json::{Value, json};
 
-use super::{Listener, Moving, aside};
+use super::{LibraryTransfer, TransferListener, run_blocking};
 
 /// Chunks of one entry.
 const CHUNKS: usize = 128;
 /// How often a document that changes while it is read is read again.
 const ATTEMPTS: usize = 3;
 
-impl Moving {
+impl LibraryTransfer {
     /// Writes every published document to the file `path`, or goes on where an earlier try broke off.
-    pub async fn export(&self, path: PathBuf, listener: &Listener) -> anyhow::Result<Value> {
-        let spec = self.held().await?;
-        let header = Header::new(format!("ragstone {}", env!("CARGO_PKG_VERSION")), spec);
-        let all = self.vectors.documents(DocumentFilter::default()).await?;
-        let (mut archive, marks) = self.begin(path, header).await?;
-        let mut marks: HashMap<DocumentId, Mark> = marks.into_iter().map(|mark| (mark.id, mark)).collect();
+    pub async fn export_library(&self, path: PathBuf, listener: &TransferListener) -> anyhow::Result<Value> {
+        let spec = self.stored_spec().await?;
+        let header = ArchiveHeader::new(format!("ragstone {}", env!("CARGO_PKG_VERSION")), spec);
+        let all = self.vectors.list_published_documents(DocumentFilter::default()).await?;
+        let (mut archive, marks) = self.open_archive(path, header).await?;
+        let mut marks: HashMap<DocumentId, VersionStamp> = marks.into_iter().map(|mark| (mark.id, mark)).collect();
         let (mut left_out, total) = (0, all.len() as u64);
         for (n, (_, document)) in (0..).zip(&all) {
-            listener.progress("documents", n, total);
+            listener.report_progress("documents", n, total);
             if !marks.contains_key(document) {
-                match self.put(&mut archive, *document).await? {
-                    Put::Written(mark) => drop(marks.insert(*document, mark)),
-                    Put::Gone => {}
-                    Put::LeftOut(why) => {
+                match self.write_document(&mut archive, *document).await? {
+                    ExportOutcome::Written(mark) => drop(marks.insert(*document, mark)),
+                    ExportOutcome::Unpublished => {}
+                    ExportOutcome::LeftOut(why) => {
                         left_out += 1;
-                        listener.left_out(&document.to_string(), why).await;
+                        listener.report_left_out(&document.to_string(), why).await;
                     }
                 }
             }
         }
-        listener.progress("documents", total, total);
-        left_out += self.catch_up(&mut archive, &marks, listener).await?;
+        listener.report_progress("documents", total, total);
+        left_out += self.rewrite_changed_documents(&mut archive, &marks, listener).await?;
         let mut tenants: Vec<TenantId> = all.into_iter().map(|(tenant, _)| tenant).collect();
         tenants.dedup();
-        let questions = self.questions(&marks, listener).await?;
-        let (sources, settings) = (self.all_sources().await?, self.settings_of(&tenants).await?);
-        let totals = aside(move || archive.finish(&sources, &settings, &questions)).await??;
+        let questions = self.pick_questions(&marks, listener).await?;
+        let (sources, settings) = (self.all_sources().await?, self.collect_settings(&tenants).await?);
+        let totals = run_blocking(move || archive.finish(&sources, &settings, &questions)).await??;
         let mut told = serde_json::to_value(totals)?;
         told["left_out"] = json!(left_out);
         Ok(told)
     }
 
-    async fn begin(&self, path: PathBuf, header: Header) -> anyhow::Result<(ArchiveWriter, Vec<Mark>)> {
-        let (portable, runtime) = (self.portable.clone(), tokio::runtime::Handle::current());
-        let keep = move |mark: &Mark| {
-            let found = runtime.block_on(portable.pack(mark.id));
-            found.is_ok_and(|found| found.is_some_and(|packed| Mark::of(&packed) == *mark))
+    async fn open_archive(
+        &self,
+        path: PathBuf,
+        header: ArchiveHeader,
+    ) -> anyhow::Result<(ArchiveWriter, Vec<VersionStamp>)> {
+        let (portable, runtime) = (self.export_store.clone(), tokio::runtime::Handle::current());
+        let keep = move |mark: &VersionStamp| {
+            let found = runtime.block_on(portable.export_version(mark.id));
+            found.is_ok_and(|found| found.is_some_and(|packed| VersionStamp::from_version(&packed) == *mark))
         };
-        Ok(aside(move || ArchiveWriter::open(&path, &header, keep)).await??)
+        Ok(run_blocking(move || ArchiveWriter::open(&path, &header, keep)).await??)
     }
 
     /// What changed since it was written is written again, and what is gone does not count.
-    async fn catch_up(
+    async fn rewrite_changed_documents(
         &self,
         archive: &mut ArchiveWriter,
-        marks: &HashMap<DocumentId, Mark>,
-        listener: &Listener,
+        marks: &HashMap<DocumentId, VersionStamp>,
+        listener: &TransferListener,
     ) -> anyhow::Result<u64> {
         let mut left_out = 0;
         for (document, mark) in marks {
-            let found = self.portable.pack(*document).await?;
-            if found.is_some_and(|packed| Mark::of(&packed) == *mark) {
+            let found = self.export_store.export_version(*document).await?;
+            if found.is_some_and(|packed| VersionStamp::from_version(&packed) == *mark) {
                 continue;
             }
-            archive.withdraw(*document);
-            if let Put::LeftOut(why) = self.put(archive, *document).await? {
+            archive.withdraw_document(*document);
+            if let ExportOutcome::LeftOut(why) = self.write_document(archive, *document).await? {
                 left_out += 1;
-                listener.left_out(&document.to_string(), why).await;
+                listener.report_left_out(&document.to_string(), why).await;
             }
         }
         Ok(left_out)
     }
 
     /// Writes one document as it stands.
-    async fn put(&self, archive: &mut ArchiveWriter, document: DocumentId) -> anyhow::Result<Put> {
+    async fn write_document(&self, archive: &mut ArchiveWriter, document: DocumentId) -> anyhow::Result<ExportOutcome> {
         let mut why = String::new();
         for _ in 0..ATTEMPTS {
-            let Some(packed) = self.portable.pack(document).await? else {
-                return Ok(Put::Gone);
+            let Some(packed) = self.export_store.export_version(document).await? else {
+                return Ok(ExportOutcome::Unpublished);
             };
-            let mut writer = archive.document();
-            let written = self.write(&mut writer, &packed).await;
-            let after = self.portable.pack(document).await?;
-            let is_same = after.is_some_and(|after| Mark::of(&after) == Mark::of(&packed));
+            let mut writer = archive.begin_document();
+            let written = self.write_content(&mut writer, &packed).await;
+            let after = self.export_store.export_version(document).await?;
+            let is_same =
+                after.is_some_and(|after| VersionStamp::from_version(&after) == VersionStamp::from_version(&packed));
             match written {
                 Ok(()) if is_same => {
                     writer.finish(&packed)?;
-                    return Ok(Put::Written(Mark::of(&packed)));
+                    return Ok(ExportOutcome::Written(VersionStamp::from_version(&packed)));
                 }
                 Ok(()) => why = "it changes while it is read".to_owned(),
                 Err(error) if error.is::<ragstone_adapters::archive::ArchiveError>() => return Err(error),
                 Err(error) => why = format!("{error:#}"),
             }
-            writer.abandon()?;
+            writer.abandon_document()?;
         }
-        Ok(Put::LeftOut(why))
+        Ok(ExportOutcome::LeftOut(why))
     }
 
-    async fn write(&self, writer: &mut DocumentWriter<'_>, packed: &Packed) -> anyhow::Result<()> {
+    async fn write_content(&self, writer: &mut DocumentWriter<'_>, packed: &ExportedVersion) -> anyhow::Result<()> {
         let (tenant, id, generation) = (&packed.acl.tenant, packed.id, packed.generation);
         let original = original_key(tenant, id, generation);
-        self.copy(writer, &original, DocumentWriter::original)
+        self.copy_blob(writer, &original, DocumentWriter::begin_original)
             .await
             .context("its original")?;
         let text = text_key(tenant, id, generation);
-        self.copy(writer, &text, DocumentWriter::text)
+        self.copy_blob(writer, &text, DocumentWriter::begin_text)
             .await
             .context("its text")?;
         let mut done = 0;
         while done < packed.chunks {
-            let points = self.points.points(id, generation, done, CHUNKS).await?;
+            let points = self.points.read_points(id, generation, done, CHUNKS).await?;
             if points.is_empty() {
                 bail!(
                     "its points: there are {done}, not {}; hint: run `ragstone fsck`",
@@ -135,12 +140,12 @@ impl Moving {
             for point in points {
                 lines.extend(encode_line(&point.into())?);
             }
-            writer.chunks(&lines)?;
+            writer.write_chunks(&lines)?;
         }
         Ok(())
     }
 
-    async fn copy<'a>(
+    async fn copy_blob<'a>(
         &self,
         writer: &mut DocumentWriter<'a>,
         key: &Key,
@@ -151,16 +156,16 @@ impl Moving {
         begin(writer, found.meta.size)?;
         let mut pieces = found.into_stream();
         while let Some(piece) = pieces.next().await {
-            writer.append(&piece?)?;
+            writer.append_bytes(&piece?)?;
         }
         Ok(())
     }
 }
 
 /// What became of a document.
-enum Put {
-    Written(Mark),
+enum ExportOutcome {
+    Written(VersionStamp),
     /// It is not published any more.
-    Gone,
+    Unpublished,
     LeftOut(String),
 }

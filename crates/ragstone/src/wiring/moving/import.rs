@@ -6,24 +6,24 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, bail};
 use futures::{StreamExt, TryStreamExt, stream};
-use ragstone_adapters::archive::{Archive, Archived};
-use ragstone_core::document::Worker;
-use ragstone_core::ingest::{AcceptError, RestoreError, Restored};
+use ragstone_adapters::archive::{ArchiveReader, ArchivedDocument};
+use ragstone_core::document::WorkerId;
+use ragstone_core::ingest::{AcceptError, VersionImportError, VersionImportOutcome};
 use ragstone_core::seam::index::IndexSpec;
 use ragstone_core::seam::source::SourceRecord;
 use serde_json::{Map, Value, json};
 
-use super::questions::Question;
-use super::{Listener, Moving, aside};
+use super::questions::VerificationQuestion;
+use super::{LibraryTransfer, TransferListener, run_blocking};
 
 /// Documents that are put in at a time.
 const AT_ONCE: usize = 4;
 /// A worker beside the numbered ones.
-const NUMBER: u32 = 0;
+const IMPORT_WORKER: u32 = 0;
 
 /// How many documents went which way.
 #[derive(Debug, Default)]
-struct Counts {
+struct ImportCounts {
     done: AtomicU64,
     imported: AtomicU64,
     unchanged: AtomicU64,
@@ -31,9 +31,14 @@ struct Counts {
     failed: AtomicU64,
 }
 
-impl Moving {
+impl LibraryTransfer {
     /// Puts the documents of the file `path` in; with `verify`, questions are asked again and compared.
-    pub async fn import(&self, path: PathBuf, verify: bool, listener: &Listener) -> anyhow::Result<Value> {
+    pub async fn import_library(
+        &self,
+        path: PathBuf,
+        verify: bool,
+        listener: &TransferListener,
+    ) -> anyhow::Result<Value> {
         if self.vectors.is_migrating() {
             bail!("the embedding model is being changed; hint: `ragstone model migrate --finish` or `--abort` first");
         }
@@ -41,18 +46,18 @@ impl Moving {
         let compare = move || {
             let total = std::fs::metadata(&path).map_or(0, |file| file.len());
             let mut last = 0;
-            Archive::open(&path, |done| {
-                if done / NOTED > last {
-                    last = done / NOTED;
-                    told.progress("comparing", done, total);
+            ArchiveReader::open(&path, |done| {
+                if done / REPORT_STEP_BYTES > last {
+                    last = done / REPORT_STEP_BYTES;
+                    told.report_progress("comparing", done, total);
                 }
             })
         };
-        let archive = Arc::new(aside(compare).await??);
-        self.take_spec(archive.header.spec.as_ref()).await?;
-        let sources = self.put_sources(archive.sources()?).await?;
-        let counts = self.put_documents(&archive, listener).await?;
-        self.put_settings(archive.settings()?).await?;
+        let archive = Arc::new(run_blocking(compare).await??);
+        self.check_spec(archive.header.spec.as_ref()).await?;
+        let sources = self.import_sources(archive.parse_sources()?).await?;
+        let counts = self.import_documents(&archive, listener).await?;
+        self.import_settings(archive.parse_settings()?).await?;
         let mut result = serde_json::to_value(&archive.totals)?;
         let count = |count: &AtomicU64| json!(count.load(Ordering::Relaxed));
         result["imported"] = count(&counts.imported);
@@ -61,32 +66,32 @@ impl Moving {
         result["failed"] = count(&counts.failed);
         result["sources"] = json!(sources);
         if verify {
-            let questions: Vec<Question> = archive.questions()?;
-            result["verified"] = self.replay(&questions, listener).await?;
+            let questions: Vec<VerificationQuestion> = archive.parse_questions()?;
+            result["verified"] = self.verify_questions(&questions, listener).await?;
         }
         Ok(result)
     }
 
     /// The library's vectors must be of the archive's making; a library without any takes them.
-    async fn take_spec(&self, spec: Option<&IndexSpec>) -> anyhow::Result<()> {
+    async fn check_spec(&self, spec: Option<&IndexSpec>) -> anyhow::Result<()> {
         let Some(spec) = spec else { return Ok(()) };
-        match self.held().await? {
+        match self.stored_spec().await? {
             Some(active) if active != *spec => bail!(
                 "the archive's index is {}, this library's is {}; hint: import into a library of its own, with the \
                  embedding model that the archive was made with, and `ragstone index rebuild` there by another one",
-                described(spec),
-                described(&active)
+                describe_spec(spec),
+                describe_spec(&active)
             ),
-            Some(_) => Ok(self.vectors.index.ensure(spec).await?),
+            Some(_) => Ok(self.vectors.index.prepare_index(spec).await?),
             None => {
-                self.vectors.index.ensure(spec).await?;
-                self.vectors.remember(spec).await
+                self.vectors.index.prepare_index(spec).await?;
+                self.vectors.save_active_spec(spec).await
             }
         }
     }
 
     /// Sources that the library does not have; says how many.
-    async fn put_sources(&self, sources: Vec<SourceRecord>) -> anyhow::Result<u64> {
+    async fn import_sources(&self, sources: Vec<SourceRecord>) -> anyhow::Result<u64> {
         let mut added = 0;
         for source in sources {
             let source = SourceRecord {
@@ -101,12 +106,12 @@ impl Moving {
     }
 
     /// What was found about documents, where this library has found nothing yet.
-    async fn put_settings(&self, settings: Map<String, Value>) -> anyhow::Result<()> {
+    async fn import_settings(&self, settings: Map<String, Value>) -> anyhow::Result<()> {
         let catalogue = &self.vectors.catalogue;
         for (key, value) in settings {
             let is_ours = key.starts_with("calibration:");
             if let Some(value) = value.as_str().filter(|_| is_ours)
-                && catalogue.setting(&key).await?.is_none()
+                && catalogue.get_setting(&key).await?.is_none()
             {
                 catalogue.set_setting(&key, value).await?;
             }
@@ -114,15 +119,21 @@ impl Moving {
         Ok(())
     }
 
-    async fn put_documents(&self, archive: &Arc<Archive>, listener: &Listener) -> anyhow::Result<Counts> {
-        let (counts, total) = (Counts::default(), archive.len() as u64);
+    async fn import_documents(
+        &self,
+        archive: &Arc<ArchiveReader>,
+        listener: &TransferListener,
+    ) -> anyhow::Result<ImportCounts> {
+        let (counts, total) = (ImportCounts::default(), archive.len() as u64);
         let each = stream::iter(0..archive.len()).map(|n| {
             let (archive, counts) = (archive.clone(), &counts);
             async move {
-                let archived = aside(move || archive.document(n)).await?.context("the archive")?;
-                self.put_document(archived, counts, listener).await?;
+                let archived = run_blocking(move || archive.read_document(n))
+                    .await?
+                    .context("the archive")?;
+                self.import_document(archived, counts, listener).await?;
                 let done = counts.done.fetch_add(1, Ordering::Relaxed) + 1;
-                listener.progress("documents", done, total);
+                listener.report_progress("documents", done, total);
                 anyhow::Ok(())
             }
         });
@@ -131,29 +142,36 @@ impl Moving {
     }
 
     /// What this document alone is to blame for is told, and the others go on; anything else ends the import.
-    async fn put_document(&self, archived: Archived, counts: &Counts, listener: &Listener) -> anyhow::Result<()> {
+    async fn import_document(
+        &self,
+        archived: ArchivedDocument,
+        counts: &ImportCounts,
+        listener: &TransferListener,
+    ) -> anyhow::Result<()> {
         let packed = &archived.packed;
         let principal = (self.operator)(packed.acl.tenant.clone());
-        let worker = Worker {
+        let worker = WorkerId {
             process: std::process::id(),
-            number: NUMBER,
+            number: IMPORT_WORKER,
         };
         let restored = self
             .vectors
             .ingestor
-            .restore(self.portable.as_ref(), &principal, packed, &archived, worker)
+            .import_version(self.export_store.as_ref(), &principal, packed, &archived, worker)
             .await;
         let counter = match restored {
-            Ok(Restored::Published) => &counts.imported,
-            Ok(Restored::Unchanged) => &counts.unchanged,
-            Ok(Restored::Kept) => {
+            Ok(VersionImportOutcome::Published) => &counts.imported,
+            Ok(VersionImportOutcome::Unchanged) => &counts.unchanged,
+            Ok(VersionImportOutcome::SkippedExisting) => {
                 listener
-                    .left_out(&packed.uri, "the library has another version of it, which stays")
+                    .report_left_out(&packed.uri, "the library has another version of it, which stays")
                     .await;
                 &counts.kept
             }
-            Err(error @ (RestoreError::Damaged(_) | RestoreError::Accept(AcceptError::TooLarge { .. }))) => {
-                listener.left_out(&packed.uri, error).await;
+            Err(
+                error @ (VersionImportError::Damaged(_) | VersionImportError::Accept(AcceptError::TooLarge { .. })),
+            ) => {
+                listener.report_left_out(&packed.uri, error).await;
                 &counts.failed
             }
             Err(error) => {
@@ -167,9 +185,9 @@ impl Moving {
 }
 
 /// Bytes after which it is told how many were compared.
-const NOTED: u64 = 64 << 20;
+const REPORT_STEP_BYTES: u64 = 64 << 20;
 
-fn described(spec: &IndexSpec) -> String {
+fn describe_spec(spec: &IndexSpec) -> String {
     let by = match (&spec.embedder, spec.dimensions) {
         (Some(embedder), Some(dimensions)) => {
             let short: String = embedder.chars().take(12).collect();

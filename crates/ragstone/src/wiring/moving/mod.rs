@@ -17,22 +17,22 @@ use ragstone_core::id::TenantId;
 use ragstone_core::library::Library;
 use ragstone_core::seam::index::IndexSpec;
 use ragstone_core::seam::source::SourceRecord;
-use ragstone_core::seam::{PointReader, Portable, SourceStore};
+use ragstone_core::seam::{ExportStore, PointReader, SourceStore};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use tokio::sync::mpsc::Sender;
 
-pub use routes::router;
+pub use routes::transfer_router;
 
-use super::vectors::Vectors;
+use super::vectors::EmbedderManager;
 
 /// Rows read at once.
 const PAGE: usize = 500;
 
 /// What the library is moved by.
-pub struct Moving {
+pub struct LibraryTransfer {
     /// Documents in the catalogue.
-    pub portable: Arc<dyn Portable>,
+    pub export_store: Arc<dyn ExportStore>,
     /// Points in the index.
     pub points: Arc<dyn PointReader>,
     /// Originals and texts.
@@ -42,14 +42,14 @@ pub struct Moving {
     /// Answers the questions that are compared.
     pub library: Arc<Library>,
     /// Everything about the vectors, with catalogue, index and ingestor.
-    pub vectors: Arc<Vectors>,
+    pub vectors: Arc<EmbedderManager>,
     /// Names the local operator of a tenant.
     pub operator: fn(TenantId) -> Principal,
 }
 
 /// How far it is.
 #[derive(Debug, Clone, Copy, Serialize)]
-pub struct Far {
+pub struct TransferProgress {
     /// What is being done: `documents`, `comparing` or `questions`.
     stage: &'static str,
     /// Units done.
@@ -61,9 +61,9 @@ pub struct Far {
 /// Something to tell while it goes on.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Told {
+pub enum TransferEvent {
     /// How far it is.
-    Progress(Far),
+    Progress(TransferProgress),
     /// A document that does not move, and why.
     LeftOut {
         /// Its URI, or its id.
@@ -75,30 +75,32 @@ pub enum Told {
 
 /// Takes what is told.
 #[derive(Clone)]
-pub struct Listener(pub Sender<Told>);
+pub struct TransferListener(pub Sender<TransferEvent>);
 
-impl Listener {
-    fn progress(&self, stage: &'static str, done: u64, total: u64) {
+impl TransferListener {
+    fn report_progress(&self, stage: &'static str, done: u64, total: u64) {
         // Who is behind learns it from the next one.
-        let _ = self.0.try_send(Told::Progress(Far { stage, done, total }));
+        let _ = self
+            .0
+            .try_send(TransferEvent::Progress(TransferProgress { stage, done, total }));
     }
 
-    async fn left_out(&self, document: &str, why: impl ToString + Send) {
+    async fn report_left_out(&self, document: &str, why: impl ToString + Send) {
         let (document, why) = (document.to_owned(), why.to_string());
         // Nobody listens any more: the work is dropped soon.
-        let _ = self.0.send(Told::LeftOut { document, why }).await;
+        let _ = self.0.send(TransferEvent::LeftOut { document, why }).await;
     }
 }
 
-impl Moving {
+impl LibraryTransfer {
     /// The spec of what the index holds: the active one; of a library that was begun without vectors and never noted it,
     /// the lexical one.
-    async fn held(&self) -> anyhow::Result<Option<IndexSpec>> {
+    async fn stored_spec(&self) -> anyhow::Result<Option<IndexSpec>> {
         let vectors = &self.vectors;
-        match vectors.active().await? {
+        match vectors.active_spec().await? {
             Some(active) => Ok(Some(active)),
-            None if vectors.index.count().await? == 0 => Ok(None),
-            None => Ok(Some(vectors.recipe.pipeline(None).index_spec())),
+            None if vectors.index.count_points().await? == 0 => Ok(None),
+            None => Ok(Some(vectors.recipe.build_pipeline(None).index_spec())),
         }
     }
 
@@ -107,7 +109,7 @@ impl Moving {
         let (mut sources, mut cursor) = (Vec::new(), None);
         loop {
             let request = ragstone_core::seam::catalogue::PageRequest { cursor, limit: PAGE };
-            let page = self.sources.sources(None, &request).await?;
+            let page = self.sources.list_sources(None, &request).await?;
             sources.extend(page.items);
             match page.next_cursor {
                 Some(next) => cursor = Some(next),
@@ -117,11 +119,11 @@ impl Moving {
     }
 
     /// The small values that belong to the documents: what was found about each tenant's. Others are the installation's.
-    async fn settings_of(&self, tenants: &[TenantId]) -> anyhow::Result<Map<String, Value>> {
+    async fn collect_settings(&self, tenants: &[TenantId]) -> anyhow::Result<Map<String, Value>> {
         let mut settings = Map::new();
         for tenant in tenants {
-            let key = calibration(tenant);
-            let found = self.vectors.catalogue.setting(&key).await.context("the settings")?;
+            let key = calibration_key(tenant);
+            let found = self.vectors.catalogue.get_setting(&key).await.context("the settings")?;
             settings.extend(found.map(|value| (key, Value::String(value))));
         }
         Ok(settings)
@@ -129,11 +131,11 @@ impl Moving {
 }
 
 /// Where a tenant's threshold stands.
-fn calibration(tenant: &TenantId) -> String {
+fn calibration_key(tenant: &TenantId) -> String {
     format!("calibration:{tenant}")
 }
 
 /// Blocking work beside the runtime.
-async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> anyhow::Result<T> {
+async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> anyhow::Result<T> {
     Ok(tokio::task::spawn_blocking(work).await?)
 }

@@ -4,14 +4,14 @@
 use std::collections::HashMap;
 
 use anyhow::Context;
-use ragstone_adapters::archive::Mark;
+use ragstone_adapters::archive::VersionStamp;
 use ragstone_core::id::{ChunkId, DocumentId, TenantId};
 use ragstone_core::library::SearchRequest;
 use ragstone_core::seam::index::SearchMode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Listener, Moving};
+use super::{LibraryTransfer, TransferListener};
 
 /// Questions of an archive.
 const QUESTIONS: usize = 32;
@@ -22,7 +22,7 @@ const PASSAGES: usize = 10;
 
 /// A question with what was found.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Question {
+pub struct VerificationQuestion {
     tenant: TenantId,
     query: String,
     /// By words alone.
@@ -31,41 +31,50 @@ pub struct Question {
     hybrid: Option<Vec<ChunkId>>,
 }
 
-impl Moving {
+impl LibraryTransfer {
     /// Questions from documents spread over the library, with their passages.
-    pub(super) async fn questions(
+    pub(super) async fn pick_questions(
         &self,
-        marks: &HashMap<DocumentId, Mark>,
-        listener: &Listener,
-    ) -> anyhow::Result<Vec<Question>> {
-        let mut marks: Vec<&Mark> = marks.values().collect();
+        marks: &HashMap<DocumentId, VersionStamp>,
+        listener: &TransferListener,
+    ) -> anyhow::Result<Vec<VerificationQuestion>> {
+        let mut marks: Vec<&VersionStamp> = marks.values().collect();
         marks.sort_by_key(|mark| mark.id);
         let step = marks.len().div_ceil(QUESTIONS).max(1);
         let total = marks.len().div_ceil(step) as u64;
         let mut questions = Vec::new();
         for (n, mark) in (0..).zip(marks.into_iter().step_by(step)) {
-            listener.progress("questions", n, total);
-            let Some(packed) = self.portable.pack(mark.id).await? else {
+            listener.report_progress("questions", n, total);
+            let Some(packed) = self.export_store.export_version(mark.id).await? else {
                 continue;
             };
             let middle = packed.chunks / 2;
-            let points = self.points.points(mark.id, packed.generation, middle, 1).await?;
+            let points = self.points.read_points(mark.id, packed.generation, middle, 1).await?;
             let words = |text: &str| text.split_whitespace().take(WORDS).collect::<Vec<_>>().join(" ");
             let query = points.first().map(|point| words(&point.chunk.text)).unwrap_or_default();
             if !query.is_empty() {
-                questions.push(self.asked(&packed.acl.tenant, query, self.embeds()).await?);
+                questions.push(
+                    self.record_question(&packed.acl.tenant, query, self.can_embed())
+                        .await?,
+                );
             }
         }
         Ok(questions)
     }
 
     /// Asks again, and counts the questions whose passages are the same in the same order.
-    pub(super) async fn replay(&self, questions: &[Question], listener: &Listener) -> anyhow::Result<Value> {
+    pub(super) async fn verify_questions(
+        &self,
+        questions: &[VerificationQuestion],
+        listener: &TransferListener,
+    ) -> anyhow::Result<Value> {
         let (mut same, mut hybrid) = (0_u64, 0_u64);
         for (n, question) in (0..).zip(questions) {
-            listener.progress("questions", n, questions.len() as u64);
-            let both = self.embeds() && question.hybrid.is_some();
-            let again = self.asked(&question.tenant, question.query.clone(), both).await?;
+            listener.report_progress("questions", n, questions.len() as u64);
+            let both = self.can_embed() && question.hybrid.is_some();
+            let again = self
+                .record_question(&question.tenant, question.query.clone(), both)
+                .await?;
             let agrees = again.lexical == question.lexical && (!both || again.hybrid == question.hybrid);
             (same, hybrid) = (same + u64::from(agrees), hybrid + u64::from(both));
         }
@@ -73,17 +82,22 @@ impl Moving {
     }
 
     /// Whether questions get vectors here.
-    fn embeds(&self) -> bool {
-        matches!(self.vectors.state(), super::super::VectorState::Ready(_))
+    fn can_embed(&self) -> bool {
+        matches!(self.vectors.state(), super::super::EmbedderState::Ready(_))
     }
 
-    async fn asked(&self, tenant: &TenantId, query: String, hybrid: bool) -> anyhow::Result<Question> {
-        let lexical = self.found(tenant, &query, SearchMode::Lexical).await?;
+    async fn record_question(
+        &self,
+        tenant: &TenantId,
+        query: String,
+        hybrid: bool,
+    ) -> anyhow::Result<VerificationQuestion> {
+        let lexical = self.search_chunk_ids(tenant, &query, SearchMode::Lexical).await?;
         let hybrid = match hybrid {
-            true => Some(self.found(tenant, &query, SearchMode::Hybrid).await?),
+            true => Some(self.search_chunk_ids(tenant, &query, SearchMode::Hybrid).await?),
             false => None,
         };
-        Ok(Question {
+        Ok(VerificationQuestion {
             tenant: tenant.clone(),
             query,
             lexical,
@@ -91,7 +105,7 @@ impl Moving {
         })
     }
 
-    async fn found(&self, tenant: &TenantId, query: &str, mode: SearchMode) -> anyhow::Result<Vec<ChunkId>> {
+    async fn search_chunk_ids(&self, tenant: &TenantId, query: &str, mode: SearchMode) -> anyhow::Result<Vec<ChunkId>> {
         let scope = (self.operator)(tenant.clone()).scope();
         let request = SearchRequest {
             mode,

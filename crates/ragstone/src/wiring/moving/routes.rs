@@ -17,16 +17,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use super::{Listener, Moving, Told};
+use super::{LibraryTransfer, TransferEvent, TransferListener};
 
 /// Messages that a slow listener may be behind.
-const TOLD: usize = 1_024;
+const EVENT_BUFFER: usize = 1_024;
 
 /// What only the operator can do with the whole library.
-pub fn router(moving: Moving) -> Router {
+pub fn transfer_router(moving: LibraryTransfer) -> Router {
     Router::new()
-        .route("/operator/v1/export", post(export))
-        .route("/operator/v1/import", post(import))
+        .route("/operator/v1/export", post(stream_export))
+        .route("/operator/v1/import", post(stream_import))
         .with_state(Arc::new(moving))
 }
 
@@ -41,45 +41,51 @@ struct ImportRequest {
     verify: bool,
 }
 
-async fn export(State(moving): State<Arc<Moving>>, Json(request): Json<ExportRequest>) -> Response {
-    told(move |listener| Box::pin(async move { moving.export(request.path, &listener).await }))
+async fn stream_export(State(moving): State<Arc<LibraryTransfer>>, Json(request): Json<ExportRequest>) -> Response {
+    stream_transfer(move |listener| Box::pin(async move { moving.export_library(request.path, &listener).await }))
 }
 
-async fn import(State(moving): State<Arc<Moving>>, Json(request): Json<ImportRequest>) -> Response {
-    told(move |listener| Box::pin(async move { moving.import(request.path, request.verify, &listener).await }))
+async fn stream_import(State(moving): State<Arc<LibraryTransfer>>, Json(request): Json<ImportRequest>) -> Response {
+    stream_transfer(move |listener| {
+        Box::pin(async move { moving.import_library(request.path, request.verify, &listener).await })
+    })
 }
 
-fn told(work: impl FnOnce(Listener) -> BoxFuture<'static, anyhow::Result<Value>> + Send + 'static) -> Response {
+fn stream_transfer(
+    work: impl FnOnce(TransferListener) -> BoxFuture<'static, anyhow::Result<Value>> + Send + 'static,
+) -> Response {
     let events = stream! {
-        let (sender, mut receiver) = mpsc::channel(TOLD);
-        let mut work = pin!(work(Listener(sender)));
+        let (sender, mut receiver) = mpsc::channel(EVENT_BUFFER);
+        let mut work = pin!(work(TransferListener(sender)));
         let ended = loop {
             tokio::select! {
                 biased;
-                Some(told) = receiver.recv() => yield frame(&told),
+                Some(told) = receiver.recv() => yield encode_transfer_event(&told),
                 ended = &mut work => break ended,
             }
         };
         while let Ok(told) = receiver.try_recv() {
-            yield frame(&told);
+            yield encode_transfer_event(&told);
         }
         yield match ended {
-            Ok(done) => event("done", &done),
-            Err(error) => event("failed", &json!({ "detail": format!("{error:#}") })),
+            Ok(done) => encode_event("done", &done),
+            Err(error) => encode_event("failed", &json!({ "detail": format!("{error:#}") })),
         };
     };
     let events = futures::StreamExt::map(events, Ok::<_, std::convert::Infallible>);
     ([(header::CONTENT_TYPE, "text/event-stream")], Body::from_stream(events)).into_response()
 }
 
-fn frame(told: &Told) -> String {
+fn encode_transfer_event(told: &TransferEvent) -> String {
     match told {
-        Told::Progress(far) => event("progress", far),
-        Told::LeftOut { document, why } => event("left_out", &json!({ "document": document, "why": why })),
+        TransferEvent::Progress(far) => encode_event("progress", far),
+        TransferEvent::LeftOut { document, why } => {
+            encode_event("left_out", &json!({ "document": document, "why": why }))
+        }
     }
 }
 
-fn event(name: &str, data: &impl Serialize) -> String {
+fn encode_event(name: &str, data: &impl Serialize) -> String {
     let json = serde_json::to_string(data).expect("text and numbers");
     format!("event: {name}\ndata: {json}\n\n")
 }

@@ -3,7 +3,8 @@
 use anyhow::{Context, anyhow};
 use object_store::ObjectStore;
 use ragstone_core::library::mark::{
-    LIBRARY, MarkError, Mismatch, Owners, RECOVERY, ROWS, claim as claim_blobs, marked_library,
+    LIBRARY_SETTING, MarkError, RECOVERING_ROWS, RECOVERY_SETTING, StoreMismatch, StoreOwners,
+    claim_stores as claim_blobs, marked_library,
 };
 use ragstone_core::library::text::OWNER_KEY;
 use ragstone_core::seam::Catalogue;
@@ -12,19 +13,23 @@ use crate::clock::new_id;
 
 /// Claims the blobs for the catalogue's library and gives its id, or says what to do about stores that do not belong
 /// together.
-pub async fn claim(catalogue: &dyn Catalogue, blobs: &dyn ObjectStore, owners: Owners) -> anyhow::Result<String> {
-    match try_claim(catalogue, blobs, owners).await {
+pub async fn claim_library(
+    catalogue: &dyn Catalogue,
+    blobs: &dyn ObjectStore,
+    owners: StoreOwners,
+) -> anyhow::Result<String> {
+    match try_claim_library(catalogue, blobs, owners).await {
         Ok(library) => Ok(library),
-        Err(MarkError::Mismatch(mismatch)) => Err(anyhow!("{mismatch}; hint: {}", hint(mismatch, owners))),
+        Err(MarkError::Mismatch(mismatch)) => Err(anyhow!("{mismatch}; hint: {}", describe_remedy(mismatch, owners))),
         Err(error) => Err(error).context("the mark of the library"),
     }
 }
 
 /// The same, for who decides what to do.
-pub async fn try_claim(
+pub async fn try_claim_library(
     catalogue: &dyn Catalogue,
     blobs: &dyn ObjectStore,
-    owners: Owners,
+    owners: StoreOwners,
 ) -> Result<String, MarkError> {
     let drawn = (new_id())().to_string();
     claim_blobs(catalogue, blobs, &drawn, owners).await
@@ -32,35 +37,35 @@ pub async fn try_claim(
 
 /// Makes the catalogue one that is being made again from the blobs: of their library, and refused by every other start
 /// until it is finished. Gives the library's id.
-pub async fn recovering(catalogue: &dyn Catalogue, blobs: &dyn ObjectStore) -> anyhow::Result<String> {
-    catalogue.set_setting(RECOVERY, ROWS).await?;
+pub async fn begin_recovery(catalogue: &dyn Catalogue, blobs: &dyn ObjectStore) -> anyhow::Result<String> {
+    catalogue.set_setting(RECOVERY_SETTING, RECOVERING_ROWS).await?;
     let marked = marked_library(blobs).await.context("the mark of the library")?;
-    let library = match (marked, catalogue.setting(LIBRARY).await?) {
+    let library = match (marked, catalogue.get_setting(LIBRARY_SETTING).await?) {
         (Some(marked), _) => marked,
         (None, Some(ours)) => ours,
         (None, None) => (new_id())().to_string(),
     };
-    catalogue.set_setting(LIBRARY, &library).await?;
+    catalogue.set_setting(LIBRARY_SETTING, &library).await?;
     Ok(library)
 }
 
 /// What to do; nothing was changed so far.
-fn hint(mismatch: Mismatch, owners: Owners) -> String {
+fn describe_remedy(mismatch: StoreMismatch, owners: StoreOwners) -> String {
     let database = match owners {
-        Owners::One => "ragstone.db with its -wal file",
-        Owners::Many => "the database that data.database_url named before",
+        StoreOwners::One => "ragstone.db with its -wal file",
+        StoreOwners::Many => "the database that data.database_url named before",
     };
     match mismatch {
-        Mismatch::Empty | Mismatch::Older { .. } => format!(
+        StoreMismatch::Empty | StoreMismatch::Older { .. } => format!(
             "nothing was changed; put {database} back, or make the database again from the blobs with `ragstone \
              recover`"
         ),
-        Mismatch::Unfinished => "`ragstone recover` goes on with it".into(),
-        Mismatch::Foreign => format!(
+        StoreMismatch::Unfinished => "`ragstone recover` goes on with it".into(),
+        StoreMismatch::Foreign => format!(
             "setting data.blobs_url: a place of its own for each library; if the blobs are this library's, put {database} \
              back, or remove {OWNER_KEY} from the blobs if the database was moved"
         ),
-        Mismatch::Unexplained { .. } => format!(
+        StoreMismatch::Unexplained { .. } => format!(
             "nothing was changed; put {database} back, or make the database again from the blobs with `ragstone \
              recover`; if the blobs are nobody's any more, move them away"
         ),

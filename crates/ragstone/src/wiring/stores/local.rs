@@ -9,44 +9,51 @@ use object_store::local::LocalFileSystem;
 use ragstone_adapters::blob::reserved::ReservedStore;
 use ragstone_adapters::cache::SqliteEmbeddingCache;
 use ragstone_adapters::catalogue::sqlite::{SqliteCatalogue, file_has_keys};
-use ragstone_adapters::data_dir::{DataDirectory, database_of, index_of, remove_indexes_but};
+use ragstone_adapters::data_dir::{DataDirectory, database_path_in, index_path_in, remove_other_indexes};
 use ragstone_adapters::disk_reserve::DiskReserve;
-use ragstone_adapters::doorbell::HereDoorbell;
+use ragstone_adapters::doorbell::LocalNotifier;
 use ragstone_adapters::index::embedded::EmbeddedIndex;
-use ragstone_adapters::sqlite::upgrade::{CopyPolicy, Upgrade};
-use ragstone_adapters::sqlite::{Database, DatabaseError};
-use ragstone_core::library::mark::Owners;
+use ragstone_adapters::sqlite::upgrade::{CopyPolicy, UpgradeReport};
+use ragstone_adapters::sqlite::{SqliteDatabase, SqliteError};
+use ragstone_core::library::mark::StoreOwners;
 use ragstone_core::seam::{Catalogue, EmbeddingCache};
 use time::macros::format_description;
 
-use super::super::migration::{Active, Pair, Record, Side, Sides, clear};
-use super::claim::{claim, recovering};
-use super::{Home, Purpose, Stores};
-use crate::clock::now;
+use super::super::migration::{ActiveAndShadow, ActiveIndex, DualIndex, IndexSide, MigrationRecord, clear_index};
+use super::claim::{begin_recovery, claim_library};
+use super::{OpenPurpose, StoreLocation, StoreSet};
+use crate::clock::utc_now;
 use crate::config::Settings;
 
 /// The stores of a data directory.
-pub async fn open(settings: &Settings, directory: DataDirectory, purpose: Purpose) -> anyhow::Result<Stores> {
+pub async fn open_local_stores(
+    settings: &Settings,
+    directory: DataDirectory,
+    purpose: OpenPurpose,
+) -> anyhow::Result<StoreSet> {
     let reserve = open_reserve(directory.path(), settings.data.reserve_bytes).await?;
     let copies = CopyPolicy {
         kept: settings.data.upgrade_copies,
         label: copy_label(),
     };
-    let opened = open_copied_database(directory.database(), Some(reserve.clone()), copies.clone());
+    let opened = open_copied_database(directory.database_path(), Some(reserve.clone()), copies.clone());
     let (catalogue, database, upgrade) = opened.await?;
-    let upgraded = upgrade.map(|upgrade| in_words(&upgrade));
+    let upgraded = upgrade.map(|upgrade| describe_upgrade(&upgrade));
     if let Some(upgraded) = &upgraded {
         tracing::info!("{upgraded}");
     }
     let logged = database.clone();
-    let blobs: Arc<dyn ObjectStore> = Arc::new(ReservedStore::new(open_folder(&directory.blobs())?, reserve.clone()));
+    let blobs: Arc<dyn ObjectStore> = Arc::new(ReservedStore::new(
+        open_folder(&directory.blobs_path())?,
+        reserve.clone(),
+    ));
     let library = match purpose {
-        Purpose::Use => claim(catalogue.as_ref(), blobs.as_ref(), Owners::One).await?,
-        Purpose::Recovery => recovering(catalogue.as_ref(), blobs.as_ref()).await?,
+        OpenPurpose::Use => claim_library(catalogue.as_ref(), blobs.as_ref(), StoreOwners::One).await?,
+        OpenPurpose::Recovery => begin_recovery(catalogue.as_ref(), blobs.as_ref()).await?,
     };
     let folder = directory.path();
-    let index = open_sides(folder, database, catalogue.as_ref(), Some(&reserve), &copies).await?;
-    Ok(Stores {
+    let index = open_dual_index(folder, database, catalogue.as_ref(), Some(&reserve), &copies).await?;
+    Ok(StoreSet {
         upgraded,
         keys: catalogue.clone(),
         usage: catalogue.clone(),
@@ -54,18 +61,18 @@ pub async fn open(settings: &Settings, directory: DataDirectory, purpose: Purpos
         evaluations: catalogue.clone(),
         feedback: catalogue.clone(),
         sources: catalogue.clone(),
-        portable: catalogue.clone(),
+        export_store: catalogue.clone(),
         points: index.clone(),
         catalogue,
-        sides: Some(index.clone()),
+        dual_index: Some(index.clone()),
         index,
         blobs,
         library,
-        embeddings: open_cache(directory.cache(), settings.ingest.embedding_cache_bytes).await,
-        doorbell: Arc::new(HereDoorbell::default()),
-        home: Home::Alone(directory),
+        embeddings: open_cache(directory.cache_path(), settings.ingest.embedding_cache_bytes).await,
+        notifier: Arc::new(LocalNotifier::default()),
+        location: StoreLocation::Local(directory),
         reserve: Some(reserve),
-        shorten_log: Arc::new(move || Ok(logged.shorten_log()?)),
+        shorten_log: Arc::new(move || Ok(logged.truncate_log()?)),
         probes: Vec::new(),
     })
 }
@@ -81,7 +88,7 @@ async fn open_reserve(folder: &Path, bytes: u64) -> anyhow::Result<DiskReserve> 
 pub async fn open_database(
     path: PathBuf,
     reserve: Option<DiskReserve>,
-) -> anyhow::Result<(Arc<SqliteCatalogue>, Database)> {
+) -> anyhow::Result<(Arc<SqliteCatalogue>, SqliteDatabase)> {
     let (catalogue, database, _) = open_copied_database(path, reserve, CopyPolicy::default()).await?;
     Ok((catalogue, database))
 }
@@ -91,22 +98,22 @@ async fn open_copied_database(
     path: PathBuf,
     reserve: Option<DiskReserve>,
     copies: CopyPolicy,
-) -> anyhow::Result<(Arc<SqliteCatalogue>, Database, Option<Upgrade>)> {
+) -> anyhow::Result<(Arc<SqliteCatalogue>, SqliteDatabase, Option<UpgradeReport>)> {
     let open = move || {
-        let (database, upgrade) = open_copied(&path, reserve, &copies)?;
+        let (database, upgrade) = open_with_copy(&path, reserve, &copies)?;
         anyhow::Ok((Arc::new(SqliteCatalogue::open(database.clone())?), database, upgrade))
     };
     tokio::task::spawn_blocking(open).await?
 }
 
 /// A database whose older state is copied before it is changed.
-fn open_copied(
+fn open_with_copy(
     path: &Path,
     reserve: Option<DiskReserve>,
     copies: &CopyPolicy,
-) -> anyhow::Result<(Database, Option<Upgrade>)> {
-    Database::open_upgrading(path, reserve, copies).map_err(|error| match error {
-        DatabaseError::NoRoomForCopy { .. } => anyhow::anyhow!(
+) -> anyhow::Result<(SqliteDatabase, Option<UpgradeReport>)> {
+    SqliteDatabase::open_upgrading(path, reserve, copies).map_err(|error| match error {
+        SqliteError::NoRoomForCopy { .. } => anyhow::anyhow!(
             "{error}; hint: make room, or set data.upgrade_copies to 0 to upgrade without a copy, and so without a way back"
         ),
         error => error.into(),
@@ -116,12 +123,12 @@ fn open_copied(
 /// What tells the copies of one upgrade from those of another: this program's version, and the time.
 pub fn copy_label() -> String {
     let digits = format_description!("[year][month][day]T[hour][minute][second]Z");
-    let time = now().format(&digits).unwrap_or_default();
+    let time = utc_now().format(&digits).unwrap_or_default();
     format!("{}-{time}", env!("CARGO_PKG_VERSION"))
 }
 
-fn in_words(upgrade: &Upgrade) -> String {
-    let Upgrade {
+fn describe_upgrade(upgrade: &UpgradeReport) -> String {
+    let UpgradeReport {
         from,
         to,
         additions,
@@ -146,55 +153,57 @@ fn in_words(upgrade: &Upgrade) -> String {
 
 /// Whether the data directory holds an API key, be there another process that has it or not.
 pub async fn has_keys(folder: &Path) -> anyhow::Result<bool> {
-    let path = database_of(folder);
+    let path = database_path_in(folder);
     tokio::task::spawn_blocking(move || Ok(file_has_keys(&path)?)).await?
 }
 
 /// The index that answers, and the one beside it while the model is changed. What an earlier change left is removed.
-pub async fn open_sides(
+pub async fn open_dual_index(
     folder: &Path,
-    database: Database,
+    database: SqliteDatabase,
     catalogue: &dyn Catalogue,
     reserve: Option<&DiskReserve>,
     copies: &CopyPolicy,
-) -> anyhow::Result<Arc<Sides>> {
-    let active = Active::read(catalogue).await?;
-    let record = Record::read(catalogue).await?;
-    let beside = record.as_ref().map(|record| record.by(active.as_ref()).1.clone());
+) -> anyhow::Result<Arc<DualIndex>> {
+    let active = ActiveIndex::load_from(catalogue).await?;
+    let record = MigrationRecord::load_from(catalogue).await?;
+    let beside = record
+        .as_ref()
+        .map(|record| record.active_and_other(active.as_ref()).1.clone());
     let place = active.and_then(|active| active.place);
     let other = beside.as_ref().and_then(|beside| beside.place.clone());
     let kept: Vec<&str> = [&place, &other].into_iter().flatten().map(String::as_str).collect();
-    remove_indexes_but(folder, &kept).context("an index that is not used any more")?;
+    remove_other_indexes(folder, &kept).context("an index that is not used any more")?;
     let needs_first = place.is_none() || beside.as_ref().is_some_and(|beside| beside.place.is_none());
-    let first = in_database(database).await?;
+    let first = open_catalogue_index(database).await?;
     if !needs_first {
-        clear(first.as_ref()).await?;
+        clear_index(first.as_ref()).await?;
     }
     let open = async |place: Option<String>| match place {
-        None => anyhow::Ok(Side::new(None, first.clone())),
+        None => anyhow::Ok(IndexSide::new(None, first.clone())),
         Some(place) => open_copied_side(folder, place, reserve, copies.clone()).await,
     };
-    let pair = Pair {
+    let pair = ActiveAndShadow {
         active: open(place).await?,
-        other: match beside {
+        shadow: match beside {
             Some(beside) => {
                 let side = open(beside.place).await?;
-                side.index.ensure(&beside.spec).await?;
+                side.index.prepare_index(&beside.spec).await?;
                 Some(side)
             }
             None => None,
         },
     };
-    Ok(Sides::new(pair))
+    Ok(DualIndex::new(pair))
 }
 
-async fn in_database(database: Database) -> anyhow::Result<Arc<EmbeddedIndex>> {
+async fn open_catalogue_index(database: SqliteDatabase) -> anyhow::Result<Arc<EmbeddedIndex>> {
     let open = move || anyhow::Ok(Arc::new(EmbeddedIndex::open(database)?));
     tokio::task::spawn_blocking(open).await?
 }
 
 /// A new index in a database of its own.
-pub async fn open_side(folder: &Path, place: String, reserve: Option<&DiskReserve>) -> anyhow::Result<Arc<Side>> {
+pub async fn open_side(folder: &Path, place: String, reserve: Option<&DiskReserve>) -> anyhow::Result<Arc<IndexSide>> {
     open_copied_side(folder, place, reserve, CopyPolicy::default()).await
 }
 
@@ -203,20 +212,20 @@ async fn open_copied_side(
     place: String,
     reserve: Option<&DiskReserve>,
     copies: CopyPolicy,
-) -> anyhow::Result<Arc<Side>> {
-    let (path, reserve) = (index_of(folder, &place), reserve.cloned());
+) -> anyhow::Result<Arc<IndexSide>> {
+    let (path, reserve) = (index_path_in(folder, &place), reserve.cloned());
     let open = move || {
-        let (database, _) = open_copied(&path, reserve, &copies)?;
-        anyhow::Ok(Arc::new(EmbeddedIndex::open_apart(database)?))
+        let (database, _) = open_with_copy(&path, reserve, &copies)?;
+        anyhow::Ok(Arc::new(EmbeddedIndex::open_separate(database)?))
     };
     let index = tokio::task::spawn_blocking(open).await??;
-    Ok(Side::new(Some(place), index))
+    Ok(IndexSide::new(Some(place), index))
 }
 
 /// What was embedded before; none where the settings want none or there can be none, which costs embeddings only.
 pub async fn open_cache(path: PathBuf, bytes: u64) -> Option<Arc<dyn EmbeddingCache>> {
     let open = move || match bytes {
-        0 => SqliteEmbeddingCache::remove(&path).map(|()| None),
+        0 => SqliteEmbeddingCache::remove_file(&path).map(|()| None),
         bytes => SqliteEmbeddingCache::open(&path, bytes).map(Some),
     };
     let opened = tokio::task::spawn_blocking(open).await.map_err(anyhow::Error::from);

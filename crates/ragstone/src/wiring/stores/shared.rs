@@ -12,20 +12,20 @@ use anyhow::{Context, bail};
 use futures::FutureExt;
 use object_store::path::Path as Key;
 use object_store::{ObjectStore, ObjectStoreExt};
-use ragstone_adapters::blob::s3::{S3Options, bucket};
+use ragstone_adapters::blob::s3::{S3Options, open_bucket};
 use ragstone_adapters::catalogue::postgres::{self, PostgresCatalogue, PostgresError, PostgresOptions};
-use ragstone_adapters::data_dir::{DataDirectory, Locked};
-use ragstone_adapters::doorbell::RedisDoorbell;
+use ragstone_adapters::data_dir::{DataDirectory, DataDirectoryError};
+use ragstone_adapters::doorbell::RedisNotifier;
 use ragstone_adapters::index::qdrant::{ApiKey, QdrantIndex, QdrantOptions};
-use ragstone_core::library::mark::Owners;
-use ragstone_core::seam::Doorbell;
+use ragstone_core::library::mark::StoreOwners;
+use ragstone_core::seam::Notifier;
 use uuid::Uuid;
 
-use super::super::trial::{self, within_patience};
-use super::claim::{claim, recovering};
+use super::super::trial::{self, with_time_limit};
+use super::claim::{begin_recovery, claim_library};
 use super::local::{open_cache, open_folder};
-use super::{Home, Probe, Purpose, Stores};
-use crate::config::{BlobPlace, Settings, SharedSet};
+use super::{OpenPurpose, StoreLocation, StoreProbe, StoreSet};
+use crate::config::{BlobLocation, Settings, SharedStores};
 
 /// How long a server that starts waits for its database, and how long between two tries.
 const START_PATIENCE: Duration = Duration::from_secs(60);
@@ -39,60 +39,65 @@ const NO_BLOB: &str = "readyz";
 
 /// What a process is to the shared stores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reached {
+pub enum ProcessRole {
     /// It comes, asks and goes.
-    Asking,
+    Command,
     /// It stays, and serves.
-    Serving,
+    Server,
     /// It stays, and takes jobs.
-    Working,
+    Worker,
 }
 
 /// The stores of the set.
-pub async fn open(settings: &Settings, set: &SharedSet, reached: Reached, purpose: Purpose) -> anyhow::Result<Stores> {
+pub async fn open_shared_stores(
+    settings: &Settings,
+    set: &SharedStores,
+    reached: ProcessRole,
+    purpose: OpenPurpose,
+) -> anyhow::Result<StoreSet> {
     let directory = match reached {
-        Reached::Working => own_directory(&settings.data.directory),
-        Reached::Asking | Reached::Serving => None,
+        ProcessRole::Worker => own_directory(&settings.data.directory),
+        ProcessRole::Command | ProcessRole::Server => None,
     };
-    let holder = directory.as_ref().and_then(|directory| directory.name().ok());
-    let options = database(settings, set, holder.unwrap_or_else(Uuid::new_v4))?;
-    let catalogue = Arc::new(connect(&options, reached).await?);
-    let blobs = blobs(settings, &set.blobs)?;
+    let holder = directory.as_ref().and_then(|directory| directory.load_holder_id().ok());
+    let options = postgres_options(settings, set, holder.unwrap_or_else(Uuid::new_v4))?;
+    let catalogue = Arc::new(connect_catalogue(&options, reached).await?);
+    let blobs = open_blobs(settings, &set.blobs)?;
     let library = match purpose {
-        Purpose::Use => claim(catalogue.as_ref(), blobs.as_ref(), Owners::Many).await?,
-        Purpose::Recovery => recovering(catalogue.as_ref(), blobs.as_ref()).await?,
+        OpenPurpose::Use => claim_library(catalogue.as_ref(), blobs.as_ref(), StoreOwners::Many).await?,
+        OpenPurpose::Recovery => begin_recovery(catalogue.as_ref(), blobs.as_ref()).await?,
     };
     let index = Arc::new(QdrantIndex::new(QdrantOptions {
         library: Some(library.clone()),
-        ..qdrant(settings)
+        ..qdrant_options(settings)
     })?);
-    let doorbell = doorbell(set, &options)?;
+    let doorbell = open_notifier(set, &options)?;
     let embeddings = match &directory {
-        Some(directory) => open_cache(directory.cache(), settings.ingest.embedding_cache_bytes).await,
+        Some(directory) => open_cache(directory.cache_path(), settings.ingest.embedding_cache_bytes).await,
         None => None,
     };
-    Ok(Stores {
+    Ok(StoreSet {
         // The database's own log line tells.
         upgraded: None,
-        probes: probes(&catalogue, &index, &blobs, set, &doorbell),
+        probes: build_probes(&catalogue, &index, &blobs, set, &doorbell),
         keys: catalogue.clone(),
         usage: catalogue.clone(),
         idempotency: catalogue.clone(),
         evaluations: catalogue.clone(),
         feedback: catalogue.clone(),
         sources: catalogue.clone(),
-        portable: catalogue.clone(),
+        export_store: catalogue.clone(),
         points: index.clone(),
         catalogue,
         index,
-        sides: None,
+        dual_index: None,
         blobs,
         library,
         embeddings,
-        doorbell,
-        home: Home::Shared {
+        notifier: doorbell,
+        location: StoreLocation::Shared {
             _directory: directory,
-            blobs: folder(&set.blobs).map(PathBuf::from),
+            blobs: blob_folder(&set.blobs).map(PathBuf::from),
         },
         reserve: None,
         shorten_log: Arc::new(|| Ok(())),
@@ -100,59 +105,65 @@ pub async fn open(settings: &Settings, set: &SharedSet, reached: Reached, purpos
 }
 
 /// The shared stores, as they are called in answers.
-pub const SHARED_PARTS: [&str; 4] = ["catalogue", "index", "blobs", "doorbell"];
+pub const SHARED_STORE_NAMES: [&str; 4] = ["catalogue", "index", "blobs", "doorbell"];
 
 /// Whether the database holds an API key.
-pub async fn has_keys(settings: &Settings, set: &SharedSet) -> anyhow::Result<bool> {
-    Ok(postgres::has_keys(&database(settings, set, Uuid::new_v4())?).await?)
+pub async fn has_keys(settings: &Settings, set: &SharedStores) -> anyhow::Result<bool> {
+    Ok(postgres::has_keys(&postgres_options(settings, set, Uuid::new_v4())?).await?)
 }
 
 /// The catalogue and the blobs of the set alone.
 pub async fn open_catalogue(
     settings: &Settings,
-    set: &SharedSet,
+    set: &SharedStores,
 ) -> anyhow::Result<(Arc<PostgresCatalogue>, Arc<dyn ObjectStore>)> {
-    let options = database(settings, set, Uuid::new_v4())?;
-    let catalogue = Arc::new(connect(&options, Reached::Asking).await?);
-    Ok((catalogue, blobs(settings, &set.blobs)?))
+    let options = postgres_options(settings, set, Uuid::new_v4())?;
+    let catalogue = Arc::new(connect_catalogue(&options, ProcessRole::Command).await?);
+    Ok((catalogue, open_blobs(settings, &set.blobs)?))
 }
 
 /// Asks each store whether it answers and can be used, and leaves nothing there: its name, and how it is.
-pub async fn reach(settings: &Settings, set: &SharedSet) -> Vec<(&'static str, Result<String, String>)> {
-    let catalogue = within_patience(async {
-        let options = database(settings, set, Uuid::new_v4())?;
-        anyhow::Ok(format!("PostgreSQL {}", postgres::version(&options).await?))
+pub async fn probe_shared_stores(
+    settings: &Settings,
+    set: &SharedStores,
+) -> Vec<(&'static str, Result<String, String>)> {
+    let catalogue = with_time_limit(async {
+        let options = postgres_options(settings, set, Uuid::new_v4())?;
+        anyhow::Ok(format!("PostgreSQL {}", postgres::server_version(&options).await?))
     });
-    let index = within_patience(async {
-        let version = QdrantIndex::new(qdrant(settings))?.version().await?;
+    let index = with_time_limit(async {
+        let version = QdrantIndex::new(qdrant_options(settings))?.server_version().await?;
         anyhow::Ok(format!("Qdrant {version}"))
     });
-    let blobs = within_patience(async {
-        let store = blobs(settings, &set.blobs)?;
-        let folder = folder(&set.blobs).map(PathBuf::from);
+    let blobs = with_time_limit(async {
+        let store = open_blobs(settings, &set.blobs)?;
+        let folder = blob_folder(&set.blobs).map(PathBuf::from);
         let answers = ask_blobs(store.clone(), folder).await;
         answers.map_err(anyhow::Error::msg)?;
-        trial::store(store.as_ref()).await?;
+        trial::try_blob_store(store.as_ref()).await?;
         anyhow::Ok("the store answers, and can be written to".to_owned())
     });
-    let bell = within_patience(async {
-        let bell = doorbell(set, &database(settings, set, Uuid::new_v4())?)?;
+    let bell = with_time_limit(async {
+        let bell = open_notifier(set, &postgres_options(settings, set, Uuid::new_v4())?)?;
         // It has rung once it listens.
-        let _ = tokio::time::timeout(LOOK_PATIENCE, bell.wait()).await;
-        match bell.trouble() {
-            None => anyhow::Ok(format!("{} wakes the workers", by_whom(set))),
+        let _ = tokio::time::timeout(LOOK_PATIENCE, bell.wait_for_notification()).await;
+        match bell.connection_error() {
+            None => anyhow::Ok(format!("{} wakes the workers", notifier_name(set))),
             Some(trouble) => bail!("{trouble}"),
         }
     });
     let (catalogue, index, blobs, bell) = tokio::join!(catalogue, index, blobs, bell);
-    SHARED_PARTS.into_iter().zip([catalogue, index, blobs, bell]).collect()
+    SHARED_STORE_NAMES
+        .into_iter()
+        .zip([catalogue, index, blobs, bell])
+        .collect()
 }
 
 /// The data directory, unless another process has it or it cannot be written: then this one goes without.
 fn own_directory(path: &Path) -> Option<DataDirectory> {
     match DataDirectory::open(path) {
         Ok(directory) => Some(directory),
-        Err(Locked::Held { holder, .. }) => {
+        Err(DataDirectoryError::InUse { holder, .. }) => {
             tracing::info!(
                 "process {holder} has {}: this one remembers no embeddings; --data names another folder",
                 path.display()
@@ -166,8 +177,8 @@ fn own_directory(path: &Path) -> Option<DataDirectory> {
     }
 }
 
-fn database(settings: &Settings, set: &SharedSet, holder: Uuid) -> anyhow::Result<PostgresOptions> {
-    let url = set.database_url.expose().unwrap_or_default();
+fn postgres_options(settings: &Settings, set: &SharedStores, holder: Uuid) -> anyhow::Result<PostgresOptions> {
+    let url = set.database_url.expose_secret().unwrap_or_default();
     let mut options = PostgresOptions::new(url, holder).context("setting data.database_url")?;
     options.pool_size = settings.data.database_connections;
     let authorities = &settings.data.database_ca_file;
@@ -175,15 +186,17 @@ fn database(settings: &Settings, set: &SharedSet, holder: Uuid) -> anyhow::Resul
         return Ok(options);
     }
     let named = || format!("setting data.database_ca_file: cannot read {}", authorities.display());
-    Ok(options.trusting(std::fs::read(authorities).with_context(named)?))
+    Ok(options.with_authorities(std::fs::read(authorities).with_context(named)?))
 }
 
 /// The database may start after whoever needs it: a server waits a while.
-async fn connect(options: &PostgresOptions, reached: Reached) -> anyhow::Result<PostgresCatalogue> {
+async fn connect_catalogue(options: &PostgresOptions, reached: ProcessRole) -> anyhow::Result<PostgresCatalogue> {
     let opened = tokio::time::timeout(START_PATIENCE, async {
         loop {
             match PostgresCatalogue::open(options).await {
-                Err(error) if reached != Reached::Asking && error.may_pass() => wait_for(&error).await,
+                Err(error) if reached != ProcessRole::Command && error.is_transient() => {
+                    wait_before_retry(&error).await
+                }
                 opened => return opened,
             }
         }
@@ -194,16 +207,16 @@ async fn connect(options: &PostgresOptions, reached: Reached) -> anyhow::Result<
     }
 }
 
-async fn wait_for(error: &PostgresError) {
+async fn wait_before_retry(error: &PostgresError) {
     tracing::warn!("waiting for the catalogue: {error}");
     tokio::time::sleep(START_WAIT).await;
 }
 
-fn qdrant(settings: &Settings) -> QdrantOptions {
+fn qdrant_options(settings: &Settings) -> QdrantOptions {
     let index = &settings.index;
     let given = |number: u32| Some(number).filter(|number| *number > 0);
     QdrantOptions {
-        api_key: index.qdrant_api_key.expose().map(ApiKey::new),
+        api_key: index.qdrant_api_key.expose_secret().map(ApiKey::new),
         collection: index.qdrant_collection.clone(),
         timeout: Duration::from_secs(index.qdrant_timeout_seconds),
         shards: given(index.qdrant_shards),
@@ -216,26 +229,26 @@ fn qdrant(settings: &Settings) -> QdrantOptions {
     }
 }
 
-fn folder(place: &BlobPlace) -> Option<&Path> {
+fn blob_folder(place: &BlobLocation) -> Option<&Path> {
     match place {
-        BlobPlace::Folder(folder) => Some(folder),
-        BlobPlace::Bucket { .. } => None,
+        BlobLocation::Folder(folder) => Some(folder),
+        BlobLocation::Bucket { .. } => None,
     }
 }
 
-fn blobs(settings: &Settings, place: &BlobPlace) -> anyhow::Result<Arc<dyn ObjectStore>> {
+fn open_blobs(settings: &Settings, place: &BlobLocation) -> anyhow::Result<Arc<dyn ObjectStore>> {
     match place {
         // A folder that is made here would be this machine's alone, where a mount is missing.
-        BlobPlace::Folder(folder) if !folder.is_dir() => {
+        BlobLocation::Folder(folder) if !folder.is_dir() => {
             bail!(
                 "setting data.blobs_url: there is no folder {}; hint: mount it, or make it",
                 folder.display()
             )
         }
-        BlobPlace::Folder(folder) => open_folder(folder),
-        BlobPlace::Bucket { name, prefix } => {
+        BlobLocation::Folder(folder) => open_folder(folder),
+        BlobLocation::Bucket { name, prefix } => {
             let s3 = &settings.s3;
-            let secret = |secret: &crate::config::Secret| secret.expose().unwrap_or_default().to_owned();
+            let secret = |secret: &crate::config::SecretSetting| secret.expose_secret().unwrap_or_default().to_owned();
             let options = S3Options {
                 bucket: name.clone(),
                 prefix: prefix.clone(),
@@ -247,57 +260,57 @@ fn blobs(settings: &Settings, place: &BlobPlace) -> anyhow::Result<Arc<dyn Objec
                 role_arn: s3.role_arn.clone(),
                 web_identity_token_file: s3.web_identity_token_file.clone(),
             };
-            bucket(&options).with_context(|| format!("cannot use the bucket {name}"))
+            open_bucket(&options).with_context(|| format!("cannot use the bucket {name}"))
         }
     }
 }
 
-fn doorbell(set: &SharedSet, options: &PostgresOptions) -> anyhow::Result<Arc<dyn Doorbell>> {
-    Ok(match set.redis_url.expose() {
-        Some(url) => Arc::new(RedisDoorbell::new(url, CHANNEL).context("setting jobs.redis_url")?),
-        None => postgres::doorbell(options),
+fn open_notifier(set: &SharedStores, options: &PostgresOptions) -> anyhow::Result<Arc<dyn Notifier>> {
+    Ok(match set.redis_url.expose_secret() {
+        Some(url) => Arc::new(RedisNotifier::new(url, CHANNEL).context("setting jobs.redis_url")?),
+        None => postgres::start_notifier(options),
     })
 }
 
-fn by_whom(set: &SharedSet) -> &'static str {
+fn notifier_name(set: &SharedStores) -> &'static str {
     match set.redis_url.is_set() {
         true => "Redis",
         false => "PostgreSQL",
     }
 }
 
-fn probes(
+fn build_probes(
     catalogue: &Arc<PostgresCatalogue>,
     index: &Arc<QdrantIndex>,
     blobs: &Arc<dyn ObjectStore>,
-    set: &SharedSet,
-    doorbell: &Arc<dyn Doorbell>,
-) -> Vec<Probe> {
+    set: &SharedStores,
+    doorbell: &Arc<dyn Notifier>,
+) -> Vec<StoreProbe> {
     let (catalogue, index, blobs, doorbell) = (catalogue.clone(), index.clone(), blobs.clone(), doorbell.clone());
-    let folder = folder(&set.blobs).map(PathBuf::from);
+    let folder = blob_folder(&set.blobs).map(PathBuf::from);
     let words = |error: &dyn std::fmt::Display| error.to_string();
     vec![
-        probe("catalogue", true, move || {
+        build_probe("catalogue", true, move || {
             let catalogue = catalogue.clone();
-            async move { catalogue.ping().await.map_err(|error| words(&error)) }
+            async move { catalogue.ping_server().await.map_err(|error| words(&error)) }
         }),
-        probe("index", true, move || {
+        build_probe("index", true, move || {
             let index = index.clone();
-            async move { index.version().await.map(drop).map_err(|error| words(&error)) }
+            async move { index.server_version().await.map(drop).map_err(|error| words(&error)) }
         }),
-        probe("blobs", true, move || ask_blobs(blobs.clone(), folder.clone())),
-        probe("doorbell", false, move || {
-            let trouble = doorbell.trouble();
+        build_probe("blobs", true, move || ask_blobs(blobs.clone(), folder.clone())),
+        build_probe("doorbell", false, move || {
+            let trouble = doorbell.connection_error();
             async move { trouble.map_or(Ok(()), Err) }
         }),
     ]
 }
 
-fn probe<F>(name: &'static str, needed: bool, ask: impl Fn() -> F + Send + Sync + 'static) -> Probe
+fn build_probe<F>(name: &'static str, needed: bool, ask: impl Fn() -> F + Send + Sync + 'static) -> StoreProbe
 where
     F: Future<Output = Result<(), String>> + Send + 'static,
 {
-    Probe {
+    StoreProbe {
         name,
         needed,
         ask: Box::new(move || ask().boxed()),

@@ -2,7 +2,7 @@
 
 /// How the vectors stand.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum VectorState {
+pub enum EmbedderState {
     /// Settings want none.
     Off,
     /// The model is on its way.
@@ -10,21 +10,21 @@ pub enum VectorState {
     /// There is no model, and why.
     Missing(String),
     /// Documents get their vectors; searched by words until all have them.
-    Catching,
+    CatchingUp,
     /// The library was embedded by another model.
     Mismatch(String),
     /// In use.
     Ready(String),
 }
 
-impl VectorState {
+impl EmbedderState {
     /// A word or two.
-    pub fn words(&self) -> String {
+    pub fn describe(&self) -> String {
         match self {
             Self::Off => "off".into(),
             Self::Fetching => "fetching".into(),
             Self::Missing(why) => format!("missing: {why}"),
-            Self::Catching => "documents are being embedded".into(),
+            Self::CatchingUp => "documents are being embedded".into(),
             Self::Mismatch(why) => format!("does not fit: {why}"),
             Self::Ready(model) => model.clone(),
         }

@@ -9,18 +9,18 @@ use ragstone_core::document::{DocumentStatus, Job, JobState};
 use ragstone_core::id::{DocumentId, JobId, TenantId};
 use ragstone_core::seam::catalogue::{DocumentFilter, JobFilter, PageRequest};
 
-use super::Vectors;
+use super::EmbedderManager;
 
 /// Rows read at once.
 const PAGE: usize = 500;
 /// How often it is looked whether jobs have ended.
 const LOOK: Duration = Duration::from_millis(200);
 
-impl Vectors {
+impl EmbedderManager {
     /// A job of any tenant.
-    pub async fn job(&self, job: JobId) -> anyhow::Result<Option<Job>> {
-        for scope in self.scopes().await? {
-            if let Some(found) = self.catalogue.job(&scope, job).await? {
+    pub async fn find_job(&self, job: JobId) -> anyhow::Result<Option<Job>> {
+        for scope in self.operator_scopes().await? {
+            if let Some(found) = self.catalogue.get_job(&scope, job).await? {
                 return Ok(Some(found));
             }
         }
@@ -28,29 +28,32 @@ impl Vectors {
     }
 
     /// Queues every tenant's published documents for the current pipeline, as far as the filter takes them.
-    pub(super) async fn again(&self, filter: DocumentFilter) -> anyhow::Result<Vec<(TenantId, JobId)>> {
+    pub(super) async fn requeue_documents(&self, filter: DocumentFilter) -> anyhow::Result<Vec<(TenantId, JobId)>> {
         let mut jobs = Vec::new();
-        for (tenant, document) in self.documents(filter).await? {
+        for (tenant, document) in self.list_published_documents(filter).await? {
             let principal = (self.operator)(tenant.clone());
-            let job = self.ingestor.reingest(&principal, document).await?;
+            let job = self.ingestor.queue_reingest(&principal, document).await?;
             jobs.extend(job.map(|job| (tenant, job.id)));
-            (self.doorbell)();
+            (self.notify_workers)();
         }
         Ok(jobs)
     }
 
     /// Every tenant's published documents, as far as the filter takes them.
-    pub async fn documents(&self, filter: DocumentFilter) -> anyhow::Result<Vec<(TenantId, DocumentId)>> {
+    pub async fn list_published_documents(
+        &self,
+        filter: DocumentFilter,
+    ) -> anyhow::Result<Vec<(TenantId, DocumentId)>> {
         let filter = DocumentFilter {
             status: Some(DocumentStatus::Published),
             ..filter
         };
         let mut found = Vec::new();
-        for scope in self.scopes().await? {
+        for scope in self.operator_scopes().await? {
             let mut cursor = None;
             loop {
                 let request = PageRequest { cursor, limit: PAGE };
-                let page = self.catalogue.documents(&scope, &filter, &request).await?;
+                let page = self.catalogue.list_documents(&scope, &filter, &request).await?;
                 let ids = page.items.iter().map(|document| document.id);
                 found.extend(ids.map(|id| (scope.tenant().clone(), id)));
                 match page.next_cursor {
@@ -65,16 +68,16 @@ impl Vectors {
     /// Every tenant's jobs that are not final.
     pub async fn live_jobs(&self) -> anyhow::Result<Vec<(TenantId, JobId)>> {
         let mut found = Vec::new();
-        for scope in self.scopes().await? {
+        for scope in self.operator_scopes().await? {
             for state in [JobState::Queued, JobState::Running] {
-                let jobs = self.jobs(&scope, state).await?;
+                let jobs = self.list_jobs(&scope, state).await?;
                 found.extend(jobs.into_iter().map(|id| (scope.tenant().clone(), id)));
             }
         }
         Ok(found)
     }
 
-    pub(super) async fn jobs(&self, scope: &Scope, state: JobState) -> anyhow::Result<Vec<JobId>> {
+    pub(super) async fn list_jobs(&self, scope: &Scope, state: JobState) -> anyhow::Result<Vec<JobId>> {
         let filter = JobFilter {
             state: Some(state),
             ..JobFilter::default()
@@ -82,7 +85,7 @@ impl Vectors {
         let (mut ids, mut cursor) = (Vec::new(), None);
         loop {
             let request = PageRequest { cursor, limit: PAGE };
-            let page = self.catalogue.jobs(scope, &filter, &request).await?;
+            let page = self.catalogue.list_jobs(scope, &filter, &request).await?;
             ids.extend(page.items.iter().map(|job| job.id));
             match page.next_cursor {
                 Some(next) => cursor = Some(next),
@@ -92,18 +95,18 @@ impl Vectors {
     }
 
     /// The operator's scope in every tenant that has documents.
-    pub(super) async fn scopes(&self) -> anyhow::Result<Vec<Scope>> {
-        let tenants = self.catalogue.tenants().await?;
+    pub(super) async fn operator_scopes(&self) -> anyhow::Result<Vec<Scope>> {
+        let tenants = self.catalogue.list_tenants().await?;
         let scope = |tenant| (self.operator)(tenant).scope();
         Ok(tenants.into_iter().map(scope).collect())
     }
 
-    pub(super) async fn wait_for(&self, jobs: Vec<(TenantId, JobId)>) -> anyhow::Result<()> {
+    pub(super) async fn wait_for_jobs(&self, jobs: Vec<(TenantId, JobId)>) -> anyhow::Result<()> {
         for (tenant, job) in jobs {
             let scope = (self.operator)(tenant).scope();
             while self
                 .catalogue
-                .job(&scope, job)
+                .get_job(&scope, job)
                 .await?
                 .is_some_and(|job| !job.state.is_final())
             {

@@ -8,43 +8,43 @@ use object_store::memory::InMemory;
 use object_store::{ObjectStore, ObjectStoreExt};
 use ragstone_adapters::catalogue::sqlite::SqliteCatalogue;
 use ragstone_adapters::index::embedded::EmbeddedIndex;
-use ragstone_adapters::sqlite::Database;
+use ragstone_adapters::sqlite::SqliteDatabase;
 use ragstone_core::access::{Acl, Reader};
-use ragstone_core::document::{JobState, Worker};
+use ragstone_core::document::{JobState, WorkerId};
 use ragstone_core::id::{CollectionName, DocumentId, SourceName};
-use ragstone_core::ingest::{IngestSettings, Stores, Upload};
+use ragstone_core::ingest::{IngestSettings, IngestStores, UploadMetadata};
 use ragstone_core::rank::gate::WordStatistics;
 use ragstone_core::seam::embedder::{EmbedderFingerprint, Embedding, TextKind};
-use ragstone_core::seam::parser::{PageReceiver, ParseRequest, Parsed};
-use ragstone_core::seam::{EmbedError, ParseFailure, Parser};
+use ragstone_core::seam::parser::{PageReceiver, ParseOutput, ParseRequest};
+use ragstone_core::seam::{DocumentParser, EmbedError, ParseFailure};
 use uuid::Uuid;
 
 use super::*;
-use crate::clock::time;
+use crate::clock::system_time;
 
-const WORKER: Worker = Worker { process: 1, number: 1 };
+const WORKER: WorkerId = WorkerId { process: 1, number: 1 };
 
 /// Bytes that are text.
 struct Text;
 
 #[async_trait]
-impl Parser for Text {
+impl DocumentParser for Text {
     fn fingerprint(&self) -> &str {
         "text"
     }
 
-    async fn parse(
+    async fn parse_document(
         &self,
         blobs: &dyn ObjectStore,
         request: &ParseRequest,
         pages: &mut dyn PageReceiver,
-    ) -> Result<Parsed, ParseFailure> {
+    ) -> Result<ParseOutput, ParseFailure> {
         let bytes = blobs.get(&request.blob).await.unwrap().bytes().await.unwrap();
         let text = std::str::from_utf8(&bytes).unwrap();
-        pages.page(None, text).await.unwrap();
-        Ok(Parsed {
+        pages.receive_page(None, text).await.unwrap();
+        Ok(ParseOutput {
             media_type: "text/plain".into(),
-            ..Parsed::default()
+            ..ParseOutput::default()
         })
     }
 }
@@ -82,7 +82,7 @@ impl Embedder for Same {
         &self.fingerprint
     }
 
-    async fn embed(&self, texts: &[String], _: TextKind) -> Result<Vec<Embedding>, EmbedError> {
+    async fn embed_texts(&self, texts: &[String], _: TextKind) -> Result<Vec<Embedding>, EmbedError> {
         self.texts.fetch_add(texts.len(), Ordering::Relaxed);
         let embedding = Embedding {
             vector: vec![0.6, 0.8],
@@ -91,22 +91,22 @@ impl Embedder for Same {
         Ok(vec![embedding; texts.len()])
     }
 
-    fn reads(&self, _: &str) -> Option<WordStatistics> {
+    fn word_statistics(&self, _: &str) -> Option<WordStatistics> {
         None
     }
 }
 
 /// A library without vectors, with nothing that remembers embeddings.
-fn library() -> Vectors {
-    let database = Database::in_memory().unwrap();
+fn library() -> EmbedderManager {
+    let database = SqliteDatabase::in_memory().unwrap();
     let catalogue: Arc<dyn Catalogue> = Arc::new(SqliteCatalogue::open(database.clone()).unwrap());
     let index: Arc<dyn VectorIndex> = Arc::new(EmbeddedIndex::open(database).unwrap());
-    let recipe = Recipe {
+    let recipe = PipelineRecipe {
         parser: "text".into(),
         split: SplitSettings::default(),
         structured: SplitStrategy::Recursive,
     };
-    let stores = Stores {
+    let stores = IngestStores {
         catalogue: catalogue.clone(),
         index: index.clone(),
         blobs: Arc::new(InMemory::new()),
@@ -116,28 +116,28 @@ fn library() -> Vectors {
     let ids = AtomicU64::new(1);
     let new_id = Arc::new(move || Uuid::from_u128(u128::from(ids.fetch_add(1, Ordering::Relaxed))));
     let settings = IngestSettings::default();
-    let ingestor = Ingestor::new(stores, settings, recipe.pipeline(None), time(), new_id);
-    Vectors {
+    let ingestor = Ingestor::new(stores, settings, recipe.build_pipeline(None), system_time(), new_id);
+    EmbedderManager {
         catalogue,
         index,
         ingestor: Arc::new(ingestor),
         slot: Arc::default(),
         recipe,
-        operator: crate::operator::of,
-        doorbell: Arc::new(|| {}),
-        state: RwLock::new(VectorState::Off),
+        operator: crate::operator::operator_principal_of,
+        notify_workers: Arc::new(|| {}),
+        state: RwLock::new(EmbedderState::Off),
         embedder: RwLock::default(),
         shared: false,
         switching: Mutex::default(),
-        sides: None,
+        dual_index: None,
         advice: RwLock::default(),
     }
 }
 
-impl Vectors {
+impl EmbedderManager {
     async fn ingest(&self, tenant: &str, uri: &str) -> DocumentId {
         let principal = (self.operator)(tenant.parse().unwrap());
-        let upload = Upload {
+        let upload = UploadMetadata {
             collection: CollectionName::default(),
             source: SourceName::default(),
             uri: uri.parse().unwrap(),
@@ -151,9 +151,9 @@ impl Vectors {
             source_url: None,
             batch: None,
         };
-        let id = DocumentId::of(principal.tenant(), &upload.collection, &upload.source, uri);
+        let id = DocumentId::from_uri(principal.tenant(), &upload.collection, &upload.source, uri);
         let bytes = futures::stream::iter([Ok::<_, String>("a lamp".into())]).boxed();
-        self.ingestor.accept(&principal, upload, bytes).await.unwrap();
+        self.ingestor.accept_upload(&principal, upload, bytes).await.unwrap();
         self.work().await;
         id
     }
@@ -171,7 +171,7 @@ impl Vectors {
             }
         };
         tokio::select! {
-            adopted = self.adopt(embedder, true) => adopted.unwrap(),
+            adopted = self.adopt_embedder(embedder, true) => adopted.unwrap(),
             () = working => {}
         }
     }
@@ -185,16 +185,21 @@ async fn what_has_its_vectors_already_is_not_embedded_again_and_every_tenant_get
     library.ingest("other", "3").await;
     // As far as a process came that ended before all had their vectors.
     let embedder = Same::named("m");
-    let pipeline = library.recipe.pipeline(Some(embedder.clone()));
+    let pipeline = library.recipe.build_pipeline(Some(embedder.clone()));
     library.ingestor.set_pipeline(pipeline);
     let operator = (library.operator)(TenantId::default());
-    library.ingestor.reingest(&operator, first).await.unwrap().unwrap();
+    library
+        .ingestor
+        .queue_reingest(&operator, first)
+        .await
+        .unwrap()
+        .unwrap();
     library.work().await;
     assert_eq!(embedder.texts(), 1);
-    library.ingestor.set_pipeline(library.recipe.pipeline(None));
+    library.ingestor.set_pipeline(library.recipe.build_pipeline(None));
     library.adopt_at_work(embedder.clone()).await;
     assert_eq!(embedder.texts(), 2);
-    assert_eq!(library.state(), VectorState::Ready("m".into()));
+    assert_eq!(library.state(), EmbedderState::Ready("m".into()));
     library.adopt_at_work(embedder.clone()).await;
     assert_eq!(embedder.texts(), 0, "all have them");
 }
@@ -207,17 +212,17 @@ async fn a_rebuild_is_of_every_tenant_and_its_jobs_can_be_followed() {
     library.ingest("default", "1").await;
     library.ingest("other", "2").await;
     assert_eq!(embedder.texts(), 2);
-    let jobs = library.rebuild().await.unwrap();
+    let jobs = library.rebuild_index().await.unwrap();
     assert_eq!(jobs.len(), 2);
     library.work().await;
     assert_eq!(embedder.texts(), 2);
     for job in jobs {
-        let job = library.job(job).await.unwrap().unwrap();
+        let job = library.find_job(job).await.unwrap().unwrap();
         assert_eq!(job.state, JobState::Succeeded);
     }
-    let none = library.job(JobId(Uuid::nil())).await.unwrap();
+    let none = library.find_job(JobId(Uuid::nil())).await.unwrap();
     assert_eq!(none, None);
-    assert_eq!(library.status().await.unwrap()["documents"], 2);
+    assert_eq!(library.index_status().await.unwrap()["documents"], 2);
 }
 
 #[tokio::test]
@@ -226,15 +231,19 @@ async fn a_rebuild_drops_no_vectors_because_their_embedder_is_away() {
     let embedder = Same::named("m");
     library.adopt_at_work(embedder.clone()).await;
     library.ingest("default", "1").await;
-    let points = library.index.count().await.unwrap();
+    let points = library.index.count_points().await.unwrap();
     // As a process begins that does not find its embedder.
     *library.embedder.write().unwrap() = None;
-    library.note(VectorState::Missing("no route".into()));
-    let refused = library.rebuild().await.unwrap_err().to_string();
+    library.set_state(EmbedderState::Missing("no route".into()));
+    let refused = library.rebuild_index().await.unwrap_err().to_string();
     assert!(refused.contains("missing: no route"), "{refused}");
-    assert_eq!(library.index.count().await.unwrap(), points);
-    library.note(VectorState::Off);
-    assert_eq!(library.rebuild().await.unwrap().len(), 1, "the settings want none");
+    assert_eq!(library.index.count_points().await.unwrap(), points);
+    library.set_state(EmbedderState::Off);
+    assert_eq!(
+        library.rebuild_index().await.unwrap().len(),
+        1,
+        "the settings want none"
+    );
 }
 
 #[tokio::test]
@@ -242,23 +251,23 @@ async fn what_was_taken_in_while_the_embedder_was_away_gets_its_vectors_and_what
     let (mut library, embedder) = (library(), Same::named("m"));
     library.adopt_at_work(embedder.clone()).await;
     library.ingest("default", "1").await;
-    library.ingestor.set_pipeline(library.recipe.pipeline(None));
+    library.ingestor.set_pipeline(library.recipe.build_pipeline(None));
     library.ingest("default", "2").await;
-    let recipe = Recipe {
+    let recipe = PipelineRecipe {
         parser: "another".into(),
         ..library.recipe.clone()
     };
-    library.ingestor.set_pipeline(recipe.pipeline(None));
+    library.ingestor.set_pipeline(recipe.build_pipeline(None));
     library.ingest("default", "3").await;
     assert_eq!(embedder.texts(), 1);
-    library.adopt(embedder.clone(), false).await.unwrap();
+    library.adopt_embedder(embedder.clone(), false).await.unwrap();
     library.work().await;
     assert_eq!(embedder.texts(), 0, "whoever only asks leaves it");
-    library.adopt(embedder.clone(), true).await.unwrap();
+    library.adopt_embedder(embedder.clone(), true).await.unwrap();
     library.work().await;
     assert_eq!(embedder.texts(), 1);
     library.recipe = recipe;
-    library.adopt(embedder.clone(), true).await.unwrap();
+    library.adopt_embedder(embedder.clone(), true).await.unwrap();
     library.work().await;
     assert_eq!(embedder.texts(), 1);
 }
@@ -275,7 +284,7 @@ async fn a_document_waits_for_the_embedder_that_the_library_has_its_vectors_by_a
             })
         }
     };
-    let pipeline = |library: &Vectors| library.ingestor.pipeline().fingerprint().to_owned();
+    let pipeline = |library: &EmbedderManager| library.ingestor.pipeline().fingerprint().to_owned();
     let lexical = pipeline(&library);
     let wait = library.wait_for_embedder(expected(&embedder));
     wait.await.unwrap();
@@ -285,7 +294,7 @@ async fn a_document_waits_for_the_embedder_that_the_library_has_its_vectors_by_a
     library.ingest("default", "1").await;
     let by_it = pipeline(&library);
     // As a process begins that does not find its embedder.
-    let start = || library.ingestor.set_pipeline(library.recipe.pipeline(None));
+    let start = || library.ingestor.set_pipeline(library.recipe.build_pipeline(None));
     start();
     let wait = library.wait_for_embedder(expected(&Same::named("another")));
     wait.await.unwrap();
@@ -298,6 +307,6 @@ async fn a_document_waits_for_the_embedder_that_the_library_has_its_vectors_by_a
     embedder.texts();
     library.ingest("default", "2").await;
     let scope = (library.operator)(TenantId::default()).scope();
-    let waiting = library.jobs(&scope, JobState::Queued).await.unwrap();
+    let waiting = library.list_jobs(&scope, JobState::Queued).await.unwrap();
     assert_eq!((waiting.len(), embedder.texts()), (1, 0), "it waits");
 }

@@ -2,11 +2,14 @@
 
 use ragstone_core::id::TenantId;
 
-use super::super::database::{Database, Mode, Session, transact};
-use super::super::error::Failure;
-use super::super::row::{get, name};
-use super::{Held, Statistics, Tenants, begin_epoch, load, take_changes, write_totals};
-use crate::catalogue::sums::{Sums, decode};
+use super::super::database::{PostgresDatabase, PostgresSession, TransactionMode, transact};
+use super::super::error::PostgresTransactionError;
+use super::super::row::{get_name, get_value};
+use super::{
+    CachedStatistics, PostgresSumsByTenant, PostgresTermStatistics, apply_new_changes, begin_epoch, load_all_sums,
+    write_totals,
+};
+use crate::catalogue::sums::{TermSums, decode_delta};
 
 /// A generation that is not published, or not any more.
 const STRAYS: &str = "delete from statistics where not exists (select 1 from documents d
@@ -15,30 +18,36 @@ const STRAYS: &str = "delete from statistics where not exists (select 1 from doc
 /// Nobody publishes or deletes meanwhile, and what is read afterwards has all that they committed.
 const ALONE: &str = "lock table statistics, statistics_changes in share row exclusive mode";
 
-impl Statistics {
+impl PostgresTermStatistics {
     /// The tenants whose sums, in the database or in this process's memory, are not those of their published
     /// generations.
-    pub async fn miscounted(&self, database: &Database) -> Result<Vec<TenantId>, Failure> {
+    pub async fn find_miscounted_tenants(
+        &self,
+        database: &PostgresDatabase,
+    ) -> Result<Vec<TenantId>, PostgresTransactionError> {
         // Held before the state is chosen that is compared, so memory is never ahead of it.
         let mut held = self.held.lock().await;
-        transact!(database, Mode::Snapshot, |t| compare(&t, &mut held))
+        transact!(database, TransactionMode::Snapshot, |t| compare_sums(&t, &mut held))
     }
 
     /// Puts the counted sums in the place of the totals; every process reads them anew.
-    pub async fn recount(&self, database: &Database) -> Result<(), Failure> {
-        transact!(database, Mode::Synced, |t| recount(&t))
+    pub async fn recount_totals(&self, database: &PostgresDatabase) -> Result<(), PostgresTransactionError> {
+        transact!(database, TransactionMode::Synced, |t| replace_totals(&t))
     }
 }
 
-async fn compare(t: &Session, held: &mut Held) -> Result<Vec<TenantId>, Failure> {
-    let expected = counted(t).await?;
-    let stored = load(t).await?;
-    let none = Sums::default();
-    let is_off = |tenants: &Tenants, tenant: &TenantId| {
+async fn compare_sums(
+    t: &PostgresSession,
+    held: &mut CachedStatistics,
+) -> Result<Vec<TenantId>, PostgresTransactionError> {
+    let expected = count_expected(t).await?;
+    let stored = load_all_sums(t).await?;
+    let none = TermSums::default();
+    let is_off = |tenants: &PostgresSumsByTenant, tenant: &TenantId| {
         tenants.get(tenant).unwrap_or(&none) != expected.get(tenant).unwrap_or(&none)
     };
-    if held.epoch.is_none() || !take_changes(t, held).await? {
-        *held = load(t).await?;
+    if held.epoch.is_none() || !apply_new_changes(t, held).await? {
+        *held = load_all_sums(t).await?;
     }
     let all = [&expected, &stored.tenants, &held.tenants];
     let mut tenants: Vec<_> = all.into_iter().flat_map(|sums| sums.keys().cloned()).collect();
@@ -48,29 +57,33 @@ async fn compare(t: &Session, held: &mut Held) -> Result<Vec<TenantId>, Failure>
     Ok(tenants)
 }
 
-async fn recount(t: &Session) -> Result<(), Failure> {
-    t.run("select epoch from statistics_epoch for update", &[]).await?;
-    t.script(ALONE).await?;
-    t.run(STRAYS, &[]).await?;
-    let expected = counted(t).await?;
-    t.run("delete from statistics_totals", &[]).await?;
-    t.run("delete from statistics_changes", &[]).await?;
+async fn replace_totals(t: &PostgresSession) -> Result<(), PostgresTransactionError> {
+    t.execute_statement("select epoch from statistics_epoch for update", &[])
+        .await?;
+    t.run_script(ALONE).await?;
+    t.execute_statement(STRAYS, &[]).await?;
+    let expected = count_expected(t).await?;
+    t.execute_statement("delete from statistics_totals", &[]).await?;
+    t.execute_statement("delete from statistics_changes", &[]).await?;
     write_totals(t, &expected).await?;
     begin_epoch(t).await
 }
 
-async fn counted(t: &Session) -> Result<Tenants, Failure> {
+async fn count_expected(t: &PostgresSession) -> Result<PostgresSumsByTenant, PostgresTransactionError> {
     let rows = t
-        .all(
+        .query_all(
             "select s.tenant, s.delta from statistics s
              join documents d on d.id = s.document and d.published = s.generation and d.status <> 'deleting'",
             &[],
         )
         .await?;
-    let mut tenants = Tenants::new();
+    let mut tenants = PostgresSumsByTenant::new();
     for row in rows {
-        let delta = decode(get(&row, "delta")?)?;
-        tenants.entry(name(&row, "tenant")?).or_default().add(1, &delta);
+        let delta = decode_delta(get_value(&row, "delta")?)?;
+        tenants
+            .entry(get_name(&row, "tenant")?)
+            .or_default()
+            .add_delta(1, &delta);
     }
     Ok(tenants)
 }

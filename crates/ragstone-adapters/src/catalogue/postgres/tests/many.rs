@@ -3,10 +3,10 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use ragstone_core::document::{JobState, Worker};
+use ragstone_core::document::{JobState, WorkerId};
 use ragstone_core::rank::TermId;
-use ragstone_core::seam::Audit;
-use ragstone_core::seam::catalogue::{Begun, Catalogue, CatalogueError, JobFilter, PageRequest};
+use ragstone_core::seam::ConsistencyScan;
+use ragstone_core::seam::catalogue::{BeginOutcome, Catalogue, CatalogueError, JobFilter, PageRequest};
 use ragstone_core::seam::contract::catalogue::{LEASE, at, job_id, made, moment, version};
 use ragstone_core::seam::contract::{acl, caller, tenant};
 
@@ -26,26 +26,28 @@ async fn two_processes_never_claim_the_same_job() {
         tokio::spawn(async move {
             let mut new = version(&acl("a", &[&["everyone"]]), &n.to_string(), "x");
             new.batch = Some(job_id(BATCH));
-            catalogue.begin(&caller("a", &[]), new, job_id(n.into()), at(0)).await
+            catalogue
+                .begin_version(&caller("a", &[]), new, job_id(n.into()), at(0))
+                .await
         })
     });
     for begun in begun.collect::<Vec<_>>() {
         let begun = begun.await.unwrap();
-        assert!(matches!(begun, Ok(Begun::Started(..))), "{begun:?}");
+        assert!(matches!(begun, Ok(BeginOutcome::Started(..))), "{begun:?}");
     }
-    let session = processes[0].database.session().await.unwrap();
+    let session = processes[0].database.open_session().await.unwrap();
     let places = "select count(distinct place) from jobs where kind <> 'batch'";
-    let places: i64 = session.one(places, &[]).await.unwrap().get(0);
+    let places: i64 = session.query_one(places, &[]).await.unwrap().get(0);
     assert_eq!(places, i64::from(JOBS), "no two of a lane share a turn");
     let workers = (0..8).map(|number| {
         let catalogue = processes[number as usize % 2].clone();
         tokio::spawn(async move {
-            let worker = Worker { process: 1, number };
+            let worker = WorkerId { process: 1, number };
             let mut taken = Vec::new();
-            while let Some(claim) = catalogue.claim(worker, LEASE, moment(1)).await.unwrap() {
+            while let Some(claim) = catalogue.claim_job(worker, LEASE, moment(1)).await.unwrap() {
                 taken.push((claim.job.id, claim.lease.generation));
                 let made = made("t", delta(1, &[(7, 1)]));
-                catalogue.publish(&claim.lease, made, at(2)).await.unwrap();
+                catalogue.publish_version(&claim.lease, made, at(2)).await.unwrap();
             }
             taken
         })
@@ -58,19 +60,23 @@ async fn two_processes_never_claim_the_same_job() {
     let generations: HashSet<_> = taken.iter().map(|(_, generation)| generation).collect();
     assert_eq!((taken.len(), jobs.len(), generations.len()), (120, 120, 120));
     for catalogue in &processes {
-        let counts = catalogue.job_counts(&tenant("a")).await.unwrap();
+        let counts = catalogue.count_jobs(&tenant("a")).await.unwrap();
         assert_eq!((counts.succeeded, counts.queued, counts.running), (120, 0, 0));
-        let batch = catalogue.job(&caller("a", &[]), job_id(BATCH)).await.unwrap().unwrap();
+        let batch = catalogue
+            .get_job(&caller("a", &[]), job_id(BATCH))
+            .await
+            .unwrap()
+            .unwrap();
         assert_eq!((batch.state, batch.done, batch.total), (JobState::Succeeded, 120, 120));
         let found = catalogue.term_statistics(&tenant("a"), &[TermId(7)]).await.unwrap();
         assert_eq!((found.documents, found.df[&TermId(7)]), (120, 120));
-        assert!(catalogue.miscounted().await.unwrap().is_empty());
-        catalogue.fold().await.unwrap();
+        assert!(catalogue.find_miscounted_tenants().await.unwrap().is_empty());
+        catalogue.fold_changes().await.unwrap();
     }
-    let counts = processes[0].job_counts(&tenant("a")).await.unwrap();
+    let counts = processes[0].count_jobs(&tenant("a")).await.unwrap();
     assert_eq!((counts.succeeded, counts.queued, counts.running), (120, 0, 0), "folded");
     let batch = processes[0]
-        .job(&caller("a", &[]), job_id(BATCH))
+        .get_job(&caller("a", &[]), job_id(BATCH))
         .await
         .unwrap()
         .unwrap();
@@ -91,16 +97,19 @@ async fn a_uri_that_is_begun_at_once_by_many_lives_once() {
             match n {
                 11 => {
                     let id = new.document_id();
-                    catalogue.tombstone(&scope, id, job_id(n), at(0)).await.map(drop)
+                    catalogue
+                        .tombstone_document(&scope, id, job_id(n), at(0))
+                        .await
+                        .map(drop)
                 }
-                _ => catalogue.begin(&scope, new, job_id(n), at(0)).await.map(drop),
+                _ => catalogue.begin_version(&scope, new, job_id(n), at(0)).await.map(drop),
             }
         })
     });
     for writer in writers.collect::<Vec<_>>() {
         writer.await.unwrap().unwrap();
     }
-    let counts = processes[0].job_counts(&tenant("a")).await.unwrap();
+    let counts = processes[0].count_jobs(&tenant("a")).await.unwrap();
     assert!(counts.queued <= 2, "a version and a purge at most: {counts:?}");
     let filter = JobFilter {
         state: Some(JobState::Queued),
@@ -110,7 +119,7 @@ async fn a_uri_that_is_begun_at_once_by_many_lives_once() {
         cursor: None,
         limit: 100,
     };
-    let listed = processes[1].jobs(&caller("a", &[]), &filter, &page).await.unwrap();
+    let listed = processes[1].list_jobs(&caller("a", &[]), &filter, &page).await.unwrap();
     assert_eq!(listed.items.len() as u64, counts.queued);
 }
 
@@ -127,9 +136,9 @@ async fn processes_that_start_at_once_migrate_once() {
     }
     let catalogue = open(&options).await;
     begin(&catalogue, "x", "x", 1).await;
-    let session = catalogue.database.session().await.unwrap();
+    let session = catalogue.database.open_session().await.unwrap();
     session
-        .script("update ragstone_schema set version = 999")
+        .run_script("update ragstone_schema set version = 999")
         .await
         .unwrap();
     let refused = PostgresCatalogue::open(&options).await.map(drop).unwrap_err();
@@ -148,17 +157,17 @@ async fn a_batch_is_cancelled_under_its_workers() {
     for n in 0..JOBS {
         let mut new = version(&acl("a", &[&["everyone"]]), &n.to_string(), "x");
         new.batch = Some(job_id(BATCH));
-        let begun = processes[0].begin(&scope, new, job_id(n.into()), at(0)).await;
-        assert!(matches!(begun, Ok(Begun::Started(..))), "{begun:?}");
+        let begun = processes[0].begin_version(&scope, new, job_id(n.into()), at(0)).await;
+        assert!(matches!(begun, Ok(BeginOutcome::Started(..))), "{begun:?}");
     }
     let workers = (0..4).map(|number| {
         let catalogue = processes[number as usize % 2].clone();
         tokio::spawn(async move {
-            let worker = Worker { process: 1, number };
+            let worker = WorkerId { process: 1, number };
             let mut published = 0;
-            while let Some(claim) = catalogue.claim(worker, LEASE, moment(1)).await.unwrap() {
+            while let Some(claim) = catalogue.claim_job(worker, LEASE, moment(1)).await.unwrap() {
                 let made = made("t", delta(1, &[(7, 1)]));
-                match catalogue.publish(&claim.lease, made, at(2)).await {
+                match catalogue.publish_version(&claim.lease, made, at(2)).await {
                     Ok(_) => published += 1,
                     Err(error) => assert!(matches!(error, CatalogueError::Stale), "{error}"),
                 }
@@ -168,7 +177,7 @@ async fn a_batch_is_cancelled_under_its_workers() {
     });
     let workers: Vec<_> = workers.collect();
     let cancelled = processes[1]
-        .cancel(&scope, job_id(BATCH), at(3))
+        .cancel_job(&scope, job_id(BATCH), at(3))
         .await
         .unwrap()
         .unwrap();
@@ -176,7 +185,7 @@ async fn a_batch_is_cancelled_under_its_workers() {
     for worker in workers {
         published += worker.await.unwrap();
     }
-    let ended = processes[0].job(&scope, job_id(BATCH)).await.unwrap().unwrap();
+    let ended = processes[0].get_job(&scope, job_id(BATCH)).await.unwrap().unwrap();
     let children = ended.children.unwrap();
     assert_eq!(
         (children.succeeded, children.total()),
@@ -185,5 +194,5 @@ async fn a_batch_is_cancelled_under_its_workers() {
     );
     assert_eq!(children.succeeded + children.cancelled, u64::from(JOBS));
     assert!(ended.state.is_final());
-    assert!(processes[0].miscounted().await.unwrap().is_empty());
+    assert!(processes[0].find_miscounted_tenants().await.unwrap().is_empty());
 }

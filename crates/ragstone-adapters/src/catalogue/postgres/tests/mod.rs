@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ragstone_core::rank::TermId;
 use ragstone_core::seam::catalogue::{
-    Begun, Catalogue, CatalogueError, DocumentFilter, Moment, PageRequest, StatisticsDelta,
+    BeginOutcome, Catalogue, CatalogueError, ClockReading, DocumentFilter, PageRequest, StatisticsDelta,
 };
 use ragstone_core::seam::contract::catalogue::{LEASE, WORKER, at, job_id, made, moment, version};
 use ragstone_core::seam::contract::{
@@ -16,13 +16,14 @@ use ragstone_core::seam::contract::{
     idempotency_contract, key_store_contract, portable_contract, source_store_contract, tenant, usage_contract,
 };
 use ragstone_core::seam::{
-    Audit, Doorbell, EvaluationStore, FeedbackStore, IdempotencyStore, KeyStore, Portable, SourceStore, UsageStore,
+    ConsistencyScan, EvaluationStore, ExportStore, FeedbackStore, IdempotencyStore, KeyStore, Notifier, SourceStore,
+    UsageStore,
 };
 use uuid::Uuid;
 
-use super::database::{Mode, transact};
-use super::error::Failure;
-use super::{Clock, PostgresCatalogue, PostgresOptions, doorbell, queue, statistics};
+use super::database::{TransactionMode, transact};
+use super::error::PostgresTransactionError;
+use super::{LeaseClock, PostgresCatalogue, PostgresOptions, queue, start_notifier, statistics};
 use server::{Server, own_server, server, tls_server};
 
 async fn open(options: &PostgresOptions) -> PostgresCatalogue {
@@ -32,7 +33,7 @@ async fn open(options: &PostgresOptions) -> PostgresCatalogue {
 /// One whose clock the test sets.
 async fn stepped(options: &PostgresOptions) -> PostgresCatalogue {
     PostgresCatalogue {
-        clock: Clock::Caller,
+        clock: LeaseClock::Caller,
         ..open(options).await
     }
 }
@@ -59,13 +60,17 @@ fn delta(chunks: u64, terms: &[(u32, u32)]) -> StatisticsDelta {
 
 async fn begin(catalogue: &PostgresCatalogue, uri: &str, content: &str, job: u128) {
     let new = version(&acl("a", &[&["everyone"]]), uri, content);
-    let begun = catalogue.begin(&caller("a", &[]), new, job_id(job), at(0)).await;
-    assert!(matches!(begun, Ok(Begun::Started(..))), "{begun:?}");
+    let begun = catalogue
+        .begin_version(&caller("a", &[]), new, job_id(job), at(0))
+        .await;
+    assert!(matches!(begun, Ok(BeginOutcome::Started(..))), "{begun:?}");
 }
 
 async fn publish(catalogue: &PostgresCatalogue, statistics: StatisticsDelta) {
-    let claim = catalogue.claim(WORKER, LEASE, moment(1)).await.unwrap().unwrap();
-    let published = catalogue.publish(&claim.lease, made("t", statistics), at(2)).await;
+    let claim = catalogue.claim_job(WORKER, LEASE, moment(1)).await.unwrap().unwrap();
+    let published = catalogue
+        .publish_version(&claim.lease, made("t", statistics), at(2))
+        .await;
     published.unwrap();
 }
 
@@ -82,7 +87,10 @@ async fn documents_can_be_moved() {
     let Some(server) = server().await else { return };
     portable_contract(|| async {
         let catalogue = fresh(&server).await;
-        (catalogue.clone() as Arc<dyn Catalogue>, catalogue as Arc<dyn Portable>)
+        (
+            catalogue.clone() as Arc<dyn Catalogue>,
+            catalogue as Arc<dyn ExportStore>,
+        )
     })
     .await;
 }
@@ -99,17 +107,17 @@ async fn keys_usage_and_answers_keep_their_contracts() {
 }
 
 /// Two handles to the doorbell of a schema, both listening.
-async fn bells(options: &PostgresOptions) -> (Arc<dyn Doorbell>, Arc<dyn Doorbell>) {
-    let (one, other) = (doorbell(options), doorbell(options));
-    one.wait().await;
-    other.wait().await;
+async fn notifiers(options: &PostgresOptions) -> (Arc<dyn Notifier>, Arc<dyn Notifier>) {
+    let (one, other) = (start_notifier(options), start_notifier(options));
+    one.wait_for_notification().await;
+    other.wait_for_notification().await;
     (one, other)
 }
 
 #[tokio::test]
 async fn the_doorbell_keeps_its_contract() {
     let Some(server) = server().await else { return };
-    doorbell_contract(|| async { bells(&server.fresh().await).await }).await;
+    doorbell_contract(|| async { notifiers(&server.fresh().await).await }).await;
 }
 
 #[tokio::test]
@@ -117,21 +125,21 @@ async fn a_doorbell_outlives_its_server() {
     let Some(mut server) = own_server().await else {
         return;
     };
-    let (one, other) = bells(&server.fresh().await).await;
+    let (one, other) = notifiers(&server.fresh().await).await;
     server.stop();
-    while one.trouble().is_none() || other.trouble().is_none() {
+    while one.connection_error().is_none() || other.connection_error().is_none() {
         tokio::task::yield_now().await;
     }
-    one.ring();
-    one.wait().await;
+    one.notify_workers();
+    one.wait_for_notification().await;
     server.start().await;
-    one.wait().await;
-    other.wait().await;
-    while one.trouble().is_some() || other.trouble().is_some() {
+    one.wait_for_notification().await;
+    other.wait_for_notification().await;
+    while one.connection_error().is_some() || other.connection_error().is_some() {
         tokio::task::yield_now().await;
     }
-    other.ring();
-    one.wait().await;
+    other.notify_workers();
+    one.wait_for_notification().await;
 }
 
 /// Leases and waits hang on the server's clock: what the caller takes for the time is not looked at.
@@ -141,27 +149,27 @@ async fn the_servers_clock_judges() {
     let options = server.fresh().await;
     let catalogue = open(&options).await;
     begin(&catalogue, "x", "x", 1).await;
-    let far = |days: u64| Moment {
+    let far = |days: u64| ClockReading {
         steady: Duration::from_secs(days * 86_400),
         ..moment(0)
     };
     let short = Duration::from_millis(200);
-    let first = catalogue.claim(WORKER, LEASE, far(0)).await.unwrap().unwrap();
+    let first = catalogue.claim_job(WORKER, LEASE, far(0)).await.unwrap().unwrap();
     assert!(
-        catalogue.claim(WORKER, LEASE, far(9)).await.unwrap().is_none(),
+        catalogue.claim_job(WORKER, LEASE, far(9)).await.unwrap().is_none(),
         "its lease holds"
     );
-    catalogue.heartbeat(&first.lease, 3 * LEASE, far(9)).await.unwrap();
-    catalogue.hand_back(&first.lease, at(1)).await.unwrap();
-    let second = catalogue.claim(WORKER, short, far(9)).await.unwrap().unwrap();
+    catalogue.extend_lease(&first.lease, 3 * LEASE, far(9)).await.unwrap();
+    catalogue.release_job(&first.lease, at(1)).await.unwrap();
+    let second = catalogue.claim_job(WORKER, short, far(9)).await.unwrap().unwrap();
     let third = loop {
         // It runs out by itself, however still the caller's clock stands.
-        if let Some(claim) = catalogue.claim(WORKER, LEASE, far(0)).await.unwrap() {
+        if let Some(claim) = catalogue.claim_job(WORKER, LEASE, far(0)).await.unwrap() {
             break claim;
         }
     };
     assert_eq!((third.job.id, third.lease.attempt), (second.job.id, 3));
-    let stale = catalogue.stored(&second.lease).await;
+    let stale = catalogue.mark_original_stored(&second.lease).await;
     assert!(matches!(stale, Err(CatalogueError::Stale)), "{stale:?}");
 }
 
@@ -173,16 +181,23 @@ async fn only_the_own_jobs_are_taken_back() {
     begin(&ours, "x", "x", 1).await;
     begin(&ours, "y", "y", 2).await;
     let (kept, lost) = (
-        theirs.claim(WORKER, LEASE, moment(0)).await.unwrap().unwrap(),
-        ours.claim(WORKER, LEASE, moment(0)).await.unwrap().unwrap(),
+        theirs.claim_job(WORKER, LEASE, moment(0)).await.unwrap().unwrap(),
+        ours.claim_job(WORKER, LEASE, moment(0)).await.unwrap().unwrap(),
     );
     // The same process again, after a crash; and one that never was.
     let again = open(&options).await;
-    assert_eq!(open(&another(&options)).await.take_back(moment(0)).await.unwrap(), 0);
-    assert_eq!(again.take_back(moment(0)).await.unwrap(), 1);
-    assert_eq!(again.take_back(moment(0)).await.unwrap(), 0);
-    theirs.stored(&kept.lease).await.unwrap();
-    let stale = ours.stored(&lost.lease).await;
+    assert_eq!(
+        open(&another(&options))
+            .await
+            .requeue_interrupted_jobs(moment(0))
+            .await
+            .unwrap(),
+        0
+    );
+    assert_eq!(again.requeue_interrupted_jobs(moment(0)).await.unwrap(), 1);
+    assert_eq!(again.requeue_interrupted_jobs(moment(0)).await.unwrap(), 0);
+    theirs.mark_original_stored(&kept.lease).await.unwrap();
+    let stale = ours.mark_original_stored(&lost.lease).await;
     assert!(matches!(stale, Err(CatalogueError::Stale)), "{stale:?}");
 }
 
@@ -199,15 +214,15 @@ async fn statistics_are_the_same_in_every_process() {
             assert_eq!((found.documents, counted), (chunks, count));
             let pieces = catalogue.piece_frequencies(&tenant("a"), &[5, 6]).await.unwrap();
             assert_eq!(pieces, [chunks / 2, 0]);
-            assert!(catalogue.miscounted().await.unwrap().is_empty());
+            assert!(catalogue.find_miscounted_tenants().await.unwrap().is_empty());
         }
     };
     check(0, 0).await;
     // A transaction that began before the others and ends after them.
-    let slow = there.database.begin(Mode::Synced).await.unwrap();
+    let slow = there.database.begin(TransactionMode::Synced).await.unwrap();
     let note = "insert into statistics_changes (tenant, sign, delta) values ('b', 1, $1)";
-    let bytes = crate::catalogue::sums::encode(&delta(1, &[(9, 1)]));
-    slow.run(note, &[&bytes]).await.unwrap();
+    let bytes = crate::catalogue::sums::encode_delta(&delta(1, &[(9, 1)]));
+    slow.execute_statement(note, &[&bytes]).await.unwrap();
     for n in 0..3 {
         begin(&here, &n.to_string(), "one", n).await;
         publish(&here, delta(2, &[(7, 1)])).await;
@@ -226,17 +241,17 @@ async fn statistics_are_the_same_in_every_process() {
             "what was committed late counts"
         );
         assert_eq!(
-            catalogue.miscounted().await.unwrap(),
+            catalogue.find_miscounted_tenants().await.unwrap(),
             [tenant("b")],
             "it belongs to no document"
         );
     }
-    there.recount().await.unwrap();
+    there.recount_term_statistics().await.unwrap();
     check(6, 3).await;
     begin(&there, "0", "two", 10).await;
     publish(&there, delta(2, &[(8, 1)])).await;
     check(6, 2).await;
-    statistics::folded(&here.database).await.unwrap();
+    statistics::fold_into_totals(&here.database).await.unwrap();
     check(6, 2).await;
     begin(&here, "1", "two", 11).await;
     publish(&here, delta(2, &[(8, 1)])).await;
@@ -254,19 +269,19 @@ async fn statistics_are_the_same_in_every_process() {
 async fn a_claim_uses_indexes() {
     let Some(server) = server().await else { return };
     let catalogue = fresh(&server).await;
-    let session = catalogue.database.begin(Mode::Synced).await.unwrap();
+    let session = catalogue.database.begin(TransactionMode::Synced).await.unwrap();
     // An empty table is read whole, whatever the indexes.
     session
-        .script("set local enable_seqscan = off; set local plan_cache_mode = force_generic_plan")
+        .run_script("set local enable_seqscan = off; set local plan_cache_mode = force_generic_plan")
         .await
         .unwrap();
     for (n, query) in queue::questions().into_iter().enumerate() {
         let prepare = format!("prepare q{n} as {query}");
-        session.script(&prepare).await.unwrap();
+        session.run_script(&prepare).await.unwrap();
         let holder = "('00000000-0000-0000-0000-000000000000')";
         let values = ["(1, 1)", "(1, 1)", "('a', 'b')", holder, "", ""][n];
         let explained = session
-            .all(&format!("explain execute q{n}{values}"), &[])
+            .query_all(&format!("explain execute q{n}{values}"), &[])
             .await
             .unwrap();
         let plan: Vec<String> = explained.iter().map(|row| row.get(0)).collect();
@@ -285,16 +300,22 @@ async fn text_that_postgresql_cannot_keep_is_kept_as_near_as_can_be() {
     let scope = caller("a", &[]);
     let mut new = version(&acl("a", &[&["everyone"]]), "x\0y", "x");
     new.title = Some("a\0b".into());
-    let begun = catalogue.begin(&scope, new.clone(), job_id(1), at(0)).await.unwrap();
-    let Begun::Started(document, _) = begun else {
+    let begun = catalogue
+        .begin_version(&scope, new.clone(), job_id(1), at(0))
+        .await
+        .unwrap();
+    let BeginOutcome::Started(document, _) = begun else {
         panic!("{begun:?}")
     };
     assert_eq!(
         (document.id, document.title.as_str()),
         (new.document_id(), "a\u{fffd}b")
     );
-    let again = catalogue.begin(&scope, new.clone(), job_id(2), at(0)).await.unwrap();
-    assert!(matches!(again, Begun::Unchanged(_)), "{again:?}");
+    let again = catalogue
+        .begin_version(&scope, new.clone(), job_id(2), at(0))
+        .await
+        .unwrap();
+    assert!(matches!(again, BeginOutcome::Unchanged(_)), "{again:?}");
     let filter = DocumentFilter {
         uri: Some(new.uri),
         ..DocumentFilter::default()
@@ -303,7 +324,7 @@ async fn text_that_postgresql_cannot_keep_is_kept_as_near_as_can_be() {
         cursor: None,
         limit: 10,
     };
-    let listed = catalogue.documents(&scope, &filter, &page).await.unwrap();
+    let listed = catalogue.list_documents(&scope, &filter, &page).await.unwrap();
     assert_eq!(listed.items, [document]);
 }
 
@@ -314,14 +335,14 @@ async fn a_caller_that_leaves_leaves_nothing() {
     let mut options = server.fresh().await;
     options.pool_size = 1;
     let catalogue = open(&options).await;
-    let left = catalogue.database.begin(Mode::Synced).await.unwrap();
-    left.run("insert into settings (key, value) values ('a', 'b')", &[])
+    let left = catalogue.database.begin(TransactionMode::Synced).await.unwrap();
+    left.execute_statement("insert into settings (key, value) values ('a', 'b')", &[])
         .await
         .unwrap();
     drop(left);
-    assert_eq!(catalogue.setting("a").await.unwrap(), None);
+    assert_eq!(catalogue.get_setting("a").await.unwrap(), None);
     catalogue.set_setting("a", "c").await.unwrap();
-    assert_eq!(catalogue.setting("a").await.unwrap().as_deref(), Some("c"));
+    assert_eq!(catalogue.get_setting("a").await.unwrap().as_deref(), Some("c"));
 }
 
 /// What lost a race is tried again, and not for ever.
@@ -332,14 +353,18 @@ async fn races_are_run_again_within_bounds() {
     for (losses, wins) in [(0, true), (3, true), (u32::MAX, false)] {
         let left = std::sync::atomic::AtomicU32::new(losses);
         let lose = |code: &'static str| format!("do $$ begin raise exception sqlstate '{code}'; end $$");
-        let run = async |t: &super::database::Session| -> Result<(), Failure> {
+        let run = async |t: &super::database::PostgresSession| -> Result<(), PostgresTransactionError> {
             use std::sync::atomic::Ordering::Relaxed;
             match left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)) {
-                Ok(left) => t.script(&lose(["40001", "40P01", "23505"][left as usize % 3])).await,
+                Ok(left) => {
+                    t.run_script(&lose(["40001", "40P01", "23505"][left as usize % 3]))
+                        .await
+                }
                 Err(_) => Ok(()),
             }
         };
-        let ran: Result<(), Failure> = async { transact!(catalogue.database, Mode::Synced, |t| run(&t)) }.await;
+        let ran: Result<(), PostgresTransactionError> =
+            async { transact!(catalogue.database, TransactionMode::Synced, |t| run(&t)) }.await;
         assert_eq!(ran.is_ok(), wins, "{losses}: {ran:?}");
     }
 }
@@ -355,9 +380,9 @@ async fn errors_say_what_the_caller_can_do() {
         ("57014", "Unavailable"),
         ("53300", "Unavailable"),
     ] {
-        let session = catalogue.database.session().await.unwrap();
+        let session = catalogue.database.open_session().await.unwrap();
         let raise = format!("do $$ begin raise exception 'on purpose' using errcode = '{code}'; end $$");
-        let error = CatalogueError::from(session.script(&raise).await.unwrap_err());
+        let error = CatalogueError::from(session.run_script(&raise).await.unwrap_err());
         assert!(format!("{error:?}").starts_with(expected), "{code}: {error:?}");
     }
     let mut options = server.fresh().await;
@@ -365,10 +390,10 @@ async fn errors_say_what_the_caller_can_do() {
     options.connect_timeout = Duration::from_millis(50);
     options.statement_timeout = Duration::from_millis(50);
     let busy = open(&options).await;
-    let held = busy.database.session().await.unwrap();
-    let waited = busy.setting("a").await;
+    let held = busy.database.open_session().await.unwrap();
+    let waited = busy.get_setting("a").await;
     assert!(matches!(waited, Err(CatalogueError::Unavailable { .. })), "{waited:?}");
-    let slow = CatalogueError::from(held.script("select pg_sleep(60)").await.unwrap_err());
+    let slow = CatalogueError::from(held.run_script("select pg_sleep(60)").await.unwrap_err());
     assert!(matches!(slow, CatalogueError::Unavailable { .. }), "{slow:?}");
 }
 
@@ -380,17 +405,17 @@ async fn a_server_that_goes_away_is_unavailable_until_it_is_back() {
     let options = server.fresh().await;
     let catalogue = open(&options).await;
     begin(&catalogue, "x", "x", 1).await;
-    let claim = catalogue.claim(WORKER, LEASE, moment(0)).await.unwrap().unwrap();
-    let inside = catalogue.database.begin(Mode::Synced).await.unwrap();
+    let claim = catalogue.claim_job(WORKER, LEASE, moment(0)).await.unwrap().unwrap();
+    let inside = catalogue.database.begin(TransactionMode::Synced).await.unwrap();
     inside
-        .run("insert into settings (key, value) values ('a', 'b')", &[])
+        .execute_statement("insert into settings (key, value) values ('a', 'b')", &[])
         .await
         .unwrap();
     server.stop();
     let cut = inside.end(Ok(())).await.map_err(CatalogueError::from);
     assert!(matches!(cut, Err(CatalogueError::Unavailable { .. })), "{cut:?}");
     for _ in 0..3 {
-        let told = catalogue.stored(&claim.lease).await;
+        let told = catalogue.mark_original_stored(&claim.lease).await;
         assert!(matches!(told, Err(CatalogueError::Unavailable { .. })), "{told:?}");
         let told = catalogue.term_statistics(&tenant("a"), &[TermId(1)]).await;
         assert!(matches!(told, Err(CatalogueError::Unavailable { .. })), "{told:?}");
@@ -398,12 +423,14 @@ async fn a_server_that_goes_away_is_unavailable_until_it_is_back() {
     let refused = PostgresCatalogue::open(&options).await.map(drop);
     assert!(refused.is_err());
     server.start().await;
-    assert_eq!(catalogue.setting("a").await.unwrap(), None, "it was not committed");
+    assert_eq!(catalogue.get_setting("a").await.unwrap(), None, "it was not committed");
     catalogue
-        .stored(&claim.lease)
+        .mark_original_stored(&claim.lease)
         .await
         .expect("the lease holds over the restart");
-    let published = catalogue.publish(&claim.lease, made("t", delta(1, &[])), at(2)).await;
+    let published = catalogue
+        .publish_version(&claim.lease, made("t", delta(1, &[])), at(2))
+        .await;
     published.unwrap();
 }
 
@@ -417,11 +444,11 @@ async fn tls_is_spoken_to_a_server_that_can_prove_itself() {
         let url = format!("postgresql://test@{host}:{port}/postgres?sslmode=require");
         PostgresOptions::new(&url, Uuid::new_v4()).unwrap()
     };
-    let told = super::version(&at("localhost").trusting(authority.clone())).await;
+    let told = super::server_version(&at("localhost").with_authorities(authority.clone())).await;
     assert!(told.is_ok_and(|version| !version.is_empty()));
     // Not by the machine's authorities, and not under another name.
-    for unproven in [at("localhost"), at("127.0.0.1").trusting(authority)] {
-        let refused = super::version(&unproven).await.unwrap_err();
+    for unproven in [at("localhost"), at("127.0.0.1").with_authorities(authority)] {
+        let refused = super::server_version(&unproven).await.unwrap_err();
         assert!(matches!(refused, super::PostgresError::Server(_)), "{refused}");
     }
 }

@@ -7,30 +7,30 @@ use std::sync::atomic::Ordering;
 use ragstone_core::id::TenantId;
 use rusqlite::{Connection, Transaction, params};
 
-use super::super::Failure;
-use super::{Statistics, add_changes, parse_tenant, totals, unreadable};
-use crate::catalogue::sums::{Sums, decode, encode};
-use crate::sqlite::{Database, Durability};
+use super::super::SqliteTransactionError;
+use super::{SqliteTermStatistics, add_changes, load_totals, parse_tenant, unreadable_error};
+use crate::catalogue::sums::{TermSums, decode_delta, encode_delta};
+use crate::sqlite::{Durability, SqliteDatabase};
 
 /// A generation that is not published, or not any more.
 const STRAYS: &str = "from statistics where not exists (select 1 from documents d
     where d.id = statistics.document and d.published = statistics.generation and d.status <> 'deleting')";
 
-type Tenants = HashMap<TenantId, Sums>;
+type SqliteSumsByTenant = HashMap<TenantId, TermSums>;
 
-impl Statistics {
+impl SqliteTermStatistics {
     /// The tenants whose sums, on disk or in memory, are not those of their published generations.
-    pub fn miscounted(&self, database: &Database) -> Result<Vec<TenantId>, Failure> {
+    pub fn find_miscounted_tenants(&self, database: &SqliteDatabase) -> Result<Vec<TenantId>, SqliteTransactionError> {
         // As a write, though it changes nothing: rows and memory are equal while no other write runs.
         database.write_blocking(Durability::Ordered, |t| {
-            let mut stored = totals(t)?;
+            let mut stored = load_totals(t)?;
             add_changes(t, &mut stored)?;
-            Ok(self.differing(&counted(t)?, &stored))
+            Ok(self.find_differing(&count_expected(t)?, &stored))
         })
     }
 
     /// The tenants whose sums on disk or in memory are not the `expected` ones.
-    fn differing(&self, expected: &Tenants, stored: &Tenants) -> Vec<TenantId> {
+    fn find_differing(&self, expected: &SqliteSumsByTenant, stored: &SqliteSumsByTenant) -> Vec<TenantId> {
         let held = self.tenants.read().unwrap_or_else(PoisonError::into_inner);
         let mut tenants: Vec<_> = expected
             .keys()
@@ -40,8 +40,8 @@ impl Statistics {
             .collect();
         tenants.sort_unstable();
         tenants.dedup();
-        let none = Sums::default();
-        let of = |sums: &Tenants, tenant: &TenantId| {
+        let none = TermSums::default();
+        let of = |sums: &SqliteSumsByTenant, tenant: &TenantId| {
             sums.get(tenant).unwrap_or(&none) == expected.get(tenant).unwrap_or(&none)
         };
         tenants.retain(|tenant| !of(stored, tenant) || !of(&held, tenant));
@@ -49,19 +49,19 @@ impl Statistics {
     }
 
     /// Puts the counted sums in the place of the held ones.
-    pub fn recount(&self, database: &Database) -> Result<(), Failure> {
+    pub fn recount_totals(&self, database: &SqliteDatabase) -> Result<(), SqliteTransactionError> {
         let count = |t: &Transaction<'_>| {
             t.execute(&format!("delete {STRAYS}"), [])?;
-            let expected = counted(t)?;
+            let expected = count_expected(t)?;
             t.execute("delete from statistics_totals", [])?;
             t.execute("delete from statistics_changes", [])?;
             let mut insert = t.prepare("insert into statistics_totals (tenant, total) values (?1, ?2)")?;
             for (tenant, sums) in &expected {
-                insert.execute(params![tenant.as_str(), encode(&sums.total())])?;
+                insert.execute(params![tenant.as_str(), encode_delta(&sums.to_delta())])?;
             }
-            Ok::<_, Failure>(expected)
+            Ok::<_, SqliteTransactionError>(expected)
         };
-        let follow = |expected: &mut Tenants| {
+        let follow = |expected: &mut SqliteSumsByTenant| {
             *self.tenants.write().unwrap_or_else(PoisonError::into_inner) = std::mem::take(expected);
             self.unfolded.store(0, Ordering::Relaxed);
         };
@@ -71,16 +71,19 @@ impl Statistics {
     }
 }
 
-fn counted(c: &Connection) -> Result<Tenants, Failure> {
+fn count_expected(c: &Connection) -> Result<SqliteSumsByTenant, SqliteTransactionError> {
     let mut statement = c.prepare(
         "select s.tenant, s.delta from statistics s
          join documents d on d.id = s.document and d.published = s.generation and d.status <> 'deleting'",
     )?;
     let mut rows = statement.query([])?;
-    let mut tenants = Tenants::new();
+    let mut tenants = SqliteSumsByTenant::new();
     while let Some(row) = rows.next()? {
-        let delta = decode(row.get_ref(1)?.as_blob().map_err(unreadable)?)?;
-        tenants.entry(parse_tenant(row.get(0)?)?).or_default().add(1, &delta);
+        let delta = decode_delta(row.get_ref(1)?.as_blob().map_err(unreadable_error)?)?;
+        tenants
+            .entry(parse_tenant(row.get(0)?)?)
+            .or_default()
+            .add_delta(1, &delta);
     }
     Ok(tenants)
 }

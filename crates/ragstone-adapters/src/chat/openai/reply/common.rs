@@ -6,7 +6,7 @@
 use serde::Deserialize;
 
 /// The text of an event in the usual form; none for any other.
-pub(super) fn text(data: &str) -> Option<String> {
+pub(super) fn parse_usual_text(data: &str) -> Option<String> {
     let event: UsualEvent = serde_json::from_str(data).ok()?;
     let [choice] = event.choices;
     let delta = choice.delta;

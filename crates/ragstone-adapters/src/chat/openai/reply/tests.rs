@@ -1,15 +1,15 @@
 //! What the two readers of an event make of the forms that services send.
 
 use super::*;
-use crate::openai::{Connection, Limits};
+use crate::openai::{OpenAiConnection, ServiceLimits};
 
-fn client() -> Client {
-    Client::new(Connection::new("http://h", None, Limits::default()).unwrap()).unwrap()
+fn client() -> OpenAiClient {
+    OpenAiClient::new(OpenAiConnection::new("http://h", None, ServiceLimits::default()).unwrap()).unwrap()
 }
 
 /// What the reader of all forms makes of an event.
-fn slow(client: &Client, data: &str) -> Result<Piece, Fault> {
-    piece(client, &serde_json::from_str(data).unwrap(), false)
+fn slow(client: &OpenAiClient, data: &str) -> Result<ReplyDelta, ServiceError> {
+    parse_delta(client, &serde_json::from_str(data).unwrap(), false)
 }
 
 /// Events as services send them, and whether they have the usual form.
@@ -85,14 +85,14 @@ const EVENTS: [(&str, bool); 26] = [
 fn the_usual_form_is_read_as_all_forms_are() {
     let client = client();
     for (event, is_usual) in EVENTS {
-        assert_eq!(common::text(event).is_some(), is_usual, "{event}");
-        assert_eq!(read(&client, event, false), slow(&client, event), "{event}");
+        assert_eq!(common::parse_usual_text(event).is_some(), is_usual, "{event}");
+        assert_eq!(parse_event(&client, event, false), slow(&client, event), "{event}");
     }
 }
 
 #[test]
 fn an_event_that_is_called_an_error_is_none_of_the_usual_form() {
     let (client, (event, _)) = (client(), EVENTS[0]);
-    assert!(read(&client, event, false).is_ok());
-    assert!(read(&client, event, true).is_err());
+    assert!(parse_event(&client, event, false).is_ok());
+    assert!(parse_event(&client, event, true).is_err());
 }

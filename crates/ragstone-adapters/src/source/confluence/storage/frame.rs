@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::render;
 
 /// An open element.
-pub(super) enum Frame {
+pub(super) enum OpenElement {
     /// Its content flows into what is around it.
     Plain {
         /// Whether it stands apart from what is before and after it.
@@ -27,14 +27,14 @@ pub(super) enum Frame {
     Row(Vec<String>),
     /// How many columns wide.
     Cell(usize),
-    Macro(Macro),
+    Macro(ConfluenceMacro),
     /// Of a macro, by its name.
     Parameter(String),
     PlainBody,
-    Link(Target),
+    Link(ConfluenceLink),
 }
 
-impl Frame {
+impl OpenElement {
     pub fn has_buffer(&self) -> bool {
         !matches!(self, Self::Plain { .. } | Self::Skipped)
     }
@@ -72,7 +72,7 @@ impl Frame {
         }
     }
 
-    pub fn as_macro(&mut self) -> Option<&mut Macro> {
+    pub fn as_macro(&mut self) -> Option<&mut ConfluenceMacro> {
         match self {
             Self::Macro(found) => Some(found),
             _ => None,
@@ -82,13 +82,13 @@ impl Frame {
 
 /// What a link points to within Confluence.
 #[derive(Default)]
-pub(super) struct Target {
+pub(super) struct ConfluenceLink {
     pub name: Option<String>,
 }
 
-impl Target {
+impl ConfluenceLink {
     /// Its own words, else the name of what it points to.
-    pub fn shown(self, words: &str) -> String {
+    pub fn link_text(self, words: &str) -> String {
         match words.trim() {
             "" => self.name.unwrap_or_default(),
             _ => words.to_owned(),
@@ -97,19 +97,19 @@ impl Target {
 }
 
 /// A macro with what it was given.
-pub(super) struct Macro {
+pub(super) struct ConfluenceMacro {
     name: String,
     pub parameters: BTreeMap<String, String>,
     pub plain_body: Option<String>,
 }
 
 /// What a macro shows.
-pub(super) enum Shown {
+pub(super) enum MacroOutput {
     Block(String),
     Inline(String),
 }
 
-impl Macro {
+impl ConfluenceMacro {
     pub fn new(name: Option<String>) -> Self {
         Self {
             name: name.unwrap_or_default().to_lowercase(),
@@ -118,42 +118,45 @@ impl Macro {
         }
     }
 
-    fn parameter(&self, name: &str) -> &str {
+    fn parameter_value(&self, name: &str) -> &str {
         self.parameters.get(name).map_or("", String::as_str)
     }
 
     /// What it shows around its rendered body.
-    pub fn shown(self, body: &str) -> Shown {
-        let title = self.parameter("title");
+    pub fn render_macro(self, body: &str) -> MacroOutput {
+        let title = self.parameter_value("title");
         match self.name.as_str() {
             "code" | "noformat" => {
                 let text = self.plain_body.as_deref().unwrap_or(body);
-                Shown::Block(titled(title, &render::fence(self.parameter("language"), text)))
+                MacroOutput::Block(with_title(
+                    title,
+                    &render::render_code_block(self.parameter_value("language"), text),
+                ))
             }
-            "status" => Shown::Inline(title.to_owned()),
-            "jira" => Shown::Inline(self.parameter("key").to_owned()),
-            "include" | "excerpt-include" => match self.included() {
-                Some(page) => Shown::Block(format!("See: {page}")),
-                None => Shown::Block(String::new()),
+            "status" => MacroOutput::Inline(title.to_owned()),
+            "jira" => MacroOutput::Inline(self.parameter_value("key").to_owned()),
+            "include" | "excerpt-include" => match self.included_page() {
+                Some(page) => MacroOutput::Block(format!("See: {page}")),
+                None => MacroOutput::Block(String::new()),
             },
             _ => match &self.plain_body {
-                Some(text) => Shown::Block(titled(title, text.trim())),
-                None if body.trim().is_empty() => Shown::Inline(String::new()),
-                None => Shown::Block(titled(title, body.trim())),
+                Some(text) => MacroOutput::Block(with_title(title, text.trim())),
+                None if body.trim().is_empty() => MacroOutput::Inline(String::new()),
+                None => MacroOutput::Block(with_title(title, body.trim())),
             },
         }
     }
 
     /// The page that it includes: its parameter has no name, or one that differs from version to version.
-    fn included(&self) -> Option<&str> {
+    fn included_page(&self) -> Option<&str> {
         let named = ["", "default-parameter", "pageTitle", "name"];
-        let mut found = named.iter().map(|name| self.parameter(name));
+        let mut found = named.iter().map(|name| self.parameter_value(name));
         found.find(|page| !page.is_empty())
     }
 }
 
 /// A block under the title of its panel.
-fn titled(title: &str, body: &str) -> String {
+fn with_title(title: &str, body: &str) -> String {
     match (title, body.is_empty()) {
         ("", _) => body.to_owned(),
         (_, true) => title.to_owned(),

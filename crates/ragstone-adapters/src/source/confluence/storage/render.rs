@@ -2,7 +2,7 @@
 
 /// Puts flowing text behind what is there: a run of spaces is one, none begins a line. What would be a heading or a
 /// comment of Markdown is none.
-pub(super) fn flow(out: &mut String, text: &str) {
+pub(super) fn push_flowing_text(out: &mut String, text: &str) {
     for character in text.chars() {
         if character.is_whitespace() {
             if !out.is_empty() && !out.ends_with([' ', '\n']) {
@@ -30,7 +30,7 @@ pub(super) fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-pub(super) fn anchor(target: Option<&str>, words: &str) -> String {
+pub(super) fn render_anchor(target: Option<&str>, words: &str) -> String {
     let goes = |target: &&str| {
         ["http://", "https://", "mailto:"]
             .iter()
@@ -44,7 +44,7 @@ pub(super) fn anchor(target: Option<&str>, words: &str) -> String {
     }
 }
 
-pub(super) fn code(text: &str) -> String {
+pub(super) fn render_code(text: &str) -> String {
     match text.trim() {
         "" => String::new(),
         text if text.contains('`') => format!("`` {text} ``"),
@@ -53,7 +53,7 @@ pub(super) fn code(text: &str) -> String {
 }
 
 /// A block of code, in a fence that is longer than any within.
-pub(super) fn fence(language: &str, text: &str) -> String {
+pub(super) fn render_code_block(language: &str, text: &str) -> String {
     let text = text.trim_matches('\n').trim_end();
     if text.trim().is_empty() {
         return String::new();
@@ -68,13 +68,13 @@ pub(super) fn fence(language: &str, text: &str) -> String {
     format!("{fence}{language}\n{text}\n{fence}")
 }
 
-pub(super) fn quote(text: &str) -> String {
+pub(super) fn render_quote(text: &str) -> String {
     let lines: Vec<String> = text.trim().lines().map(|line| format!("> {line}")).collect();
     lines.join("\n")
 }
 
 /// A list; what belongs to an item stands below its words.
-pub(super) fn list(first: Option<usize>, items: &[String]) -> String {
+pub(super) fn render_list(first: Option<usize>, items: &[String]) -> String {
     let mut out = String::new();
     for (n, item) in items.iter().enumerate() {
         let mark = match first {
@@ -100,12 +100,12 @@ pub(super) fn list(first: Option<usize>, items: &[String]) -> String {
 }
 
 /// The text of a cell: one line.
-pub(super) fn cell(text: &str) -> String {
+pub(super) fn render_cell(text: &str) -> String {
     one_line(text).replace('|', "\\|")
 }
 
 /// A table whose first row is its head. One of a single column is no table, and comes as lines.
-pub(super) fn table(mut rows: Vec<Vec<String>>) -> String {
+pub(super) fn render_table(mut rows: Vec<Vec<String>>) -> String {
     rows.retain(|row| row.iter().any(|cell| !cell.is_empty()));
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     if columns <= 1 {

@@ -8,18 +8,18 @@ use ragstone_core::seam::source::{HiddenItems, ListEntry, ListGap, SourceError};
 use reqwest::Url;
 use reqwest::header::HeaderMap;
 
-use super::Crawl;
-use super::visit::Visit;
+use super::WebCrawl;
+use super::visit::VisitOutcome;
 
 /// From so many addresses on, a site that gives the same text for most of them is not believed.
 const MIN_SAME: usize = 3;
 /// Pages that nothing leads to any more and that are asked for once, to see what the site gives for them.
 const MAX_LOST_ASKED: usize = 50;
 
-impl Crawl<'_> {
+impl WebCrawl<'_> {
     /// Leaves out pages that name another one as their canonical address, if that one, or a listed page that names it as
     /// well, holds the same text.
-    pub(super) fn leave_out_copies(&mut self) {
+    pub(super) fn drop_duplicate_pages(&mut self) {
         let texts: HashMap<&str, &str> = self
             .found
             .iter()
@@ -43,11 +43,11 @@ impl Crawl<'_> {
 
     /// Looks at what is gone, and takes back pages that a site gave for most of its addresses alike: it is under
     /// maintenance, wants a login or knows no 404. What was known under those addresses is kept.
-    pub(super) async fn doubt_one_text_for_all(&mut self) -> Option<ListEntry> {
+    pub(super) async fn drop_placeholder_pages(&mut self) -> Option<ListEntry> {
         if self.found.is_empty() {
             return None;
         }
-        let lost = self.lost_texts().await;
+        let lost = self.fetch_lost_texts().await;
         let texts = self
             .found
             .iter()
@@ -71,12 +71,12 @@ impl Crawl<'_> {
             "{} of {all} addresses give the very same page: the site may be under maintenance or want a login",
             same.len()
         ));
-        let recalled = self.web.recalled().clone();
+        let recalled = self.web.lock_previous_markers().clone();
         // A lost page that was not asked for may be one of them, too.
         let hidden = recalled
             .into_keys()
             .filter(|key| same.contains(key) || !self.listed.contains(key));
-        let hidden = hidden.filter(|key| !self.no_pages.contains(key)).collect();
+        let hidden = hidden.filter(|key| !self.non_pages.contains(key)).collect();
         self.found.retain(|found| !same.contains(&found.item.key));
         Some(ListEntry::Gap(ListGap {
             uri: same.into_iter().min().unwrap_or_default(),
@@ -86,11 +86,11 @@ impl Crawl<'_> {
     }
 
     /// The texts of pages that were known and that nothing leads to any more, some of them.
-    async fn lost_texts(&mut self) -> Vec<(String, String)> {
-        let recalled = self.web.recalled().clone();
+    async fn fetch_lost_texts(&mut self) -> Vec<(String, String)> {
+        let recalled = self.web.lock_previous_markers().clone();
         let lost = recalled
             .into_keys()
-            .filter(|key| !self.listed.contains(key) && !self.no_pages.contains(key));
+            .filter(|key| !self.listed.contains(key) && !self.non_pages.contains(key));
         let lost: Vec<Url> = lost
             .filter_map(|key| Url::parse(&key).ok())
             .take(MAX_LOST_ASKED)
@@ -101,10 +101,10 @@ impl Crawl<'_> {
             return texts;
         }
         for url in lost {
-            if !self.web.scope.holds(&url) || !self.is_allowed(&url).await {
+            if !self.web.scope.contains_url(&url) || !self.is_allowed(&url).await {
                 continue;
             }
-            if let Visit::Page { found, .. } = self.visit_with(&url, HeaderMap::new(), false).await {
+            if let VisitOutcome::Page { found, .. } = self.visit_with_headers(&url, HeaderMap::new(), false).await {
                 texts.extend(found.text.clone().map(|text| (url.to_string(), text)));
             }
         }

@@ -9,17 +9,17 @@ use reqwest::Url;
 use reqwest::header::HeaderMap;
 
 use super::super::sitemap::{self, Sitemap};
-use super::super::{address, told};
-use super::Crawl;
+use super::super::{address, to_source_error};
+use super::WebCrawl;
 
 /// Sitemaps of one source, those that sitemaps name included.
 const MAX_SITEMAPS: usize = 1_000;
 /// How many sitemaps may lead to one, one after the other; sitemaps.org knows one level.
 const MAX_LEVELS: usize = 5;
 
-impl Crawl<'_> {
+impl WebCrawl<'_> {
     /// The pages of the sitemaps that the settings name, and of those that these name.
-    pub(super) async fn mapped(&mut self) -> Vec<Url> {
+    pub(super) async fn list_sitemap_pages(&mut self) -> Vec<Url> {
         // Level by level, so that each sitemap is met on its shortest way.
         let (mut known, mut waiting) = (HashSet::new(), VecDeque::new());
         for map in &self.web.sitemaps {
@@ -32,41 +32,48 @@ impl Crawl<'_> {
             read += 1;
             if level > MAX_LEVELS {
                 let why = format!("more than {MAX_LEVELS} levels of sitemaps lead to it");
-                self.unread_sitemap(&map, SourceError::Refused(why));
+                self.record_unread_sitemap(&map, SourceError::Refused(why));
                 continue;
             }
             if read > MAX_SITEMAPS {
                 let why = format!("there are more than {MAX_SITEMAPS} sitemaps: this and what follows is left out");
-                self.unread_sitemap(&map, SourceError::Refused(why));
+                self.record_unread_sitemap(&map, SourceError::Refused(why));
                 break;
             }
-            match self.sitemap(&map).await {
+            match self.fetch_sitemap(&map).await {
                 Ok(found) => {
-                    for deeper in addresses(found.sitemaps) {
+                    for deeper in normalise_urls(found.sitemaps) {
                         // One too many is enough to tell that there are more.
                         if known.len() <= MAX_SITEMAPS && known.insert(deeper.clone()) {
                             waiting.push_back((deeper, level + 1));
                         }
                     }
                     self.take_pages(&map, found.pages, &mut pages);
-                    if let Some(why) = found.cut {
-                        self.unread_sitemap(&map, SourceError::Refused(why.into()));
+                    if let Some(why) = found.incomplete_reason {
+                        self.record_unread_sitemap(&map, SourceError::Refused(why.into()));
                     }
                 }
-                Err(error) => self.unread_sitemap(&map, error),
+                Err(error) => self.record_unread_sitemap(&map, error),
             }
-            if pages.len() > self.most_requests() {
+            if pages.len() > self.max_requests() {
                 break;
             }
         }
         pages
     }
 
-    async fn sitemap(&self, map: &Url) -> Result<Sitemap, SourceError> {
-        let answer = self.web.ask(map, &HeaderMap::new(), &|_| true).await.map_err(told)?;
-        let answer = answer.successful().map_err(told)?;
-        let bytes = answer.packed_bytes(sitemap::MAX_BYTES).await.map_err(told)?;
-        let parsed = tokio::task::spawn_blocking(move || sitemap::parse(&bytes)).await;
+    async fn fetch_sitemap(&self, map: &Url) -> Result<Sitemap, SourceError> {
+        let answer = self
+            .web
+            .send_request(map, &HeaderMap::new(), &|_| true)
+            .await
+            .map_err(to_source_error)?;
+        let answer = answer.ensure_success().map_err(to_source_error)?;
+        let bytes = answer
+            .read_packed_bytes(sitemap::MAX_BYTES)
+            .await
+            .map_err(to_source_error)?;
+        let parsed = tokio::task::spawn_blocking(move || sitemap::parse_sitemap(&bytes)).await;
         match parsed {
             Ok(Ok(found)) => Ok(found),
             Ok(Err(error)) => Err(SourceError::Broken(format!("{map}: {error}"))),
@@ -77,8 +84,8 @@ impl Crawl<'_> {
     /// Takes the pages that are meant; tells if a sitemap names others only.
     fn take_pages(&mut self, map: &Url, named: Vec<String>, pages: &mut Vec<Url>) {
         let count = named.len();
-        let all: Vec<Url> = addresses(named).collect();
-        let elsewhere = all.first().map(address::host);
+        let all: Vec<Url> = normalise_urls(named).collect();
+        let elsewhere = all.first().map(address::host_with_port);
         let before = pages.len();
         // A sitemap may name the pages of its site by another name of it.
         for url in &all {
@@ -86,7 +93,7 @@ impl Crawl<'_> {
                 self.web.scope.admit_host(url);
             }
         }
-        pages.extend(all.into_iter().filter(|url| self.web.scope.holds(url)));
+        pages.extend(all.into_iter().filter(|url| self.web.scope.contains_url(url)));
         if pages.len() > before {
             return;
         }
@@ -96,29 +103,29 @@ impl Crawl<'_> {
                     "none of the {count} pages that it names is meant: the first is at {host}; name its host and \
                      paths in the settings"
                 );
-                self.tell(map, SourceError::Refused(why));
+                self.report_gap(map, SourceError::Refused(why));
             }
-            None => self.reason(map, "it names no page"),
+            None => self.record_reason(map, "it names no page"),
         }
     }
 
     /// Notes that what a sitemap names is not known.
-    fn unread_sitemap(&mut self, map: &Url, error: SourceError) {
-        self.blind = true;
+    fn record_unread_sitemap(&mut self, map: &Url, error: SourceError) {
+        self.is_incomplete = true;
         match error {
             SourceError::Gone(_) => {
-                self.tell(map, SourceError::Refused("there is no such sitemap".into()));
+                self.report_gap(map, SourceError::Refused("there is no such sitemap".into()));
             }
             error => {
                 self.unread.get_or_insert_with(|| error.clone());
-                self.tell(map, error);
+                self.report_gap(map, error);
             }
         }
     }
 }
 
-fn addresses(texts: Vec<String>) -> impl Iterator<Item = Url> {
+fn normalise_urls(texts: Vec<String>) -> impl Iterator<Item = Url> {
     texts
         .into_iter()
-        .filter_map(|text| address::plain(Url::parse(&text).ok()?))
+        .filter_map(|text| address::normalise_url(Url::parse(&text).ok()?))
 }

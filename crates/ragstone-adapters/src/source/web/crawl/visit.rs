@@ -7,10 +7,10 @@ use reqwest::header::{
 };
 use tokio::time::{Instant, sleep_until};
 
-use super::super::page::{self, Page};
-use super::super::{address, told};
-use super::{Crawl, Found, page as item_of, path};
-use crate::source::guard::{Answer, GuardError};
+use super::super::page::{self, ScannedPage};
+use super::super::{address, to_source_error};
+use super::{CrawledPage, WebCrawl, page_item as item_of, path_with_query};
+use crate::source::guard::{GuardError, GuardedResponse};
 
 /// Bytes of a page that is read for its links; a longer one is a page without.
 const MAX_PAGE_BYTES: usize = 8 << 20;
@@ -23,76 +23,77 @@ const TEXT_MARK: &str = "\u{1f}text=";
 const DIGEST: usize = 32;
 
 /// What an address turned out to be.
-pub(super) enum Visit {
+pub(super) enum VisitOutcome {
     /// A page with text, and where it leads.
-    Page { found: Box<Found>, leads: Vec<Url> },
+    Page { found: Box<CrawledPage>, leads: Vec<Url> },
     /// No page of the source, and why.
-    Nothing(String),
+    NotAPage(String),
     /// It sends on to where nobody here goes, as far as is known.
-    SentOn(Url),
+    Redirected(Url),
     /// A page that leads on, and is none of the source itself.
-    Way(Vec<Url>),
+    LinksOnly(Vec<Url>),
     /// It could not be read.
     Failed(SourceError),
 }
 
-impl Crawl<'_> {
-    pub(super) async fn visit(&self, url: &Url, is_inner: bool) -> Visit {
-        let recalled = self.web.recalled().get(url.as_str()).cloned().flatten();
-        let condition = recalled.as_deref().filter(|_| !is_inner).and_then(condition);
-        self.visit_with(url, condition.into_iter().collect(), is_inner).await
+impl WebCrawl<'_> {
+    pub(super) async fn visit_url(&self, url: &Url, is_inner: bool) -> VisitOutcome {
+        let recalled = self.web.lock_previous_markers().get(url.as_str()).cloned().flatten();
+        let condition = recalled.as_deref().filter(|_| !is_inner).and_then(condition_header);
+        self.visit_with_headers(url, condition.into_iter().collect(), is_inner)
+            .await
     }
 
-    pub(super) async fn visit_with(&self, url: &Url, headers: HeaderMap, is_inner: bool) -> Visit {
-        self.wait(url).await;
+    pub(super) async fn visit_with_headers(&self, url: &Url, headers: HeaderMap, is_inner: bool) -> VisitOutcome {
+        self.wait_for_host(url).await;
         let meant = |url: &Url| self.leads_to(url);
-        let answer = match self.web.ask(url, &headers, &meant).await {
+        let answer = match self.web.send_request(url, &headers, &meant).await {
             Ok(answer) => answer,
             Err(error @ GuardError::Refused { .. }) => {
                 return match self.web.starts.contains(url) {
-                    true => Visit::Failed(told(error)),
-                    false => Visit::Nothing(error.to_string()),
+                    true => VisitOutcome::Failed(to_source_error(error)),
+                    false => VisitOutcome::NotAPage(error.to_string()),
                 };
             }
-            Err(error) => return Visit::Failed(told(error)),
+            Err(error) => return VisitOutcome::Failed(to_source_error(error)),
         };
-        let Some(at) = address::plain(answer.url.clone()).filter(|at| self.is_meant(at)) else {
-            return Visit::Nothing("it sends on to an address that is not meant".into());
+        let Some(at) = address::normalise_url(answer.url.clone()).filter(|at| self.is_meant(at)) else {
+            return VisitOutcome::NotAPage("it sends on to an address that is not meant".into());
         };
         match answer.status {
-            304 if at == *url => self.unchanged(url),
+            304 if at == *url => self.unchanged_page(url),
             // The condition was about the address that was asked for, not about the one that it sends on to.
-            304 if !headers.is_empty() => Box::pin(self.visit_with(&at, HeaderMap::new(), is_inner)).await,
-            200..=299 => self.read(at, answer, is_inner).await,
-            status @ (300..=399) => match location(&answer) {
-                Some(to) => Visit::SentOn(to),
-                None => Visit::Nothing(format!("it answered {status}")),
+            304 if !headers.is_empty() => Box::pin(self.visit_with_headers(&at, HeaderMap::new(), is_inner)).await,
+            200..=299 => self.read_page(at, answer, is_inner).await,
+            status @ (300..=399) => match redirect_location(&answer) {
+                Some(to) => VisitOutcome::Redirected(to),
+                None => VisitOutcome::NotAPage(format!("it answered {status}")),
             },
-            status @ (404 | 410) => Visit::Nothing(format!("it answered {status}")),
-            _ => match answer.successful() {
-                Err(error) => Visit::Failed(told(error)),
-                Ok(_) => Visit::Nothing("it gave no page".into()),
+            status @ (404 | 410) => VisitOutcome::NotAPage(format!("it answered {status}")),
+            _ => match answer.ensure_success() {
+                Err(error) => VisitOutcome::Failed(to_source_error(error)),
+                Ok(_) => VisitOutcome::NotAPage("it gave no page".into()),
             },
         }
     }
 
     /// A page that is as the last sync saw it.
-    fn unchanged(&self, url: &Url) -> Visit {
-        let recalled = self.web.recalled().get(url.as_str()).cloned().flatten();
+    fn unchanged_page(&self, url: &Url) -> VisitOutcome {
+        let recalled = self.web.lock_previous_markers().get(url.as_str()).cloned().flatten();
         let text = recalled.as_deref().and_then(|marker| marker.split_once(TEXT_MARK));
-        let found = Found {
+        let found = CrawledPage {
             text: text.map(|(_, digest)| digest.to_owned()),
-            ..Found::unread(item_of(url, None, recalled.clone()))
+            ..CrawledPage::from_item(item_of(url, None, recalled.clone()))
         };
-        Visit::Page {
+        VisitOutcome::Page {
             found: Box::new(found),
             leads: Vec::new(),
         }
     }
 
     /// Keeps to the pause that a host wants between two requests.
-    async fn wait(&self, url: &Url) {
-        let host = address::host(url);
+    async fn wait_for_host(&self, url: &Url) {
+        let host = address::host_with_port(url);
         let Some(pace) = self.pace.get(&host) else { return };
         let mut next = pace.lock().await;
         if let Some(moment) = *next {
@@ -103,83 +104,83 @@ impl Crawl<'_> {
 
     /// Whether an address that a redirect or a page names is meant and allowed, as far as is known.
     fn is_meant(&self, url: &Url) -> bool {
-        let robots = self.robots.get(&address::host(url));
-        self.web.scope.holds(url) && robots.is_some_and(|robots| robots.allows(path(url)))
+        let robots = self.robots.get(&address::host_with_port(url));
+        self.web.scope.contains_url(url) && robots.is_some_and(|robots| robots.allows_path(path_with_query(url)))
     }
 
     /// Whether a redirect is followed.
     fn leads_to(&self, url: &Url) -> bool {
-        address::plain(url.clone()).is_some_and(|url| self.is_meant(&url))
+        address::normalise_url(url.clone()).is_some_and(|url| self.is_meant(&url))
     }
 
-    async fn read(&self, at: Url, answer: Answer, is_inner: bool) -> Visit {
+    async fn read_page(&self, at: Url, answer: GuardedResponse, is_inner: bool) -> VisitOutcome {
         let media_type = answer.media_type();
-        let validator = validator(&answer.headers);
+        let validator = response_validator(&answer.headers);
         let media = media_type.as_deref().unwrap_or_default().to_ascii_lowercase();
         if NO_TEXT.iter().any(|kind| media.starts_with(kind)) {
-            return Visit::Nothing(format!("it is {media}, which has no text"));
+            return VisitOutcome::NotAPage(format!("it is {media}, which has no text"));
         }
-        let mut said = Page::default();
+        let mut said = ScannedPage::default();
         for tag in answer.headers.get_all("x-robots-tag") {
-            said.wants(tag.to_str().unwrap_or_default());
+            said.apply_robots_content(tag.to_str().unwrap_or_default());
         }
         if !media.contains("html") {
             return match said.noindex {
-                true => Visit::Nothing("it wants to be in no index (noindex)".into()),
-                false => Visit::Page {
-                    found: Box::new(Found::unread(item_of(&at, media_type.as_deref(), validator))),
+                true => VisitOutcome::NotAPage("it wants to be in no index (noindex)".into()),
+                false => VisitOutcome::Page {
+                    found: Box::new(CrawledPage::from_item(item_of(&at, media_type.as_deref(), validator))),
                     leads: Vec::new(),
                 },
             };
         }
-        let bytes = match answer.bytes(MAX_PAGE_BYTES).await {
+        let bytes = match answer.read_bytes(MAX_PAGE_BYTES).await {
             Ok(bytes) => bytes,
-            Err(error) => return Visit::Failed(told(error)),
+            Err(error) => return VisitOutcome::Failed(to_source_error(error)),
         };
-        let html = page::read(&String::from_utf8_lossy(&bytes));
+        let html = page::scan_page(&String::from_utf8_lossy(&bytes));
         let base = html
             .base
             .as_deref()
             .and_then(|base| at.join(base).ok())
             .unwrap_or_else(|| at.clone());
         let follow = is_inner && !html.nofollow && !said.nofollow;
-        let address = |link: &str| address::plain(base.join(link).ok()?);
+        let address = |link: &str| address::normalise_url(base.join(link).ok()?);
         let canonical = html.canonical.as_deref().and_then(address);
-        let canonical = canonical.filter(|url| self.web.scope.holds(url));
+        let canonical = canonical.filter(|url| self.web.scope.contains_url(url));
         let linked = html.links.iter().filter_map(|link| address(link));
         let leads = linked.chain(canonical.clone()).filter(|_| follow);
-        let leads = leads.filter(|url| self.web.scope.holds(url)).collect();
+        let leads = leads.filter(|url| self.web.scope.contains_url(url)).collect();
         if html.noindex || said.noindex {
-            return Visit::Way(leads);
+            return VisitOutcome::LinksOnly(leads);
         }
-        let text = digest(html.text.as_bytes());
+        let text = text_digest(html.text.as_bytes());
         let marker = match validator {
             Some(validator) => format!("{validator}{TEXT_MARK}{text}"),
             None => format!("hash={}", blake3::hash(&bytes).to_hex()),
         };
         let item = item_of(&at, media_type.as_deref(), Some(marker));
-        self.web.keep(&item.key, media_type, bytes);
-        let found = Box::new(Found {
+        self.web.cache_page(&item.key, media_type, bytes);
+        let found = Box::new(CrawledPage {
             item,
             text: Some(text),
             canonical,
         });
-        Visit::Page { found, leads }
+        VisitOutcome::Page { found, leads }
     }
 }
 
-fn digest(text: &[u8]) -> String {
+fn text_digest(text: &[u8]) -> String {
     blake3::hash(text).to_hex()[..DIGEST].to_owned()
 }
 
 /// Where an answer sends on to.
-fn location(answer: &Answer) -> Option<Url> {
+fn redirect_location(answer: &GuardedResponse) -> Option<Url> {
     let location = answer.headers.get(LOCATION)?.to_str().ok()?;
-    address::plain(answer.url.join(location).ok()?)
+    address::normalise_url(answer.url.join(location).ok()?)
 }
 
 /// What tells one state of a page from another by its server's word.
-fn validator(headers: &HeaderMap) -> Option<String> {
+fn response_validator(headers: &HeaderMap) -> Option<String> {
     let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
     let etag = text(ETAG)
         .filter(|etag| !etag.is_empty())
@@ -188,7 +189,7 @@ fn validator(headers: &HeaderMap) -> Option<String> {
 }
 
 /// How to ask for a page only if it is not as `marker` says.
-fn condition(marker: &str) -> Option<(HeaderName, HeaderValue)> {
+fn condition_header(marker: &str) -> Option<(HeaderName, HeaderValue)> {
     let said = marker.split_once(TEXT_MARK).map_or(marker, |(said, _)| said);
     let (name, value) = match said.split_once('=')? {
         ("etag", etag) => (IF_NONE_MATCH, etag),

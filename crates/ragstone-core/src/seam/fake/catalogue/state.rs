@@ -10,8 +10,8 @@ use crate::access::{Acl, Scope};
 use crate::document::{BoundedMetadata, Document, DocumentStatus, Job, JobCounts, JobError, JobKind, JobState};
 use crate::id::{DocumentId, Generation, JobId, SourceName, TenantId};
 use crate::seam::catalogue::{
-    Begun, CatalogueError, CatalogueResult, Company, Course, DocumentPatch, Lease, Moment, NewVersion, SUSPECT_TURNS,
-    StatisticsDelta, summed,
+    AttemptState, BeginOutcome, CatalogueError, CatalogueResult, ClockReading, ConcurrentJobs, DocumentPatch, JobLease,
+    NewVersion, SUSPECT_TURNS, StatisticsDelta, aggregate_batch,
 };
 
 #[derive(Debug, Default)]
@@ -72,7 +72,7 @@ impl Entry {
 #[derive(Debug, Clone)]
 pub struct Task {
     pub job: Job,
-    pub course: Course,
+    pub course: AttemptState,
     pub life: u64,
     pub source: SourceName,
     pub acl: Acl,
@@ -84,14 +84,14 @@ pub struct Task {
 
 impl Task {
     pub fn end(&mut self, state: JobState, error: Option<JobError>, now: OffsetDateTime) {
-        self.course.end(&mut self.job, state, error, now);
+        self.course.end_job(&mut self.job, state, error, now);
     }
 
     fn is_of(&self, document: DocumentId) -> bool {
         self.job.document_id == Some(document)
     }
 
-    fn waits(&self, now: Moment) -> bool {
+    fn waits(&self, now: ClockReading) -> bool {
         self.job.kind != JobKind::Batch && self.job.state == JobState::Queued && self.course.due <= now.steady
     }
 }
@@ -134,7 +134,7 @@ impl State {
             };
             let given = entry.clone().patched(DocumentPatch {
                 title: None,
-                metadata: Some(BoundedMetadata::of_stored(mail.metadata.clone())),
+                metadata: Some(BoundedMetadata::from_stored(mail.metadata.clone())),
                 acl: Some(mail.acl.clone()),
                 department_id: Some(mail.department_id.clone()),
                 source_url: Some(mail.source_url.clone()),
@@ -152,7 +152,7 @@ impl State {
         admits: impl Fn(&Acl) -> bool,
         job: JobId,
         now: OffsetDateTime,
-    ) -> CatalogueResult<Begun> {
+    ) -> CatalogueResult<BeginOutcome> {
         let id = version.document_id();
         let living = self.documents.get(&id).cloned();
         let living = living.filter(|entry| entry.document.status != DocumentStatus::Deleting);
@@ -165,11 +165,11 @@ impl State {
             Some(entry) if holds(&entry) => {
                 let mut changed = amended(&entry, version);
                 if changed == entry {
-                    return Ok(Begun::Unchanged(entry.document));
+                    return Ok(BeginOutcome::Unchanged(entry.document));
                 }
                 changed.document.updated_at = now;
                 self.save(&changed);
-                return Ok(Begun::Updated(changed.document));
+                return Ok(BeginOutcome::Updated(changed.document));
             }
             Some(entry) => renewed(&entry, version, now),
             None => born(version, self.draw().0, now),
@@ -180,7 +180,7 @@ impl State {
         self.cancel_ingests(id, now);
         self.save(&entry);
         let job = self.queue(&entry, job, JobKind::Ingest, entry.begun.batch, now);
-        Ok(Begun::Started(entry.document, job))
+        Ok(BeginOutcome::Started(entry.document, job))
     }
 
     /// Tombstones a document and queues its purge.
@@ -205,11 +205,11 @@ impl State {
         now: OffsetDateTime,
     ) -> Job {
         let generation = self.draw();
-        let mut job = Job::queued(id, kind, None, now);
+        let mut job = Job::new_queued(id, kind, None, now);
         (job.document_id, job.parent, job.generation) = (Some(entry.document.id), parent, generation);
         let mut task = Task {
             job: job.clone(),
-            course: Course::default(),
+            course: AttemptState::default(),
             life: entry.life,
             source: entry.document.source.clone(),
             acl: entry.document.acl.clone(),
@@ -233,7 +233,7 @@ impl State {
     }
 
     /// The next job in turn: a suspect after all others, and alone.
-    pub fn next(&mut self, now: Moment) -> Option<&mut Task> {
+    pub fn next(&mut self, now: ClockReading) -> Option<&mut Task> {
         for n in 0..self.jobs.len() {
             let task = &self.jobs[n];
             if task.course.wait.is_some() && task.waits(now) {
@@ -248,7 +248,7 @@ impl State {
         Some(next)
     }
 
-    fn next_place(&self, now: Moment) -> Option<usize> {
+    fn next_place(&self, now: ClockReading) -> Option<usize> {
         let running = |task: &&Task| task.job.kind != JobKind::Batch && task.job.state == JobState::Running;
         if self.jobs.iter().filter(running).any(|task| task.course.suspect) {
             return None;
@@ -280,8 +280,8 @@ impl State {
     ) -> CatalogueResult<()> {
         let Some(task) = self.jobs.iter().find(|task| task.job.id == id) else {
             self.jobs.push(Task {
-                job: Job::queued(id, JobKind::Batch, None, now),
-                course: Course::default(),
+                job: Job::new_queued(id, JobKind::Batch, None, now),
+                course: AttemptState::default(),
                 life: 0,
                 source: entry.document.source.clone(),
                 acl: entry.document.acl.clone(),
@@ -304,7 +304,7 @@ impl State {
         }
     }
 
-    pub fn leased(&mut self, lease: &Lease) -> CatalogueResult<&mut Task> {
+    pub fn leased(&mut self, lease: &JobLease) -> CatalogueResult<&mut Task> {
         let holds = |task: &&mut Task| {
             let job = &task.job;
             job.state == JobState::Running
@@ -328,7 +328,12 @@ impl State {
     }
 
     /// Takes jobs from workers that died.
-    pub fn bury(&mut self, dead: impl Fn(&Task) -> bool, company: impl Fn(&Task) -> Company, now: Moment) -> u64 {
+    pub fn bury(
+        &mut self,
+        dead: impl Fn(&Task) -> bool,
+        company: impl Fn(&Task) -> ConcurrentJobs,
+        now: ClockReading,
+    ) -> u64 {
         let mut count = 0;
         for task in &mut self.jobs {
             if task.job.kind == JobKind::Batch || task.job.state != JobState::Running || !dead(task) {
@@ -336,7 +341,7 @@ impl State {
             }
             count += 1;
             let company = company(task);
-            task.course.die(&mut task.job, company, now);
+            task.course.record_death(&mut task.job, company, now);
         }
         count
     }
@@ -382,7 +387,7 @@ impl State {
         };
         let place = self.last_place(&self.jobs[n]);
         let task = &mut self.jobs[n];
-        task.course.redrive(&mut task.job, now);
+        task.course.requeue_job(&mut task.job, now);
         task.place = place;
         let document = task.job.document_id;
         if task.job.kind == JobKind::Ingest
@@ -440,12 +445,12 @@ impl State {
         let children = || self.jobs.iter().filter(|child| child.job.parent == Some(job.id));
         let updated_at = children().map(|child| child.job.updated_at).max();
         let mut counts = JobCounts::default();
-        children().for_each(|child| *counts.of(child.job.state) += 1);
+        children().for_each(|child| *counts.count_mut(child.job.state) += 1);
         let job = Job {
             updated_at: updated_at.unwrap_or(job.updated_at),
             ..job
         };
-        summed(job, counts, task.stopped)
+        aggregate_batch(job, counts, task.stopped)
     }
 
     pub fn found(&self, scope: &Scope, job: JobId) -> Option<Task> {

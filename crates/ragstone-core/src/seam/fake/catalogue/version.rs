@@ -9,7 +9,7 @@ use crate::seam::catalogue::{DocumentPatch, NewVersion};
 pub fn born(version: NewVersion, life: u64, now: OffsetDateTime) -> Entry {
     Entry {
         life,
-        document: version.document(now),
+        document: version.to_document(now),
         begun: version,
         found_title: None,
         made_by: None,
@@ -24,7 +24,7 @@ pub fn born(version: NewVersion, life: u64, now: OffsetDateTime) -> Entry {
 pub fn amended(entry: &Entry, version: NewVersion) -> Entry {
     let patch = DocumentPatch {
         title: None,
-        metadata: Some(BoundedMetadata::of_stored(version.metadata.clone())),
+        metadata: Some(BoundedMetadata::from_stored(version.metadata.clone())),
         acl: Some(version.acl.clone()),
         department_id: Some(version.department_id.clone()),
         source_url: Some(version.source_url.clone()),
@@ -37,7 +37,7 @@ pub fn amended(entry: &Entry, version: NewVersion) -> Entry {
 pub fn renewed(entry: &Entry, version: NewVersion, now: OffsetDateTime) -> Entry {
     let mut entry = amended(entry, version.clone());
     entry.newest_failed = false;
-    version.renew(&mut entry.document, now);
+    version.begin_next_version(&mut entry.document, now);
     entry.begun = version;
     entry.stored = None;
     entry.named()

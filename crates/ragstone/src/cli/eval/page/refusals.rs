@@ -3,20 +3,24 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use ragstone_core::evaluate::{Outcome, Summary};
-use ragstone_core::metric::refusal::{CurvePoint, curve};
+use ragstone_core::evaluate::{MetricSummary, QuestionOutcome};
+use ragstone_core::metric::refusal::{CurvePoint, refusal_curve};
 
 /// Thresholds that are listed.
 const LISTED: usize = 12;
 
 /// Writes what is known of it, if anything is.
-pub(super) fn section(page: &mut String, metrics: &BTreeMap<String, Summary>, outcomes: &BTreeMap<String, Outcome>) {
+pub(super) fn render_refusals(
+    page: &mut String,
+    metrics: &BTreeMap<String, MetricSummary>,
+    outcomes: &BTreeMap<String, QuestionOutcome>,
+) {
     let mean = |name: &str| metrics.get(name).map(|summary| summary.mean);
     let (answered, refused) = (mean("answered"), mean("refused"));
     if answered.is_none() && refused.is_none() {
         return;
     }
-    let shown = |mean: Option<f64>| mean.map_or_else(|| "none".into(), percent);
+    let shown = |mean: Option<f64>| mean.map_or_else(|| "none".into(), format_percent);
     let _ = write!(
         page,
         "<h2>Answering against refusing</h2><p>Of the questions with an answer, {} are answered; of those without one, {} \
@@ -25,14 +29,14 @@ pub(super) fn section(page: &mut String, metrics: &BTreeMap<String, Summary>, ou
         shown(refused)
     );
     if let Some(now) = answered.zip(refused) {
-        let points = points(outcomes);
-        drawn(page, &points, now);
-        listed(page, &points);
+        let points = complete_curve_points(outcomes);
+        render_curve(page, &points, now);
+        render_threshold_table(page, &points);
     }
 }
 
 /// What each threshold would have done: those points that have both shares.
-fn points(outcomes: &BTreeMap<String, Outcome>) -> Vec<(f64, (f64, f64))> {
+fn complete_curve_points(outcomes: &BTreeMap<String, QuestionOutcome>) -> Vec<(f64, (f64, f64))> {
     let reached = |score: &str| -> Vec<f64> {
         let asked = outcomes
             .values()
@@ -40,12 +44,12 @@ fn points(outcomes: &BTreeMap<String, Outcome>) -> Vec<(f64, (f64, f64))> {
         asked.filter_map(|outcome| outcome.strength).collect()
     };
     let both = |point: CurvePoint| Some((point.threshold, point.answered.zip(point.refused)?));
-    let all = curve(&reached("answered"), &reached("refused"));
+    let all = refusal_curve(&reached("answered"), &reached("refused"));
     all.into_iter().filter_map(both).collect()
 }
 
 /// The curve in a square, and the run as a dot on or near it.
-fn drawn(page: &mut String, points: &[(f64, (f64, f64))], now: (f64, f64)) {
+fn render_curve(page: &mut String, points: &[(f64, (f64, f64))], now: (f64, f64)) {
     let place = |(answered, refused): (f64, f64)| (answered * 100.0, 100.0 - refused * 100.0);
     page.push_str(
         "<figure><svg class=curve role=img aria-label=\"share of answerable questions answered, against share of \
@@ -64,7 +68,7 @@ fn drawn(page: &mut String, points: &[(f64, (f64, f64))], now: (f64, f64)) {
     );
 }
 
-fn listed(page: &mut String, points: &[(f64, (f64, f64))]) {
+fn render_threshold_table(page: &mut String, points: &[(f64, (f64, f64))]) {
     if points.is_empty() {
         return;
     }
@@ -73,40 +77,40 @@ fn listed(page: &mut String, points: &[(f64, (f64, f64))]) {
         let _ = write!(
             page,
             "<tr><th>{threshold:.2}<td>{}<td>{}",
-            percent(*answered),
-            percent(*refused)
+            format_percent(*answered),
+            format_percent(*refused)
         );
     }
     page.push_str("</table>");
 }
 
-fn percent(share: f64) -> String {
+fn format_percent(share: f64) -> String {
     format!("{:.1} %", share * 100.0)
 }
 
 #[cfg(test)]
 mod tests {
-    use ragstone_core::evaluate::{Scores, summarise};
+    use ragstone_core::evaluate::{MetricScores, summarise_scores};
 
     use super::*;
 
-    fn outcome(score: &str, right: f64, strength: f64) -> Outcome {
-        Outcome {
-            scores: Scores::from([(score.to_owned(), Some(right))]),
+    fn outcome(score: &str, right: f64, strength: f64) -> QuestionOutcome {
+        QuestionOutcome {
+            scores: MetricScores::from([(score.to_owned(), Some(right))]),
             strength: Some(strength),
-            ..Outcome::default()
+            ..QuestionOutcome::default()
         }
     }
 
-    fn page(outcomes: &[Outcome]) -> String {
-        let outcomes: BTreeMap<String, Outcome> = outcomes
+    fn page(outcomes: &[QuestionOutcome]) -> String {
+        let outcomes: BTreeMap<String, QuestionOutcome> = outcomes
             .iter()
             .enumerate()
             .map(|(n, outcome)| (n.to_string(), outcome.clone()))
             .collect();
-        let metrics = summarise(outcomes.values().map(|outcome| &outcome.scores));
+        let metrics = summarise_scores(outcomes.values().map(|outcome| &outcome.scores));
         let mut page = String::new();
-        section(&mut page, &metrics, &outcomes);
+        render_refusals(&mut page, &metrics, &outcomes);
         page
     }
 

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use ragstone_core::ask::{Answer, AnswerEvent, AnswerSentence, Citation, Notice};
 use ragstone_core::id::TraceId;
-use ragstone_core::seam::chat::Usage;
+use ragstone_core::seam::chat::TokenUsage;
 use serde::Serialize;
 
 use crate::http::body::{NoticeBody, PassageBody, passage_bodies};
@@ -17,7 +17,7 @@ const TRACE_BYTES: usize = "00000000-0000-0000-0000-000000000000:".len();
 
 /// What an event is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum EventName {
+enum AnswerEventName {
     Sources,
     Delta,
     Citation,
@@ -25,7 +25,7 @@ enum EventName {
     Failed,
 }
 
-impl EventName {
+impl AnswerEventName {
     fn as_str(self) -> &'static str {
         match self {
             Self::Sources => "sources",
@@ -39,35 +39,35 @@ impl EventName {
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(super) struct Log {
+pub(super) struct AnswerEventLog {
     /// One JSON object after the other.
     data: Vec<u8>,
     /// Of each event its name, and where its data end.
-    events: Vec<(EventName, usize)>,
+    events: Vec<(AnswerEventName, usize)>,
 }
 
-impl Log {
+impl AnswerEventLog {
     /// Adds an event.
     pub fn push(&mut self, event: &AnswerEvent) {
         let name = match event {
             AnswerEvent::Sources { passages, notices } => {
-                self.write(&SourcesData {
+                self.write_json(&SourcesData {
                     passages: passage_bodies(passages),
                     notices: notices.iter().map(NoticeBody::from).collect(),
                 });
-                EventName::Sources
+                AnswerEventName::Sources
             }
             AnswerEvent::Delta { text } => {
-                self.write(&DeltaData { text });
-                EventName::Delta
+                self.write_json(&DeltaData { text });
+                AnswerEventName::Delta
             }
             AnswerEvent::Citation(citation) => {
-                self.write(citation);
-                EventName::Citation
+                self.write_json(citation);
+                AnswerEventName::Citation
             }
             AnswerEvent::Done(answer) => {
-                self.write(&DoneData::from(&**answer));
-                EventName::Done
+                self.write_json(&DoneData::from(&**answer));
+                AnswerEventName::Done
             }
             AnswerEvent::Failed { code, detail } => {
                 self.push_failed(code, detail);
@@ -79,11 +79,11 @@ impl Log {
 
     /// Adds the end without an answer.
     pub fn push_failed(&mut self, code: &str, detail: &str) {
-        self.write(&FailedData { code, detail });
-        self.events.push((EventName::Failed, self.data.len()));
+        self.write_json(&FailedData { code, detail });
+        self.events.push((AnswerEventName::Failed, self.data.len()));
     }
 
-    fn write(&mut self, data: &impl Serialize) {
+    fn write_json(&mut self, data: &impl Serialize) {
         serde_json::to_writer(&mut self.data, data).expect("what is sent is made of text and numbers");
     }
 
@@ -93,8 +93,8 @@ impl Log {
     }
 
     /// Bytes that are held.
-    pub fn bytes(&self) -> usize {
-        self.data.capacity() + self.events.capacity() * size_of::<(EventName, usize)>()
+    pub fn memory_bytes(&self) -> usize {
+        self.data.capacity() + self.events.capacity() * size_of::<(AnswerEventName, usize)>()
     }
 
     /// Nothing more will be added.
@@ -105,10 +105,10 @@ impl Log {
 
     /// The frames of the events behind the first `from`, as many as fit one write and one at least, and how many events
     /// these and all before them are.
-    pub fn frames(&self, from: usize, trace_id: TraceId) -> (Bytes, usize) {
-        let (next, bytes) = self.write_of(from);
+    pub fn frames_from(&self, from: usize, trace_id: TraceId) -> (Bytes, usize) {
+        let (next, bytes) = self.next_write(from);
         let mut frames = Vec::with_capacity(bytes);
-        let mut at = self.start(from);
+        let mut at = self.data_start(from);
         for (n, (name, end)) in (from + 1..).zip(&self.events[from..next]) {
             let id = format_args!("{trace_id}:{n}");
             write_frame(&mut frames, name.as_str(), id, &self.data[at..*end]);
@@ -118,11 +118,11 @@ impl Log {
     }
 
     /// The number of the last event that a write from `from` on takes, and the bytes of that write.
-    fn write_of(&self, from: usize) -> (usize, usize) {
+    fn next_write(&self, from: usize) -> (usize, usize) {
         let (mut next, mut bytes) = (from, 0);
         for (name, end) in &self.events[from..] {
-            let data = end - self.start(next);
-            let frame = frame_bytes(name.as_str(), TRACE_BYTES + digits(next + 1), data);
+            let data = end - self.data_start(next);
+            let frame = frame_bytes(name.as_str(), TRACE_BYTES + decimal_digits(next + 1), data);
             if next > from && bytes + frame > MAX_WRITE {
                 break;
             }
@@ -132,12 +132,12 @@ impl Log {
     }
 
     /// Where the data of an event begin.
-    fn start(&self, event: usize) -> usize {
+    fn data_start(&self, event: usize) -> usize {
         event.checked_sub(1).map_or(0, |before| self.events[before].1)
     }
 }
 
-fn digits(number: usize) -> usize {
+fn decimal_digits(number: usize) -> usize {
     number.checked_ilog10().map_or(1, |log| log as usize + 1)
 }
 
@@ -165,7 +165,7 @@ struct DoneData<'a> {
     sentences: &'a [AnswerSentence],
     citations: &'a [Citation],
     sources: &'a [String],
-    usage: &'a Usage,
+    usage: &'a TokenUsage,
     model: &'a str,
     trace_id: TraceId,
     notices: &'a [Notice],
@@ -200,7 +200,7 @@ impl<'a> From<&'a Answer> for DoneData<'a> {
 
 #[cfg(test)]
 mod tests {
-    use ragstone_core::counting::{Taken, counted};
+    use ragstone_core::counting::{AllocationCount, count_allocations};
     use ragstone_core::id::TraceId;
     use uuid::Uuid;
 
@@ -210,14 +210,14 @@ mod tests {
         AnswerEvent::Delta { text: text.into() }
     }
 
-    fn frames(log: &Log, from: usize) -> (String, usize) {
-        let (bytes, next) = log.frames(from, TraceId(Uuid::nil()));
+    fn frames(log: &AnswerEventLog, from: usize) -> (String, usize) {
+        let (bytes, next) = log.frames_from(from, TraceId(Uuid::nil()));
         (String::from_utf8(bytes.to_vec()).unwrap(), next)
     }
 
     #[test]
     fn frames_are_made_from_any_event_on() {
-        let mut log = Log::default();
+        let mut log = AnswerEventLog::default();
         log.push(&delta("a\nb\r\n\u{2028}ü 日本"));
         log.push(&delta("\"c\""));
         log.push_failed("interrupted", "why");
@@ -238,7 +238,7 @@ mod tests {
 
     #[test]
     fn a_write_takes_what_fits_and_one_event_at_least() {
-        let mut log = Log::default();
+        let mut log = AnswerEventLog::default();
         log.push(&delta(&"x".repeat(2 * MAX_WRITE)));
         (0..1_000).for_each(|_| log.push(&delta("0123456789")));
         let (first, next) = frames(&log, 0);
@@ -255,16 +255,16 @@ mod tests {
 
     #[test]
     fn a_token_is_written_once_into_memory_that_fits() {
-        let mut log = Log::default();
+        let mut log = AnswerEventLog::default();
         let token = delta("word ");
         log.data.reserve(64 * 1024);
         log.events.reserve(1_024);
         for n in 0..1_000 {
-            let (bytes, taken) = counted(|| {
+            let (bytes, taken) = count_allocations(|| {
                 log.push(&token);
-                log.frames(n, TraceId(Uuid::nil())).0
+                log.frames_from(n, TraceId(Uuid::nil())).0
             });
-            let held = Taken {
+            let held = AllocationCount {
                 allocations: 1,
                 bytes: bytes.len().cast_signed(),
             };
@@ -274,10 +274,10 @@ mod tests {
 
     #[test]
     fn an_event_costs_its_data_and_sixteen_bytes() {
-        let mut log = Log::default();
+        let mut log = AnswerEventLog::default();
         (0..1_000).for_each(|_| log.push(&delta("word ")));
         log.close();
         let data = r#"{"text":"word "}"#.len();
-        assert_eq!(log.bytes(), 1_000 * (data + 16));
+        assert_eq!(log.memory_bytes(), 1_000 * (data + 16));
     }
 }

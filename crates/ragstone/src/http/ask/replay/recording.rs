@@ -21,33 +21,33 @@ use ragstone_core::id::TraceId;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::Kept;
-use super::log::Log;
-use crate::http::Shutdown;
-use crate::http::metrics::asked;
+use super::RetainedStreams;
+use super::log::AnswerEventLog;
+use crate::http::ShutdownSignal;
+use crate::http::metrics::count_question;
 
 /// Events after which a reader is given what there is, although more may be ready.
 const MAX_EVENTS_AT_ONCE: usize = 128;
 
 /// What the readers of a stream without an end are told.
-const BROKE_OFF: &str = "the answer broke off before its end";
+const INTERRUPTED_DETAIL: &str = "the answer broke off before its end";
 
 /// See the module.
-pub(super) struct Recording {
+pub(super) struct RecordedStream {
     pub trace_id: TraceId,
     pub principal: Principal,
-    state: Mutex<State>,
+    state: Mutex<RecordedStreamState>,
     /// Where it is kept once it ended.
-    kept: Weak<Mutex<Kept>>,
+    kept: Weak<Mutex<RetainedStreams>>,
     /// For the task that drives a stream that may be left: for how long, and how many read.
     readers: Option<(Duration, watch::Sender<usize>)>,
 }
 
-struct State {
-    log: Log,
+struct RecordedStreamState {
+    log: AnswerEventLog,
     /// None once it ended.
     answer: Option<BoxStream<'static, AnswerEvent>>,
-    shutdown: Shutdown,
+    shutdown: ShutdownSignal,
     shutdown_over: Pin<Box<dyn Future<Output = ()> + Send>>,
     /// Who is woken by that.
     shutdown_waker: Option<Waker>,
@@ -65,11 +65,11 @@ pub(in crate::http::ask) struct NewStream {
     pub answer: BoxStream<'static, AnswerEvent>,
     /// How long it goes on without a reader; none ends it with its last one.
     pub resume_for: Option<Duration>,
-    pub shutdown: Shutdown,
+    pub shutdown: ShutdownSignal,
 }
 
 /// How far a stream has come.
-pub(super) struct Progress {
+pub(super) struct StreamProgress {
     pub events: usize,
     pub ended: Option<Instant>,
     /// What it holds in memory.
@@ -77,14 +77,14 @@ pub(super) struct Progress {
     pub bytes: usize,
 }
 
-impl Recording {
-    pub fn new(stream: NewStream, kept: Weak<Mutex<Kept>>) -> Self {
+impl RecordedStream {
+    pub fn new(stream: NewStream, kept: Weak<Mutex<RetainedStreams>>) -> Self {
         let shutdown = stream.shutdown.clone();
-        let state = State {
-            log: Log::default(),
+        let state = RecordedStreamState {
+            log: AnswerEventLog::default(),
             answer: Some(stream.answer),
             shutdown: stream.shutdown,
-            shutdown_over: Box::pin(async move { shutdown.over().await }),
+            shutdown_over: Box::pin(async move { shutdown.wait_over().await }),
             shutdown_waker: None,
             ended: None,
             waiting: Vec::new(),
@@ -100,29 +100,29 @@ impl Recording {
     }
 
     /// Begins a task for a stream that may be left.
-    pub fn go_on(self: &Arc<Self>) {
+    pub fn spawn_driver(self: &Arc<Self>) {
         if let Some((wait, readers)) = &self.readers {
-            tokio::spawn(keep_going(self.clone(), readers.subscribe(), *wait));
+            tokio::spawn(drive_stream(self.clone(), readers.subscribe(), *wait));
         }
     }
 
-    pub fn progress(&self) -> Progress {
-        let state = self.state();
-        Progress {
+    pub fn progress(&self) -> StreamProgress {
+        let state = self.lock_state();
+        StreamProgress {
             events: state.log.len(),
             ended: state.ended,
             #[cfg(test)]
-            bytes: state.log.bytes(),
+            bytes: state.log.memory_bytes(),
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn lock_state(&self) -> MutexGuard<'_, RecordedStreamState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A number for somebody who reads or drives.
-    fn enter(&self) -> u64 {
-        let mut state = self.state();
+    fn register_waiter(&self) -> u64 {
+        let mut state = self.lock_state();
         let number = state.next_number;
         state.next_number += 1;
         state.waiting.push((number, None));
@@ -131,12 +131,12 @@ impl Recording {
 
     /// The frames behind the first `at` events, and how many events there are with them; none at the end.
     fn poll_frames(&self, number: u64, at: usize, context: &mut Context<'_>) -> Poll<Option<(Bytes, usize)>> {
-        let mut state = self.state();
+        let mut state = self.lock_state();
         if at >= state.log.len() {
-            state = self.advance(state, number, context);
+            state = self.poll_answer(state, number, context);
         }
         match (at < state.log.len(), state.ended) {
-            (true, _) => Poll::Ready(Some(state.log.frames(at, self.trace_id))),
+            (true, _) => Poll::Ready(Some(state.log.frames_from(at, self.trace_id))),
             (false, Some(_)) => Poll::Ready(None),
             (false, None) => Poll::Pending,
         }
@@ -144,7 +144,7 @@ impl Recording {
 
     /// Drives the answer to its end.
     fn poll_end(&self, number: u64, context: &mut Context<'_>) -> Poll<()> {
-        let state = self.advance(self.state(), number, context);
+        let state = self.poll_answer(self.lock_state(), number, context);
         match state.ended {
             Some(_) => Poll::Ready(()),
             None => Poll::Pending,
@@ -152,65 +152,65 @@ impl Recording {
     }
 
     /// Takes what is ready from the answer; where nothing more is, `context` is woken when there is.
-    fn advance<'a>(
+    fn poll_answer<'a>(
         &'a self,
-        mut state: MutexGuard<'a, State>,
+        mut state: MutexGuard<'a, RecordedStreamState>,
         number: u64,
         context: &mut Context<'_>,
-    ) -> MutexGuard<'a, State> {
+    ) -> MutexGuard<'a, RecordedStreamState> {
         let before = state.log.len();
-        let ended = state.take_ready(context);
+        let ended = state.take_ready_events(context);
         if ended || state.log.len() > before {
             state.wake_others(number);
         }
-        state.register(number, context.waker());
+        state.set_waker(number, context.waker());
         match ended {
-            true => self.end(state),
+            true => self.end_stream(state),
             false => state,
         }
     }
 
     /// Ends a stream that nobody reads, unless it has its end.
-    fn abandon(&self, mut state: MutexGuard<'_, State>) {
+    fn abandon_stream(&self, mut state: MutexGuard<'_, RecordedStreamState>) {
         if state.ended.is_none() {
-            asked("abandoned");
-            state.log.push_failed("interrupted", BROKE_OFF);
-            drop(self.end(state));
+            count_question("abandoned");
+            state.log.push_failed("interrupted", INTERRUPTED_DETAIL);
+            drop(self.end_stream(state));
         }
     }
 
     /// The last event was told: the answer goes, and the stream is kept for a while.
-    fn end<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+    fn end_stream<'a>(&'a self, mut state: MutexGuard<'a, RecordedStreamState>) -> MutexGuard<'a, RecordedStreamState> {
         state.ended = Some(Instant::now());
         state.log.close();
         state.wake_others(u64::MAX);
-        let (answer, bytes) = (state.answer.take(), state.log.bytes());
+        let (answer, bytes) = (state.answer.take(), state.log.memory_bytes());
         drop(state);
         drop(answer);
         if let Some(kept) = self.kept.upgrade() {
             let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-            kept.note_end(self.trace_id, bytes);
+            kept.record_end(self.trace_id, bytes);
         }
-        self.state()
+        self.lock_state()
     }
 
     /// Somebody reads no more. The last one takes the answer along, unless it goes on by itself.
-    fn leave(&self, number: u64) {
-        let mut state = self.state();
+    fn remove_waiter(&self, number: u64) {
+        let mut state = self.lock_state();
         state.waiting.retain(|(other, _)| *other != number);
         // Whoever else reads may have relied on being woken through this reader.
         state.wake_others(number);
         match &self.readers {
             Some((_, readers)) => readers.send_modify(|readers| *readers -= 1),
-            None if state.waiting.is_empty() => self.abandon(state),
+            None if state.waiting.is_empty() => self.abandon_stream(state),
             None => {}
         }
     }
 }
 
-impl State {
+impl RecordedStreamState {
     /// Adds the events that are ready; says whether the last of them is the end.
-    fn take_ready(&mut self, context: &mut Context<'_>) -> bool {
+    fn take_ready_events(&mut self, context: &mut Context<'_>) -> bool {
         let Some(answer) = &mut self.answer else {
             return false;
         };
@@ -223,7 +223,7 @@ impl State {
                     }
                 }
                 Poll::Ready(None) => {
-                    self.log.push_failed("interrupted", BROKE_OFF);
+                    self.log.push_failed("interrupted", INTERRUPTED_DETAIL);
                     return true;
                 }
                 Poll::Pending => return self.is_shut_down(context),
@@ -246,13 +246,13 @@ impl State {
         if self.shutdown_over.as_mut().poll(context).is_pending() {
             return false;
         }
-        asked("failed");
-        let (code, detail) = Shutdown::failure();
+        count_question("failed");
+        let (code, detail) = ShutdownSignal::failure_parts();
         self.log.push_failed(code, detail);
         true
     }
 
-    fn register(&mut self, number: u64, waker: &Waker) {
+    fn set_waker(&mut self, number: u64, waker: &Waker) {
         let own = self.waiting.iter_mut().find(|(other, _)| *other == number);
         if let Some((_, own)) = own
             && own.as_ref().is_none_or(|own| !own.will_wake(waker))
@@ -268,18 +268,18 @@ impl State {
 }
 
 /// Drives a stream, whether or not somebody reads it, until it ends, or nobody came back in time.
-async fn keep_going(recording: Arc<Recording>, readers: watch::Receiver<usize>, resume_for: Duration) {
-    let number = recording.enter();
+async fn drive_stream(recording: Arc<RecordedStream>, readers: watch::Receiver<usize>, resume_for: Duration) {
+    let number = recording.register_waiter();
     let end = poll_fn(|context| recording.poll_end(number, context));
     tokio::select! {
         biased;
         () = end => {}
-        () = left(readers, resume_for) => recording.abandon(recording.state()),
+        () = wait_until_abandoned(readers, resume_for) => recording.abandon_stream(recording.lock_state()),
     }
 }
 
 /// Ends when nobody reads, and nobody came back in time.
-async fn left(mut readers: watch::Receiver<usize>, resume_for: Duration) {
+async fn wait_until_abandoned(mut readers: watch::Receiver<usize>, resume_for: Duration) {
     while readers.wait_for(|readers| *readers == 0).await.is_ok() {
         let back = readers.wait_for(|readers| *readers > 0);
         if tokio::time::timeout(resume_for, back).await.is_err() {
@@ -289,27 +289,27 @@ async fn left(mut readers: watch::Receiver<usize>, resume_for: Duration) {
 }
 
 /// A reader of a stream: its frames, as they come.
-pub(in crate::http::ask) struct Reading {
-    recording: Arc<Recording>,
+pub(in crate::http::ask) struct AnswerStreamReader {
+    recording: Arc<RecordedStream>,
     number: u64,
     at: usize,
 }
 
-impl Reading {
+impl AnswerStreamReader {
     /// Reads what follows the first `at` events.
-    pub(super) fn begin(recording: Arc<Recording>, at: usize) -> Self {
+    pub(super) fn from_position(recording: Arc<RecordedStream>, at: usize) -> Self {
         if let Some((_, readers)) = &recording.readers {
             readers.send_modify(|readers| *readers += 1);
         }
         Self {
-            number: recording.enter(),
+            number: recording.register_waiter(),
             recording,
             at,
         }
     }
 }
 
-impl Stream for Reading {
+impl Stream for AnswerStreamReader {
     type Item = Bytes;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
@@ -321,8 +321,8 @@ impl Stream for Reading {
     }
 }
 
-impl Drop for Reading {
+impl Drop for AnswerStreamReader {
     fn drop(&mut self) {
-        self.recording.leave(self.number);
+        self.recording.remove_waiter(self.number);
     }
 }

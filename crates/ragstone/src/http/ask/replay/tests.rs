@@ -41,12 +41,12 @@ fn trace(n: usize) -> TraceId {
 }
 
 fn begin(
-    replays: &Replays,
+    replays: &ResumableStreams,
     n: usize,
     answer: impl Stream<Item = AnswerEvent> + Send + 'static,
     resume_for: Option<Duration>,
-) -> Reading {
-    replays.begin(NewStream {
+) -> AnswerStreamReader {
+    replays.begin_stream(NewStream {
         trace_id: trace(n),
         principal: asker(),
         answer: answer.boxed(),
@@ -56,20 +56,20 @@ fn begin(
 }
 
 /// A stream whose events a test tells.
-fn told(replays: &Replays, n: usize) -> (UnboundedSender<AnswerEvent>, Reading) {
+fn told(replays: &ResumableStreams, n: usize) -> (UnboundedSender<AnswerEvent>, AnswerStreamReader) {
     let (tell, told) = unbounded();
     (tell, begin(replays, n, told, None))
 }
 
-fn rest(replays: &Replays, n: usize, after: usize) -> Reading {
-    match replays.find(trace(n), &asker(), after) {
-        Found::Rest(reading) => reading,
-        Found::Nothing | Found::Unknown => panic!("nothing is left of {n} after {after}"),
+fn rest(replays: &ResumableStreams, n: usize, after: usize) -> AnswerStreamReader {
+    match replays.find_stream(trace(n), &asker(), after) {
+        ResumeOutcome::Remaining(reading) => reading,
+        ResumeOutcome::Delivered | ResumeOutcome::Unknown => panic!("nothing is left of {n} after {after}"),
     }
 }
 
 /// The names of the events that are there at once; none if nothing is.
-fn ready(reading: &mut Reading) -> Option<Vec<String>> {
+fn ready(reading: &mut AnswerStreamReader) -> Option<Vec<String>> {
     let bytes = reading.next().now_or_never()?;
     Some(bytes.map_or_else(Vec::new, |bytes| names(&bytes)))
 }
@@ -84,7 +84,7 @@ fn names(frames: &Bytes) -> Vec<String> {
 
 #[tokio::test]
 async fn events_that_are_due_together_are_one_piece() {
-    let replays = Replays::default();
+    let replays = ResumableStreams::default();
     let (tell, mut reading) = told(&replays, 1);
     assert_eq!(ready(&mut reading), None);
     let send = |event| tell.unbounded_send(event).unwrap();
@@ -100,7 +100,7 @@ async fn events_that_are_due_together_are_one_piece() {
 
 #[tokio::test]
 async fn a_reader_that_does_not_read_holds_up_only_his_own_answer() {
-    let replays = Replays::default();
+    let replays = ResumableStreams::default();
     let taken = std::sync::Arc::new(AtomicUsize::new(0));
     let counted = taken.clone();
     let endless = stream::repeat_with(move || {
@@ -139,7 +139,7 @@ impl Wake for Count {
 }
 
 /// Polls once, to be woken through the count.
-fn waits(reading: &mut Reading, count: &std::sync::Arc<Count>) {
+fn waits(reading: &mut AnswerStreamReader, count: &std::sync::Arc<Count>) {
     let waker = count.clone().into();
     let mut context = std::task::Context::from_waker(&waker);
     assert!(reading.poll_next_unpin(&mut context).is_pending());
@@ -147,7 +147,7 @@ fn waits(reading: &mut Reading, count: &std::sync::Arc<Count>) {
 
 #[tokio::test]
 async fn an_event_wakes_its_reader_once() {
-    let replays = Replays::default();
+    let replays = ResumableStreams::default();
     let count = std::sync::Arc::new(Count(AtomicUsize::new(0)));
     let (tell, mut reading) = told(&replays, 1);
     for n in 1..=10 {
@@ -160,7 +160,7 @@ async fn an_event_wakes_its_reader_once() {
 
 #[tokio::test]
 async fn who_reads_along_goes_on_when_the_other_leaves() {
-    let replays = Replays::default();
+    let replays = ResumableStreams::default();
     let [first_count, second_count] = [0; 2].map(|zero| std::sync::Arc::new(Count(AtomicUsize::new(zero))));
     let (tell, mut first) = told(&replays, 1);
     tell.unbounded_send(sources()).unwrap();
@@ -180,7 +180,7 @@ async fn who_reads_along_goes_on_when_the_other_leaves() {
 
 #[tokio::test]
 async fn what_one_reader_takes_wakes_the_other() {
-    let replays = Replays::default();
+    let replays = ResumableStreams::default();
     let count = std::sync::Arc::new(Count(AtomicUsize::new(0)));
     let (tell, mut first) = told(&replays, 1);
     let mut second = rest(&replays, 1, 0);
@@ -196,7 +196,7 @@ async fn what_one_reader_takes_wakes_the_other() {
 
 #[tokio::test]
 async fn the_last_reader_takes_the_answer_along() {
-    let replays = Replays::default();
+    let replays = ResumableStreams::default();
     let (tell, mut first) = told(&replays, 1);
     tell.unbounded_send(sources()).unwrap();
     assert_eq!(ready(&mut first).unwrap(), ["sources"]);
@@ -206,12 +206,15 @@ async fn the_last_reader_takes_the_answer_along() {
     drop(second);
     assert!(tell.is_closed());
     assert_eq!(ready(&mut rest(&replays, 1, 1)).unwrap(), ["failed"]);
-    assert!(matches!(replays.find(trace(1), &asker(), 2), Found::Nothing));
+    assert!(matches!(
+        replays.find_stream(trace(1), &asker(), 2),
+        ResumeOutcome::Delivered
+    ));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_that_may_be_left_goes_on_by_itself() {
-    let replays = Replays::default();
+    let replays = ResumableStreams::default();
     let (tell, told): (_, UnboundedReceiver<AnswerEvent>) = unbounded();
     let mut reading = begin(&replays, 1, told, Some(Duration::from_secs(30)));
     tell.unbounded_send(sources()).unwrap();
@@ -235,32 +238,41 @@ async fn another_caller_cannot_resume() {
         || caller("default", &["dept:x"], Role::Reader),
         Principal::local_operator,
     ];
-    let replays = Replays::default();
+    let replays = ResumableStreams::default();
     let frames: Vec<_> = begin(&replays, 1, stream::iter([failed("why")]), None).collect().await;
     assert_eq!(frames.len(), 1);
-    assert!(matches!(replays.find(trace(1), &asker(), 0), Found::Rest(_)));
-    assert!(matches!(replays.find(trace(1), &asker(), 1), Found::Nothing));
+    assert!(matches!(
+        replays.find_stream(trace(1), &asker(), 0),
+        ResumeOutcome::Remaining(_)
+    ));
+    assert!(matches!(
+        replays.find_stream(trace(1), &asker(), 1),
+        ResumeOutcome::Delivered
+    ));
     for other in others {
-        assert!(matches!(replays.find(trace(1), &other(), 0), Found::Unknown));
+        assert!(matches!(
+            replays.find_stream(trace(1), &other(), 0),
+            ResumeOutcome::Unknown
+        ));
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn streams_are_kept_while_there_is_room_and_time() {
-    let replays = Replays::default();
+    let replays = ResumableStreams::default();
     let ended = |n| {
         let mut reading = begin(&replays, n, stream::iter([failed("why")]), None);
         assert_eq!(ready(&mut reading).unwrap(), ["failed"]);
     };
-    let is_kept = |n| matches!(replays.find(trace(n), &asker(), 0), Found::Rest(_));
+    let is_kept = |n| matches!(replays.find_stream(trace(n), &asker(), 0), ResumeOutcome::Remaining(_));
     (0..MAX_STREAMS).for_each(ended);
     assert!(is_kept(0));
     ended(MAX_STREAMS);
     assert!(!is_kept(0) && is_kept(1) && is_kept(MAX_STREAMS));
-    tokio::time::sleep(KEPT_FOR + Duration::from_secs(1)).await;
+    tokio::time::sleep(REPLAY_TTL + Duration::from_secs(1)).await;
     assert!(!is_kept(MAX_STREAMS));
     ended(MAX_STREAMS + 1);
-    let kept = replays.kept();
+    let kept = replays.lock_streams();
     assert_eq!((kept.streams.len(), kept.ended.len()), (1, 1));
     let expected = kept.streams[&trace(MAX_STREAMS + 1)].progress().bytes;
     assert_eq!(kept.bytes, expected);
@@ -268,12 +280,15 @@ async fn streams_are_kept_while_there_is_room_and_time() {
 
 #[tokio::test]
 async fn a_stream_beyond_all_room_is_told_and_not_kept() {
-    let replays = Replays::default();
+    let replays = ResumableStreams::default();
     let running: Vec<_> = (0..MAX_STREAMS).map(|n| told(&replays, n)).collect();
     let (tell, mut reading) = told(&replays, MAX_STREAMS);
     tell.unbounded_send(failed("why")).unwrap();
     assert_eq!(ready(&mut reading).unwrap(), ["failed"]);
-    assert!(matches!(replays.find(trace(MAX_STREAMS), &asker(), 0), Found::Unknown));
-    assert_eq!(replays.kept().bytes, 0);
+    assert!(matches!(
+        replays.find_stream(trace(MAX_STREAMS), &asker(), 0),
+        ResumeOutcome::Unknown
+    ));
+    assert_eq!(replays.lock_streams().bytes, 0);
     drop(running);
 }

@@ -7,19 +7,19 @@ use ragstone_core::access::{Reader, ReaderSet, Role};
 use ragstone_core::id::TenantId;
 use serde_json::Value;
 
-use super::TokenRefused;
+use super::TokenError;
 use super::token::Claims;
-use crate::config::{ClaimPath, Issuer};
-use crate::http::auth::Verified;
+use crate::config::{ClaimPath, IssuerSettings};
+use crate::http::auth::VerifiedCaller;
 
 /// Most values of a claim with departments, groups or roles.
 pub const MAX_VALUES: usize = 1_000;
 
 /// Whether `claims` name one of `audience`.
-pub fn check_audience(claims: &Claims, audience: &[String]) -> Result<(), TokenRefused> {
+pub fn check_audience(claims: &Claims, audience: &[String]) -> Result<(), TokenError> {
     let ours = |name: &Value| match name {
         Value::String(name) => Ok(audience.contains(name)),
-        _ => Err(TokenRefused::Claim("aud".into())),
+        _ => Err(TokenError::Claim("aud".into())),
     };
     let named = match claims.get("aud") {
         None => false,
@@ -31,88 +31,88 @@ pub fn check_audience(claims: &Claims, audience: &[String]) -> Result<(), TokenR
     };
     match named {
         true => Ok(()),
-        false => Err(TokenRefused::Audience),
+        false => Err(TokenError::Audience),
     }
 }
 
 /// Whether `now` lies within the time of `claims`; both in seconds since 1970, clocks differing by up to `skew`.
 /// When it ends, skew included.
-pub fn check_times(claims: &Claims, now: f64, skew: f64) -> Result<f64, TokenRefused> {
-    let expires = time(claims, "exp")?.ok_or_else(|| TokenRefused::Claim("exp".into()))?;
+pub fn check_times(claims: &Claims, now: f64, skew: f64) -> Result<f64, TokenError> {
+    let expires = numeric_date(claims, "exp")?.ok_or_else(|| TokenError::Claim("exp".into()))?;
     if expires + skew <= now {
-        return Err(TokenRefused::Expired);
+        return Err(TokenError::Expired);
     }
     for name in ["nbf", "iat"] {
-        if time(claims, name)?.is_some_and(|begins| begins - skew > now) {
-            return Err(TokenRefused::NotYet);
+        if numeric_date(claims, name)?.is_some_and(|begins| begins - skew > now) {
+            return Err(TokenError::NotYet);
         }
     }
     Ok(expires + skew)
 }
 
 /// A NumericDate (RFC 7519, 2), which may have a fraction.
-fn time(claims: &Claims, name: &str) -> Result<Option<f64>, TokenRefused> {
+fn numeric_date(claims: &Claims, name: &str) -> Result<Option<f64>, TokenError> {
     match claims.get(name) {
         None => Ok(None),
         Some(Value::Number(seconds)) => Ok(Some(seconds.as_f64().unwrap_or(f64::INFINITY))),
-        Some(_) => Err(TokenRefused::Claim(name.to_owned())),
+        Some(_) => Err(TokenError::Claim(name.to_owned())),
     }
 }
 
 /// Whom `claims` speak for, by what `issuer` is set to mean.
-pub fn caller(claims: &Claims, issuer: &Issuer) -> Result<Verified, TokenRefused> {
-    let subject = required(claims, &issuer.subject_claim)?;
-    let mut readers = ReaderSet::from([reader("user", subject, &issuer.subject_claim)?]);
+pub fn caller_from_claims(claims: &Claims, issuer: &IssuerSettings) -> Result<VerifiedCaller, TokenError> {
+    let subject = required_text(claims, &issuer.subject_claim)?;
+    let mut readers = ReaderSet::from([parse_reader("user", subject, &issuer.subject_claim)?]);
     for (kind, path) in [("dept", &issuer.departments_claim), ("group", &issuer.groups_claim)] {
-        for name in values(claims, path.as_ref())? {
+        for name in claim_texts(claims, path.as_ref())? {
             let path = path.as_ref().expect("a claim with values has a path");
-            readers.insert(reader(kind, name, path)?);
+            readers.insert(parse_reader(kind, name, path)?);
         }
     }
-    Ok(Verified {
-        tenant: tenant(claims, issuer)?,
+    Ok(VerifiedCaller {
+        tenant: tenant_from_claims(claims, issuer)?,
         subject: subject.to_owned(),
         readers,
-        role: role(claims, issuer)?,
-        until: None,
+        role: role_from_claims(claims, issuer)?,
+        expires_at: None,
     })
 }
 
-fn tenant(claims: &Claims, issuer: &Issuer) -> Result<TenantId, TokenRefused> {
+fn tenant_from_claims(claims: &Claims, issuer: &IssuerSettings) -> Result<TenantId, TokenError> {
     let Some(path) = &issuer.tenant_claim else {
         return Ok(issuer.tenant.clone().unwrap_or_default());
     };
-    let named = required(claims, path)?.parse();
-    named.map_err(|_| TokenRefused::Claim(path.to_string()))
+    let named = required_text(claims, path)?.parse();
+    named.map_err(|_| TokenError::Claim(path.to_string()))
 }
 
-fn reader(kind: &str, name: &str, path: &ClaimPath) -> Result<Reader, TokenRefused> {
+fn parse_reader(kind: &str, name: &str, path: &ClaimPath) -> Result<Reader, TokenError> {
     let reader = format!("{kind}:{name}").parse();
-    reader.map_err(|_| TokenRefused::Claim(path.to_string()))
+    reader.map_err(|_| TokenError::Claim(path.to_string()))
 }
 
 /// The highest role that the settings give to one of the token's; a reader if they give none.
-fn role(claims: &Claims, issuer: &Issuer) -> Result<Role, TokenRefused> {
-    let named = values(claims, issuer.role_claim.as_ref())?;
+fn role_from_claims(claims: &Claims, issuer: &IssuerSettings) -> Result<Role, TokenError> {
+    let named = claim_texts(claims, issuer.role_claim.as_ref())?;
     let given = named.iter().filter_map(|name| issuer.roles.get(*name));
     Ok(given.copied().max().unwrap_or(Role::Reader))
 }
 
-fn required<'a>(claims: &'a Claims, path: &ClaimPath) -> Result<&'a str, TokenRefused> {
-    let text = find(claims, path)?.and_then(Value::as_str);
-    text.ok_or_else(|| TokenRefused::Claim(path.to_string()))
+fn required_text<'a>(claims: &'a Claims, path: &ClaimPath) -> Result<&'a str, TokenError> {
+    let text = find_claim(claims, path)?.and_then(Value::as_str);
+    text.ok_or_else(|| TokenError::Claim(path.to_string()))
 }
 
 /// The text or the texts of a claim; none where it is missing or null.
-fn values<'a>(claims: &'a Claims, path: Option<&ClaimPath>) -> Result<Vec<&'a str>, TokenRefused> {
+fn claim_texts<'a>(claims: &'a Claims, path: Option<&ClaimPath>) -> Result<Vec<&'a str>, TokenError> {
     let Some(path) = path else {
         return Ok(Vec::new());
     };
-    let wrong = || TokenRefused::Claim(path.to_string());
-    match find(claims, path)? {
+    let wrong = || TokenError::Claim(path.to_string());
+    match find_claim(claims, path)? {
         None | Some(Value::Null) => Ok(Vec::new()),
         Some(Value::String(text)) => Ok(vec![text]),
-        Some(Value::Array(items)) if items.len() > MAX_VALUES => Err(TokenRefused::TooMany(path.to_string())),
+        Some(Value::Array(items)) if items.len() > MAX_VALUES => Err(TokenError::TooMany(path.to_string())),
         Some(Value::Array(items)) => {
             let texts = items.iter().map(|item| item.as_str().ok_or_else(wrong));
             texts.collect()
@@ -121,14 +121,14 @@ fn values<'a>(claims: &'a Claims, path: Option<&ClaimPath>) -> Result<Vec<&'a st
     }
 }
 
-fn find<'a>(claims: &'a Claims, path: &ClaimPath) -> Result<Option<&'a Value>, TokenRefused> {
-    let (last, way) = path.names().split_last().expect("a path has a name");
+fn find_claim<'a>(claims: &'a Claims, path: &ClaimPath) -> Result<Option<&'a Value>, TokenError> {
+    let (last, way) = path.claim_names().split_last().expect("a path has a name");
     let mut object = claims;
     for name in way {
         match object.get(name) {
             None | Some(Value::Null) => return Ok(None),
             Some(Value::Object(inner)) => object = inner,
-            Some(_) => return Err(TokenRefused::Claim(path.to_string())),
+            Some(_) => return Err(TokenError::Claim(path.to_string())),
         }
     }
     Ok(object.get(last))

@@ -12,13 +12,13 @@ use reqwest::{Client, StatusCode, Url};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::key::{Jwk, Key};
-use crate::config::{Issuer, is_loopback, key_url};
+use super::key::{IssuerKey, Jwk};
+use crate::config::{IssuerSettings, is_loopback, parse_key_url};
 
 /// Longest time to connect, TLS included.
-const CONNECT: Duration = Duration::from_secs(3);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Longest time for one request.
-const TOTAL: Duration = Duration::from_secs(5);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// Largest document that is read, in bytes.
 const MAX_BODY_BYTES: usize = 256 << 10;
 /// Most keys of a set that are read.
@@ -31,7 +31,7 @@ const DEFAULT_AGE: Duration = Duration::from_secs(60 * 60);
 
 /// Where one issuer's keys come from.
 #[derive(Debug)]
-pub struct Source {
+pub struct KeySource {
     http: Client,
     issuer: String,
     /// The key set; none to discover it.
@@ -42,16 +42,16 @@ pub struct Source {
 
 /// Keys as they were fetched.
 #[derive(Debug)]
-pub struct Fetched {
+pub struct FetchedKeys {
     /// Those that can be used.
-    pub keys: Vec<Key>,
+    pub keys: Vec<IssuerKey>,
     /// How long they may be kept.
     pub max_age: Duration,
 }
 
 /// Why there are no keys; without an address and what stood at it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum FetchError {
+pub enum KeyFetchError {
     /// It could not be asked.
     #[error("it cannot be reached: {0}")]
     Unreachable(String),
@@ -73,32 +73,32 @@ pub enum FetchError {
 }
 
 #[derive(Deserialize)]
-struct Discovery {
+struct DiscoveryDocument {
     issuer: String,
     jwks_uri: String,
 }
 
 #[derive(Deserialize)]
-struct KeySet {
+struct JwkSet {
     keys: Vec<serde_json::Value>,
 }
 
-impl Source {
+impl KeySource {
     /// The source that an issuer's settings name.
-    pub fn new(settings: &Issuer) -> Result<Self, FetchError> {
-        Self::patient(settings, TOTAL)
+    pub fn new(settings: &IssuerSettings) -> Result<Self, KeyFetchError> {
+        Self::with_timeout(settings, REQUEST_TIMEOUT)
     }
 
     /// The same with another bound for a request.
-    pub fn patient(settings: &Issuer, total: Duration) -> Result<Self, FetchError> {
+    pub fn with_timeout(settings: &IssuerSettings, total: Duration) -> Result<Self, KeyFetchError> {
         let keys = match settings.jwks_url.as_str() {
             "" => None,
-            url => Some(key_url(url).map_err(FetchError::Address)?),
+            url => Some(parse_key_url(url).map_err(KeyFetchError::Address)?),
         };
         let named = keys.clone().or_else(|| settings.issuer.parse().ok());
         let plain = named.is_some_and(|url| is_loopback(&url));
         Ok(Self {
-            http: client(plain, total)?,
+            http: build_client(plain, total)?,
             issuer: settings.issuer.clone(),
             keys,
             plain,
@@ -106,58 +106,62 @@ impl Source {
     }
 
     /// The keys as they are now.
-    pub async fn fetch(&self) -> Result<Fetched, FetchError> {
+    pub async fn fetch_keys(&self) -> Result<FetchedKeys, KeyFetchError> {
         let url = match &self.keys {
             Some(url) => url.clone(),
-            None => self.discover().await?,
+            None => self.discover_key_url().await?,
         };
-        let (headers, set): (_, KeySet) = self.get(url, "key set").await?;
+        let (headers, set): (_, JwkSet) = self.fetch_json(url, "key set").await?;
         let keys = set.keys.into_iter().take(MAX_KEYS);
-        Ok(Fetched {
-            keys: keys.filter_map(|jwk| usable(&self.issuer, jwk)).collect(),
+        Ok(FetchedKeys {
+            keys: keys.filter_map(|jwk| usable_key(&self.issuer, jwk)).collect(),
             max_age: max_age(&headers),
         })
     }
 
-    async fn discover(&self) -> Result<Url, FetchError> {
+    async fn discover_key_url(&self) -> Result<Url, KeyFetchError> {
         let base = self.issuer.trim_end_matches('/');
-        let url = key_url(&format!("{base}/.well-known/openid-configuration")).map_err(FetchError::Address)?;
-        let (_, found): (_, Discovery) = self.get(url, "discovery document").await?;
+        let url = parse_key_url(&format!("{base}/.well-known/openid-configuration")).map_err(KeyFetchError::Address)?;
+        let (_, found): (_, DiscoveryDocument) = self.fetch_json(url, "discovery document").await?;
         if found.issuer != self.issuer {
-            return Err(FetchError::OtherIssuer);
+            return Err(KeyFetchError::OtherIssuer);
         }
-        let url = key_url(&found.jwks_uri).map_err(FetchError::Address)?;
+        let url = parse_key_url(&found.jwks_uri).map_err(KeyFetchError::Address)?;
         match url.scheme() == "https" || self.plain {
             true => Ok(url),
-            false => Err(FetchError::Address("is this machine's".into())),
+            false => Err(KeyFetchError::Address("is this machine's".into())),
         }
     }
 
-    async fn get<T: DeserializeOwned>(&self, url: Url, what: &'static str) -> Result<(HeaderMap, T), FetchError> {
+    async fn fetch_json<T: DeserializeOwned>(
+        &self,
+        url: Url,
+        what: &'static str,
+    ) -> Result<(HeaderMap, T), KeyFetchError> {
         let request = self.http.get(url).header(ACCEPT, "application/json");
-        let mut response = request.send().await.map_err(unreachable)?;
+        let mut response = request.send().await.map_err(unreachable_error)?;
         if response.status() != StatusCode::OK {
-            return Err(FetchError::Status(response.status().as_u16()));
+            return Err(KeyFetchError::Status(response.status().as_u16()));
         }
         let mut body = Vec::new();
-        while let Some(part) = response.chunk().await.map_err(unreachable)? {
+        while let Some(part) = response.chunk().await.map_err(unreachable_error)? {
             if body.len() + part.len() > MAX_BODY_BYTES {
-                return Err(FetchError::TooLarge);
+                return Err(KeyFetchError::TooLarge);
             }
             body.extend_from_slice(&part);
         }
-        let document = serde_json::from_slice(&body).map_err(|_| FetchError::Malformed(what))?;
+        let document = serde_json::from_slice(&body).map_err(|_| KeyFetchError::Malformed(what))?;
         Ok((response.headers().clone(), document))
     }
 }
 
-fn client(plain: bool, total: Duration) -> Result<Client, FetchError> {
+fn build_client(plain: bool, total: Duration) -> Result<Client, KeyFetchError> {
     static PROVIDER: Once = Once::new();
     // An error means that the process has chosen one itself, which serves as well.
     PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
     let builder = || {
         Client::builder()
-            .connect_timeout(CONNECT)
+            .connect_timeout(CONNECT_TIMEOUT)
             .timeout(total)
             .redirect(Policy::none())
             .https_only(!plain)
@@ -171,22 +175,22 @@ fn client(plain: bool, total: Duration) -> Result<Client, FetchError> {
             .or_else(|_| builder().no_proxy().tls_certs_only([]).build()),
         false => builder().build(),
     };
-    built.map_err(unreachable)
+    built.map_err(unreachable_error)
 }
 
-fn usable(issuer: &str, jwk: serde_json::Value) -> Option<Key> {
-    let key = serde_json::from_value::<Jwk>(jwk).map_err(|_| super::key::KeyRefused::Malformed);
-    key.and_then(Key::of)
+fn usable_key(issuer: &str, jwk: serde_json::Value) -> Option<IssuerKey> {
+    let key = serde_json::from_value::<Jwk>(jwk).map_err(|_| super::key::IssuerKeyError::Malformed);
+    key.and_then(IssuerKey::from_jwk)
         .inspect_err(|reason| tracing::debug!(issuer, %reason, "a key of an issuer is not used"))
         .ok()
 }
 
 /// An error with all its causes, and without the address.
-fn unreachable(error: reqwest::Error) -> FetchError {
+fn unreachable_error(error: reqwest::Error) -> KeyFetchError {
     let error = error.without_url();
     let causes = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
     let words: Vec<String> = causes.map(ToString::to_string).collect();
-    FetchError::Unreachable(words.join(": "))
+    KeyFetchError::Unreachable(words.join(": "))
 }
 
 /// What `Cache-Control` says (RFC 9111, 5.2.2), within bounds.

@@ -9,7 +9,7 @@ use ring::signature::{
 };
 use serde::Deserialize;
 
-use crate::config::Algorithm;
+use crate::config::SignatureAlgorithm;
 
 /// Fewest and most bits of an RSA modulus: NIST SP 800-131A, and what `ring` computes with.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
@@ -20,14 +20,14 @@ const UNCOMPRESSED: u8 = 4;
 
 /// A key that verifies signatures.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Key {
+pub struct IssuerKey {
     /// What tokens call it.
     pub id: Option<String>,
-    public: Public,
+    public: KeyMaterial,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Public {
+enum KeyMaterial {
     Rsa { n: Vec<u8>, e: Vec<u8> },
     P256(Vec<u8>),
     Ed25519(Vec<u8>),
@@ -35,7 +35,7 @@ enum Public {
 
 /// Why a key of an issuer is not used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum KeyRefused {
+pub enum IssuerKeyError {
     /// Another kind or curve.
     #[error("its kind or curve is not one that is used here")]
     Kind,
@@ -70,14 +70,14 @@ pub struct Jwk {
     d: Option<serde::de::IgnoredAny>,
 }
 
-impl Key {
+impl IssuerKey {
     /// The key that a JWK describes.
-    pub fn of(jwk: Jwk) -> Result<Self, KeyRefused> {
+    pub fn from_jwk(jwk: Jwk) -> Result<Self, IssuerKeyError> {
         if jwk.d.is_some() {
-            return Err(KeyRefused::Private);
+            return Err(IssuerKeyError::Private);
         }
         let key = Self {
-            public: Public::of(&jwk)?,
+            public: KeyMaterial::from_jwk(&jwk)?,
             id: jwk.kid,
         };
         let signs = jwk.usage.is_none_or(|usage| usage == "sig");
@@ -85,70 +85,72 @@ impl Key {
         let agrees = jwk.alg.is_none_or(|name| name == key.algorithm().as_str());
         match signs && verifies && agrees {
             true => Ok(key),
-            false => Err(KeyRefused::Use),
+            false => Err(IssuerKeyError::Use),
         }
     }
 
     /// The one algorithm it is good for.
-    pub fn algorithm(&self) -> Algorithm {
+    pub fn algorithm(&self) -> SignatureAlgorithm {
         match self.public {
-            Public::Rsa { .. } => Algorithm::Rs256,
-            Public::P256(_) => Algorithm::Es256,
-            Public::Ed25519(_) => Algorithm::EdDsa,
+            KeyMaterial::Rsa { .. } => SignatureAlgorithm::Rs256,
+            KeyMaterial::P256(_) => SignatureAlgorithm::Es256,
+            KeyMaterial::Ed25519(_) => SignatureAlgorithm::EdDsa,
         }
     }
 
     /// Whether `signature` is this key's, of `signed`.
-    pub fn verifies(&self, signed: &[u8], signature: &[u8]) -> bool {
+    pub fn verifies_signature(&self, signed: &[u8], signature: &[u8]) -> bool {
         let verified = match &self.public {
-            Public::Rsa { n, e } => {
+            KeyMaterial::Rsa { n, e } => {
                 RsaPublicKeyComponents { n, e }.verify(&RSA_PKCS1_2048_8192_SHA256, signed, signature)
             }
-            Public::P256(point) => UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).verify(signed, signature),
-            Public::Ed25519(key) => UnparsedPublicKey::new(&ED25519, key).verify(signed, signature),
+            KeyMaterial::P256(point) => {
+                UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).verify(signed, signature)
+            }
+            KeyMaterial::Ed25519(key) => UnparsedPublicKey::new(&ED25519, key).verify(signed, signature),
         };
         verified.is_ok()
     }
 }
 
-impl Public {
-    fn of(jwk: &Jwk) -> Result<Self, KeyRefused> {
+impl KeyMaterial {
+    fn from_jwk(jwk: &Jwk) -> Result<Self, IssuerKeyError> {
         match (jwk.kty.as_str(), jwk.crv.as_deref()) {
-            ("RSA", _) => rsa(jwk),
+            ("RSA", _) => parse_rsa(jwk),
             ("EC", Some("P-256")) => {
-                let point = [vec![UNCOMPRESSED], coordinate(&jwk.x)?, coordinate(&jwk.y)?];
+                let point = [vec![UNCOMPRESSED], parse_coordinate(&jwk.x)?, parse_coordinate(&jwk.y)?];
                 Ok(Self::P256(point.concat()))
             }
-            ("OKP", Some("Ed25519")) => coordinate(&jwk.x).map(Self::Ed25519),
-            _ => Err(KeyRefused::Kind),
+            ("OKP", Some("Ed25519")) => parse_coordinate(&jwk.x).map(Self::Ed25519),
+            _ => Err(IssuerKeyError::Kind),
         }
     }
 }
 
-fn rsa(jwk: &Jwk) -> Result<Public, KeyRefused> {
-    let (n, e) = (number(&jwk.n)?, number(&jwk.e)?);
-    let first = *n.first().ok_or(KeyRefused::Malformed)?;
+fn parse_rsa(jwk: &Jwk) -> Result<KeyMaterial, IssuerKeyError> {
+    let (n, e) = (parse_integer(&jwk.n)?, parse_integer(&jwk.e)?);
+    let first = *n.first().ok_or(IssuerKeyError::Malformed)?;
     let bits = n.len() * 8 - first.leading_zeros() as usize;
     match RSA_BITS.contains(&bits) {
-        true => Ok(Public::Rsa { n, e }),
-        false => Err(KeyRefused::Size),
+        true => Ok(KeyMaterial::Rsa { n, e }),
+        false => Err(IssuerKeyError::Size),
     }
 }
 
-fn coordinate(member: &Option<String>) -> Result<Vec<u8>, KeyRefused> {
-    bytes(member).and_then(|bytes| match bytes.len() {
+fn parse_coordinate(member: &Option<String>) -> Result<Vec<u8>, IssuerKeyError> {
+    decode_member(member).and_then(|bytes| match bytes.len() {
         COORDINATE_BYTES => Ok(bytes),
-        _ => Err(KeyRefused::Malformed),
+        _ => Err(IssuerKeyError::Malformed),
     })
 }
 
 /// A big number; zeros that some issuers put before it do not count.
-fn number(member: &Option<String>) -> Result<Vec<u8>, KeyRefused> {
-    let bytes = bytes(member)?;
+fn parse_integer(member: &Option<String>) -> Result<Vec<u8>, IssuerKeyError> {
+    let bytes = decode_member(member)?;
     Ok(bytes.into_iter().skip_while(|byte| *byte == 0).collect())
 }
 
-fn bytes(member: &Option<String>) -> Result<Vec<u8>, KeyRefused> {
-    let text = member.as_deref().ok_or(KeyRefused::Malformed)?;
-    URL_SAFE_NO_PAD.decode(text).map_err(|_| KeyRefused::Malformed)
+fn decode_member(member: &Option<String>) -> Result<Vec<u8>, IssuerKeyError> {
+    let text = member.as_deref().ok_or(IssuerKeyError::Malformed)?;
+    URL_SAFE_NO_PAD.decode(text).map_err(|_| IssuerKeyError::Malformed)
 }

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::TokenRefused;
-use super::fetch::{FetchError, Fetched, Source};
-use super::key::Key;
-use crate::config::Algorithm;
+use super::TokenError;
+use super::fetch::{FetchedKeys, KeyFetchError, KeySource};
+use super::key::IssuerKey;
+use crate::config::SignatureAlgorithm;
 
 /// Shortest time between two fetches that an unknown key or a failure causes.
 pub const REFETCH_INTERVAL: Duration = Duration::from_secs(30);
@@ -20,29 +20,29 @@ pub const REFETCH_INTERVAL: Duration = Duration::from_secs(30);
 pub const USED_WHILE_FAILING: Duration = Duration::from_secs(60 * 60);
 
 /// Tells the time since some moment.
-pub type Steady = Arc<dyn Fn() -> Duration + Send + Sync>;
+pub type KeyCacheClock = Arc<dyn Fn() -> Duration + Send + Sync>;
 
 /// The keys of one issuer.
-pub struct Keys {
+pub struct IssuerKeyCache {
     issuer: String,
-    algorithms: Vec<Algorithm>,
-    source: Source,
-    steady: Steady,
-    state: Mutex<State>,
+    algorithms: Vec<SignatureAlgorithm>,
+    source: KeySource,
+    steady: KeyCacheClock,
+    state: Mutex<KeyCacheState>,
 }
 
 /// Keys that were published together.
 #[derive(Debug, Default)]
-pub struct KeySet {
+pub struct IssuerKeySet {
     /// Another one for each other content.
     pub generation: u64,
-    keys: Vec<Key>,
+    keys: Vec<IssuerKey>,
 }
 
 /// Which key a token is verified with.
 #[derive(Debug, PartialEq, Eq)]
-enum Choice<'a> {
-    One(&'a Key),
+enum KeyChoice<'a> {
+    One(&'a IssuerKey),
     /// Perhaps one that was published since.
     Unknown,
     /// None of those that fit, or several.
@@ -50,8 +50,8 @@ enum Choice<'a> {
 }
 
 #[derive(Default)]
-struct State {
-    set: Arc<KeySet>,
+struct KeyCacheState {
+    set: Arc<IssuerKeySet>,
     /// When they are fetched again while they are used, when before they are used, and when they are not used any
     /// more; all in the past before the first fetch.
     renew: Duration,
@@ -63,9 +63,9 @@ struct State {
     running: Option<watch::Receiver<()>>,
 }
 
-impl Keys {
+impl IssuerKeyCache {
     /// The keys from `source` that are good for `algorithms`; nothing is fetched yet.
-    pub fn new(issuer: String, algorithms: Vec<Algorithm>, source: Source, steady: Steady) -> Self {
+    pub fn new(issuer: String, algorithms: Vec<SignatureAlgorithm>, source: KeySource, steady: KeyCacheClock) -> Self {
         Self {
             issuer,
             algorithms,
@@ -76,65 +76,65 @@ impl Keys {
     }
 
     /// Fetches them if they are needed soon, without waiting.
-    pub fn prepare(self: &Arc<Self>) {
-        self.current();
+    pub fn prefetch_keys(self: &Arc<Self>) {
+        self.current_generation();
     }
 
     /// The generation that may be used without waiting.
-    pub fn current(self: &Arc<Self>) -> Option<u64> {
+    pub fn current_generation(self: &Arc<Self>) -> Option<u64> {
         let now = (self.steady)();
-        let mut state = self.state();
+        let mut state = self.lock_state();
         if now >= state.renew {
-            self.begin(&mut state, now);
+            self.begin_fetch(&mut state, now);
         }
         (now < state.old).then_some(state.set.generation)
     }
 
     /// Verifies `signature` of `signed` with the key that `id` and `algorithm` name; the generation of that key.
-    pub async fn verify(
+    pub async fn verify_signature(
         self: &Arc<Self>,
-        (id, algorithm): (Option<&str>, Algorithm),
+        (id, algorithm): (Option<&str>, SignatureAlgorithm),
         signed: &[u8],
         signature: &[u8],
-    ) -> Result<u64, TokenRefused> {
-        let mut set = self.fresh().await?;
-        if set.choose(id, algorithm) == Choice::Unknown && self.fetched_again().await {
-            set = self.fresh().await?;
+    ) -> Result<u64, TokenError> {
+        let mut set = self.fresh_keys().await?;
+        if set.choose_key(id, algorithm) == KeyChoice::Unknown && self.refetch_keys().await {
+            set = self.fresh_keys().await?;
         }
-        match set.choose(id, algorithm) {
-            Choice::One(key) if key.verifies(signed, signature) => Ok(set.generation),
-            Choice::One(_) => Err(TokenRefused::Signature),
-            Choice::Unknown | Choice::None => Err(TokenRefused::Key),
+        match set.choose_key(id, algorithm) {
+            KeyChoice::One(key) if key.verifies_signature(signed, signature) => Ok(set.generation),
+            KeyChoice::One(_) => Err(TokenError::Signature),
+            KeyChoice::Unknown | KeyChoice::None => Err(TokenError::Key),
         }
     }
 
     /// Keys that may be used, fetched before if they are out of date.
-    async fn fresh(self: &Arc<Self>) -> Result<Arc<KeySet>, TokenRefused> {
-        let fetch = match self.current() {
+    async fn fresh_keys(self: &Arc<Self>) -> Result<Arc<IssuerKeySet>, TokenError> {
+        let fetch = match self.current_generation() {
             Some(_) => None,
-            None => self.state().running.clone(),
+            None => self.lock_state().running.clone(),
         };
-        wait(fetch).await;
-        let state = self.state();
+        wait_for_fetch(fetch).await;
+        let state = self.lock_state();
         match (self.steady)() < state.dead {
             true => Ok(state.set.clone()),
-            false => Err(TokenRefused::NoKeys),
+            false => Err(TokenError::NoKeys),
         }
     }
 
     /// Waits for a fetch that may bring an unknown key; false where there was one just now.
-    async fn fetched_again(self: &Arc<Self>) -> bool {
+    async fn refetch_keys(self: &Arc<Self>) -> bool {
         let now = (self.steady)();
         let fetch = {
-            let mut state = self.state();
-            self.begin(&mut state, now);
+            let mut state = self.lock_state();
+            self.begin_fetch(&mut state, now);
             state.running.clone()
         };
-        wait(fetch).await
+        wait_for_fetch(fetch).await
     }
 
     /// Begins a fetch, unless one runs or began just now. It is a task of its own: who asked for it may leave.
-    fn begin(self: &Arc<Self>, state: &mut State, now: Duration) {
+    fn begin_fetch(self: &Arc<Self>, state: &mut KeyCacheState, now: Duration) {
         let runs = state
             .running
             .as_ref()
@@ -146,14 +146,14 @@ impl Keys {
         (state.began, state.running) = (Some(now), Some(running));
         let keys = self.clone();
         tokio::spawn(async move {
-            let fetched = keys.source.fetch().await;
-            keys.take(fetched);
+            let fetched = keys.source.fetch_keys().await;
+            keys.store_fetched(fetched);
             drop(ends);
         });
     }
 
-    fn take(&self, fetched: Result<Fetched, FetchError>) {
-        let Fetched { mut keys, max_age } = match fetched {
+    fn store_fetched(&self, fetched: Result<FetchedKeys, KeyFetchError>) {
+        let FetchedKeys { mut keys, max_age } = match fetched {
             Ok(fetched) => fetched,
             Err(error) => {
                 tracing::warn!(issuer = self.issuer, %error, "the keys of an issuer could not be fetched");
@@ -165,11 +165,11 @@ impl Keys {
             tracing::warn!(issuer = self.issuer, "an issuer publishes no key that can be used");
         }
         let now = (self.steady)();
-        let mut state = self.state();
+        let mut state = self.lock_state();
         if state.set.keys != keys {
             let generation = state.set.generation + 1;
             tracing::debug!(issuer = self.issuer, keys = keys.len(), "the keys of an issuer changed");
-            state.set = Arc::new(KeySet { generation, keys });
+            state.set = Arc::new(IssuerKeySet { generation, keys });
         }
         state.renew = now + max_age * 3 / 4;
         state.old = now + max_age;
@@ -177,30 +177,30 @@ impl Keys {
         state.running = None;
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn lock_state(&self) -> MutexGuard<'_, KeyCacheState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl KeySet {
+impl IssuerKeySet {
     /// The one key of this name and algorithm; without a name the only one of the algorithm.
-    fn choose(&self, id: Option<&str>, algorithm: Algorithm) -> Choice<'_> {
-        let named: Vec<&Key> = self
+    fn choose_key(&self, id: Option<&str>, algorithm: SignatureAlgorithm) -> KeyChoice<'_> {
+        let named: Vec<&IssuerKey> = self
             .keys
             .iter()
             .filter(|key| id.is_none() || key.id.as_deref() == id)
             .collect();
         let mut fitting = named.iter().filter(|key| key.algorithm() == algorithm);
         match (fitting.next(), fitting.next()) {
-            (Some(key), None) => Choice::One(key),
-            (None, _) if named.is_empty() => Choice::Unknown,
-            _ => Choice::None,
+            (Some(key), None) => KeyChoice::One(key),
+            (None, _) if named.is_empty() => KeyChoice::Unknown,
+            _ => KeyChoice::None,
         }
     }
 }
 
 /// Waits until a fetch has ended; false if there is none.
-async fn wait(fetch: Option<watch::Receiver<()>>) -> bool {
+async fn wait_for_fetch(fetch: Option<watch::Receiver<()>>) -> bool {
     match fetch {
         None => false,
         // Nothing is ever sent: what comes is the end.
@@ -211,9 +211,9 @@ async fn wait(fetch: Option<watch::Receiver<()>>) -> bool {
     }
 }
 
-impl std::fmt::Debug for Keys {
+impl std::fmt::Debug for IssuerKeyCache {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Keys")
+        f.debug_struct("IssuerKeyCache")
             .field("issuer", &self.issuer)
             .finish_non_exhaustive()
     }

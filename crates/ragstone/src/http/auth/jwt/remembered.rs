@@ -7,10 +7,10 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::http::auth::Verified;
+use crate::http::auth::VerifiedCaller;
 
 /// Longest time that a token is remembered.
-pub const REMEMBERED_FOR: Duration = Duration::from_secs(5 * 60);
+pub const TOKEN_CACHE_TTL: Duration = Duration::from_secs(5 * 60);
 /// Most tokens that are remembered.
 const MAX_TOKENS: usize = 8_192;
 /// Most bytes of all remembered tokens, before they were hashed: what is kept of them is of that order.
@@ -18,46 +18,51 @@ const MAX_BYTES: usize = 16 << 20;
 
 /// A token that was verified.
 #[derive(Debug, Clone)]
-pub struct Known {
+pub struct CachedToken {
     /// What it said.
-    pub token: Verified,
+    pub token: VerifiedCaller,
     /// Whose it is: the place of its issuer.
     pub issuer: usize,
     /// The generation of its issuer's keys.
     pub generation: u64,
     /// When it is forgotten, in seconds since 1970.
-    pub until: f64,
+    pub expires_at: f64,
     /// Its length.
     pub bytes: usize,
 }
 
 /// Verified tokens by their hash.
 #[derive(Debug, Default)]
-pub struct Remembered(Mutex<Inner>);
+pub struct TokenCache(Mutex<TokenCacheState>);
 
 #[derive(Debug, Default)]
-struct Inner {
-    known: HashMap<[u8; blake3::OUT_LEN], Known>,
+struct TokenCacheState {
+    known: HashMap<[u8; blake3::OUT_LEN], CachedToken>,
     bytes: usize,
 }
 
-impl Remembered {
+impl TokenCache {
     /// What a token of this hash said, if it is remembered at `now` and `is_current` says so of its issuer and generation.
-    pub fn get(&self, hash: &blake3::Hash, now: f64, is_current: impl FnOnce(usize, u64) -> bool) -> Option<Verified> {
+    pub fn get(
+        &self,
+        hash: &blake3::Hash,
+        now: f64,
+        is_current: impl FnOnce(usize, u64) -> bool,
+    ) -> Option<VerifiedCaller> {
         let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let known = inner.known.get(hash.as_bytes())?;
-        (now < known.until && is_current(known.issuer, known.generation)).then(|| known.token.clone())
+        (now < known.expires_at && is_current(known.issuer, known.generation)).then(|| known.token.clone())
     }
 
     /// Remembers a token; where there is no room, those that have expired are forgotten, or all of them.
-    pub fn put(&self, hash: blake3::Hash, known: Known, now: f64) {
+    pub fn insert_token(&self, hash: blake3::Hash, known: CachedToken, now: f64) {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if inner.is_full(known.bytes) {
-            inner.known.retain(|_, known| now < known.until);
+            inner.known.retain(|_, known| now < known.expires_at);
             inner.bytes = inner.known.values().map(|known| known.bytes).sum();
         }
         if inner.is_full(known.bytes) {
-            *inner = Inner::default();
+            *inner = TokenCacheState::default();
         }
         inner.bytes += known.bytes;
         if let Some(before) = inner.known.insert(hash.into(), known) {
@@ -66,7 +71,7 @@ impl Remembered {
     }
 }
 
-impl Inner {
+impl TokenCacheState {
     fn is_full(&self, more: usize) -> bool {
         self.known.len() >= MAX_TOKENS || self.bytes + more > MAX_BYTES
     }
@@ -79,28 +84,28 @@ mod tests {
 
     use super::*;
 
-    fn known(until: f64, bytes: usize) -> Known {
-        let token = Verified {
+    fn known(until: f64, bytes: usize) -> CachedToken {
+        let token = VerifiedCaller {
             tenant: TenantId::default(),
             subject: "u".into(),
             readers: ReaderSet::new(),
             role: Role::Reader,
-            until: None,
+            expires_at: None,
         };
-        Known {
+        CachedToken {
             token,
             issuer: 0,
             generation: 1,
-            until,
+            expires_at: until,
             bytes,
         }
     }
 
     #[test]
     fn a_token_is_known_until_its_time_and_while_its_keys_are() {
-        let remembered = Remembered::default();
+        let remembered = TokenCache::default();
         let hash = blake3::hash(b"a");
-        remembered.put(hash, known(10.0, 1), 0.0);
+        remembered.insert_token(hash, known(10.0, 1), 0.0);
         assert!(
             remembered
                 .get(&hash, 9.9, |issuer, generation| (issuer, generation) == (0, 1))
@@ -114,14 +119,14 @@ mod tests {
     #[test]
     fn memory_is_bounded_by_number_and_by_bytes() {
         let check = |number: usize, bytes: usize, kept: usize| {
-            let remembered = Remembered::default();
+            let remembered = TokenCache::default();
             let hash = |n: usize| blake3::hash(&n.to_le_bytes());
             for n in 0..number {
                 // The first half expires at 1.
                 let until = if n < number / 2 { 1.0 } else { 3.0 };
-                remembered.put(hash(n), known(until, bytes), 0.0);
+                remembered.insert_token(hash(n), known(until, bytes), 0.0);
             }
-            remembered.put(hash(number), known(3.0, bytes), 2.0);
+            remembered.insert_token(hash(number), known(3.0, bytes), 2.0);
             assert!(remembered.get(&hash(number), 2.0, |_, _| true).is_some());
             let inner = remembered.0.lock().unwrap();
             assert_eq!((inner.known.len(), inner.bytes), (kept, kept * bytes));

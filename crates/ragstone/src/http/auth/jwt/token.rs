@@ -7,25 +7,25 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
-use super::TokenRefused;
-use super::unique::Unique;
-use crate::config::Algorithm;
+use super::TokenError;
+use super::unique::UniqueJson;
+use crate::config::SignatureAlgorithm;
 
 /// Longest token, in bytes.
 pub const MAX_TOKEN_BYTES: usize = 16 << 10;
 /// Longest key id, in bytes.
 const MAX_KEY_ID_BYTES: usize = 1 << 10;
 /// Types of tokens that speak for a caller (RFC 7519, RFC 9068); others are made for other uses, and signed alike.
-const TYPES: [&str; 4] = ["jwt", "application/jwt", "at+jwt", "application/at+jwt"];
+const ACCEPTED_TYPES: [&str; 4] = ["jwt", "application/jwt", "at+jwt", "application/at+jwt"];
 
 /// The claims of a token.
 pub type Claims = Map<String, Value>;
 
 /// A token in its parts.
 #[derive(Debug)]
-pub struct Token<'a> {
+pub struct ParsedToken<'a> {
     /// How it says that it was signed.
-    pub algorithm: Algorithm,
+    pub algorithm: SignatureAlgorithm,
     /// The key it names.
     pub key_id: Option<String>,
     /// What it says; not to be believed before the signature is verified.
@@ -37,60 +37,60 @@ pub struct Token<'a> {
 }
 
 /// Takes a token apart.
-pub fn parse(text: &str) -> Result<Token<'_>, TokenRefused> {
+pub fn parse_token(text: &str) -> Result<ParsedToken<'_>, TokenError> {
     if text.len() > MAX_TOKEN_BYTES {
-        return Err(TokenRefused::TooLong);
+        return Err(TokenError::TooLong);
     }
-    let (signed, signature) = text.rsplit_once('.').ok_or(TokenRefused::Malformed)?;
-    let (header, claims) = signed.split_once('.').ok_or(TokenRefused::Malformed)?;
-    let header = object(header)?;
+    let (signed, signature) = text.rsplit_once('.').ok_or(TokenError::Malformed)?;
+    let (header, claims) = signed.split_once('.').ok_or(TokenError::Malformed)?;
+    let header = decode_object(header)?;
     let (algorithm, key_id) = read_header(&header)?;
-    let signature = decode(signature)?;
+    let signature = decode_base64url(signature)?;
     if signature.is_empty() {
-        return Err(TokenRefused::Signature);
+        return Err(TokenError::Signature);
     }
-    Ok(Token {
+    Ok(ParsedToken {
         algorithm,
         key_id,
-        claims: object(claims)?,
+        claims: decode_object(claims)?,
         signed: signed.as_bytes(),
         signature,
     })
 }
 
-fn read_header(header: &Map<String, Value>) -> Result<(Algorithm, Option<String>), TokenRefused> {
+fn read_header(header: &Map<String, Value>) -> Result<(SignatureAlgorithm, Option<String>), TokenError> {
     // No extension is understood here, and what is critical has to be (RFC 7515, 4.1.11).
     if header.contains_key("crit") {
-        return Err(TokenRefused::Critical);
+        return Err(TokenError::Critical);
     }
-    let typ = text(header, "typ")?.unwrap_or("jwt");
-    if !TYPES.iter().any(|known| known.eq_ignore_ascii_case(typ)) {
-        return Err(TokenRefused::Type);
+    let typ = header_text(header, "typ")?.unwrap_or("jwt");
+    if !ACCEPTED_TYPES.iter().any(|known| known.eq_ignore_ascii_case(typ)) {
+        return Err(TokenError::Type);
     }
-    let algorithm = text(header, "alg")?.and_then(Algorithm::of);
-    let algorithm = algorithm.ok_or(TokenRefused::Algorithm)?;
-    match text(header, "kid")? {
-        Some(id) if id.len() > MAX_KEY_ID_BYTES => Err(TokenRefused::Malformed),
+    let algorithm = header_text(header, "alg")?.and_then(SignatureAlgorithm::from_name);
+    let algorithm = algorithm.ok_or(TokenError::Algorithm)?;
+    match header_text(header, "kid")? {
+        Some(id) if id.len() > MAX_KEY_ID_BYTES => Err(TokenError::Malformed),
         id => Ok((algorithm, id.map(str::to_owned))),
     }
 }
 
-fn text<'a>(header: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, TokenRefused> {
+fn header_text<'a>(header: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, TokenError> {
     match header.get(name) {
         None => Ok(None),
         Some(Value::String(text)) => Ok(Some(text)),
-        Some(_) => Err(TokenRefused::Malformed),
+        Some(_) => Err(TokenError::Malformed),
     }
 }
 
-fn object(part: &str) -> Result<Map<String, Value>, TokenRefused> {
-    match serde_json::from_slice(&decode(part)?) {
-        Ok(Unique(Value::Object(object))) => Ok(object),
-        _ => Err(TokenRefused::Malformed),
+fn decode_object(part: &str) -> Result<Map<String, Value>, TokenError> {
+    match serde_json::from_slice(&decode_base64url(part)?) {
+        Ok(UniqueJson(Value::Object(object))) => Ok(object),
+        _ => Err(TokenError::Malformed),
     }
 }
 
 /// Base64url in its one form: no padding, no white space, no spare bits (RFC 7515, 2).
-fn decode(part: &str) -> Result<Vec<u8>, TokenRefused> {
-    URL_SAFE_NO_PAD.decode(part).map_err(|_| TokenRefused::Malformed)
+fn decode_base64url(part: &str) -> Result<Vec<u8>, TokenError> {
+    URL_SAFE_NO_PAD.decode(part).map_err(|_| TokenError::Malformed)
 }

@@ -7,9 +7,9 @@ use serde_json::{Map, Number, Value};
 
 /// A value whose objects, at every depth, have each name once.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Unique(pub Value);
+pub struct UniqueJson(pub Value);
 
-impl<'de> Deserialize<'de> for Unique {
+impl<'de> Deserialize<'de> for UniqueJson {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(UniqueVisitor).map(Self)
     }
@@ -55,7 +55,7 @@ impl<'de> Visitor<'de> for UniqueVisitor {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let mut list = Vec::new();
-        while let Some(Unique(item)) = items.next_element()? {
+        while let Some(UniqueJson(item)) = items.next_element()? {
             list.push(item);
         }
         Ok(Value::Array(list))
@@ -64,7 +64,7 @@ impl<'de> Visitor<'de> for UniqueVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
         let mut object = Map::new();
         while let Some(name) = entries.next_key::<String>()? {
-            let Unique(value) = entries.next_value()?;
+            let UniqueJson(value) = entries.next_value()?;
             if object.insert(name, value).is_some() {
                 return Err(A::Error::custom("a name stands twice in an object"));
             }
@@ -86,7 +86,7 @@ mod tests {
             "1.5",
             r#"{"a":[{"a":1},{"a":"\u0061"}],"b":{"a":true}}"#,
         ] {
-            let Unique(value) = serde_json::from_str(text).unwrap();
+            let UniqueJson(value) = serde_json::from_str(text).unwrap();
             assert_eq!(value, serde_json::from_str::<Value>(text).unwrap());
         }
     }
@@ -101,7 +101,7 @@ mod tests {
             "1e999",
             &deep,
         ] {
-            assert!(serde_json::from_str::<Unique>(text).is_err(), "{text}");
+            assert!(serde_json::from_str::<UniqueJson>(text).is_err(), "{text}");
         }
     }
 }

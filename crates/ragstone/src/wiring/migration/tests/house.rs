@@ -9,30 +9,30 @@ use futures::{FutureExt, StreamExt};
 use object_store::memory::InMemory;
 use object_store::{ObjectStore, ObjectStoreExt};
 use ragstone_adapters::catalogue::sqlite::SqliteCatalogue;
-use ragstone_adapters::sqlite::Database;
+use ragstone_adapters::sqlite::SqliteDatabase;
 use ragstone_core::access::Acl;
-use ragstone_core::document::Worker;
+use ragstone_core::document::WorkerId;
 use ragstone_core::id::{CollectionName, DocumentId, SourceName};
-use ragstone_core::ingest::fsck::{Counts, Remedies};
-use ragstone_core::ingest::{IngestSettings, Ingestor, Outcome, Stores, Upload, Uploads};
+use ragstone_core::ingest::fsck::{FsckCounts, RepairOptions};
+use ragstone_core::ingest::{IngestSettings, IngestStores, Ingestor, JobOutcome, UploadMetadata, UploadSharing};
 use ragstone_core::library::{Library, SearchRequest};
 use ragstone_core::rank::gate::WordStatistics;
-use ragstone_core::seam::catalogue::Begun;
+use ragstone_core::seam::catalogue::BeginOutcome;
 use ragstone_core::seam::embedder::{EmbedderFingerprint, Embedding, TextKind};
 use ragstone_core::seam::index::SearchMode;
-use ragstone_core::seam::parser::{PageReceiver, ParseRequest, Parsed};
-use ragstone_core::seam::{Catalogue, EmbedError, Embedder, ParseFailure, Parser};
+use ragstone_core::seam::parser::{PageReceiver, ParseOutput, ParseRequest};
+use ragstone_core::seam::{Catalogue, DocumentParser, EmbedError, Embedder, ParseFailure};
 use ragstone_core::split::{SplitSettings, SplitStrategy};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
 use super::super::super::ModelFetch;
-use super::super::super::stores::open_sides;
-use super::super::super::vectors::{Recipe, VectorState, Vectors};
-use super::super::Migration;
-use super::super::record::Target;
-use crate::clock::{new_id, time};
-use crate::config::{Layers, Settings};
+use super::super::super::stores::open_dual_index;
+use super::super::super::vectors::{EmbedderManager, EmbedderState, PipelineRecipe};
+use super::super::ModelMigration;
+use super::super::record::TargetModel;
+use crate::clock::{new_id, system_time};
+use crate::config::{Settings, SettingsLayers};
 use crate::operator;
 
 /// The model that a library begins with, and the one that it is changed to.
@@ -41,7 +41,7 @@ pub const NEW: &str = "new";
 
 /// How often it is looked for what must come, a millisecond apart.
 const LOOKS: usize = 30_000;
-const WORKER: Worker = Worker { process: 1, number: 1 };
+const WORKER: WorkerId = WorkerId { process: 1, number: 1 };
 
 /// How many texts each model may still embed, and how many it was asked for.
 #[derive(Default)]
@@ -106,7 +106,7 @@ impl Embedder for Words {
         &self.fingerprint
     }
 
-    async fn embed(&self, texts: &[String], kind: TextKind) -> Result<Vec<Embedding>, EmbedError> {
+    async fn embed_texts(&self, texts: &[String], kind: TextKind) -> Result<Vec<Embedding>, EmbedError> {
         let model = &self.fingerprint.model;
         if kind == TextKind::Passage {
             let mut allowed = self.models.allowed.lock().unwrap();
@@ -128,7 +128,7 @@ impl Embedder for Words {
         Ok(texts.iter().map(embedding).collect())
     }
 
-    fn reads(&self, _: &str) -> Option<WordStatistics> {
+    fn word_statistics(&self, _: &str) -> Option<WordStatistics> {
         None
     }
 }
@@ -136,31 +136,34 @@ impl Embedder for Words {
 struct Text;
 
 #[async_trait]
-impl Parser for Text {
+impl DocumentParser for Text {
     fn fingerprint(&self) -> &str {
         "text"
     }
 
-    async fn parse(
+    async fn parse_document(
         &self,
         blobs: &dyn ObjectStore,
         request: &ParseRequest,
         pages: &mut dyn PageReceiver,
-    ) -> Result<Parsed, ParseFailure> {
+    ) -> Result<ParseOutput, ParseFailure> {
         let bytes = blobs.get(&request.blob).await.unwrap().bytes().await.unwrap();
-        pages.page(None, std::str::from_utf8(&bytes).unwrap()).await.unwrap();
-        Ok(Parsed {
+        pages
+            .receive_page(None, std::str::from_utf8(&bytes).unwrap())
+            .await
+            .unwrap();
+        Ok(ParseOutput {
             media_type: "text/plain".into(),
-            ..Parsed::default()
+            ..ParseOutput::default()
         })
     }
 }
 
-pub fn target(model: &str) -> Target {
-    Target {
+pub fn target(model: &str) -> TargetModel {
+    TargetModel {
         remote: true,
         model: model.into(),
-        ..Target::default()
+        ..TargetModel::default()
     }
 }
 
@@ -184,8 +187,8 @@ pub struct House {
     blobs: Arc<InMemory>,
     pub models: Arc<Models>,
     pub ingestor: Arc<Ingestor>,
-    pub vectors: Arc<Vectors>,
-    pub migration: Arc<Migration>,
+    pub vectors: Arc<EmbedderManager>,
+    pub migration: Arc<ModelMigration>,
     library: Arc<Library>,
     catalogue: Arc<dyn Catalogue>,
     keeps: JoinHandle<()>,
@@ -223,13 +226,13 @@ impl House {
         held: BTreeMap<usize, String>,
         model: &str,
     ) -> Self {
-        let settings = target(model).over(&Settings::from_layers(&Layers::default()).unwrap());
-        let database = Database::open(&folder.path().join("ragstone.db")).unwrap();
+        let settings = target(model).apply_to(&Settings::from_layers(&SettingsLayers::default()).unwrap());
+        let database = SqliteDatabase::open(&folder.path().join("ragstone.db")).unwrap();
         let catalogue: Arc<dyn Catalogue> = Arc::new(SqliteCatalogue::open(database.clone()).unwrap());
-        let sides = open_sides(folder.path(), database, catalogue.as_ref(), None, &Default::default())
+        let sides = open_dual_index(folder.path(), database, catalogue.as_ref(), None, &Default::default())
             .await
             .unwrap();
-        let recipe = Recipe {
+        let recipe = PipelineRecipe {
             parser: "text".into(),
             split: SplitSettings {
                 chunk_size: 60,
@@ -238,7 +241,7 @@ impl House {
             },
             structured: SplitStrategy::Recursive,
         };
-        let stores = Stores {
+        let stores = IngestStores {
             catalogue: catalogue.clone(),
             index: sides.clone(),
             blobs: blobs.clone(),
@@ -251,29 +254,38 @@ impl House {
             retry_cap: Duration::from_millis(1),
             ..IngestSettings::default()
         };
-        let ingestor = Arc::new(Ingestor::new(stores, ingest, recipe.pipeline(None), time(), new_id()));
-        catalogue.take_back(ingestor.moment()).await.unwrap();
-        sides.made_by(&ingestor);
+        let ingestor = Arc::new(Ingestor::new(
+            stores,
+            ingest,
+            recipe.build_pipeline(None),
+            system_time(),
+            new_id(),
+        ));
+        catalogue
+            .requeue_interrupted_jobs(ingestor.current_moment())
+            .await
+            .unwrap();
+        sides.set_ingestor(&ingestor);
         let slot = Arc::default();
         let library = Library::new(catalogue.clone(), sides.clone(), blobs.clone(), Arc::clone(&slot));
         let library = Arc::new(library);
-        let vectors = Arc::new(Vectors {
+        let vectors = Arc::new(EmbedderManager {
             catalogue: catalogue.clone(),
             index: sides.clone(),
             ingestor: ingestor.clone(),
             slot,
             recipe,
-            operator: operator::of,
-            doorbell: Arc::new(|| {}),
-            state: RwLock::new(VectorState::Off),
+            operator: operator::operator_principal_of,
+            notify_workers: Arc::new(|| {}),
+            state: RwLock::new(EmbedderState::Off),
             embedder: RwLock::default(),
             shared: false,
             switching: Default::default(),
-            sides: Some(sides.clone()),
+            dual_index: Some(sides.clone()),
             advice: RwLock::default(),
         });
         let made_of = models.clone();
-        let migration = Arc::new(Migration {
+        let migration = Arc::new(ModelMigration {
             settings,
             embedders: Arc::new(move |target| {
                 let words: Arc<dyn Embedder> = Arc::new(Words::of(&target.model, &made_of));
@@ -285,20 +297,20 @@ impl House {
             vectors: vectors.clone(),
             folder: Some(folder.path().to_owned()),
             reserve: None,
-            verbs: Default::default(),
-            work: Default::default(),
-            turn: Default::default(),
+            command_lock: Default::default(),
+            work_lock: Default::default(),
+            switch_lock: Default::default(),
             halted: tokio::sync::watch::Sender::new(false),
             wake: Default::default(),
             fills: Default::default(),
-            trouble: RwLock::default(),
+            last_error: RwLock::default(),
         });
-        let in_use = Target::of(&migration.settings().await.unwrap());
+        let in_use = TargetModel::from_settings(&migration.active_settings().await.unwrap());
         vectors
-            .adopt((migration.embedders)(in_use).await.unwrap(), false)
+            .adopt_embedder((migration.embedders)(in_use).await.unwrap(), false)
             .await
             .unwrap();
-        let keeps = migration.keep(&ModelFetch::Background).unwrap();
+        let keeps = migration.start_worker(&ModelFetch::Background).unwrap();
         Self {
             folder,
             blobs,
@@ -315,8 +327,8 @@ impl House {
 
     /// Puts document `n` in for these readers; says whether a version of it was made.
     pub async fn put(&self, n: usize, readers: &str) -> bool {
-        let principal = operator::principal();
-        let upload = Upload {
+        let principal = operator::operator_principal();
+        let upload = UploadMetadata {
             collection: CollectionName::default(),
             source: SourceName::default(),
             uri: uri(n).parse().unwrap(),
@@ -331,26 +343,29 @@ impl House {
             batch: None,
         };
         let bytes = futures::stream::iter([Ok::<_, String>(text(n).into())]).boxed();
-        let begun = self.ingestor.accept(&principal, upload, bytes).await.unwrap();
+        let begun = self.ingestor.accept_upload(&principal, upload, bytes).await.unwrap();
         self.held.lock().unwrap().insert(n, readers.into());
-        let Begun::Started(..) = begun else {
+        let BeginOutcome::Started(..) = begun else {
             return false;
         };
         matches!(
             self.ingestor.run_next(WORKER).await.unwrap(),
-            Some((_, Outcome::Succeeded))
+            Some((_, JobOutcome::Succeeded))
         )
     }
 
     pub async fn remove(&self, n: usize) {
         self.held.lock().unwrap().remove(&n);
-        let id = DocumentId::of(
-            operator::principal().tenant(),
+        let id = DocumentId::from_uri(
+            operator::operator_principal().tenant(),
             &CollectionName::default(),
             &SourceName::default(),
             &uri(n),
         );
-        self.ingestor.delete(&operator::principal(), id).await.unwrap();
+        self.ingestor
+            .delete_document(&operator::operator_principal(), id)
+            .await
+            .unwrap();
         self.work().await;
     }
 
@@ -373,7 +388,7 @@ impl House {
             mode: SearchMode::Dense,
             ..SearchRequest::new(query, 5)
         };
-        let scope = operator::principal().scope();
+        let scope = operator::operator_principal().scope();
         let found = self.library.search(&scope, &request).await.unwrap();
         assert_eq!(found.notices, [], "{query}");
         let passage = |passage: &ragstone_core::library::Passage| {
@@ -420,22 +435,22 @@ impl House {
 
     pub async fn until(&self, state: &str) {
         for _ in 0..LOOKS {
-            if self.migration.status().await.unwrap().state == state {
+            if self.migration.current_status().await.unwrap().state == state {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        panic!("{:?}", self.migration.status().await);
+        panic!("{:?}", self.migration.current_status().await);
     }
 
     pub async fn until_trouble(&self) {
         for _ in 0..LOOKS {
-            if self.migration.status().await.unwrap().trouble.is_some() {
+            if self.migration.current_status().await.unwrap().trouble.is_some() {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        panic!("{:?}", self.migration.status().await);
+        panic!("{:?}", self.migration.current_status().await);
     }
 
     /// Catalogue, index and blobs agree, and both sides with each other: the same points with the same readers.
@@ -443,29 +458,33 @@ impl House {
         self.work().await;
         let report = self
             .ingestor
-            .fsck(Remedies::default(), Uploads::OursAlone)
+            .run_fsck(RepairOptions::default(), UploadSharing::Exclusive)
             .await
             .unwrap();
-        assert_eq!((report.findings, report.orphans), (Vec::new(), Counts::default()));
-        let pair = self.vectors.sides.as_ref().unwrap().pair();
-        let Some(other) = pair.other else { return };
+        assert_eq!((report.findings, report.orphans), (Vec::new(), FsckCounts::default()));
+        let pair = self.vectors.dual_index.as_ref().unwrap().current_pair();
+        let Some(other) = pair.shadow else { return };
         let sorted = |mut all: Vec<_>| {
             all.sort();
             all
         };
         let (one, two) = (
-            sorted(pair.active.index.generations(None).await.unwrap()),
-            sorted(other.index.generations(None).await.unwrap()),
+            sorted(pair.active.index.list_generations(None).await.unwrap()),
+            sorted(other.index.list_generations(None).await.unwrap()),
         );
         assert_eq!(one, two);
-        let scope = operator::principal().scope();
+        let scope = operator::operator_principal().scope();
         for ((document, generation), points) in one {
             let mut seen = Vec::new();
             for side in [&pair.active, &other] {
-                let whole = side.points.points(document, generation, 0, 1_000).await.unwrap();
-                let shown = side.index.scroll(&scope, document, generation, 0, 1_000).await.unwrap();
+                let whole = side.points.read_points(document, generation, 0, 1_000).await.unwrap();
+                let shown = side
+                    .index
+                    .list_chunks(&scope, document, generation, 0, 1_000)
+                    .await
+                    .unwrap();
                 assert_eq!((whole.len() as u64, shown.len() as u64), (points, points));
-                let told = |point: ragstone_core::seam::index::Point| {
+                let told = |point: ragstone_core::seam::index::IndexPoint| {
                     let dense = point.dense.as_ref().map(Vec::len);
                     (
                         dense,

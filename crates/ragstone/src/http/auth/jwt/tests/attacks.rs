@@ -4,7 +4,7 @@ use ring::hmac;
 use serde_json::{Value, json};
 
 use super::support::*;
-use crate::http::auth::jwt::TokenRefused::{self, *};
+use crate::http::auth::jwt::TokenError::{self, *};
 
 fn header(members: Value) -> String {
     with(json!({"typ": "JWT"}), members).to_string()
@@ -139,7 +139,7 @@ async fn an_issuer_vouches_with_its_own_keys_only() {
     );
     let tenant = async |token: String| {
         issuers
-            .verify(&token)
+            .verify_token(&token)
             .await
             .map(|token| token.tenant.as_str().to_owned())
     };
@@ -150,7 +150,7 @@ async fn an_issuer_vouches_with_its_own_keys_only() {
     assert_eq!(tenant(theirs.token("only-theirs", &claims_of(MAIN))).await, Err(Key));
     // A role of one issuer means nothing from another one.
     let boss = issuers
-        .verify(&ours.token("k", &with(claims_of(MAIN), json!({"role": "boss"}))))
+        .verify_token(&ours.token("k", &with(claims_of(MAIN), json!({"role": "boss"}))))
         .await
         .unwrap();
     assert_eq!(boss.role, ragstone_core::access::Role::Reader);
@@ -366,7 +366,7 @@ async fn weak_keys_and_keys_for_other_uses_verify_nothing() {
 async fn a_refusal_tells_nothing_of_the_token() {
     let world = World::new().await;
     let token = world.says(json!({"aud": "hidden-audience", "sub": "hidden-subject"}));
-    let refused: TokenRefused = world.verify(&token).await.unwrap_err();
+    let refused: TokenError = world.verify(&token).await.unwrap_err();
     let told = format!("{refused} {refused:?} {:?}", world.issuers);
     assert!(!told.contains("hidden") && !told.contains(&token[..20]), "{told}");
 }

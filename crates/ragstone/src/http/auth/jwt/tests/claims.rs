@@ -4,10 +4,10 @@ use ragstone_core::access::Role;
 use serde_json::{Value, json};
 
 use super::support::*;
-use crate::http::auth::jwt::TokenRefused::{self, *};
+use crate::http::auth::jwt::TokenError::{self, *};
 use crate::http::auth::jwt::claims::MAX_VALUES;
 
-fn wrong(claim: &str) -> Result<(), TokenRefused> {
+fn wrong(claim: &str) -> Result<(), TokenError> {
     Err(Claim(claim.into()))
 }
 

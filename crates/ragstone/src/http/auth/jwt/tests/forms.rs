@@ -5,7 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
 
 use super::support::*;
-use crate::http::auth::jwt::TokenRefused::*;
+use crate::http::auth::jwt::TokenError::*;
 use crate::http::auth::jwt::token::MAX_TOKEN_BYTES;
 
 #[tokio::test]

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::support::*;
 use crate::config;
-use crate::http::auth::jwt::TokenRefused::*;
-use crate::http::auth::jwt::fetch::{FetchError, Source};
+use crate::http::auth::jwt::TokenError::*;
+use crate::http::auth::jwt::fetch::{KeyFetchError, KeySource};
 use crate::http::auth::jwt::keys::{REFETCH_INTERVAL, USED_WHILE_FAILING};
 
 /// What the publisher says keys may be kept for.
@@ -138,14 +138,14 @@ async fn a_withdrawal_of_all_keys_is_no_failure() {
 }
 
 /// An issuer at `publisher` that is asked for its discovery document, which names these keys.
-async fn discovered(publisher: &Publisher, document: Value) -> Result<usize, FetchError> {
+async fn discovered(publisher: &Publisher, document: Value) -> Result<usize, KeyFetchError> {
     publisher.put("/.well-known/openid-configuration", Page::json(&document));
     let settings = serde_json::from_value(json!({"issuer": publisher.base, "audience": "ragstone"})).unwrap();
     fetched(settings).await
 }
 
-async fn fetched(settings: config::Issuer) -> Result<usize, FetchError> {
-    let fetched = Source::new(&settings)?.fetch().await?;
+async fn fetched(settings: config::IssuerSettings) -> Result<usize, KeyFetchError> {
+    let fetched = KeySource::new(&settings)?.fetch_keys().await?;
     Ok(fetched.keys.len())
 }
 
@@ -154,7 +154,7 @@ async fn keys_are_discovered() {
     let publisher = Publisher::start().await;
     publisher.publish(&[Signer::ed25519().jwk("k")]);
     let base = publisher.base.clone();
-    let check = async |document: Value, expected: Result<usize, FetchError>| {
+    let check = async |document: Value, expected: Result<usize, KeyFetchError>| {
         assert_eq!(discovered(&publisher, document).await, expected);
     };
     check(
@@ -164,17 +164,17 @@ async fn keys_are_discovered() {
     .await;
     check(
         json!({"issuer": format!("{base}/"), "jwks_uri": format!("{base}/keys")}),
-        Err(FetchError::OtherIssuer),
+        Err(KeyFetchError::OtherIssuer),
     )
     .await;
     check(
         json!({"issuer": MAIN, "jwks_uri": format!("{base}/keys")}),
-        Err(FetchError::OtherIssuer),
+        Err(KeyFetchError::OtherIssuer),
     )
     .await;
     check(
         json!({"issuer": base}),
-        Err(FetchError::Malformed("discovery document")),
+        Err(KeyFetchError::Malformed("discovery document")),
     )
     .await;
     for address in [
@@ -185,7 +185,7 @@ async fn keys_are_discovered() {
         "/keys",
     ] {
         let found = discovered(&publisher, json!({"issuer": base, "jwks_uri": address})).await;
-        assert!(matches!(found, Err(FetchError::Address(_))), "{address}: {found:?}");
+        assert!(matches!(found, Err(KeyFetchError::Address(_))), "{address}: {found:?}");
     }
     let slash = format!("{base}/");
     let settings = json!({"issuer": slash, "audience": "ragstone"});
@@ -201,7 +201,7 @@ async fn what_is_no_key_set_is_refused() {
     let (publisher, other) = (Publisher::start().await, Publisher::start().await);
     let key = Signer::ed25519().jwk("k");
     other.publish(std::slice::from_ref(&key));
-    let check = async |page: Page, expected: Result<usize, FetchError>| {
+    let check = async |page: Page, expected: Result<usize, KeyFetchError>| {
         publisher.put("/keys", page);
         assert_eq!(fetched(settings(MAIN, &publisher, json!({}))).await, expected);
     };
@@ -213,16 +213,16 @@ async fn what_is_no_key_set_is_refused() {
     check(Page::json(&json!({"keys": [1, "a", {}, {"kty": "?"}, key]})), Ok(1)).await;
     check(Page::json(&json!({"keys": vec![&key; 200]})), Ok(100)).await;
     for body in [&b""[..], b"{}", b"[]", b"<html>", b"{\"keys\":{}}"] {
-        check(page(body), Err(FetchError::Malformed("key set"))).await;
+        check(page(body), Err(KeyFetchError::Malformed("key set"))).await;
     }
-    check(page(&vec![b' '; (256 << 10) + 1]), Err(FetchError::TooLarge)).await;
+    check(page(&vec![b' '; (256 << 10) + 1]), Err(KeyFetchError::TooLarge)).await;
     for status in [204, 404, 500] {
-        check(Page::status(status), Err(FetchError::Status(status))).await;
+        check(Page::status(status), Err(KeyFetchError::Status(status))).await;
     }
     let mut away = Page::status(302);
     away.headers
         .push((axum::http::header::LOCATION, format!("{}/keys", other.base)));
-    check(away, Err(FetchError::Status(302))).await;
+    check(away, Err(KeyFetchError::Status(302))).await;
     assert_eq!(other.hits(), 0);
 }
 
@@ -230,9 +230,9 @@ async fn what_is_no_key_set_is_refused() {
 async fn an_issuer_that_says_nothing_is_not_waited_for() {
     let publisher = Publisher::start().await;
     publisher.close();
-    let source = Source::patient(&settings(MAIN, &publisher, json!({})), Duration::from_millis(50)).unwrap();
-    let failed = source.fetch().await.unwrap_err();
+    let source = KeySource::with_timeout(&settings(MAIN, &publisher, json!({})), Duration::from_millis(50)).unwrap();
+    let failed = source.fetch_keys().await.unwrap_err();
     let told = failed.to_string();
-    assert!(matches!(failed, FetchError::Unreachable(_)), "{told}");
+    assert!(matches!(failed, KeyFetchError::Unreachable(_)), "{told}");
     assert!(!told.contains("127.0.0.1:") && !told.contains("/keys"), "{told}");
 }

@@ -6,8 +6,8 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use super::support::*;
-use crate::http::auth::Identity;
-use crate::http::auth::keyring::TRUSTED_FOR;
+use crate::http::auth::CallerIdentity;
+use crate::http::auth::keyring::KEY_CACHE_TTL;
 use crate::http::test_app::TestApp;
 
 /// Checks of one kind.
@@ -42,7 +42,7 @@ async fn time(world: &World, tokens: &[String]) -> Vec<f64> {
     let mut times = Vec::with_capacity(tokens.len());
     for token in tokens {
         let started = Instant::now();
-        let caller = Identity::of_token(world.verify(token).await.unwrap());
+        let caller = CallerIdentity::from_token(world.verify(token).await.unwrap());
         std::hint::black_box((caller.clone(), caller.principal.scope()));
         times.push(started.elapsed().as_secs_f64() * 1e6);
     }
@@ -60,9 +60,9 @@ async fn checks_of_keys() {
         let key = app.issue(&new).await["key"].as_str().unwrap().to_owned();
         let (mut first, mut known, begun) = (Vec::new(), Vec::new(), Instant::now());
         // Long enough that the store is asked again now and then.
-        while begun.elapsed() < 5 * TRUSTED_FOR {
+        while begun.elapsed() < 5 * KEY_CACHE_TTL {
             let started = Instant::now();
-            let caller = Identity::of_key(&app.api.keys.verify(&key).await.unwrap());
+            let caller = CallerIdentity::from_key(&app.api.keys.verify_key(&key).await.unwrap());
             std::hint::black_box((caller.clone(), caller.principal.scope()));
             known.push(started.elapsed().as_secs_f64() * 1e6);
             if first.is_empty() {

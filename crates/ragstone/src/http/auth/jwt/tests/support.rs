@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use futures::FutureExt;
-use ragstone_core::ingest::Time;
+use ragstone_core::ingest::TimeProvider;
 use ring::rand::SystemRandom;
 use ring::signature::{
     ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256, RsaKeyPair,
@@ -23,8 +23,8 @@ use time::OffsetDateTime;
 use tokio::sync::{Notify, Semaphore};
 
 use crate::config;
-use crate::http::auth::Verified;
-use crate::http::auth::jwt::{Issuers, TokenRefused};
+use crate::http::auth::VerifiedCaller;
+use crate::http::auth::jwt::{TokenError, TokenIssuers};
 
 /// The moment of the tests, in seconds since 1970.
 pub const NOW: i64 = 1_800_000_000;
@@ -254,9 +254,9 @@ impl Hands {
         }
     }
 
-    pub fn time(&self) -> Time {
+    pub fn time(&self) -> TimeProvider {
         let Self { wall, steady } = self.clone();
-        Time {
+        TimeProvider {
             wall: Arc::new(move || OffsetDateTime::from_unix_timestamp(wall.load(Ordering::SeqCst)).unwrap()),
             steady: Arc::new(move || Duration::from_secs(steady.load(Ordering::SeqCst))),
             sleep: Arc::new(|time| tokio::time::sleep(time).boxed()),
@@ -275,15 +275,15 @@ impl Hands {
 }
 
 /// Settings as they are written, of an issuer whose keys are at `/keys` of `publisher`.
-pub fn settings(issuer: &str, publisher: &Publisher, more: Value) -> config::Issuer {
+pub fn settings(issuer: &str, publisher: &Publisher, more: Value) -> config::IssuerSettings {
     let keys = format!("{}/keys", publisher.base);
     let own = json!({"issuer": issuer, "audience": "ragstone", "jwks_url": keys});
     serde_json::from_value(with(own, more)).unwrap()
 }
 
 /// Issuers of these settings.
-pub fn issuers(settings: &[config::Issuer], hands: &Hands) -> Issuers {
-    Issuers::new(settings, &hands.time()).unwrap().unwrap()
+pub fn issuers(settings: &[config::IssuerSettings], hands: &Hands) -> TokenIssuers {
+    TokenIssuers::new(settings, &hands.time()).unwrap().unwrap()
 }
 
 /// A world with the issuer [`MAIN`], whose keys are called `rsa`, `es` and `ed`.
@@ -293,7 +293,7 @@ pub struct World {
     pub ed: Signer,
     pub publisher: Publisher,
     pub hands: Hands,
-    pub issuers: Arc<Issuers>,
+    pub issuers: Arc<TokenIssuers>,
 }
 
 impl World {
@@ -323,13 +323,13 @@ impl World {
         self.ed.token("ed", &with(claims_of(MAIN), members))
     }
 
-    pub async fn verify(&self, token: &str) -> Result<Verified, TokenRefused> {
-        self.issuers.verify(token).await
+    pub async fn verify(&self, token: &str) -> Result<VerifiedCaller, TokenError> {
+        self.issuers.verify_token(token).await
     }
 
     /// What comes of each of these tokens, each named.
     #[track_caller]
-    pub fn check(&self, name: &str, token: &str, expected: Result<(), TokenRefused>) -> impl Future<Output = ()> {
+    pub fn check(&self, name: &str, token: &str, expected: Result<(), TokenError>) -> impl Future<Output = ()> {
         let place = std::panic::Location::caller();
         async move {
             let found = self.verify(token).await.map(|_| ());
