@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a measurement may fail loudly")]
 
 #[path = "../examples/synthetic/mod.rs"]
+#[allow(dead_code, reason = "the examples use more of it")]
 mod synthetic;
 
 use divan::Bencher;

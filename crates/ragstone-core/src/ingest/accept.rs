@@ -140,7 +140,7 @@ impl Ingestor {
         self.begin_version(principal, upload, received).await
     }
 
-    /// Stores the bytes, to be followed by [`Ingestor::begin`] or [`Ingestor::discard_received`]: for senders that say
+    /// Stores the bytes, to be followed by [`Ingestor::begin_version`] or [`Ingestor::discard_received`]: for senders that say
     /// what the bytes are only after them.
     pub async fn receive_file<E: std::fmt::Display>(
         &self,

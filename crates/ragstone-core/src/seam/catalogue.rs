@@ -51,7 +51,7 @@ pub struct NewVersion {
     pub declared_media_type: Option<String>,
     /// Who may read it.
     pub acl: Acl,
-    /// Who brings it, to be noted of a document's first version ([`Scope::brings_as`]).
+    /// Who brings it, to be noted of a document's first version ([`Scope::creator_subject`]).
     pub brought_by: Option<String>,
     /// The department it was given to, if any.
     pub department_id: Option<String>,

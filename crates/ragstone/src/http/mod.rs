@@ -1,7 +1,7 @@
 //! The HTTP interface: handlers over the library, the ingestor and the answerer.
 //!
 //! Invariant: a handler that reads or writes documents takes a principal, which only `auth` makes; every answer that
-//! is not 2xx is a [`problem::Problem`].
+//! is not 2xx is a [`problem::ApiProblem`].
 
 #[cfg(test)]
 mod access_matrix;
@@ -111,7 +111,7 @@ pub struct ApiServices {
     pub clock: WallClockFn,
     /// Gives a fresh random id.
     pub new_id: IdGenerator,
-    /// Renders what was counted ([`metrics::recorder`]).
+    /// Renders what was counted ([`metrics::install_recorder`]).
     pub metrics: metrics_exporter_prometheus::PrometheusHandle,
     /// Limits and defaults.
     pub settings: HttpSettings,

@@ -19,7 +19,7 @@ use super::{
     metrics, middleware, openapi, search, shutdown, sources, stream_tickets,
 };
 
-/// The whole HTTP interface. Serve it with [`super::server::serve`]: without the caller's address, and without a key or the operator's door, nobody is let in.
+/// The whole HTTP interface. Serve it with [`super::server::run_server`]: without the caller's address, and without a key or the operator's door, nobody is let in.
 pub fn build_router(api: Arc<ApiServices>) -> Router {
     let app = build_state(api);
     let quick = timed_routes().route_layer(from_fn_with_state(app.clone(), middleware::enforce_timeout));
@@ -88,7 +88,7 @@ fn add_middleware(app: Arc<RouterState>, routes: Router<Arc<RouterState>>) -> Ro
 }
 
 /// `routes` behind the door that only the operator can open: each request has an id, is counted, and has its line in the
-/// audit log as the operator's. Put [`super::OperatorDoor`] around what this gives.
+/// audit log as the operator's. Put [`super::OperatorChannel`] around what this gives.
 pub fn wrap_operator_routes(api: Arc<ApiServices>, routes: Router) -> Router {
     routes
         .layer(from_fn_with_state(api.clone(), audit::record_operator))

@@ -7,7 +7,7 @@
 //! share; [`ClockReading::steady`] is not looked at. Should that clock be set back (another server took over, say), waits are cut
 //! to their length when the next process starts, and leases of workers that died meanwhile last longer by the step.
 //!
-//! *Processes that end.* Others go on while one starts, so [`requeue_interrupted_jobs`](Catalogue::take_back) takes back the jobs that
+//! *Processes that end.* Others go on while one starts, so [`requeue_interrupted_jobs`](Catalogue::requeue_interrupted_jobs) takes back the jobs that
 //! were claimed under this process's own `holder` ([`PostgresOptions::new`]) and no others: a name that one living process
 //! has at a time, such as one that lies in its locked data directory. The jobs of a process that never comes back are
 //! taken when their leases run out. Should two living processes share a name all the same, a job may be taken from a worker

@@ -117,7 +117,7 @@ impl AttemptState {
     }
 
     /// Its process is gone. The job is queued again as a suspect, after a wait that grows with each death that it is
-    /// blamed for. Once it is [`Self::poisoned`] it does not wait: whoever claims it ends it.
+    /// blamed for. Once it is [`Self::poisoned_error`] it does not wait: whoever claims it ends it.
     pub fn record_death(&mut self, job: &mut Job, company: ConcurrentJobs, now: ClockReading) {
         let place = (job.stage, self.reached);
         self.died = self.died.max(Some(place));
