@@ -27,6 +27,36 @@ pub mod source;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 
+/// The features that this library was built with, by their names in its Cargo.toml.
+pub const FEATURES: &[&str] = &[
+    #[cfg(feature = "pdf")]
+    "pdf",
+    #[cfg(feature = "office")]
+    "office",
+    #[cfg(feature = "epub")]
+    "epub",
+    #[cfg(feature = "mail")]
+    "mail",
+    #[cfg(feature = "local-embedder")]
+    "local-embedder",
+    #[cfg(feature = "openai")]
+    "openai",
+    #[cfg(feature = "sqlite")]
+    "sqlite",
+    #[cfg(feature = "postgres")]
+    "postgres",
+    #[cfg(feature = "qdrant")]
+    "qdrant",
+    #[cfg(feature = "redis")]
+    "redis",
+    #[cfg(feature = "s3")]
+    "s3",
+    #[cfg(feature = "web")]
+    "web",
+    #[cfg(feature = "confluence")]
+    "confluence",
+];
+
 #[cfg(test)]
 #[global_allocator]
 static ALLOCATOR: ragstone_core::counting::CountingAllocator = ragstone_core::counting::CountingAllocator;

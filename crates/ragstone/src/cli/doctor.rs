@@ -29,7 +29,7 @@ impl DoctorCommand {
         let trials = TrialOptions {
             network: !self.no_network,
         };
-        let description = wiring::describe_system(&context.settings, VERSION, trials).await;
+        let description = wiring::describe_system(&context.settings, &VERSION, trials).await;
         match context.output.json {
             true => context.output.write_json_line(&description)?,
             false => show_description(&description, context.output)?,

@@ -30,20 +30,23 @@ mod sse;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::LazyLock;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::config::{CommandFlags, SHARED_KEYS, Settings, SettingsError, UnknownNames};
-use crate::telemetry;
+use crate::{telemetry, wiring};
 use output::{CommandOutput, is_closed_pipe, print_message};
 
-/// The program's version, with its commit and features.
-const VERSION: &str = concat!(
-    env!("CARGO_PKG_VERSION"),
-    " (commit ",
-    env!("RAGSTONE_COMMIT"),
-    "; features: pdf, office, epub, mail, local-embedder, openai, sqlite, postgres, qdrant, redis, s3, web)"
-);
+/// The program's version, with its commit and the features that were built.
+static VERSION: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "{} (commit {}; features: {})",
+        env!("CARGO_PKG_VERSION"),
+        env!("RAGSTONE_COMMIT"),
+        wiring::FEATURES.join(", ")
+    )
+});
 /// What a shell expects of an interrupted program.
 const INTERRUPTED: u8 = 130;
 
@@ -52,7 +55,7 @@ const INTERRUPTED: u8 = 130;
 /// Without any setting everything runs on this machine and no key is needed. Data goes to stdout, everything else to
 /// stderr. Exit codes: 0 done, 1 failed, 2 wrong use, 130 interrupted.
 #[derive(Debug, Parser)]
-#[command(name = "ragstone", version = VERSION, max_term_width = 100)]
+#[command(name = "ragstone", version = VERSION.as_str(), max_term_width = 100)]
 struct CliArguments {
     #[command(flatten)]
     global: GlobalArguments,

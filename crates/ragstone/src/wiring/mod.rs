@@ -50,6 +50,7 @@ pub use describe::{SystemDescription, TrialOptions, describe_issuers, describe_s
 pub use fetcher::UrlFetcher;
 pub use model::{FetchSink, fetch_weights as fetch_model, locate_model as model_place};
 pub use options::trusted_proxies;
+pub use ragstone_adapters::FEATURES;
 pub use ragstone_adapters::embed::weights::FetchProgress;
 pub use ragstone_adapters::sqlite::rollback::{ChangedSince, RollbackPlan};
 pub use recover::{RecoveryOutcome, recover_database};

@@ -28,6 +28,7 @@ mod problems;
 mod quickstart;
 mod recover;
 mod redteam;
+mod reference;
 mod settings;
 mod shared;
 mod shared_chaos;
