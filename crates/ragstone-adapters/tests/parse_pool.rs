@@ -16,7 +16,11 @@ fn shared(path: &str) -> Option<PathBuf> {
     if found.exists() {
         return Some(found);
     }
-    eprintln!("skipped: the shared PDFs, put them at {}", found.display());
+    ragstone_testkit::skip_test(
+        ragstone_testkit::Requirement::Optional,
+        "the shared PDFs",
+        &format!("put them at {}", found.display()),
+    );
     None
 }
 
@@ -83,7 +87,11 @@ async fn every_format_passes_through_a_worker() {
     }
     let isolation = pool.probe_isolation().await.unwrap();
     if cfg!(target_os = "linux") && !(isolation.network_namespace || isolation.system_call_filter) {
-        eprintln!("skipped: being cut off from the network, the kernel here refuses it");
+        ragstone_testkit::skip_test(
+            ragstone_testkit::Requirement::Optional,
+            "parsers without a network",
+            "a kernel that permits network namespaces",
+        );
     }
 }
 

@@ -154,7 +154,11 @@ impl Service {
     /// None, said aloud, where there is no program.
     fn start() -> Option<Self> {
         let Some(program) = program() else {
-            eprintln!("skipped: blobs over S3, `pip install 'moto[s3,server]'` enables it");
+            ragstone_testkit::skip_test(
+                ragstone_testkit::Requirement::Optional,
+                "blobs over S3",
+                "pip install 'moto[s3,server]'",
+            );
             return None;
         };
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -53,7 +53,11 @@ fn program() -> Option<&'static Path> {
 
 fn build() -> Option<PathBuf> {
     if !Path::new(SOURCE).exists() {
-        eprintln!("skipped: tests against the OpenAI stub, put its source at ../shared/tools/openai_stub");
+        ragstone_testkit::skip_test(
+            ragstone_testkit::Requirement::Optional,
+            "tests against the OpenAI stub",
+            "put shared/ beside the repository",
+        );
         return None;
     }
     let test = std::env::current_exe().unwrap();

@@ -27,8 +27,10 @@ impl Server {
             None => program().map(Node::alone),
         };
         let Some(url) = given.or_else(|| node.as_ref().map(Node::url)) else {
-            eprintln!(
-                "skipped: {what}, set RAGSTONE_TEST_QDRANT_URL or RAGSTONE_TEST_QDRANT_BIN, or put qdrant on the PATH"
+            ragstone_testkit::skip_test(
+                ragstone_testkit::Requirement::Optional,
+                what,
+                "set RAGSTONE_TEST_QDRANT_URL or RAGSTONE_TEST_QDRANT_BIN, or put qdrant on the PATH",
             );
             return None;
         };
@@ -51,7 +53,11 @@ impl Cluster {
     /// A cluster that answers, if there is a program for `what`.
     pub async fn find(what: &str) -> Option<Self> {
         let Some(program) = program() else {
-            eprintln!("skipped: {what}, set RAGSTONE_TEST_QDRANT_BIN or put qdrant on the PATH");
+            ragstone_testkit::skip_test(
+                ragstone_testkit::Requirement::Optional,
+                what,
+                "set RAGSTONE_TEST_QDRANT_BIN, or put qdrant on the PATH",
+            );
             return None;
         };
         let first = Node::of_cluster(program.clone(), None);

@@ -18,7 +18,11 @@ fn cases(key: &str) -> Option<Value> {
     match std::fs::read_to_string(path) {
         Ok(text) => Some(serde_json::from_str::<Value>(&text).unwrap()[key].take()),
         Err(_) => {
-            eprintln!("skipped: recipe oracle {key:?}, to enable put the recipe's cases.json at {path}");
+            ragstone_testkit::skip_test(
+                ragstone_testkit::Requirement::Optional,
+                &format!("the recipe oracle {key:?}"),
+                &format!("put the recipe's cases.json at {path}"),
+            );
             None
         }
     }

@@ -146,7 +146,11 @@ impl Contents {
     /// The files of the shared data that can be ingested; none, with a word why, unless they are asked for.
     fn shared() -> Option<Self> {
         if number("RAGSTONE_TEST_CHAOS_SHARED") != Some(1) || !Path::new(SHARED).exists() {
-            eprintln!("skipped: chaos over shared data, RAGSTONE_TEST_CHAOS_SHARED=1 with ../shared/data");
+            ragstone_testkit::skip_test(
+                ragstone_testkit::Requirement::Optional,
+                "kills over shared data",
+                "RAGSTONE_TEST_CHAOS_SHARED=1 with shared/ beside the repository",
+            );
             return None;
         }
         let mut files = Vec::new();

@@ -28,7 +28,11 @@ impl Disk {
         std::fs::create_dir(&path).unwrap();
         let options = format!("size={size}");
         if !run("mount", &["-t", "tmpfs", "-o", &options, "tmpfs"], &path) {
-            eprintln!("skipped: a full disk, run as root on Linux");
+            ragstone_testkit::skip_test(
+                ragstone_testkit::Requirement::Optional,
+                "a full disk",
+                "run as root on Linux",
+            );
             return None;
         }
         let data = path.display().to_string();

@@ -101,7 +101,11 @@ fn ranked_lists_are_measured() {
 #[test]
 fn ranked_lists_are_measured_as_trec_eval_does() {
     let Ok(text) = std::fs::read_to_string(format!("{SHARED}/irmetrics/cases.json")) else {
-        eprintln!("skipped: trec_eval oracle, to enable put its cases.json into {SHARED}/irmetrics");
+        ragstone_testkit::skip_test(
+            ragstone_testkit::Requirement::Optional,
+            "the trec_eval oracle",
+            &format!("put its cases.json into {SHARED}/irmetrics"),
+        );
         return;
     };
     let file: Value = serde_json::from_str(&text).unwrap();
@@ -200,7 +204,11 @@ fn recorded_replies_are_scored() {
 fn recorded_replies_are_scored_as_ragas_does() {
     let path = format!("{SHARED}/ragas/cases.json");
     let Ok(text) = std::fs::read_to_string(&path) else {
-        eprintln!("skipped: RAGAS oracle, to enable put its cases.json at {path}");
+        ragstone_testkit::skip_test(
+            ragstone_testkit::Requirement::Optional,
+            "the RAGAS oracle",
+            &format!("put its cases.json at {path}"),
+        );
         return;
     };
     let file: Value = serde_json::from_str(&text).unwrap();

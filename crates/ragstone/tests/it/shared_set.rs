@@ -50,7 +50,11 @@ impl Set {
     /// None, said aloud, where a program is missing.
     pub fn start() -> Option<Self> {
         let (Some(postgres), Some(redis)) = (postgres(), on_path("redis-server")) else {
-            eprintln!("skipped: shared stores, `apt-get install postgresql redis-server` enables it");
+            ragstone_testkit::skip_test(
+                ragstone_testkit::Requirement::InstalledByCi,
+                "shared stores",
+                "apt-get install postgresql redis-server",
+            );
             return None;
         };
         let folder = tempfile::tempdir().unwrap();
@@ -149,7 +153,11 @@ pub struct S3 {
 impl S3 {
     pub fn start(set: &Set) -> Option<Self> {
         let Some(program) = on_path("moto_server") else {
-            eprintln!("skipped: shared stores over S3, `pip install 'moto[s3,server]'` enables it");
+            ragstone_testkit::skip_test(
+                ragstone_testkit::Requirement::Optional,
+                "shared stores over S3",
+                "pip install 'moto[s3,server]'",
+            );
             return None;
         };
         let port = free_port();
@@ -320,7 +328,11 @@ fn qdrant(folder: &Path) -> Qdrant {
             url: format!("http://127.0.0.1:{grpc}"),
         };
     }
-    eprintln!("skipped: shared stores over Qdrant itself, RAGSTONE_TEST_QDRANT_URL or a qdrant on the PATH enables it");
+    ragstone_testkit::skip_test(
+        ragstone_testkit::Requirement::Optional,
+        "shared stores over Qdrant itself",
+        "set RAGSTONE_TEST_QDRANT_URL, or put qdrant on the PATH",
+    );
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()

@@ -204,7 +204,11 @@ fn program() -> Option<&'static Path> {
     static PROGRAM: OnceLock<Option<PathBuf>> = OnceLock::new();
     let program = PROGRAM.get_or_init(build).as_deref();
     if program.is_none() {
-        eprintln!("skipped: tests against the OpenAI stub, put its source at ../shared/tools/openai_stub");
+        ragstone_testkit::skip_test(
+            ragstone_testkit::Requirement::Optional,
+            "tests against the OpenAI stub",
+            "put shared/ beside the repository",
+        );
     }
     program
 }

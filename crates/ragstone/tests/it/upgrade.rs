@@ -124,7 +124,11 @@ fn nothing_is_undone_while_a_server_runs_or_where_there_is_nothing() {
 fn the_last_release_goes_on_with_what_this_one_left() {
     #[expect(clippy::disallowed_methods, reason = "the test is told where the older program is")]
     let Some(previous) = std::env::var_os(PREVIOUS) else {
-        eprintln!("skipped: the last release on an upgraded library, to enable name its program in {PREVIOUS}");
+        ragstone_testkit::skip_test(
+            ragstone_testkit::Requirement::Optional,
+            "the last release on an upgraded library",
+            &format!("name its program in {PREVIOUS}"),
+        );
         return;
     };
     let (sandbox, expected) = older_library();

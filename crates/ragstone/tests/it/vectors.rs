@@ -11,7 +11,11 @@ fn has_model(sandbox: &Sandbox) -> bool {
     let status = sandbox.run(&["--json", "model", "status"]).ended(0).json();
     let present = status["present"] == true;
     if !present {
-        eprintln!("skipped: vectors that come later, run `ragstone model fetch` to enable it");
+        ragstone_testkit::skip_test(
+            ragstone_testkit::Requirement::Optional,
+            "vectors that come later",
+            "ragstone model fetch",
+        );
     }
     present
 }

@@ -28,7 +28,11 @@ impl Server {
             channels: AtomicUsize::new(0),
         };
         let Some(program) = program() else {
-            eprintln!("skipped: the doorbell over Redis, `apt-get install redis-server` enables it");
+            ragstone_testkit::skip_test(
+                ragstone_testkit::Requirement::InstalledByCi,
+                "notifications over Redis",
+                "apt-get install redis-server",
+            );
             return None;
         };
         server.run(&program);

@@ -32,7 +32,11 @@ fn load(precision: NumericPrecision) -> Option<LocalModel> {
 #[test]
 fn vectors_and_ids_are_those_of_sentence_transformers() {
     let Ok(oracle) = std::fs::read(ORACLE) else {
-        eprintln!("skipped: the embedding oracle, put shared/ beside the project to enable it");
+        ragstone_testkit::skip_test(
+            ragstone_testkit::Requirement::Optional,
+            "the embedding oracle",
+            "put shared/ beside the repository",
+        );
         return;
     };
     let cases = serde_json::from_slice::<Oracle>(&oracle).unwrap().cases;
@@ -141,6 +145,12 @@ fn find_model() -> Option<PathBuf> {
         .unwrap();
     let found = runtime.block_on(ensure_model(&options, &|_| {}));
     found
-        .inspect_err(|error| eprintln!("skipped: tests with the real model, {error}"))
+        .inspect_err(|error| {
+            ragstone_testkit::skip_test(
+                ragstone_testkit::Requirement::Optional,
+                "tests with the real model",
+                &error.to_string(),
+            )
+        })
         .ok()
 }

@@ -101,8 +101,10 @@ pub async fn tls_server() -> Option<(Server, u16)> {
 
 fn made() -> Option<Server> {
     let Some(programs) = programs() else {
-        eprintln!(
-            "skipped: the PostgreSQL catalogue, `apt-get install postgresql` or {GIVEN}=postgresql://… enables it"
+        ragstone_testkit::skip_test(
+            ragstone_testkit::Requirement::InstalledByCi,
+            "the PostgreSQL catalogue",
+            &format!("apt-get install postgresql, or {GIVEN}=postgresql://…"),
         );
         return None;
     };
