@@ -1,4 +1,4 @@
-//! Blob stores: a bucket, and what the store of a folder does not show, files that were not written to their end.
+//! Blob stores: a bucket, and the removal of unfinished uploads, which the store of a folder does not list.
 
 pub mod reserved;
 #[cfg(feature = "s3")]
@@ -12,11 +12,11 @@ use std::io;
 use std::path::Path;
 use std::time::SystemTime;
 
-/// Removes the files that a process left unfinished when it died; says how many. `before` is when the process began
-/// that has the folder alone: what is younger may be on its way. Blocks.
+/// Removes the files that a killed process left unfinished; returns how many. `before` is the time when the calling
+/// process took ownership of the folder: younger files may belong to uploads in progress. Blocks.
 ///
-/// `object_store` writes beside the destination, under its name with `#` and digits, and renames. Its lists leave such
-/// names out.
+/// `object_store` writes beside the destination, under its name with `#` and digits, and renames. Its lists omit such
+/// names.
 pub fn remove_unfinished(folder: &Path, before: SystemTime) -> io::Result<u64> {
     let mut removed = 0;
     let mut folders = vec![folder.to_owned()];

@@ -1,7 +1,7 @@
 //! A data directory and the lock that makes one process its owner.
 //!
-//! Invariant: while a [`DataDirectory`] lives, no other process has one for the same folder. The system takes the
-//! lock back when the process ends in whatever way.
+//! Invariant: while a [`DataDirectory`] lives, no other process has one for the same folder. The operating system
+//! releases the lock however the process ends.
 
 use std::fs::{File, TryLockError};
 use std::io::{self, Read, Seek, Write};
@@ -9,49 +9,49 @@ use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
-/// Why a data directory could not be had.
+/// Why a data directory could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum DataDirectoryError {
-    /// Another process has it.
+    /// Another process holds the lock.
     #[error("{path} is in use by process {holder}; hint: stop it, or let it do the work")]
     InUse {
-        /// The data directory.
+        /// Path of the data directory.
         path: PathBuf,
-        /// The process id that the holder wrote down, or `unknown`.
+        /// Process id that the holder wrote down, or `unknown`.
         holder: String,
     },
-    /// It cannot be written to.
+    /// The directory cannot be written to.
     #[error(
         "cannot write to the data directory {path}: {source}; hint: it must be writable by this user, and its disk not read-only"
     )]
     ReadOnly {
-        /// The data directory.
+        /// Path of the data directory.
         path: PathBuf,
-        /// What the system said.
+        /// Error from the operating system.
         source: io::Error,
     },
-    /// It cannot be made or locked.
+    /// The directory cannot be created or locked.
     #[error("cannot use {path} as data directory: {source}")]
     Unusable {
-        /// The data directory.
+        /// Path of the data directory.
         path: PathBuf,
-        /// What the system said.
+        /// Error from the operating system.
         source: io::Error,
     },
 }
 
-/// A locked data directory.
+/// A locked data directory; dropping it releases the lock.
 #[derive(Debug)]
 pub struct DataDirectory {
     path: PathBuf,
-    /// Whether the process before this one ended without removing its socket.
+    /// Whether the previous process ended without removing its socket.
     follows_crash: bool,
-    /// Held for the lock on it.
+    /// Open file that carries the lock.
     _lock: File,
 }
 
 impl DataDirectory {
-    /// Makes the folder if need be, readable by its owner only, and locks it. Does not wait.
+    /// Creates the folder if needed, readable by its owner only, and locks it. Does not wait for the lock.
     pub fn open(path: &Path) -> Result<Self, DataDirectoryError> {
         let unusable = |source: io::Error| {
             use io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
@@ -74,7 +74,7 @@ impl DataDirectory {
             Err(TryLockError::Error(source)) => return Err(unusable(source)),
         }
         match write_holder(&mut lock) {
-            // On a full disk nobody learns who holds it, and it is held all the same.
+            // On a full disk the holder's id cannot be written, but the lock is held all the same.
             Err(error) if error.kind() == io::ErrorKind::StorageFull => {}
             signed => signed.map_err(unusable)?,
         }
@@ -85,22 +85,22 @@ impl DataDirectory {
         })
     }
 
-    /// The folder itself.
+    /// Path of the data directory.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Whether the process that had it before died: what it was receiving is left.
+    /// Whether the previous owner crashed, so that unfinished uploads may be left.
     pub fn follows_crash(&self) -> bool {
         self.follows_crash
     }
 
-    /// The catalogue's and the embedded index's database.
+    /// Path of the database of the catalogue and the embedded index.
     pub fn database_path(&self) -> PathBuf {
         database_path_in(&self.path)
     }
 
-    /// The databases of indexes of their own.
+    /// Paths of the databases of indexes that have a database of their own.
     pub fn list_indexes(&self) -> io::Result<Vec<PathBuf>> {
         let mut indexes = Vec::new();
         for entry in std::fs::read_dir(&self.path)? {
@@ -114,18 +114,18 @@ impl DataDirectory {
         Ok(indexes)
     }
 
-    /// What was embedded before; may be deleted at any time.
+    /// Path of the embedding cache; the file may be deleted at any time.
     pub fn cache_path(&self) -> PathBuf {
         self.path.join("cache.db")
     }
 
-    /// Where blobs are kept.
+    /// Folder of the blob store.
     pub fn blobs_path(&self) -> PathBuf {
         self.path.join("blobs")
     }
 
-    /// The name of whoever has the data directory, drawn when it is first asked for: the process that comes after this one
-    /// has the same.
+    /// Holder id of this data directory, created at first use. The next process that opens the directory gets the same
+    /// id.
     pub fn load_holder_id(&self) -> io::Result<Uuid> {
         let file = self.path.join("name");
         match std::fs::read_to_string(&file) {
@@ -139,34 +139,34 @@ impl DataDirectory {
         }
     }
 
-    /// Where the owner listens to other processes of the same user.
+    /// Path of the socket on which the owner listens to other processes of the same user.
     pub fn socket_path(&self) -> PathBuf {
         socket_path_in(&self.path)
     }
 }
 
-/// The database of the data directory `path`, for a process that only looks.
+/// Path of the database in the data directory `path`, for a process that only reads.
 pub fn database_path_in(path: &Path) -> PathBuf {
     path.join("ragstone.db")
 }
 
-/// Where the owner of the data directory `path` listens; for a process that found it locked.
+/// Path of the owner's socket in the data directory `path`, for a process that found it locked.
 pub fn socket_path_in(path: &Path) -> PathBuf {
     path.join("socket")
 }
 
-/// The database of an index of its own in the data directory `path`, beside the one that the catalogue is in.
+/// Path of the database of a separate index in the data directory `path`, beside the catalogue's database.
 pub fn index_path_in(path: &Path, place: &str) -> PathBuf {
     path.join(format!("index-{place}.db"))
 }
 
-/// Removes the databases of all indexes of their own but those at `places`.
+/// Removes the databases of all separate indexes except those at `places`.
 pub fn remove_other_indexes(path: &Path, places: &[&str]) -> io::Result<()> {
     let kept: Vec<String> = places.iter().map(|place| format!("index-{place}.db")).collect();
     for entry in std::fs::read_dir(path)? {
         let name = entry?.file_name();
         let name = name.to_string_lossy();
-        // The files beside a database begin with its name.
+        // The names of SQLite's side files (`-wal`, `-shm`) begin with the database's name.
         let is_index = name.starts_with("index-") && name.contains(".db");
         if is_index && !kept.iter().any(|kept| name.starts_with(kept.as_str())) {
             std::fs::remove_file(path.join(&*name))?;
@@ -194,7 +194,8 @@ fn open_lock_file(path: &Path) -> io::Result<File> {
     options.open(path.join("lock"))
 }
 
-/// The holder writes its id after it has the lock, so for an instant the id may be missing or an older one.
+/// Reads the holder's process id. The holder writes it after it has the lock, so for an instant it may be missing or
+/// out of date.
 fn read_holder(lock: &mut File) -> String {
     let mut text = String::new();
     let read = lock.read_to_string(&mut text);

@@ -1,10 +1,10 @@
-//! A file that keeps a part of the disk for deletes, reads and a restart.
+//! A file that reserves part of the disk for deletions, reads and a restart.
 //!
-//! The file stands in the data directory and is made of real blocks. Once others have filled the disk it is given up,
-//! and what it held is there for the writes of the database. It is made again as soon as there is room.
+//! The file lies in the data directory and occupies real blocks. When the disk is full it is removed, and its blocks
+//! are free for the writes of the database. It is created again as soon as there is room.
 //!
-//! Invariant: something new is taken in only while the reserve is held, and never out of the last
-//! [`DiskReserve::margin_bytes`] bytes; so only the database's own writes and other programs can make it give way.
+//! Invariant: new content is accepted only while the reserve is held, and never from the last
+//! [`DiskReserve::margin_bytes`] bytes; so only the database's own writes and other programs can cause its release.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -12,15 +12,15 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The file's name within the data directory.
+/// Name of the file within the data directory.
 const FILE: &str = "reserve";
-/// Most of a disk that is reserved is one part in so many; of a small one less than the setting says.
+/// The reserve is at most this fraction (1/16) of the disk, so on a small disk it is less than the setting.
 const DISK_SHARE: u64 = 16;
-/// The margin is one part in so many of the reserve.
+/// The margin is this fraction (1/4) of the reserve.
 const MARGIN_SHARE: u64 = 4;
-/// Bytes written at once while the file is made.
+/// Bytes per write while the file is created.
 const BLOCK: usize = 1 << 20;
-/// Bytes of a unit in which the system counts the blocks of a file.
+/// Unit, in bytes, in which `stat` counts the blocks of a file.
 #[cfg(unix)]
 const STAT_BLOCK: u64 = 512;
 
@@ -33,41 +33,41 @@ pub struct DiskReserve {
 #[derive(Debug)]
 struct ReserveState {
     folder: PathBuf,
-    /// Zero where none is wanted.
+    /// Size of the reserve; zero if none is wanted.
     bytes: u64,
     is_held: AtomicBool,
-    /// Held while the file is made or given up.
+    /// Held while the file is created or released.
     changing: Mutex<()>,
 }
 
-/// How a disk stands.
+/// State of the disk with respect to new content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DiskSpace {
-    /// Something new is taken in.
+    /// New content is accepted.
     Enough,
-    /// Nothing new is taken in until so much more is free.
+    /// No new content is accepted until `missing` more bytes are free.
     Full {
         /// Bytes that are free.
         free: u64,
-        /// Bytes that have to become free beside them.
+        /// Further bytes that have to become free.
         missing: u64,
     },
 }
 
-/// What a look at the disk changed.
+/// What a check of the disk changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReserveChange {
-    /// Nothing.
+    /// The reserve was left as it was.
     None,
-    /// The reserve was given up.
+    /// The reserve was released.
     Released,
-    /// The reserve was made.
+    /// The reserve was created.
     Made,
 }
 
 impl DiskReserve {
-    /// The reserve of `folder` of so many bytes, and no more than a sixteenth of its disk; zero wants none. Makes the file
-    /// if there is room, and gives it up if there is none left. Blocks.
+    /// Opens the reserve of `folder` with `bytes` bytes, at most 1/16 of its disk; zero disables it. Creates the file
+    /// if there is room, and releases it if the disk is full. Blocks.
     pub fn open(folder: &Path, bytes: u64) -> io::Result<Self> {
         let disk = DiskCapacity::measure_disk(folder)?;
         let reserve = Self::new(folder, bytes.min(disk.bytes / DISK_SHARE));
@@ -98,12 +98,12 @@ impl DiskReserve {
         }
     }
 
-    /// What is left free of the disk whatever is taken in.
+    /// Bytes of the disk that new content never uses.
     pub fn margin_bytes(&self) -> u64 {
         self.shared.bytes / MARGIN_SHARE
     }
 
-    /// The folder whose disk it is about.
+    /// Folder whose disk is watched.
     pub fn folder(&self) -> &Path {
         &self.shared.folder
     }
@@ -116,12 +116,12 @@ impl DiskReserve {
         self.shared.bytes == 0 || self.shared.is_held.load(Ordering::Relaxed)
     }
 
-    /// Free bytes at which the reserve is made: so that it is not given up again at once.
+    /// Free bytes at which the reserve is created again; high enough that it is not released again at once.
     fn refill_threshold(&self) -> u64 {
         self.shared.bytes + 2 * self.margin_bytes()
     }
 
-    /// Gives the reserve up if the disk is full, or makes it if there is room again. Blocks.
+    /// Releases the reserve if the disk is full, or creates it if there is room again. Blocks.
     pub fn adjust_reserve(&self) -> io::Result<ReserveChange> {
         if self.shared.bytes == 0 {
             return Ok(ReserveChange::None);
@@ -135,36 +135,37 @@ impl DiskReserve {
         }
     }
 
-    /// Called before each write of the database: lets it have the room that it needs. Asks the system once, which costs
-    /// a few microseconds, and touches no file unless the disk is full.
+    /// Called before each write of the database: frees the room that it needs. Asks the system once, which costs a few
+    /// microseconds, and touches no file unless the disk is full.
     pub fn before_write(&self) {
         if self.shared.bytes == 0 || !self.shared.is_held.load(Ordering::Relaxed) {
             return;
         }
-        // Whether the write fits is for the write to say.
+        // An error here is ignored: the write itself reports whether it fits.
         let _ = self.adjust_reserve();
     }
 
-    /// A write of the database found no room, whatever the system says is free: a quota may be behind that.
+    /// Reports that a write of the database found no room, even if the system says there is free space (a quota, for
+    /// example).
     pub fn note_disk_full(&self) {
         let _changing = self.shared.changing.lock().unwrap_or_else(PoisonError::into_inner);
         if self.shared.is_held.load(Ordering::Relaxed) {
-            // The next write says whether it helped.
+            // An error here is ignored: the next write shows whether it helped.
             let _ = self.release_reserve();
         }
     }
 
-    /// Whether `bytes` more may be taken in.
+    /// Whether `bytes` more may be accepted.
     pub fn has_room_for(&self, bytes: u64) -> bool {
         if self.shared.bytes == 0 {
             return true;
         }
-        // A disk that cannot be asked says by itself what does not fit.
+        // If the free space cannot be read, writes report by themselves what does not fit.
         let free = DiskCapacity::measure_disk(&self.shared.folder).map_or(u64::MAX, |disk| disk.free);
         self.is_held() && free.saturating_sub(bytes) >= self.margin_bytes()
     }
 
-    /// How the disk stands.
+    /// Current state of the disk.
     pub fn disk_space(&self) -> DiskSpace {
         let free = match DiskCapacity::measure_disk(&self.shared.folder) {
             Ok(disk) if !self.is_held() => disk.free,
@@ -174,7 +175,7 @@ impl DiskReserve {
         DiskSpace::Full { free, missing }
     }
 
-    /// Shortened before it is removed: a file system that copies on write may have no room for the removal itself.
+    /// Truncates the file before removing it: a copy-on-write file system may have no room for the removal itself.
     fn release_reserve(&self) -> io::Result<ReserveChange> {
         let file = self.reserve_file();
         File::options().write(true).open(&file)?.set_len(0)?;
@@ -194,11 +195,11 @@ impl DiskReserve {
     }
 }
 
-/// A disk in bytes.
+/// Size of a disk in bytes.
 struct DiskCapacity {
-    /// All of it.
+    /// Total size of the disk.
     bytes: u64,
-    /// What this user may still write.
+    /// Bytes that this user may still write.
     free: u64,
 }
 
@@ -221,7 +222,7 @@ impl DiskCapacity {
     }
 }
 
-/// Makes a file of real blocks.
+/// Creates a file whose blocks are really allocated.
 fn create_filled_file(path: &Path, bytes: u64) -> io::Result<()> {
     let mut options = File::options();
     options.write(true).create(true).truncate(true);
@@ -234,7 +235,7 @@ fn create_filled_file(path: &Path, bytes: u64) -> io::Result<()> {
     }
 }
 
-/// Has the system allocate the blocks, which writes nothing.
+/// Allocates the blocks by `fallocate`, which writes no data.
 #[cfg(target_os = "linux")]
 fn allocate_blocks(file: &File, bytes: u64) -> io::Result<()> {
     use rustix::fs::{FallocateFlags, fallocate};
@@ -246,7 +247,7 @@ fn allocate_blocks(_: &File, _: u64) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// For file systems that allocate nothing ahead: bytes that cannot be stored as a hole, or by a reference to others.
+/// Fallback for file systems without allocation: writes bytes that cannot be stored as a hole or deduplicated.
 fn write_blocks(file: &mut File, bytes: u64) -> io::Result<()> {
     let (mut left, mut hasher) = (bytes, blake3::Hasher::new());
     let mut block = vec![0; BLOCK];

@@ -1,6 +1,6 @@
-//! The outside world behind Ragstone's seams: parsers, embedders, indexes, chat models, catalogues.
+//! Implementations of Ragstone's seams: parsers, embedders, indexes, chat models, catalogues.
 //!
-//! Invariant: nothing here reads the environment or knows where the process lives; what a part needs is handed in.
+//! Invariant: nothing here reads the environment or looks for paths by itself; the caller passes in what a part needs.
 
 pub mod archive;
 pub mod blob;

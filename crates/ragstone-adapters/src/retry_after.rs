@@ -1,11 +1,11 @@
-//! `Retry-After`, as RFC 9110 has it.
+//! Parser for `Retry-After` (RFC 9110).
 
 use std::time::Duration;
 
 use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 
-/// How long a server asks to wait: in seconds, or until a date, which is compared with the date of the answer itself, so that
-/// no clock of ours matters.
+/// How long a server asks to wait: seconds, or a date. A date is compared with the `Date` of the same response, so the
+/// local clock does not matter.
 pub(crate) fn parse_retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
     let value = text(RETRY_AFTER)?;

@@ -1,14 +1,14 @@
-//! Values that many rows have, kept once in memory.
+//! Interning of values that many rows share, so that each is held in memory once.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::sync::Arc;
 
-/// Invariant: equal values are one; what nobody else has is dropped before the pool doubles.
+/// Invariant: equal values share one allocation; values without another user are dropped before the pool doubles.
 #[derive(Debug)]
 pub struct SharedPool<T> {
     values: HashSet<Arc<T>>,
-    /// How many stayed when the unused ones were dropped last.
+    /// Number of values left after the last removal of unused ones.
     live: usize,
 }
 
@@ -22,7 +22,7 @@ impl<T> Default for SharedPool<T> {
 }
 
 impl<T: Eq + Hash> SharedPool<T> {
-    /// The same value, as the one that others have.
+    /// Returns the shared copy of an equal value, inserting `value` if there is none.
     pub fn intern_value(&mut self, value: T) -> Arc<T> {
         if let Some(held) = self.values.get(&value) {
             return held.clone();
@@ -36,14 +36,14 @@ impl<T: Eq + Hash> SharedPool<T> {
         value
     }
 
-    /// How many values there are.
+    /// Number of values in the pool.
     #[cfg(test)]
     pub fn len(&self) -> usize {
         self.values.len()
     }
 }
 
-/// What texts mean, each read once, while many rows are read.
+/// Parsed forms of texts, each parsed once while many rows are read.
 #[derive(Debug)]
 pub struct ParsedTexts<T>(HashMap<String, Arc<T>>);
 
@@ -54,7 +54,7 @@ impl<T> Default for ParsedTexts<T> {
 }
 
 impl<T> ParsedTexts<T> {
-    /// The meaning of `text`, by `read` where it was not met yet.
+    /// Returns the parsed form of `text`; calls `read` the first time the text is met.
     pub fn get_or_parse<E>(&mut self, text: &str, read: impl FnOnce(&str) -> Result<Arc<T>, E>) -> Result<Arc<T>, E> {
         if let Some(meant) = self.0.get(text) {
             return Ok(meant.clone());

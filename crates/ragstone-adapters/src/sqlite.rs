@@ -1,10 +1,11 @@
 //! The one SQLite database of a data directory, shared by the catalogue and the embedded index.
 //!
-//! Invariant: there is one writing connection, used by one short `BEGIN IMMEDIATE` transaction at a time, which the
-//! writes that wait for it share (`group`); readers have connections of their own and never wait for it. `kill -9` loses
-//! nothing that was committed. Power loss loses nothing that was committed as [`Durability::Synced`]; [`Durability::Ordered`] commits are synced with the next
-//! synced one (the write-ahead log is one file), so a published version never stands on points that were lost. A write
-//! finds the room that the disk's reserve keeps for it.
+//! Invariant: there is one writing connection, used by one short `BEGIN IMMEDIATE` transaction at a time, which
+//! waiting writes share (`group`); readers have connections of their own and never wait for it. `kill -9` loses
+//! nothing that was committed. Power loss loses nothing that was committed as [`Durability::Synced`];
+//! [`Durability::Ordered`] commits are synced with the next synced one (the write-ahead log is one file), so a
+//! published version never refers to points that were lost. A write can use the room that the disk reserve holds for
+//! it.
 
 mod document_access;
 mod error;
@@ -27,34 +28,34 @@ use document_access::AccessCache;
 pub use error::SqliteError;
 use upgrade::{CopyPolicy, UpgradeReport};
 
-/// How long a connection waits for a lock that another process holds.
+/// How long a connection waits for a lock of another process.
 pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// Reading connections kept open; more are opened for a moment when more reads run at once.
+/// Idle reading connections in the pool; further ones are opened for the moment when more reads run at once.
 const MAX_IDLE_READERS: usize = 4;
 /// Page cache of a connection, in KiB.
 const CACHE_KIB: i64 = 4_096;
-/// Pages in the write-ahead log after which a commit moves them into the database.
+/// Pages of the write-ahead log after which a commit moves them into the database.
 const CHECKPOINT_PAGES: i64 = 4_000;
-/// Bytes that the write-ahead log keeps between checkpoints.
+/// Bytes of the write-ahead log that are kept between checkpoints.
 const LOG_BYTES: i64 = 4 * 1024 * 1024;
-/// Prepared statements a connection keeps.
+/// Prepared statements cached per connection.
 const STATEMENTS: usize = 128;
 
-/// What a commit waits for.
+/// When a commit returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
-    /// Until the disk has it: what was acknowledged survives power loss.
+    /// After the disk has synced it: an acknowledged commit survives power loss.
     Synced,
-    /// Not for the disk: survives `kill -9`, and power loss once a later synced commit is done.
+    /// Without a sync: survives `kill -9`, and power loss only once a later synced commit is done.
     Ordered,
 }
 
-/// How many commits there were.
+/// Number of commits since the database was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CommitCounts {
-    /// All of them.
+    /// Commits of both kinds.
     pub all: u64,
-    /// Those that waited for the disk.
+    /// Commits that were synced.
     pub synced: u64,
 }
 
@@ -66,34 +67,34 @@ pub struct SqliteDatabase {
 
 #[derive(Debug)]
 struct SqliteDatabaseState {
-    /// None for a database in memory, which lives in the writer's connection alone.
+    /// `None` for a database in memory, which lives in the writer's connection alone.
     path: Option<PathBuf>,
     writer: Mutex<Connection>,
     readers: Mutex<Vec<Connection>>,
     access: AccessCache,
     queue: group::WriteQueue,
-    /// Whether the writer's commits wait for the disk as it is set; changed by whoever holds the writer.
+    /// Whether the writer's connection is set to sync; changed only while the writer is locked.
     syncs: AtomicBool,
     commits: AtomicU64,
     synced_commits: AtomicU64,
-    /// Of the disk that it lies on, if it has one.
+    /// Reserve of the disk that the file lies on, if there is one.
     reserve: Option<DiskReserve>,
 }
 
 impl SqliteDatabase {
-    /// Opens or makes the database file, readable by its owner only, and brings it to the newest schema without a copy.
+    /// Opens or creates the database file with mode 0600, and migrates it to the newest schema without a backup copy.
     /// Blocks.
     pub fn open(path: &Path) -> Result<Self, SqliteError> {
         Ok(Self::open_upgrading(path, None, &CopyPolicy::default())?.0)
     }
 
-    /// [`Self::open`] on a disk with a reserve. Blocks.
+    /// Like [`Self::open`], on a disk with a reserve. Blocks.
     pub fn open_with_reserve(path: &Path, reserve: DiskReserve) -> Result<Self, SqliteError> {
         Ok(Self::open_upgrading(path, Some(reserve), &CopyPolicy::default())?.0)
     }
 
-    /// [`Self::open`] on a disk that may have a reserve, with a copy of what an older program left before it is changed;
-    /// says what was changed, if anything was. Blocks, for as long as the copy takes.
+    /// Like [`Self::open`], with an optional reserve, and with a backup copy of an older database before it is
+    /// migrated; reports what was migrated, if anything. Blocks while the copy is made.
     pub fn open_upgrading(
         path: &Path,
         reserve: Option<DiskReserve>,
@@ -125,7 +126,7 @@ impl SqliteDatabase {
         Ok((Self::new(Some(path.to_owned()), writer, reserve)?, upgrade))
     }
 
-    /// A database that ends with its last handle, for tests.
+    /// A database in memory for tests; it ends with its last handle.
     pub fn in_memory() -> Result<Self, SqliteError> {
         let mut writer = Connection::open_in_memory()?;
         configure_connection(&writer)?;
@@ -150,8 +151,8 @@ impl SqliteDatabase {
         })
     }
 
-    /// Whether all of the file can be read and is as SQLite wrote it: a part that was cut off is often not missed until
-    /// it is needed.
+    /// Checks that the whole file is readable and intact. A truncated file is often not noticed until the missing part
+    /// is needed.
     pub async fn is_sound(&self) -> Result<bool, SqliteError> {
         let found = self.read(|c| {
             let found: String = c.query_row("pragma quick_check(1)", [], |row| row.get(0))?;
@@ -164,7 +165,7 @@ impl SqliteDatabase {
         }
     }
 
-    /// Runs `work` in one transaction and commits it if it is `Ok`. Blocks.
+    /// Runs `work` in one transaction, and commits it if the result is `Ok`. Blocks.
     pub fn write_blocking<T, E: From<SqliteError>>(
         &self,
         durability: Durability,
@@ -173,7 +174,7 @@ impl SqliteDatabase {
         self.write_blocking_then(durability, work, |_| {})
     }
 
-    /// [`Self::write_blocking`], and `follow` once it is committed and before any other transaction begins. Blocks.
+    /// Like [`Self::write_blocking`]; calls `follow` after the commit and before any other transaction begins. Blocks.
     pub fn write_blocking_then<T, E: From<SqliteError>>(
         &self,
         durability: Durability,
@@ -219,7 +220,7 @@ impl SqliteDatabase {
         Ok(())
     }
 
-    /// Commits since it was opened.
+    /// Number of commits since the database was opened.
     pub fn commit_counts(&self) -> CommitCounts {
         CommitCounts {
             all: self.shared.commits.load(Ordering::Relaxed),
@@ -227,8 +228,8 @@ impl SqliteDatabase {
         }
     }
 
-    /// Who may read those of `documents` that are not tombstoned, from memory; the first call reads all rows. Blocks only
-    /// then.
+    /// Access data of those of `documents` that are not tombstoned, from memory; the first call reads all rows. Blocks
+    /// only then.
     pub fn get_document_access_blocking(&self, documents: &[DocumentId]) -> Result<Vec<DocumentAccess>, SqliteError> {
         loop {
             if let Some(found) = self.shared.access.get(documents) {
@@ -238,7 +239,7 @@ impl SqliteDatabase {
         }
     }
 
-    /// [`Self::get_document_access_blocking`], off the caller's thread where it blocks.
+    /// Like [`Self::get_document_access_blocking`], off the caller's thread if it blocks.
     pub async fn get_document_access(&self, documents: &[DocumentId]) -> Result<Vec<DocumentAccess>, SqliteError> {
         if let Some(found) = self.shared.access.get(documents) {
             return Ok(found);
@@ -254,7 +255,7 @@ impl SqliteDatabase {
         error
     }
 
-    /// Whether the disk has room for something new of about so many bytes.
+    /// Whether the disk has room for new content of about `bytes` bytes.
     pub fn has_room_for(&self, bytes: u64) -> bool {
         self.shared
             .reserve
@@ -262,15 +263,14 @@ impl SqliteDatabase {
             .is_none_or(|reserve| reserve.has_room_for(bytes))
     }
 
-    /// Moves the write-ahead log into the database and gives its room back to the disk, as far as no reader needs it.
-    /// Blocks.
+    /// Moves the write-ahead log into the database and truncates it, as far as no reader needs it. Blocks.
     pub fn truncate_log(&self) -> Result<(), SqliteError> {
         let connection = lock_mutex(&self.shared.writer);
         connection.query_row("pragma wal_checkpoint(truncate)", [], |_| Ok(()))?;
         Ok(())
     }
 
-    /// Runs `work` on a connection for reading; one statement sees one state. Blocks.
+    /// Runs `work` on a reading connection; each statement sees one state of the database. Blocks.
     pub fn read_blocking<T, E: From<SqliteError>>(
         &self,
         work: impl FnOnce(&Connection) -> Result<T, E>,
@@ -292,7 +292,7 @@ impl SqliteDatabase {
         value
     }
 
-    /// [`Self::read_blocking`] off the caller's thread.
+    /// Like [`Self::read_blocking`], off the caller's thread.
     pub async fn read<T, E>(&self, work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static) -> Result<T, E>
     where
         T: Send + 'static,
@@ -315,12 +315,13 @@ where
     }
 }
 
-/// A panic inside a transaction rolls it back when it is dropped, so the connection is as good as before.
+/// Locks a mutex, poisoned or not. A panic inside a transaction rolls it back when it is dropped, so the connection
+/// stays usable.
 pub(crate) fn lock_mutex<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Makes the file with its permissions before SQLite does; SQLite gives the same ones to its side files.
+/// Creates the file with mode 0600 before SQLite does; SQLite gives its side files the same permissions.
 pub(crate) fn create_private_file(path: &Path) -> std::io::Result<()> {
     let mut options = std::fs::OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
@@ -334,7 +335,7 @@ pub(crate) fn create_private_file(path: &Path) -> std::io::Result<()> {
     options.open(path).map(drop)
 }
 
-/// A connection with the settings that all have.
+/// Opens a connection with the settings that all connections share.
 pub(crate) fn open_connection(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
     let connection = Connection::open_with_flags(path, flags)?;
     configure_connection(&connection)?;

@@ -1,7 +1,7 @@
-//! Who may read what: `Principal -> Scope -> ScopedQuery -> Admitted<T>`, each with private fields and one maker.
+//! Who may read what: `Principal -> Scope -> ScopedQuery -> Admitted<T>`, each with private fields and one constructor.
 //!
 //! Invariant: stored text leaves this crate only as [`Admitted`], and only `library` makes one. A principal is
-//! made at two pinned places of the process: where a caller is verified, and where the local operator is named.
+//! created at two pinned places of the process: where a caller is verified, and where the local operator is named.
 
 mod explain;
 #[cfg(doctest)]
@@ -34,12 +34,13 @@ pub struct ReaderError(String);
 pub const MAX_READER_BYTES: usize = 256;
 
 impl Reader {
-    /// Every principal of the tenant holds it.
+    /// The reader that every principal of the tenant holds.
     pub fn everyone() -> Self {
         Self("everyone".into())
     }
 
-    /// No principal holds it; stands in an index for an empty reader set. It cannot be parsed, so not be granted.
+    /// The reader that no principal holds; in an index it represents an empty reader set. It cannot be parsed, so it
+    /// cannot be granted.
     pub fn nobody() -> Self {
         Self("nobody".into())
     }
@@ -86,11 +87,11 @@ impl fmt::Display for Reader {
     }
 }
 
-/// Readers any one of which is enough. An empty set admits nobody.
+/// A set of readers of which one is enough. An empty set admits nobody.
 pub type ReaderSet = BTreeSet<Reader>;
 
-/// Who may read a document: its tenant, and a conjunction of reader sets, each of which must hold one of the
-/// caller's readers. No set at all admits nobody.
+/// Who may read a document: its tenant, and a conjunction of reader sets, each of which must contain one of the
+/// caller's readers. An ACL without sets admits nobody.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Acl {
     /// The tenant that owns the document.
@@ -100,7 +101,7 @@ pub struct Acl {
 }
 
 impl Acl {
-    /// An ACL of one set.
+    /// An ACL with a single reader set.
     pub fn any_of(tenant: TenantId, readers: impl IntoIterator<Item = Reader>) -> Self {
         Self {
             tenant,
@@ -115,9 +116,9 @@ impl Acl {
 pub enum Role {
     /// Reads, searches and asks what its readers admit.
     Reader,
-    /// Also writes what it may grant.
+    /// Also writes documents, for readers that it may grant.
     Writer,
-    /// Everything in its tenant.
+    /// May do everything in its tenant.
     Admin,
 }
 
@@ -125,7 +126,7 @@ pub enum Role {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum HeldReaders {
     All,
-    /// Shared: a caller with hundreds of groups is copied several times a request.
+    /// Shared, because a caller with hundreds of groups is copied several times per request.
     Some(Arc<ReaderSet>),
 }
 
@@ -140,7 +141,7 @@ impl HeldReaders {
     }
 }
 
-/// A verified caller.
+/// A verified caller: its tenant, name, readers and role.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Principal {
     tenant: TenantId,
@@ -150,7 +151,7 @@ pub struct Principal {
 }
 
 impl Principal {
-    /// A caller whose proof was checked. Called in one place, `http/auth`, which `tidy.rs` pins.
+    /// A caller whose credential was checked. Called in one place, `http/auth`, which `tidy.rs` pins.
     pub fn verified(tenant: TenantId, subject: String, readers: ReaderSet, role: Role) -> Self {
         Self {
             tenant,
@@ -160,13 +161,13 @@ impl Principal {
         }
     }
 
-    /// Whoever holds the data directory itself, as an operator of the default tenant.
+    /// The local operator, who has access to the data directory itself, as administrator of the default tenant.
     pub fn local_operator() -> Self {
         Self::local_operator_of(TenantId::default())
     }
 
-    /// Whoever holds the data directory itself, for the upkeep of one of its tenants. Called in one place, `operator`, which
-    /// `tidy.rs` pins.
+    /// The local operator, who has access to the data directory itself, for maintenance of one of its tenants. Called
+    /// in one place, `operator`, which `tidy.rs` pins.
     pub fn local_operator_of(tenant: TenantId) -> Self {
         Self {
             tenant,
@@ -176,7 +177,7 @@ impl Principal {
         }
     }
 
-    /// The caller's tenant.
+    /// Tenant that the caller belongs to.
     pub fn tenant(&self) -> &TenantId {
         &self.tenant
     }
@@ -186,7 +187,7 @@ impl Principal {
         &self.subject
     }
 
-    /// The caller's role.
+    /// Role that the caller has in its tenant.
     pub fn role(&self) -> Role {
         self.role
     }
@@ -210,17 +211,17 @@ impl Principal {
     }
 }
 
-/// The part of the library a principal may read, and what of it that principal may change; made only from a principal.
+/// The part of the library that a principal may read, and what it may change of that. Made only from a principal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scope {
     tenant: TenantId,
     held: HeldReaders,
-    /// The subject of whoever may write; none for who only reads.
+    /// Subject of the caller if it may write; `None` for a caller that may only read.
     writer: Option<Arc<str>>,
 }
 
 impl Scope {
-    /// Of a caller that nobody verified; stays within [`Supposed`], which reads nothing.
+    /// Scope of a caller that was not verified; it never leaves [`Supposed`], which reads nothing.
     fn supposed(tenant: TenantId, readers: ReaderSet, role: Role) -> Self {
         let held = HeldReaders::for_role(readers, role);
         Self {
@@ -230,7 +231,7 @@ impl Scope {
         }
     }
 
-    /// The tenant; nothing of another tenant is in any scope.
+    /// The tenant; a scope never contains anything of another tenant.
     pub fn tenant(&self) -> &TenantId {
         &self.tenant
     }
@@ -243,7 +244,7 @@ impl Scope {
         }
     }
 
-    /// Whether `acl` lets this scope read: same tenant, at least one set, and every set holds one of its readers.
+    /// Whether `acl` lets this scope read: same tenant, at least one set, and every set contains one of its readers.
     pub fn admits(&self, acl: &Acl) -> bool {
         let shares = |set: &ReaderSet| match &self.held {
             HeldReaders::All => true,
@@ -303,13 +304,13 @@ impl<Q> ScopedQuery<Q> {
         self.filter.as_ref()
     }
 
-    /// What is looked for.
+    /// The query itself, without its limits.
     pub fn query(&self) -> &Q {
         &self.query
     }
 }
 
-/// A thing that a caller's scope was found to admit; made only by `library`.
+/// A value that the caller's scope was found to admit; made only by `library`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Admitted<T>(T);
 
@@ -324,7 +325,7 @@ impl<T> Admitted<T> {
         Self(value)
     }
 
-    /// The thing itself.
+    /// Unwraps the admitted value.
     pub fn into_inner(self) -> T {
         self.0
     }

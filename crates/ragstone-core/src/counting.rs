@@ -1,12 +1,12 @@
-//! Counts what a piece of work takes from the heap, for tests that assert it. A test binary that counts makes
+//! Counts the heap allocations of a piece of work, for tests that assert them. A test binary that counts makes
 //! [`CountingAllocator`] its global allocator.
 //!
-//! Invariant: each thread counts for itself, so tests beside each other do not change each other's counts.
+//! Invariant: each thread counts for itself, so concurrent tests do not change each other's counts.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-/// The system's allocator, which counts.
+/// The system's allocator with counters for each thread.
 pub struct CountingAllocator;
 
 thread_local! {
@@ -14,16 +14,16 @@ thread_local! {
     static BYTES: Cell<isize> = const { Cell::new(0) };
 }
 
-/// What a piece of work took.
+/// Heap memory that a piece of work took.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AllocationCount {
-    /// How often memory was asked for, or asked to grow.
+    /// How often memory was allocated or reallocated.
     pub allocations: usize,
-    /// Bytes that are held now and were not before; what was freed counts against them.
+    /// Bytes that are held after the work and were not before; freed bytes count against them.
     pub bytes: isize,
 }
 
-/// Does `work`, and counts what it takes on this thread.
+/// Runs `work`, and counts what it allocates on this thread.
 pub fn count_allocations<T>(work: impl FnOnce() -> T) -> (T, AllocationCount) {
     let (allocations, bytes) = (ALLOCATIONS.get(), BYTES.get());
     let done = work();
@@ -35,7 +35,7 @@ pub fn count_allocations<T>(work: impl FnOnce() -> T) -> (T, AllocationCount) {
 }
 
 fn record_allocation(allocations: usize, bytes: isize) {
-    // A thread that ends frees memory after its counters are gone.
+    // A thread that ends may free memory after its counters were dropped.
     let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + allocations));
     let _ = BYTES.try_with(|held| held.set(held.get() + bytes));
 }
@@ -44,7 +44,7 @@ fn layout_size(layout: Layout) -> isize {
     layout.size().cast_signed()
 }
 
-// SAFETY: every call is handed on to the system's allocator as it came.
+// SAFETY: every call is passed unchanged to the system's allocator.
 unsafe impl GlobalAlloc for CountingAllocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         record_allocation(1, layout_size(layout));

@@ -1,4 +1,4 @@
-//! Documents, their versions' text, chunks, citations and jobs: the nouns of the product.
+//! The central data types: documents, chunks, and the jobs that work on them.
 //!
 //! Invariant: every byte range is UTF-8 bytes in the document's extracted text, on character boundaries.
 
@@ -28,21 +28,21 @@ pub type TextRange = Range<usize>;
 /// A document's own key-value pairs.
 pub type DocumentMetadata = Map<String, Value>;
 
-/// Where a document stands.
+/// Lifecycle state of a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DocumentStatus {
-    /// Accepted; no version is published yet.
+    /// Accepted, but no version is published yet.
     Pending,
-    /// A version answers questions.
+    /// A version is published and can be found.
     Published,
     /// No version could be published; `last_error` says why.
     Failed,
-    /// Tombstoned: invisible, being purged.
+    /// Tombstoned: it is invisible and is being purged.
     Deleting,
 }
 
-/// A document as the catalogue knows it.
+/// A document as the catalogue stores it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Document {
     /// Derived from tenant, collection, source and URI.
@@ -53,13 +53,13 @@ pub struct Document {
     pub source: SourceName,
     /// Its name within the source.
     pub uri: String,
-    /// What people call it.
+    /// The title that people see.
     pub title: String,
     /// The media type of the published version, else the declared one.
     pub media_type: String,
-    /// Where it stands.
+    /// State in its lifecycle.
     pub status: DocumentStatus,
-    /// Counts its versions, from 1.
+    /// Number of its newest version, from 1.
     pub version: u64,
     /// The published generation, if any.
     pub published: Option<Generation>,
@@ -73,29 +73,29 @@ pub struct Document {
     pub chunks: u32,
     /// Who may read it.
     pub acl: Acl,
-    /// Grows with every change of the ACL.
+    /// Increases with every change of the ACL.
     pub acl_revision: u64,
-    /// The subject of the writer who brought its first version; none where an administrator or a source did, or nobody
-    /// noted it.
+    /// Subject of the writer who brought its first version; `None` if an administrator or a source did, or if it was
+    /// not recorded.
     pub brought_by: Option<String>,
     /// The caller's key-value pairs.
     pub metadata: DocumentMetadata,
     /// The department it was given to, if any.
     pub department_id: Option<String>,
-    /// Where a person can open it.
+    /// Address where a person can open it.
     pub source_url: Option<SourceUrl>,
-    /// Why the newest version could not be published, or what its reader should know.
+    /// Why the newest version could not be published, or a remark for its reader.
     pub last_error: Option<JobError>,
-    /// What the parser warned of in the published version.
+    /// Warnings of the parser about the published version.
     pub warnings: Vec<ParseWarning>,
-    /// First accepted.
+    /// When it was first accepted.
     pub created_at: OffsetDateTime,
-    /// Last changed.
+    /// When it was last changed.
     pub updated_at: OffsetDateTime,
 }
 
 impl Document {
-    /// The fields a caller's filter may compare: metadata, and the document's own, which win.
+    /// The fields that a caller's filter may compare: metadata and the document's own, which take precedence.
     pub fn filter_fields(&self) -> DocumentMetadata {
         let mut fields = self.metadata.clone();
         let mut own = |key: &str, value: Value| fields.insert(key.to_owned(), value);
@@ -108,7 +108,7 @@ impl Document {
     }
 }
 
-/// RFC 3339 in UTC with milliseconds, the form of every time in JSON.
+/// Formats a time as RFC 3339 in UTC with milliseconds, the form of every time in JSON.
 pub fn format_timestamp(at: OffsetDateTime) -> String {
     let at = at.to_offset(time::UtcOffset::UTC);
     let (hour, minute, second, milli) = (at.hour(), at.minute(), at.second(), at.millisecond());
@@ -116,26 +116,26 @@ pub fn format_timestamp(at: OffsetDateTime) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
 }
 
-/// The stored unit: a span of a document's text.
+/// The unit of storage and retrieval: a span of a document's text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Chunk {
     /// Derived from document, content, pipeline and ordinal.
     pub id: ChunkId,
     /// The document it is part of.
     pub document_id: DocumentId,
-    /// Its place in the document, from 0.
+    /// Its position in the document, from 0.
     pub ordinal: u32,
     /// The text of `range`.
     pub text: String,
-    /// Where it stands.
+    /// Byte range in the document's text.
     pub range: TextRange,
-    /// The page it stands on, from 1; none where the format has no pages.
+    /// The page it stands on, from 1; `None` if the format has no pages.
     pub page: Option<u32>,
-    /// The heading path it stands under.
+    /// The heading path it stands under; `None` outside any section.
     pub section: Option<String>,
 }
 
-/// What background work is for.
+/// Kind of background work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum JobKind {
@@ -143,11 +143,11 @@ pub enum JobKind {
     Ingest,
     /// Remove everything that is left of a tombstoned document.
     Purge,
-    /// No work of its own: it is as its children are.
+    /// A group of jobs. It has no work of its own; its state follows from its children.
     Batch,
 }
 
-/// Where a job stands.
+/// State of a background job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum JobState {
@@ -155,42 +155,42 @@ pub enum JobState {
     Queued,
     /// A worker holds its lease.
     Running,
-    /// Done; what it made is found by the next search.
+    /// Done; the next search sees its result.
     Succeeded,
-    /// Final: it will not be tried again by itself.
+    /// Final: it is not tried again automatically.
     Failed,
     /// Stopped by a caller or by a newer version.
     Cancelled,
 }
 
 impl JobState {
-    /// Whether nothing more will happen.
+    /// Whether the state is final, so that it will not change any more.
     pub fn is_final(self) -> bool {
         matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled)
     }
 }
 
-/// What a job does at the moment.
+/// The step that a job is at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum JobStage {
-    /// Waits.
+    /// Waits for a worker.
     Queued,
-    /// Fetches the bytes.
+    /// Fetches the original bytes.
     Load,
-    /// Makes text of them.
+    /// Extracts text from the bytes.
     Parse,
-    /// Cuts the text.
+    /// Splits the text into chunks.
     Split,
-    /// Makes vectors and stores them, batch by batch.
+    /// Embeds the chunks and stores them, batch by batch.
     Embed,
-    /// Makes the version visible.
+    /// Makes the new version visible.
     Publish,
-    /// Removes what is left.
+    /// Removes what is left of the document.
     Purge,
-    /// Its children are at work.
+    /// Waits for its children; batches only.
     Children,
-    /// Nothing more.
+    /// Has nothing left to do.
     Done,
 }
 
@@ -210,10 +210,10 @@ impl fmt::Display for JobStage {
     }
 }
 
-/// Who works on a job.
+/// Identifies the worker that runs a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct WorkerId {
-    /// Its process.
+    /// Id of its process.
     pub process: u32,
     /// Its number within the process.
     pub number: u32,
@@ -228,20 +228,20 @@ impl fmt::Display for WorkerId {
 /// How many jobs are in each state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct JobCounts {
-    /// Waiting.
+    /// Jobs that wait for a worker.
     pub queued: u64,
-    /// At work.
+    /// Jobs that a worker runs.
     pub running: u64,
-    /// Done.
+    /// Jobs that ended with success.
     pub succeeded: u64,
-    /// Failed for good.
+    /// Jobs that failed for good.
     pub failed: u64,
-    /// Stopped.
+    /// Jobs that were cancelled.
     pub cancelled: u64,
 }
 
 impl JobCounts {
-    /// The count of one state.
+    /// The count of one state, to be changed.
     pub fn count_mut(&mut self, state: JobState) -> &mut u64 {
         match state {
             JobState::Queued => &mut self.queued,
@@ -252,12 +252,12 @@ impl JobCounts {
         }
     }
 
-    /// All of them.
+    /// Number of jobs in all states.
     pub fn total(&self) -> u64 {
         self.queued + self.running + self.ended_total()
     }
 
-    /// Those in a final state.
+    /// Number of jobs in a final state.
     pub fn ended_total(&self) -> u64 {
         self.succeeded + self.failed + self.cancelled
     }
@@ -266,43 +266,43 @@ impl JobCounts {
 /// A unit of background work.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Job {
-    /// Its id.
+    /// Id of the job.
     pub id: JobId,
-    /// What it is for.
+    /// Kind of its work.
     pub kind: JobKind,
-    /// The document it is about; none for a batch.
+    /// The document it is about; `None` for a batch.
     pub document_id: Option<DocumentId>,
-    /// The batch it is part of.
+    /// The batch it is part of, if any.
     pub parent: Option<JobId>,
-    /// How the children of a batch stand.
+    /// For a batch, how many of its children are in each state.
     pub children: Option<JobCounts>,
     /// The generation it writes or purges.
     pub generation: Generation,
-    /// Where it stands.
+    /// State of the job.
     pub state: JobState,
-    /// What it does.
+    /// Step that it is at.
     pub stage: JobStage,
-    /// Units done: chunks, and of a batch the children that ended. An attempt that comes to the same total as the one
-    /// before it goes on from there.
+    /// Units done: chunks, or for a batch the children that ended. An attempt with the same total as the one before
+    /// continues its count.
     pub done: u64,
-    /// Units in all, 0 while unknown.
+    /// Units in all; 0 while unknown.
     pub total: u64,
-    /// Units a second of this attempt, once known.
+    /// Units per second of this attempt; `None` while unknown.
     pub rate: Option<f64>,
-    /// How often a worker took it and did not hand it back.
+    /// How often a worker claimed it and did not hand it back.
     pub attempts: u32,
-    /// Who works on it.
+    /// The worker that runs it, if any.
     pub worker: Option<WorkerId>,
-    /// Why it failed, or failed last.
+    /// Why it failed, or why its last attempt did.
     pub error: Option<JobError>,
     /// When it was queued.
     pub created_at: OffsetDateTime,
-    /// Last change.
+    /// When it was last changed.
     pub updated_at: OffsetDateTime,
 }
 
 impl Job {
-    /// A job that nobody has claimed yet, of no document and no generation so far.
+    /// A job that no worker has claimed yet, without document and generation so far.
     pub fn new_queued(id: JobId, kind: JobKind, parent: Option<JobId>, now: OffsetDateTime) -> Self {
         Self {
             id,
@@ -324,7 +324,7 @@ impl Job {
         }
     }
 
-    /// Seconds that are left at the job's rate; none unless it runs and its rate is known.
+    /// Seconds left at the job's rate; `None` unless it runs and its rate is known.
     pub fn seconds_remaining(&self) -> Option<f64> {
         let rate = self.rate.filter(|rate| *rate > 0.0)?;
         let left = self.total.saturating_sub(self.done) as f64;
@@ -335,9 +335,9 @@ impl Job {
 /// Why a job failed, for the person who has to act on it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobError {
-    /// A stable word, such as `no_text`.
+    /// A stable code, such as `no_text`.
     pub code: String,
-    /// What and which.
+    /// What failed, and for which item.
     pub detail: String,
     /// What to do next.
     pub hint: String,

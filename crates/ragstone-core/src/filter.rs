@@ -1,10 +1,10 @@
-//! A caller's own filter, in the form of OpenAI's: comparisons and their combinations over a document's fields.
+//! A caller's own filter, in OpenAI's format: comparisons of a document's fields, and combinations of them.
 //!
-//! Order is by value for numbers, by instant for dates (RFC 3339, whatever their offsets; a day alone begins at
-//! midnight UTC), else by code point. Equality is literal but for numbers.
+//! Numbers are ordered by value, dates by instant (RFC 3339 with any offset; a date alone means midnight UTC), other
+//! text by code point. Equality is literal, except for numbers.
 //!
-//! Invariant: a filter only narrows what a scope admits. A missing field satisfies no comparison. What is not
-//! understood is refused with its place, never skipped: a part that is skipped could let more through.
+//! Invariant: a filter only narrows what a scope admits. A missing field satisfies no comparison. A part that is not
+//! understood is refused with its position and never skipped, since skipping it could admit more documents.
 
 use std::cmp::Ordering;
 
@@ -26,7 +26,7 @@ pub const MAX_FILTER_KEY_BYTES: usize = 256;
 /// Longest text that is compared with, in bytes.
 pub const MAX_FILTER_TEXT_BYTES: usize = 4_096;
 
-/// A checked filter.
+/// A filter over the fields of a document.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum MetadataFilter {
@@ -36,11 +36,11 @@ pub enum MetadataFilter {
     Ne(FieldComparison),
     /// The field is greater; numbers by value, dates by instant, other text by code point.
     Gt(FieldComparison),
-    /// Greater or equal.
+    /// The field is greater or equal.
     Gte(FieldComparison),
-    /// Less.
+    /// The field is less.
     Lt(FieldComparison),
-    /// Less or equal.
+    /// The field is less or equal.
     Lte(FieldComparison),
     /// The field is one of the values (an array).
     In(FieldComparison),
@@ -48,15 +48,15 @@ pub enum MetadataFilter {
     Nin(FieldComparison),
     /// The field is text that begins with the value.
     Prefix(FieldComparison),
-    /// All of them.
+    /// All of the filters match.
     And(FilterList),
-    /// Any of them.
+    /// At least one of the filters matches.
     Or(FilterList),
-    /// None of them.
+    /// None of the filters matches.
     Not(FilterList),
 }
 
-/// A field and what it is compared with.
+/// A field and the value it is compared with.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FieldComparison {
     /// A metadata key, or one of `document_id`, `source`, `uri`, `department_id`, `created_at`.
@@ -65,10 +65,10 @@ pub struct FieldComparison {
     pub value: Value,
 }
 
-/// The parts of a combination.
+/// The filters that a combination consists of.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FilterList {
-    /// At least one.
+    /// The filters, at least one.
     pub filters: Vec<MetadataFilter>,
 }
 
@@ -83,7 +83,7 @@ pub struct FilterError {
 }
 
 impl MetadataFilter {
-    /// Reads a filter from JSON.
+    /// Parses and checks a filter; the error names the first mistake.
     pub fn from_json(value: &Value) -> Result<Self, FilterError> {
         let mut comparisons = 0;
         parse_filter(value, "", 1, &mut comparisons)
@@ -101,7 +101,7 @@ impl MetadataFilter {
         }
     }
 
-    /// The same filter as one of four shapes, for those that keep fields in another form than a map.
+    /// The same filter as one of four shapes, for stores that keep fields in another form than a map.
     pub fn as_shape(&self) -> FilterShape<'_> {
         match self {
             MetadataFilter::Eq(c) => FilterShape::Comparison(c, ComparisonTest::Eq),
@@ -125,11 +125,11 @@ impl MetadataFilter {
 pub enum FilterShape<'a> {
     /// The field passes the test.
     Comparison(&'a FieldComparison, ComparisonTest),
-    /// All of them.
+    /// All of the filters match.
     All(&'a [MetadataFilter]),
-    /// Any of them.
+    /// At least one of the filters matches.
     Any(&'a [MetadataFilter]),
-    /// None of them.
+    /// None of the filters matches.
     None(&'a [MetadataFilter]),
 }
 
@@ -140,7 +140,7 @@ pub enum ComparisonTest {
     Eq,
     /// It differs from the value.
     Ne,
-    /// It stands so to the value.
+    /// Its order relative to the value satisfies this predicate.
     Order(fn(Ordering) -> bool),
     /// It is one of the values.
     In,
@@ -150,17 +150,17 @@ pub enum ComparisonTest {
     Prefix,
 }
 
-/// What stands in a field.
+/// The value of a document's field.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum FieldValue<'a> {
-    /// Text.
+    /// A field that contains text.
     Text(&'a str),
-    /// Anything else.
+    /// Any other JSON value.
     Other(&'a Value),
 }
 
 impl<'a> FieldValue<'a> {
-    /// The field of a map.
+    /// The value of a field in a map.
     pub fn from_json(value: &'a Value) -> Self {
         match value {
             Value::String(text) => Self::Text(text),
@@ -170,7 +170,7 @@ impl<'a> FieldValue<'a> {
 }
 
 impl ComparisonTest {
-    /// Whether a field passes; one that is null passes nothing, as if it were missing.
+    /// Whether a field passes; a null field passes no test, as if it were missing.
     pub fn passes(self, found: FieldValue<'_>, wanted: &Value) -> bool {
         if matches!(found, FieldValue::Other(Value::Null)) {
             return false;
@@ -189,7 +189,7 @@ impl ComparisonTest {
     }
 }
 
-/// A field that is a list equals a value if one of its items does.
+/// Whether a field equals a value; a list does if one of its items does.
 fn field_equals(found: FieldValue<'_>, wanted: &Value) -> bool {
     match found {
         FieldValue::Text(found) => wanted.as_str() == Some(found),
@@ -221,7 +221,7 @@ fn compare_values(left: FieldValue<'_>, right: &Value) -> Option<Ordering> {
     }
 }
 
-/// The moment that a date or a time with an offset names.
+/// The instant of a date, or of a time with an offset; `None` for other text.
 fn parse_instant(text: &str) -> Option<OffsetDateTime> {
     let bytes = text.as_bytes();
     let may_be = bytes.len() >= 10 && bytes[0].is_ascii_digit() && bytes[4] == b'-';
@@ -332,7 +332,7 @@ fn parse_comparison(object: &Map<String, Value>, kind: &str, at: &str) -> Result
     Ok(FieldComparison { key, value })
 }
 
-/// Refuses members that mean nothing here.
+/// Refuses members that this type of filter does not have.
 fn check_known_members(object: &Map<String, Value>, known: &[&str], at: &str) -> Result<(), FilterError> {
     match object.keys().find(|name| !known.contains(&name.as_str())) {
         Some(name) => {
@@ -346,7 +346,7 @@ fn check_known_members(object: &Map<String, Value>, known: &[&str], at: &str) ->
     }
 }
 
-/// Whether one value can be compared in this way.
+/// Checks whether a value can be compared in this way; the error says why not.
 fn check_value(value: &Value, kind: &str) -> Result<(), String> {
     let is_wanted = match kind {
         "gt" | "gte" | "lt" | "lte" => value.is_number() || value.is_string(),

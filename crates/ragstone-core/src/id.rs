@@ -1,7 +1,7 @@
-//! Names of things: newtypes that are parsed once, at the door.
+//! Names and ids: newtypes that are validated once, on input.
 //!
-//! Invariant: ids that name stored things are derived (UUIDv5) from what they name, so doing a step twice
-//! names the same thing twice and never makes a second one.
+//! Invariant: ids of stored things are derived (UUIDv5) from what they identify, so a step that is repeated gives
+//! the same id and never creates a second thing.
 
 use std::fmt;
 use std::str::FromStr;
@@ -73,7 +73,7 @@ macro_rules! name {
         }
 
         impl Default for $type {
-            /// `default`, what is meant where nothing is said.
+            /// `default`, used if no name is given.
             fn default() -> Self {
                 Self("default".into())
             }
@@ -88,13 +88,13 @@ macro_rules! name {
 }
 
 name!(
-    /// The outermost wall: one customer or organisation.
+    /// A tenant, one customer or organisation, isolated from all others.
     TenantId, "tenant");
 name!(
     /// A named part of a tenant's library.
     CollectionName, "collection");
 name!(
-    /// The name of a place documents come from; `upload` for uploads.
+    /// The name of a source of documents; `upload` for uploads.
     SourceName, "source");
 
 macro_rules! uuid_id {
@@ -120,7 +120,7 @@ macro_rules! uuid_id {
 }
 
 uuid_id!(
-    /// A document: one item of a source, known by its URI.
+    /// A document: one item of a source, identified by its URI.
     DocumentId);
 uuid_id!(
     /// A chunk of one version of a document, as one pipeline made it.
@@ -132,7 +132,7 @@ uuid_id!(
     /// A unit of background work.
     JobId);
 uuid_id!(
-    /// A place that documents come from.
+    /// A source that documents are synced from.
     SourceId);
 uuid_id!(
     /// One question and everything done to answer it.
@@ -169,7 +169,7 @@ impl PointId {
     }
 }
 
-/// Parts are length-prefixed, so that no two lists of parts read the same.
+/// Derives an id from parts. They are length-prefixed, so that two different lists never give the same bytes.
 fn derive_uuid(parts: &[&str]) -> Uuid {
     let mut name = Vec::new();
     for part in parts {
@@ -179,7 +179,7 @@ fn derive_uuid(parts: &[&str]) -> Uuid {
     Uuid::new_v5(&NAMESPACE, &name)
 }
 
-/// One life of a document in the index; drawn from the document's row, only ever growing.
+/// Number of one attempt to store a version of a document; unique within a catalogue, and only ever growing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Generation(pub u64);

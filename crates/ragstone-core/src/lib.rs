@@ -1,8 +1,8 @@
-//! What Ragstone means: documents and who may read them, splitting, ranking, prompting, citing, and the stories of
+//! Domain logic of Ragstone: documents and access control, splitting, ranking, prompting, citing, and the pipelines of
 //! ingestion and answering.
 //!
-//! Invariant: nothing here knows HTTP, SQL, the environment, the clock or the file system; all of it is handed in
-//! through the traits of [`seam`].
+//! Invariant: this crate uses no HTTP, SQL, environment, clock or file system; callers pass them in through the traits
+//! of [`seam`].
 
 pub mod access;
 pub mod ask;

@@ -1,17 +1,17 @@
-//! The known name that a misspelt one was probably meant to be.
+//! Suggests the known name that a misspelt one was probably meant to be.
 //!
-//! Invariant: a name that is like none of the known ones gets no suggestion, and a hostile name costs no more than a
+//! Invariant: a name that resembles none of the known ones gets no suggestion, and a hostile name costs no more than a
 //! short one.
 
 use strsim::osa_distance;
 
 /// Longest name that is compared, in bytes: the distance costs the product of both lengths.
 const MAX_COMPARED_BYTES: usize = 64;
-/// One letter may be wrong for each so many.
+/// One edit is allowed for this many letters.
 const LETTERS_PER_MISTAKE: usize = 3;
 
-/// The name of `known` with the smallest edit distance to `name`, if that is small for its length. Case does not count,
-/// and a transposition is one edit.
+/// The name of `known` with the smallest edit distance to `name`, if that is small for its length. Case is ignored, and
+/// a transposition is one edit.
 pub fn nearest_name<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let allowed = (name.chars().count() / LETTERS_PER_MISTAKE).max(1);
     nearest_within(name, known, allowed)

@@ -1,4 +1,4 @@
-//! The functions between the matrix products: GELU, powers of two, layer normalisation, unit length.
+//! Functions between the matrix products: GELU, powers of two, layer normalisation, scaling to unit length.
 
 use super::matrix::MatrixElement;
 use super::simd::{Simd, SimdKernel, SimdLevel};
@@ -32,7 +32,7 @@ pub(super) fn gelu<S: Simd>(simd: S, x: S::FloatVector) -> S::FloatVector {
     simd.mul(x, phi)
 }
 
-/// `2^x` within 2e-7 of itself, for `x <= 127`; below -126 it stays at `2^-126`.
+/// `2^x` with a relative error below 2e-7, for `x <= 127`; below -126 the result stays at `2^-126`.
 ///
 /// The fraction's polynomial is our own weighted least-squares fit on [-1/2, 1/2].
 #[inline(always)]
@@ -84,7 +84,7 @@ impl LayerNorm {
         }
     }
 
-    /// Normalises every row of `rows` in place and writes it to `copy` as the next product's input.
+    /// Normalises every row of `rows` in place and also writes it to `copy` as the next product's input.
     pub fn normalize_rows<E: MatrixElement>(&self, level: SimdLevel, rows: &mut [f32], copy: &mut [E]) {
         assert!(copy.len() >= rows.len(), "the copy is shorter than the rows");
         level.run_kernel(NormalizeKernel { norm: self, rows, copy });
@@ -142,7 +142,7 @@ impl<E: MatrixElement> SimdKernel for NormalizeKernel<'_, E> {
     }
 }
 
-/// Scales a vector to length one; one of length zero stays as it is.
+/// Scales a vector to unit length; a zero vector is left unchanged.
 pub(super) fn make_unit(vector: &mut [f32]) {
     let length = vector.iter().map(|value| value * value).sum::<f32>().sqrt();
     if length > 0.0 {

@@ -1,11 +1,11 @@
-//! Buffers that begin at a cache line. A vector of 64 bytes that lies across two lines costs two accesses.
+//! Buffers aligned to cache lines: a 64-byte vector that crosses two lines costs two memory accesses.
 
 use std::ops::{Deref, DerefMut};
 
-/// Bytes of a cache line, and of the longest vector.
+/// Bytes of a cache line, which is also the longest vector.
 const LINE: usize = 64;
 
-/// A growable buffer whose first element begins a cache line.
+/// A growable buffer whose first element is aligned to a cache line.
 #[derive(Debug)]
 pub(super) struct AlignedBuffer<T> {
     data: Vec<T>,
@@ -24,14 +24,14 @@ impl<T> Default for AlignedBuffer<T> {
 }
 
 impl<T: Copy + Default> AlignedBuffer<T> {
-    /// A buffer of zeros.
+    /// A buffer of `length` zeros.
     pub fn new(length: usize) -> Self {
         let mut buffer = Self::default();
         buffer.set_length(length);
         buffer
     }
 
-    /// Makes the buffer this long. What it holds afterwards is unspecified, but never uninitialised.
+    /// Sets the length. The content is unspecified afterwards, but never uninitialised.
     pub fn set_length(&mut self, length: usize) {
         let spare = LINE / size_of::<T>();
         if self.data.len() < length + spare {

@@ -1,28 +1,29 @@
-//! Attention of one text to itself, head by head, in register tiles: keys and values are packed as panels, scores
-//! never leave the first-level cache.
+//! Self-attention within one text, head by head, in register tiles: keys and values are packed as panels, and scores
+//! stay in the first-level cache.
 
 use super::activation::exp2;
 use super::aligned::AlignedBuffer;
 use super::matrix::{MatrixElement, RegisterTile, multiply_tile, split_into_tiles};
 use super::simd::{MOST_TILE_ROWS, PADDING, Simd, SimdKernel, SimdLevel};
 
-/// The sizes of a multi-head attention.
+/// Number and size of attention heads.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct AttentionHeads {
-    /// How many.
+    /// Number of attention heads.
     pub count: usize,
-    /// Dimensions of each: a multiple of 32.
+    /// Dimensions of each head, a multiple of 32.
     pub size: usize,
 }
 
 impl AttentionHeads {
-    /// What queries are multiplied by, in advance, so that scores are exponents of two.
+    /// Factor that is multiplied into the query weights: 1/√size for attention, log₂e so that softmax can use powers of
+    /// two.
     pub fn query_scale(self) -> f32 {
         std::f32::consts::LOG2_E / (self.size as f32).sqrt()
     }
 }
 
-/// Buffers of one thread, reused from text to text.
+/// Buffers of one thread, reused for every text.
 #[derive(Debug, Default)]
 pub(super) struct AttentionBuffers {
     keys: AlignedBuffer<f32>,
@@ -30,16 +31,16 @@ pub(super) struct AttentionBuffers {
     scores: AlignedBuffer<f32>,
 }
 
-/// Queries, keys and values of one text, side by side in rows of `stride`; the three parts are `stride / 3` wide.
+/// Queries, keys and values of one text, side by side in rows of `stride` floats; each part is `stride / 3` wide.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ProjectedRows<'a> {
-    /// The rows.
+    /// The rows, one per token.
     pub rows: &'a [f32],
-    /// Floats in a row.
+    /// Number of floats per row.
     pub stride: usize,
 }
 
-/// Writes the attention's output, `stride / 3` wide, to `out`. Queries are scaled by [`AttentionHeads::query_scale`].
+/// Writes the output, `stride / 3` per token, to `out`. Queries must be scaled by [`AttentionHeads::query_scale`].
 pub(super) fn compute_attention<E: MatrixElement>(
     level: SimdLevel,
     heads: AttentionHeads,
@@ -101,7 +102,7 @@ impl<E: MatrixElement> AttentionKernel<'_, E> {
         self.tokens.next_multiple_of(PADDING)
     }
 
-    /// Keys into panels of columns (transposed), values into panels of rows.
+    /// Packs keys into panels of columns (transposed) and values into panels of rows.
     #[inline(always)]
     fn pack_head<S: Simd>(&mut self, _simd: S, head: usize) {
         let (columns, size, part) = (2 * S::LANES, self.heads.size, self.projected.stride / 3);
@@ -119,7 +120,7 @@ impl<E: MatrixElement> AttentionKernel<'_, E> {
         }
     }
 
-    /// The scores of `rows` queries with every key.
+    /// Computes the scores of `rows` queries with every key.
     #[inline(always)]
     fn compute_scores<S: Simd>(&mut self, simd: S, head: usize, first: usize, rows: usize) {
         let (columns, size, width) = (2 * S::LANES, self.heads.size, self.padded_tokens());
@@ -149,7 +150,7 @@ impl<E: MatrixElement> AttentionKernel<'_, E> {
         }
     }
 
-    /// The values, mixed by the scores of `rows` queries and scaled by `shares`.
+    /// Writes the values, weighted by the scores of `rows` queries and scaled by `shares`.
     #[inline(always)]
     fn mix_values<S: Simd>(&mut self, simd: S, head: usize, first: usize, rows: usize, shares: &[f32; MOST_TILE_ROWS]) {
         let (columns, size, part) = (2 * S::LANES, self.heads.size, self.projected.stride / 3);
@@ -172,7 +173,8 @@ impl<E: MatrixElement> AttentionKernel<'_, E> {
     }
 }
 
-/// Turns scores into powers of two relative to the greatest, and gives their sum. Scores after `tokens` are padding.
+/// Replaces scores by powers of two relative to the greatest and returns their sum. Scores from `tokens` on are
+/// padding.
 #[inline(always)]
 fn softmax<S: Simd>(simd: S, scores: &mut [f32], tokens: usize) -> f32 {
     scores[tokens..].fill(f32::NEG_INFINITY);

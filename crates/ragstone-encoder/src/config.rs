@@ -1,6 +1,6 @@
-//! What a sentence-transformers directory says about its model: sizes, modules, pooling, length.
+//! Reads the configuration of a sentence-transformers directory: sizes, modules, pooling, maximum length.
 //!
-//! Invariant: a setting that this forward pass would not run faithfully is refused by its name, never ignored.
+//! Invariant: a setting that this forward pass does not implement exactly is refused by name, never ignored.
 
 use std::path::{Path, PathBuf};
 
@@ -11,19 +11,19 @@ use serde_json::{Map, Value};
 use super::attention::AttentionHeads;
 use super::error::{ModelError, read_file};
 
-/// How the token vectors of a text become one.
+/// How the token vectors of a text are pooled into one vector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PoolingMode {
-    /// Their mean, `[CLS]` and `[SEP]` included.
+    /// Mean over all tokens, including `[CLS]` and `[SEP]`.
     Mean,
-    /// The first one.
+    /// Vector of the first token, `[CLS]`.
     Cls,
 }
 
-/// The sizes and rules of a model.
+/// Sizes and settings of a model.
 #[derive(Clone, Debug)]
 pub(super) struct ModelArchitecture {
-    /// Where config, tokenizer and weights of the transformer lie.
+    /// Folder with config, tokenizer and weights of the transformer.
     pub folder: PathBuf,
     pub hidden: usize,
     pub intermediate: usize,
@@ -34,13 +34,13 @@ pub(super) struct ModelArchitecture {
     pub token_types: usize,
     pub epsilon: f32,
     pub pooling: PoolingMode,
-    /// Most tokens of a text, `[CLS]` and `[SEP]` included.
+    /// Most tokens of a text, including `[CLS]` and `[SEP]`.
     pub max_length: usize,
-    /// Texts are lower-cased before they are tokenized.
+    /// Whether texts are lower-cased before tokenization.
     pub lower_case: bool,
 }
 
-/// Reads and checks the description of the model in `directory`.
+/// Reads and checks the configuration of the model in `directory`.
 pub(super) fn read_architecture(directory: &Path) -> Result<ModelArchitecture, ModelError> {
     let modules = ModulePaths::read_modules(directory)?;
     let folder = directory.join(&modules.transformer);
@@ -86,7 +86,7 @@ fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, ModelError> {
     serde_json::from_slice(&read_file(path)?).map_err(|error| ModelError::malformed(path, error))
 }
 
-/// `config.json`, as far as the forward pass depends on it; the rest are training settings.
+/// Fields of `config.json` that affect the forward pass; the others are training settings.
 #[derive(Deserialize)]
 struct BertConfig {
     model_type: String,
@@ -143,7 +143,7 @@ impl BertConfig {
     }
 }
 
-/// `sentence_bert_config.json`.
+/// Fields of `sentence_bert_config.json` that affect tokenization.
 #[derive(Default, Deserialize)]
 struct SentenceBertConfig {
     max_seq_length: Option<usize>,
@@ -158,7 +158,7 @@ struct ModuleEntry {
     kind: String,
 }
 
-/// `modules.json`: a transformer, a pooling, and as a rule a normalisation.
+/// Paths from `modules.json`, which lists a transformer, a pooling and usually a normalisation.
 struct ModulePaths {
     transformer: String,
     pooling: String,
@@ -174,7 +174,7 @@ impl ModulePaths {
             .collect();
         match kinds[..] {
             ["Transformer", "Pooling", "Normalize"] => {}
-            // Vectors are always brought to unit length here, which changes nothing under cosine similarity only.
+            // Vectors are always scaled to unit length here, which changes no result under cosine similarity only.
             ["Transformer", "Pooling"] => refuse_other_similarity(directory)?,
             _ => return Err(ModelError::unsupported(&path, "modules", kinds.join(" + "))),
         }
@@ -200,7 +200,7 @@ fn refuse_other_similarity(directory: &Path) -> Result<(), ModelError> {
     }
 }
 
-/// Reads both forms: a flag for each mode, or `pooling_mode` with a name.
+/// Accepts both formats: one flag per mode, or `pooling_mode` with a name.
 fn read_pooling(path: &Path, hidden: usize) -> Result<PoolingMode, ModelError> {
     let config: Map<String, Value> = read_json(path)?;
     if config.get("include_prompt") == Some(&Value::Bool(false)) {

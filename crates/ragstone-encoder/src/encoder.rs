@@ -1,5 +1,5 @@
-//! The forward pass of a BERT encoder over texts laid end to end: no padding is computed, only attention knows where
-//! a text begins.
+//! Forward pass of a BERT encoder over concatenated texts: no padding is computed; only attention treats each text
+//! separately.
 
 use super::activation::LayerNorm;
 use super::aligned::AlignedBuffer;
@@ -10,20 +10,20 @@ use super::matrix::{LinearLayer, MatrixElement, ProductOutput, padded_size};
 use super::simd::SimdLevel;
 use super::tensors::TensorFile;
 
-/// A model, packed for products of `E` at one level.
+/// A model with weights packed for element type `E` and one instruction set.
 pub(super) struct BertEncoder<E> {
     level: SimdLevel,
     hidden: usize,
     heads: AttentionHeads,
     words: Vec<f32>,
-    /// Position and token type 0, added up.
+    /// Position embeddings plus the embedding of token type 0.
     places: Vec<f32>,
     norm: LayerNorm,
     layers: Vec<EncoderLayer<E>>,
 }
 
 struct EncoderLayer<E> {
-    /// Queries (already scaled), keys and values in one product.
+    /// Queries (already scaled), keys and values as one product.
     project: LinearLayer<E>,
     merge: LinearLayer<E>,
     merge_norm: LayerNorm,
@@ -32,7 +32,7 @@ struct EncoderLayer<E> {
     narrow_norm: LayerNorm,
 }
 
-/// The buffers of one thread, reused from pass to pass.
+/// Buffers of one thread, reused for every pass.
 #[derive(Debug)]
 pub(super) struct ScratchBuffers<E> {
     hidden: AlignedBuffer<f32>,
@@ -57,7 +57,7 @@ impl<E: MatrixElement> Default for ScratchBuffers<E> {
 }
 
 impl<E: MatrixElement> BertEncoder<E> {
-    /// Reads and packs all weights.
+    /// Reads and packs all weights of the model.
     pub fn load_weights(
         tensors: &mut TensorFile,
         shape: &ModelArchitecture,
@@ -84,9 +84,9 @@ impl<E: MatrixElement> BertEncoder<E> {
         })
     }
 
-    /// The last hidden state of every token: `texts` end to end, a row of `hidden` floats a token.
+    /// The last hidden states of the concatenated `texts`: one row of `hidden` floats per token.
     ///
-    /// Ids are below the vocabulary's size and texts not longer than the model's positions, and not empty.
+    /// Ids must be below the vocabulary's size; texts must not be empty or longer than the model's positions.
     pub fn forward<'s>(&self, texts: &[&[u32]], scratch: &'s mut ScratchBuffers<E>) -> &'s [f32] {
         let rows: usize = texts.iter().map(|ids| ids.len()).sum();
         // Heads are 32 or 64 wide, so rows of hidden states need no padding.

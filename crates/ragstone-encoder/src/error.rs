@@ -1,37 +1,37 @@
-//! Why a model directory cannot be used.
+//! Errors of loading and running a model.
 
 use std::path::{Path, PathBuf};
 
-/// What is wrong with a model, named so that its owner can put it right.
+/// Error of a model; it names the file or setting to correct.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
-    /// A file is missing or unreadable.
+    /// A file is missing or cannot be read.
     #[error("cannot read {}: {source}", path.display())]
     Unreadable {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What the system says.
+        /// Error of the operating system.
         source: std::io::Error,
     },
-    /// A file is there, but is not what its name says.
+    /// A file exists but its content is invalid.
     #[error("{} is not usable: {reason}", path.display())]
     Malformed {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What does not fit.
+        /// What is wrong with the content.
         reason: String,
     },
-    /// The model asks for something that would not be run faithfully.
+    /// The model requires something that this crate does not implement exactly.
     #[error("{} asks for {setting} = {value}, which is not supported", path.display())]
     Unsupported {
-        /// The file.
+        /// The file with the setting.
         path: PathBuf,
-        /// The setting in it.
+        /// Name of the setting.
         setting: String,
-        /// Its value.
+        /// Value of the setting.
         value: String,
     },
-    /// The tokenizer refused a text.
+    /// The tokenizer refused a text, with its message.
     #[error("the tokenizer refused a text: {0}")]
     Tokenizer(String),
 }

@@ -1,9 +1,10 @@
-//! Any BERT-family sentence-transformers directory, run by our own forward pass.
+//! Runs BERT-family models from sentence-transformers directories with our own forward pass on the CPU.
 //!
-//! A crate of its own because its kernels are compiled once for each instruction set, with optimisation even where it
-//! is tested: as a module it made every build of its neighbours wait.
+//! This is a crate of its own because its kernels are compiled once for each instruction set, with optimisation even in
+//! test builds; as a module it slowed down every build of the crate around it.
 //!
-//! Invariant: what cannot be run as sentence-transformers runs it is refused at load, by name.
+//! Invariant: a model that cannot be run exactly as sentence-transformers runs it is refused at load, with the setting
+//! named.
 
 mod activation;
 mod aligned;
@@ -37,95 +38,95 @@ use simd::{Bf16, HalfFloat, SimdLevel};
 use tensors::TensorFile;
 use tokens::{ModelTokenizer, TokenizedText};
 
-/// Tokens that are run through the model together. More would only push intermediate results out of the second-level
-/// cache; fewer would read the weights more often than they are worth.
+/// Tokens that one forward pass processes. More would push intermediate results out of the second-level cache; with
+/// fewer, reading the weights would dominate.
 const TOKENS_A_PASS: usize = 128;
 
-/// Tokens that stand around every text.
+/// Special tokens around every text: `[CLS]` and `[SEP]`.
 const SPECIAL_TOKENS: usize = 2;
 
-/// The arithmetic of the matrix products; everything else is single precision.
+/// Arithmetic of the matrix products; everything else uses single precision.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum NumericPrecision {
-    /// Half precision where the CPU multiplies it itself, else brain floats where it does so with those, else single
+    /// Half precision if the CPU has native instructions for it, else brain floats if it has those, else single
     /// precision.
     ///
-    /// CPUs with both (Intel since Sapphire Rapids) multiply brain floats at half the rate of single precision and
-    /// half floats at twice that rate; those with brain floats only (AMD since Zen 4) at twice that rate.
+    /// CPUs with both (Intel since Sapphire Rapids) multiply brain floats at half the rate of single precision and half
+    /// floats at twice that rate; those with brain floats only (AMD since Zen 4) at twice that rate.
     #[default]
     Auto,
-    /// Single precision.
+    /// Single precision (`f32`) on every CPU.
     F32,
-    /// Brain floats, in software where the CPU cannot.
+    /// Brain floats (bfloat16), emulated if the CPU lacks the instructions.
     Bf16,
-    /// Half floats, in software (slowly) where the CPU cannot.
+    /// Half floats (IEEE binary16), emulated (slowly) if the CPU lacks the instructions.
     F16,
 }
 
-/// What is embedded: models may want different prefixes.
+/// Role of a text; models may expect a different prefix for each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InputRole {
-    /// A question.
+    /// A question to search for.
     Query,
-    /// A piece of a document.
+    /// A chunk of a document.
     Passage,
 }
 
-/// How a model is run.
+/// Options for running a model.
 #[derive(Clone, Debug, Default)]
 pub struct LocalOptions {
-    /// The name in the fingerprint; the directory's name if empty.
+    /// Name in the fingerprint; empty takes the directory's name.
     pub name: String,
     /// Arithmetic of the matrix products.
     pub precision: NumericPrecision,
-    /// Most threads one call uses; 0 means as many as there are cores.
+    /// Most threads that one call uses; 0 means one per core.
     pub threads: usize,
-    /// Put before every question (`"query: "` for E5 models).
+    /// Prefix of every question (`"query: "` for E5 models).
     pub query_prefix: String,
-    /// Put before every passage.
+    /// Prefix of every passage.
     pub passage_prefix: String,
 }
 
-/// Everything that decides whether two vectors may be compared.
+/// Everything that determines whether two vectors may be compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LocalFingerprint {
-    /// The model's name.
+    /// Name of the model.
     pub model: String,
-    /// A BLAKE3 hash over tokenizer and weights, in hexadecimal.
+    /// BLAKE3 hash of tokenizer and weights, in hexadecimal.
     pub revision: String,
     /// Length of a vector.
     pub dimensions: usize,
-    /// How token vectors become one.
+    /// How token vectors are pooled into one vector.
     pub pooling: PoolingMode,
-    /// Put before every question.
+    /// Prefix of every question.
     pub query_prefix: String,
-    /// Put before every passage.
+    /// Prefix of every passage.
     pub passage_prefix: String,
-    /// Most tokens of a text, `[CLS]` and `[SEP]` included; what is longer is cut off.
+    /// Most tokens of a text, including `[CLS]` and `[SEP]`; longer texts are truncated.
     pub max_length: usize,
 }
 
-/// One embedded text.
+/// Embedding of one text.
 #[derive(Clone, Debug)]
 pub struct LocalEmbedding {
-    /// A unit vector.
+    /// Embedding of the text, of unit length.
     pub vector: Vec<f32>,
-    /// The vectors of the text's own tokens, if they were asked for.
+    /// Vectors of the text's own tokens; `None` if they were not requested.
     pub tokens: Option<LocalTokens>,
 }
 
-/// The tokens of a text without `[CLS]`, `[SEP]` and prefix: three lists of the same length.
+/// The tokens of a text without `[CLS]`, `[SEP]` and prefix, as three lists with one entry per token.
 #[derive(Clone, Debug)]
 pub struct LocalTokens {
-    /// Wordpiece ids.
+    /// Wordpiece ids of the tokens.
     pub ids: Vec<u32>,
-    /// The bytes of the text each token stands for.
+    /// Byte range of each token in the text.
     pub spans: Vec<Range<usize>>,
-    /// Last hidden states, each scaled to unit length, one after the other.
+    /// Last hidden states, `dimensions` floats per token, each scaled to unit length.
     pub rows: Vec<f32>,
 }
 
-/// A loaded model. Calls from several threads do not wait for each other.
+/// A loaded model. It may be shared: concurrent calls do not block each other.
 pub struct LocalModel {
     tokens: ModelTokenizer,
     weights: EncoderWeights,
@@ -140,7 +141,7 @@ enum EncoderWeights {
 }
 
 impl LocalModel {
-    /// Reads the model in `directory` and packs its weights for this CPU.
+    /// Loads the model in `directory` and packs its weights for this CPU.
     pub fn load(directory: &Path, options: LocalOptions) -> Result<Self, ModelError> {
         let level = match options.precision {
             NumericPrecision::F16 => SimdLevel::best_level(SimdLevel::has_f16),
@@ -178,12 +179,12 @@ impl LocalModel {
         })
     }
 
-    /// What vectors of this model may be compared with.
+    /// Identity of this model's vectors: only vectors with an equal fingerprint may be compared.
     pub fn fingerprint(&self) -> &LocalFingerprint {
         &self.fingerprint
     }
 
-    /// The arithmetic that was chosen, never `Auto`.
+    /// The arithmetic in use, never `Auto`.
     pub fn precision(&self) -> NumericPrecision {
         match self.weights {
             EncoderWeights::F32(_) => NumericPrecision::F32,
@@ -192,8 +193,8 @@ impl LocalModel {
         }
     }
 
-    /// Embeds texts, in order; with `want_tokens` also their tokens. Takes all the CPU it may: call it where blocking
-    /// is allowed.
+    /// Embeds texts, in order; with `want_tokens` also their tokens. Uses up to the configured number of threads and
+    /// blocks: call it where blocking is allowed.
     ///
     /// # Errors
     /// Only if the tokenizer refuses a text.
@@ -219,7 +220,7 @@ impl LocalModel {
         })
     }
 
-    /// The wordpieces of a word, without special tokens.
+    /// The wordpiece ids of a word, without special tokens.
     ///
     /// # Errors
     /// Only if the tokenizer refuses the word.
@@ -227,7 +228,7 @@ impl LocalModel {
         self.tokens.piece_ids(word)
     }
 
-    /// Wordpieces of a passage that are read, beside its prefix and the two that stand around every text.
+    /// Most wordpieces of a passage that the model reads, beside its prefix and the two special tokens.
     pub fn text_tokens(&self) -> usize {
         let prefix = self
             .tokens
@@ -236,7 +237,7 @@ impl LocalModel {
         self.fingerprint.max_length.saturating_sub(SPECIAL_TOKENS + prefix)
     }
 
-    /// A wordpiece as text (`##ing`), empty for an id the model does not know.
+    /// The text of a wordpiece, such as `##ing`; empty for an unknown id.
     pub fn piece_text(&self, id: u32) -> &str {
         self.tokens.piece_text(id)
     }
@@ -274,7 +275,7 @@ impl LocalModel {
                 vector.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
             }
         }
-        // The mean is the sum over the count: the same direction, so the same unit vector.
+        // Dividing the sum by the count gives the mean, which has the same direction and so the same unit vector.
         make_unit(&mut vector);
         let tokens = want_tokens.then(|| {
             let mut rows = Vec::with_capacity(text.own.len() * size);

@@ -1,37 +1,37 @@
-//! Matrix products: weights packed once into panels, register tiles, and what is done to each tile on its way out.
+//! Matrix products: weights packed once into panels, multiplication in register tiles, post-processing of results.
 //!
-//! All row strides are multiples of [`PADDING`](super::simd::PADDING) and the padding holds zeros, so no kernel
-//! knows about odd sizes.
+//! All row strides are multiples of [`PADDING`](super::simd::PADDING) and padding is zero, so kernels need no special
+//! cases for odd sizes.
 
 use super::activation::gelu;
 use super::aligned::AlignedBuffer;
 use super::simd::{Bf16, HalfFloat, MOST_TILE_ROWS, PADDING, Simd, SimdKernel, SimdLevel};
 
-/// `size` rounded up to whole pairs of vectors.
+/// `size` rounded up to a multiple of the padding.
 pub(super) fn padded_size(size: usize) -> usize {
     size.next_multiple_of(PADDING)
 }
 
-/// What the inputs of a matrix product are made of.
+/// Number type of the inputs of a matrix product.
 pub(super) trait MatrixElement: Copy + Default + Send + Sync + std::fmt::Debug + 'static {
-    /// How many consecutive inputs one multiplication takes.
+    /// Number of consecutive inputs that one multiplication takes.
     const DEPTH: usize;
 
-    /// The nearest element.
+    /// The element nearest to `value`.
     fn from_f32(value: f32) -> Self;
 
-    /// Writes a vector, rounded to elements.
+    /// Writes a vector, rounded to elements of this type.
     ///
     /// # Safety
     /// `to` is writable for `S::LANES` elements.
     unsafe fn store_elements<S: Simd>(simd: S, to: *mut Self, values: S::FloatVector);
 
-    /// Multiplies `R` rows of `a` with a panel of two vectors of columns. The result is added to `out`, or replaces it
-    /// if `fresh`.
+    /// Multiplies `R` rows of `a` with a panel of two vectors of columns. The result replaces `out` if `fresh`, else it
+    /// is added.
     ///
     /// # Safety
-    /// `a` has `R` rows of `depth` elements at a stride, its second part; `panel` has `depth * 2 * S::LANES` elements; `depth` is a
-    /// multiple of `DEPTH`; `out` has `R` rows of `PADDING` floats.
+    /// `a` is a pointer and a stride: `R` rows of `depth` elements at that stride. `panel` has `depth * 2 * S::LANES`
+    /// elements; `depth` is a multiple of `DEPTH`; `out` has `R` rows of `PADDING` floats.
     unsafe fn tile<S: Simd, const R: usize>(
         simd: S,
         a: (*const Self, usize),
@@ -42,7 +42,7 @@ pub(super) trait MatrixElement: Copy + Default + Send + Sync + std::fmt::Debug +
     );
 }
 
-/// The accumulators of a tile, as they are in memory or zero.
+/// Loads the accumulators of a tile from memory; zeros if `fresh`.
 ///
 /// # Safety
 /// `out` has `R` rows of `PADDING` floats.
@@ -61,7 +61,7 @@ unsafe fn load_sums<S: Simd, const R: usize>(simd: S, out: *const f32, fresh: bo
     sums
 }
 
-/// Writes the accumulators of a tile.
+/// Writes the accumulators of a tile to memory.
 ///
 /// # Safety
 /// `out` has `R` rows of `PADDING` floats.
@@ -194,11 +194,11 @@ impl MatrixElement for HalfFloat {
     }
 }
 
-/// Products of half floats are summed in half precision over this many inputs, even and odd ones apart; then the sums
-/// are widened. Longer runs are faster and less exact: at 128 the error is that of brain floats.
+/// Products of half floats are summed in half precision over this many inputs, even and odd ones separately; then the
+/// sums are widened. Longer runs are faster and less exact: at 128 the error is that of brain floats.
 const HALF_RUN: usize = 128;
 
-/// [`MatrixElement::tile`] for a number of rows that is not a constant.
+/// [`MatrixElement::tile`] for a number of rows that is known only at run time.
 ///
 /// # Safety
 /// As [`MatrixElement::tile`] for `rows` rows, and `rows <= S::TILE_ROWS`.
@@ -225,38 +225,38 @@ pub(super) unsafe fn multiply_tile<S: Simd, E: MatrixElement>(
     by_rows!(1 2 3 4 5 6 7 8 9 10 11 12);
 }
 
-/// A register tile in memory.
+/// Memory for the results of a register tile.
 #[repr(align(64))]
 pub(super) struct RegisterTile([[f32; PADDING]; MOST_TILE_ROWS]);
 
 impl RegisterTile {
-    /// All zeros.
+    /// A tile of zeros.
     pub fn new() -> Self {
         Self([[0.0; PADDING]; MOST_TILE_ROWS])
     }
 
-    /// Its rows.
+    /// The rows of the tile.
     pub fn rows(&self) -> &[[f32; PADDING]] {
         &self.0
     }
 
-    /// Where it begins, to be written by [`multiply_tile`].
+    /// Pointer to the first element, for [`multiply_tile`] to write.
     pub fn as_mut_ptr(&mut self) -> *mut f32 {
         self.0.as_mut_ptr().cast()
     }
 }
 
-/// A part of a panel that stays in the first-level cache while all rows pass by, in bytes.
+/// Bytes of the part of a panel that stays in the first-level cache while it is multiplied with all rows.
 const BLOCK: usize = 16 << 10;
 
-/// Cuts `rows` into tiles of nearly equal height, none above `most`: `(first row, rows)`.
+/// Splits `rows` into tiles of nearly equal height, at most `most`: yields `(first row, rows)`.
 #[inline(always)]
 pub(super) fn split_into_tiles(rows: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
     let count = rows.div_ceil(most).max(1);
     (0..count).map(move |tile| (tile * rows / count, (tile + 1) * rows / count - tile * rows / count))
 }
 
-/// A linear layer, packed for one level: panels of two vectors of outputs, each with all inputs.
+/// A linear layer packed for one instruction set: each panel holds two vectors of outputs with all their inputs.
 pub(super) struct LinearLayer<E> {
     panels: AlignedBuffer<E>,
     bias: Vec<f32>,
@@ -265,7 +265,7 @@ pub(super) struct LinearLayer<E> {
 }
 
 impl<E: MatrixElement> LinearLayer<E> {
-    /// Packs `weight` (a row of `inputs` values for each output) and `bias`; `panel_columns` is the level's.
+    /// Packs `weight` (a row of `inputs` values for each output) and `bias`; `panel_columns` is that of the SIMD level.
     pub fn pack_weights(weight: &[f32], bias: &[f32], inputs: usize, panel_columns: usize) -> Self {
         let outputs = bias.len();
         let (depth, width) = (padded_size(inputs), padded_size(outputs));
@@ -287,12 +287,12 @@ impl<E: MatrixElement> LinearLayer<E> {
         }
     }
 
-    /// Outputs with their padding: the row stride of what comes out.
+    /// Number of outputs with padding: the row stride of the result.
     pub fn padded_outputs(&self) -> usize {
         self.outputs
     }
 
-    /// Multiplies `rows` rows of `input` and hands the result to `finish`.
+    /// Multiplies `rows` rows of `input` and writes the result plus bias to `finish`.
     pub fn multiply_rows(&self, level: SimdLevel, input: &[E], rows: usize, finish: ProductOutput<'_, E>) {
         assert!(input.len() >= rows * self.inputs, "input is shorter than its rows");
         assert!(finish.len() >= rows * self.outputs, "output is shorter than its rows");
@@ -305,13 +305,13 @@ impl<E: MatrixElement> LinearLayer<E> {
     }
 }
 
-/// What becomes of a product plus bias.
+/// Where a product plus bias is written.
 pub(super) enum ProductOutput<'a, E> {
-    /// It is stored.
+    /// The result overwrites the output.
     Store(&'a mut [f32]),
-    /// It is added to what is there (a residual connection).
+    /// The result is added to the output (a residual connection).
     Add(&'a mut [f32]),
-    /// Its GELU is stored as the next product's input.
+    /// Its GELU is written as the next product's input.
     Gelu(&'a mut [E]),
 }
 
@@ -361,8 +361,8 @@ impl<E: MatrixElement> SimdKernel for MultiplyKernel<'_, E> {
                 for (first, rows) in split_into_tiles(self.rows, S::TILE_ROWS) {
                     let a = &self.input[first * inputs + part * block..];
                     let out = &mut sums[first * PADDING..(first + rows) * PADDING];
-                    // SAFETY: `apply` checked that the input holds `self.rows` rows of `inputs` elements, of which
-                    // this part are `depth`, like the panel's; `out` is `rows` rows long.
+                    // SAFETY: `multiply_rows` checked that the input holds `self.rows` rows of `inputs` elements, of
+                    // which this part covers `depth`, like the panel's; `out` is `rows` rows long.
                     unsafe {
                         let out = (out.as_mut_ptr(), part == 0);
                         multiply_tile(simd, (a.as_ptr(), *inputs), panel.as_ptr(), depth, out, rows);
@@ -379,8 +379,8 @@ impl<E: MatrixElement> MultiplyKernel<'_, E> {
     fn finish_panel<S: Simd>(&mut self, simd: S, column: usize, sums: &[f32]) {
         for half in [0, S::LANES] {
             let column = column + half;
-            // SAFETY: `column + LANES <= outputs`, the length of the bias and of an output row, of which `apply`
-            // checked that there are `rows`; a row of `sums` holds two vectors.
+            // SAFETY: `column + LANES <= outputs`, the length of the bias and of an output row; `multiply_rows` checked
+            // that there are `rows` of those; a row of `sums` holds two vectors.
             unsafe {
                 let bias = simd.load_floats(self.linear.bias.as_ptr().add(column));
                 for row in 0..self.rows {

@@ -1,11 +1,11 @@
-//! Work spread over a few threads that live as long as one call.
+//! Parallel work on scoped threads that exist only during one call.
 //!
-//! There is no pool and no queue between calls, so a question never waits for a batch of passages; one job alone runs
+//! There is no pool and no queue shared by calls, so a question never waits for a batch of passages; a single job runs
 //! on the caller's thread. Starting a thread costs some twenty microseconds, a job some tens of milliseconds.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Runs `work` on every job, at most `threads` at a time, and gives the results in the order of the jobs.
+/// Runs `work` on every job with at most `threads` threads and returns the results in the order of the jobs.
 pub(super) fn map_parallel<J: Sync, R: Send, S>(
     threads: usize,
     jobs: &[J],
@@ -38,7 +38,7 @@ fn take_job<'j, J>(next: &AtomicUsize, jobs: &'j [J]) -> Option<(usize, &'j J)> 
     jobs.get(index).map(|job| (index, job))
 }
 
-/// Cuts texts of these lengths into runs of neighbours, each closed as soon as it has `tokens`.
+/// Groups neighbouring texts of these lengths into runs; a run ends as soon as it has at least `tokens` tokens.
 pub(super) fn split_into_runs(lengths: impl Iterator<Item = usize>, tokens: usize) -> Vec<std::ops::Range<usize>> {
     let (mut runs, mut start, mut end, mut sum) = (Vec::new(), 0, 0, 0);
     for length in lengths {

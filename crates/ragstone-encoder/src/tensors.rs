@@ -1,4 +1,4 @@
-//! Tensors of a safetensors file, read one at a time and widened to `f32`, so that loading needs little more memory
+//! Reads tensors from a safetensors file, one at a time and widened to `f32`, so that loading needs little more memory
 //! than the model.
 
 use std::fs::File;
@@ -11,7 +11,7 @@ use safetensors::tensor::Metadata;
 use super::error::ModelError;
 use super::simd::HalfFloat;
 
-/// Longest header that is read, in bytes; safetensors itself allows no more.
+/// Longest accepted header in bytes; safetensors itself allows no more.
 const MAX_HEADER: u64 = 100_000_000;
 
 /// An open safetensors file.
@@ -25,7 +25,8 @@ pub(super) struct TensorFile {
 }
 
 impl TensorFile {
-    /// Reads the header. Names may all begin with `bert.`, as they do where the model had a head for training.
+    /// Opens a file and reads its header. All tensor names may begin with `bert.`, as in models trained with a task
+    /// head.
     pub fn open_file(path: &Path) -> Result<Self, ModelError> {
         let unreadable = |source| ModelError::Unreadable {
             path: path.to_owned(),
@@ -55,7 +56,7 @@ impl TensorFile {
         })
     }
 
-    /// Reads one tensor, which must have this shape.
+    /// Reads one tensor and checks that it has this shape.
     pub fn read_tensor(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, ModelError> {
         let malformed = |reason: String| ModelError::malformed(&self.path, reason);
         let full_name = format!("{}{name}", self.prefix);
@@ -84,13 +85,13 @@ impl TensorFile {
         Ok(widen(&bytes))
     }
 
-    /// A hash of everything that was read, in the order in which it was.
+    /// Hash of the names and bytes of all tensors read so far, in order of reading.
     pub fn digest(&self) -> blake3::Hash {
         self.hasher.finalize()
     }
 }
 
-/// Bytes of one type of number to single precision.
+/// Converts little-endian numbers of one type to single precision.
 type WidenFn = fn(&[u8]) -> Vec<f32>;
 
 fn widen_function(dtype: Dtype) -> Option<WidenFn> {

@@ -1,4 +1,4 @@
-//! What the tests share: reproducible numbers, comparison, the exact error function.
+//! Shared test helpers: reproducible numbers, comparison of floats, the exact error function.
 
 /// Reproducible numbers in -1..1 (a linear congruential generator with Knuth's MMIX constants).
 pub(super) struct Noise(u64);

@@ -1,4 +1,4 @@
-//! A small random model on disk, and the forward pass as the textbook writes it.
+//! Test model: a small random model on disk, and a textbook forward pass as the reference.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,7 @@ const PIECES: [&str; 11] = [
     "[PAD]", "[UNK]", "[CLS]", "[SEP]", ":", "a", "b", "c", "##a", "##b", "##c",
 ];
 
-/// The model: names without prefix, each with its shape and values.
+/// Tensors by name without prefix, each with its shape and values.
 pub struct TinyModel {
     heads: usize,
     head_size: usize,
@@ -32,13 +32,13 @@ pub struct TinyModel {
 }
 
 impl TinyModel {
-    /// A model of two layers; `prefix` stands before the names of its tensors.
+    /// A random model of two layers; `prefix` is put before the names of its tensors.
     pub fn new(heads: usize, head_size: usize, pooling: PoolingMode, dtype: Dtype, prefix: &'static str) -> Self {
         let hidden = heads * head_size;
         let mut noise = Noise::new(7);
         let mut tensors = BTreeMap::new();
         let mut add = |name: String, shape: &[usize]| {
-            // Multiples of 1/64 below 1/4 are the same number in all three formats.
+            // Multiples of 1/64 below 1/4 are represented exactly in all three formats.
             let values = noise
                 .take(shape.iter().product())
                 .into_iter()
@@ -82,7 +82,7 @@ impl TinyModel {
         self.heads * self.head_size
     }
 
-    /// Writes the directory as sentence-transformers does.
+    /// Writes the model as a sentence-transformers directory.
     pub fn write_directory(&self) -> TempDir {
         let folder = tempfile::tempdir().expect("a temporary folder can be written");
         let write = |name: &str, content: serde_json::Value| {
@@ -154,7 +154,7 @@ impl TinyModel {
         serialize(views, None).expect("the views do not overlap")
     }
 
-    /// The unit vector of the text with these ids, and the unit rows of its own tokens.
+    /// Reference result: the unit vector of the text with these ids, and the unit vectors of its own tokens.
     pub fn reference_pass(&self, ids: &[u32]) -> (Vec<f32>, Vec<f32>) {
         let table = |name: &str, row: usize| self.row(&format!("embeddings.{name}_embeddings.weight"), row);
         let embed = |(place, id): (usize, &u32)| -> Vec<f32> {
@@ -259,7 +259,7 @@ fn add_rows(states: &mut [Vec<f32>], more: &[Vec<f32>]) {
     }
 }
 
-/// WordPiece over the letters a, b and c, keeping case.
+/// Configuration of a case-preserving WordPiece tokenizer over the letters a, b and c.
 fn tokenizer_json() -> serde_json::Value {
     let vocabulary: BTreeMap<&str, usize> = PIECES.iter().enumerate().map(|(id, piece)| (*piece, id)).collect();
     let special = |id: usize| json!({"id": id, "content": PIECES[id], "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true});

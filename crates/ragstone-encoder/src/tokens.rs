@@ -1,4 +1,4 @@
-//! Text to token ids with their byte spans, truncated as the model wants it.
+//! Tokenization: text to token ids with byte spans, truncated to the model's maximum length.
 
 use std::ops::Range;
 use std::path::Path;
@@ -8,7 +8,7 @@ use tokenizers::{Encoding, NormalizedString, Normalizer, Tokenizer, TruncationPa
 use super::config::ModelArchitecture;
 use super::error::{ModelError, read_file};
 
-/// A tokenizer set up for one model.
+/// A tokenizer configured for one model.
 pub(super) struct ModelTokenizer {
     tokenizer: Tokenizer,
     pieces: PieceTable,
@@ -17,14 +17,14 @@ pub(super) struct ModelTokenizer {
 /// The tokens of one text.
 #[derive(Debug)]
 pub(super) struct TokenizedText {
-    /// All ids, `[CLS]` and `[SEP]` included.
+    /// All ids, including `[CLS]` and `[SEP]`.
     pub ids: Vec<u32>,
-    /// Where the text's own tokens stand in `ids`, and which bytes of the text they are.
+    /// The text's own tokens: position in `ids`, and byte range in the text.
     pub own: Vec<(usize, Range<usize>)>,
 }
 
 impl ModelTokenizer {
-    /// Reads `tokenizer.json` from the model's folder.
+    /// Loads `tokenizer.json` from the model's folder.
     pub fn load_tokenizer(shape: &ModelArchitecture) -> Result<Self, ModelError> {
         let path = shape.folder.join("tokenizer.json");
         let mut tokenizer =
@@ -46,7 +46,7 @@ impl ModelTokenizer {
         Ok(Self { tokenizer, pieces })
     }
 
-    /// Tokenizes `prefix` and `text` as one; spans are those of `text`, tokens of the prefix have none.
+    /// Tokenizes `prefix` and `text` together; spans are relative to `text`, and tokens of the prefix have none.
     pub fn encode_text(&self, prefix: &str, text: &str) -> Result<TokenizedText, ModelError> {
         let encoding = if prefix.is_empty() {
             self.tokenizer.encode(text, true)
@@ -60,7 +60,7 @@ impl ModelTokenizer {
         })
     }
 
-    /// The pieces of a text without special tokens.
+    /// The wordpiece ids of a text, without special tokens.
     pub fn piece_ids(&self, text: &str) -> Result<Vec<u32>, ModelError> {
         let encoding = self.tokenizer.encode_fast(text, false);
         Ok(encoding
@@ -69,7 +69,7 @@ impl ModelTokenizer {
             .to_vec())
     }
 
-    /// A piece as text, empty for an id the model does not know.
+    /// The text of a wordpiece; empty for an unknown id.
     pub fn piece_text(&self, id: u32) -> &str {
         self.pieces.get(id)
     }
@@ -95,7 +95,7 @@ fn own_tokens(encoding: &Encoding, prefix: usize) -> Vec<(usize, Range<usize>)> 
         .collect()
 }
 
-/// All pieces in one string: a tenth of the memory of as many strings.
+/// All wordpieces in one string, which needs a tenth of the memory of separate strings.
 struct PieceTable {
     text: String,
     ends: Vec<u32>,

@@ -1,4 +1,4 @@
-//! A chunk as a line of JSON.
+//! One chunk as a line of JSON.
 
 use std::io;
 
@@ -14,15 +14,15 @@ struct ChunkLine {
     #[serde(flatten)]
     chunk: Chunk,
     gate: f32,
-    /// Numbers of 32 bits each.
+    /// Base64 of little-endian 32-bit floats.
     dense: Option<String>,
-    /// A term's id and its weight, 32 bits each.
+    /// Base64 of pairs of 32 bits each: term id and weight.
     unigrams: String,
     bigrams: String,
     tokens: Option<String>,
 }
 
-/// The line of a chunk, with its end.
+/// Encodes a chunk as a line, with its newline.
 pub fn encode_line(chunk: &ExportedChunk) -> io::Result<Vec<u8>> {
     let dense = |vector: &Vec<f32>| {
         let bytes: Vec<u8> = vector.iter().flat_map(|number| number.to_le_bytes()).collect();
@@ -41,7 +41,7 @@ pub fn encode_line(chunk: &ExportedChunk) -> io::Result<Vec<u8>> {
     Ok(line)
 }
 
-/// The chunk of a line.
+/// Decodes the line of a chunk.
 pub fn decode_line(line: &[u8]) -> io::Result<ExportedChunk> {
     let line: ChunkLine = serde_json::from_slice(line)?;
     let bytes = |text: &String| STANDARD.decode(text).map_err(|_| malformed_chunk("base64"));

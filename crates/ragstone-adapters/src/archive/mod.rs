@@ -4,16 +4,16 @@
 //!
 //! | entry | holds |
 //! |---|---|
-//! | `ragstone.json` | format, version, and which embedder and lexical side made the vectors; stands first |
-//! | `documents/N/original`, `…/text` | the bytes as they were sent, and the stored text as an object of the blob store |
-//! | `documents/N/chunks/K.jsonl` | a line a chunk; vectors as base64 of little-endian numbers |
-//! | `documents/N/document.json` | readers, metadata, statistics, and the entries above with their SHA-256; ends the document |
-//! | `sources.jsonl`, `settings.json`, `questions.jsonl` | what else moves |
-//! | `index.jsonl` | a line a document that counts; one that changed meanwhile stands in the file twice and counts once |
-//! | `end.json` | how much there is, and the SHA-256 of everything before it |
+//! | `ragstone.json` | format, version, and which embedder and lexical encoder made the vectors; the first entry |
+//! | `documents/N/original`, `…/text` | the bytes as they were sent, and the stored text as a blob store object |
+//! | `documents/N/chunks/K.jsonl` | one line per chunk; vectors as base64 of little-endian numbers |
+//! | `documents/N/document.json` | readers, metadata, statistics, the entries above with SHA-256; ends the document |
+//! | `sources.jsonl`, `settings.json`, `questions.jsonl` | the other exported data |
+//! | `index.jsonl` | one line per document that counts; of a document written twice only the last copy counts |
+//! | `end.json` | totals, and the SHA-256 of everything before it |
 //!
-//! Invariant: an archive is read to its end and compared before anything of it is believed; what is cut off or changed is
-//! refused with the place. No key and no secret ever stands in one.
+//! Invariant: an archive is read to its end and verified before any of it is used; a truncated or changed one is
+//! refused with the byte offset. No key and no secret is ever written to one.
 
 mod line;
 mod part;
@@ -34,9 +34,9 @@ pub use line::{decode_line, encode_line};
 pub use read::{ArchiveReader, ArchivedDocument};
 pub use write::{ArchiveWriter, DocumentWriter};
 
-/// What stands first in every archive.
+/// Value of `format` in every archive header.
 const FORMAT: &str = "ragstone-archive";
-/// The newest layout, which is read; it changes when an older program could not read the newer one.
+/// Newest layout that is read; raised when an older program could not read the new one.
 const VERSION: u32 = 1;
 const HEADER: &str = "ragstone.json";
 const SOURCES: &str = "sources.jsonl";
@@ -47,24 +47,24 @@ const END: &str = "end.json";
 const ORIGINAL: &str = "original";
 const TEXT: &str = "text";
 const DOCUMENT: &str = "document.json";
-/// Largest entry that is read into memory at once: a document's record, or its questions.
+/// Largest entry, in bytes, that is read into memory at once: a document's record, or the questions.
 const MAX_IN_MEMORY: u64 = 256 << 20;
 
-/// What an archive says of itself.
+/// First entry of an archive.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ArchiveHeader {
-    /// Always the same word.
+    /// Always the constant `FORMAT`.
     format: String,
-    /// The layout.
+    /// Version of the layout.
     version: u32,
-    /// Which program wrote it.
+    /// Name and version of the program that wrote it.
     pub written_by: String,
-    /// What made vectors and weights; none where the library had no active spec.
+    /// Embedder and lexical encoder that made vectors and weights; `None` if the library had no active spec.
     pub spec: Option<IndexSpec>,
 }
 
 impl ArchiveHeader {
-    /// A header of this program's layout.
+    /// A header in this program's layout.
     pub fn new(written_by: impl Into<String>, spec: Option<IndexSpec>) -> Self {
         Self {
             format: FORMAT.into(),
@@ -75,21 +75,21 @@ impl ArchiveHeader {
     }
 }
 
-/// By what a document is known to be still as it was written.
+/// Identifies a state of a document, to detect that it changed after it was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VersionStamp {
-    /// The document.
+    /// Id of the document.
     pub id: DocumentId,
-    /// Its published generation.
+    /// Generation that was published then.
     pub generation: Generation,
-    /// The revision of its readers.
+    /// Revision of its readers.
     pub acl_revision: u64,
-    /// When it was changed last.
+    /// Time of its last change.
     pub updated_at: OffsetDateTime,
 }
 
 impl VersionStamp {
-    /// The mark of a packed document.
+    /// Stamp of an exported version.
     pub fn from_version(packed: &ExportedVersion) -> Self {
         Self {
             id: packed.id,
@@ -100,11 +100,11 @@ impl VersionStamp {
     }
 }
 
-/// An entry of the archive.
+/// An entry of the archive, as the record of its document lists it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct EntryRecord {
     name: String,
-    /// Where its bytes begin.
+    /// Offset of its first byte in the file.
     offset: u64,
     size: u64,
     sha256: String,
@@ -117,7 +117,7 @@ struct DocumentRecord {
     entries: Vec<EntryRecord>,
 }
 
-/// A document that counts.
+/// Line of `index.jsonl`: a document that counts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct IndexRecord {
     number: u64,
@@ -126,27 +126,27 @@ struct IndexRecord {
     record: EntryRecord,
 }
 
-/// How much there is.
+/// Contents of the entry `end.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct EndRecord {
     documents: u64,
     chunks: u64,
     /// Bytes before this entry.
     bytes: u64,
-    /// Of those bytes.
+    /// SHA-256 of those bytes, in hexadecimal.
     sha256: String,
 }
 
-/// How much an archive holds.
+/// Totals of an archive.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ArchiveTotals {
-    /// Documents that count.
+    /// Number of documents that count.
     pub documents: u64,
-    /// Their chunks.
+    /// Number of their chunks.
     pub chunks: u64,
-    /// Bytes of the file.
+    /// Size of the file in bytes.
     pub bytes: u64,
-    /// SHA-256 of the file, in hexadecimal digits.
+    /// SHA-256 of the file, in hexadecimal.
     pub sha256: String,
 }
 
@@ -156,28 +156,28 @@ pub enum ArchiveError {
     /// The file could not be read or written.
     #[error("{path}: {error}")]
     File {
-        /// The file.
+        /// Path of the archive file.
         path: String,
-        /// What the system said.
+        /// Error from the operating system.
         error: std::io::Error,
     },
-    /// It ends before its end.
+    /// The file ends before its last entry.
     #[error("the archive is cut off at byte {at}, in {within}; hint: copy or export it again")]
     Truncated {
-        /// Where.
+        /// Offset in bytes at which it ends.
         at: u64,
-        /// In which entry.
+        /// Name of the incomplete entry.
         within: String,
     },
-    /// It is not what was written.
+    /// The contents differ from what was written.
     #[error("the archive was changed: {what}, at byte {at}; hint: copy or export it again")]
     Changed {
-        /// What does not fit.
+        /// What does not match.
         what: String,
-        /// Where.
+        /// Offset in bytes of the difference.
         at: u64,
     },
-    /// It is none, or one of a later program.
+    /// The file is no archive, or one of a later program.
     #[error("{0}")]
     Unusable(String),
 }

@@ -1,7 +1,7 @@
-//! What is left of an archive that was not finished.
+//! Finds the reusable part of an unfinished archive.
 //!
-//! Invariant: what is kept is whole, and is what the library still has: what was deleted meanwhile is cut off with all
-//! that follows it.
+//! Invariant: the reused documents are complete and still in the library; at the first one that is not, the file is
+//! cut off.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -12,18 +12,18 @@ use sha2::Sha256;
 use super::walk::{ArchiveEntry, EntryReader, check_entries, document_number};
 use super::{ArchiveHeader, DocumentRecord, EntryRecord, HEADER, IndexRecord, VersionStamp};
 
-/// The beginning of an archive to go on from.
+/// The beginning of an archive that can be continued.
 #[derive(Default)]
 pub struct ReusablePrefix {
-    /// Its length.
+    /// Length of the prefix in bytes.
     pub bytes: u64,
-    /// Of those bytes.
+    /// Hash state of those bytes.
     pub hash: Sha256,
-    /// Documents that count.
+    /// Documents that count, with the state in which they were written.
     pub documents: Vec<(IndexRecord, VersionStamp)>,
 }
 
-/// A whole document, and where it ends.
+/// A complete document, and where it ends.
 struct CompleteDocument {
     record: IndexRecord,
     mark: VersionStamp,
@@ -31,7 +31,7 @@ struct CompleteDocument {
     hash: Sha256,
 }
 
-/// What can be kept of `file`; nothing if it begins with another header.
+/// Finds what can be reused of `file`; nothing if it begins with another header.
 pub fn find_reusable_prefix(
     file: &mut File,
     header: &ArchiveHeader,
@@ -67,7 +67,7 @@ pub fn find_reusable_prefix(
     Ok(Some(kept))
 }
 
-/// The whole documents, up to what is not whole.
+/// Reads the complete documents up to the first incomplete one.
 fn read_complete_documents(walk: &mut EntryReader<impl io::Read>) -> Vec<CompleteDocument> {
     let (mut found, mut seen) = (Vec::new(), Vec::<EntryRecord>::new());
     while let Ok(Some(entry)) = walk.next_entry() {

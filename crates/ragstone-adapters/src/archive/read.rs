@@ -1,4 +1,4 @@
-//! Reading an archive: all of it is compared first, then documents are read where they lie.
+//! Reads an archive: verifies all of it first, then reads documents by their offsets.
 
 use std::fs::File;
 use std::io::{self, BufReader};
@@ -23,16 +23,16 @@ use super::{
     IndexRecord, ORIGINAL, QUESTIONS, SETTINGS, SOURCES, TEXT, VERSION,
 };
 
-/// Bytes of an entry read at once.
+/// Bytes of an entry per read.
 const PIECE: u64 = 1 << 20;
 
-/// An archive that is what was written.
+/// An archive whose contents were verified.
 #[derive(Debug)]
 pub struct ArchiveReader {
     file: Arc<File>,
-    /// What it says of itself.
+    /// First entry of the archive.
     pub header: ArchiveHeader,
-    /// How much it holds.
+    /// Totals of the archive.
     pub totals: ArchiveTotals,
     index: Vec<IndexRecord>,
     sources: Vec<u8>,
@@ -40,7 +40,7 @@ pub struct ArchiveReader {
     questions: Vec<u8>,
 }
 
-/// What was read of an archive.
+/// Contents collected while an archive is verified.
 #[derive(Default)]
 struct ArchiveContents {
     header: Option<ArchiveHeader>,
@@ -53,7 +53,7 @@ struct ArchiveContents {
 }
 
 impl ArchiveReader {
-    /// Reads the file `path` to its end; `see` is told how many bytes were compared.
+    /// Reads and verifies the file `path`; `see` is called with the number of bytes verified so far.
     pub fn open(path: &Path, mut see: impl FnMut(u64)) -> Result<Self, ArchiveError> {
         let named = path.display().to_string();
         let failed = |error| ArchiveError::File {
@@ -72,22 +72,22 @@ impl ArchiveReader {
         contents.into_reader(file, bytes, sha256)
     }
 
-    /// How many documents it holds.
+    /// Number of documents in the archive.
     pub fn len(&self) -> usize {
         self.index.len()
     }
 
-    /// Whether it holds no document.
+    /// Whether the archive has no document.
     pub fn is_empty(&self) -> bool {
         self.index.is_empty()
     }
 
-    /// The `n`-th document's id.
+    /// Id of the `n`-th document, from 0.
     pub fn document_id(&self, n: usize) -> DocumentId {
         self.index[n].id
     }
 
-    /// The `n`-th document.
+    /// Opens the `n`-th document, from 0.
     pub fn read_document(&self, n: usize) -> io::Result<ArchivedDocument> {
         let bytes = read_entry(&self.file, &self.index[n].record)?;
         let record: DocumentRecord = serde_json::from_slice(&bytes)?;
@@ -98,17 +98,17 @@ impl ArchiveReader {
         })
     }
 
-    /// The sources.
+    /// Parses the exported sources.
     pub fn parse_sources<T: DeserializeOwned>(&self) -> Result<Vec<T>, ArchiveError> {
         parse_json_lines(SOURCES, &self.sources)
     }
 
-    /// The settings.
+    /// Parses the exported settings.
     pub fn parse_settings<T: DeserializeOwned>(&self) -> Result<T, ArchiveError> {
         parse_json(SETTINGS, &self.settings, 0)
     }
 
-    /// The questions.
+    /// Parses the exported evaluation questions.
     pub fn parse_questions<T: DeserializeOwned>(&self) -> Result<Vec<T>, ArchiveError> {
         parse_json_lines(QUESTIONS, &self.questions)
     }
@@ -189,7 +189,7 @@ impl ArchiveContents {
     }
 }
 
-/// What does not even begin like an archive is told as what it is.
+/// Replaces the error for a file that does not even begin like an archive by one that says so.
 fn not_an_archive_error(error: ArchiveError, path: &str) -> ArchiveError {
     match error {
         ArchiveError::Changed { at: 0, .. } => ArchiveError::Unusable(format!("{path} is no archive of a library")),
@@ -233,7 +233,7 @@ fn read_entry(file: &File, record: &EntryRecord) -> io::Result<Vec<u8>> {
 #[derive(Debug, Clone)]
 pub struct ArchivedDocument {
     file: Arc<File>,
-    /// What the catalogue of its library knew of it.
+    /// Its catalogue entry in the library that was exported.
     pub packed: ExportedVersion,
     entries: Vec<EntryRecord>,
 }

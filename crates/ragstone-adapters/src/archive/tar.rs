@@ -1,10 +1,10 @@
-//! Headers of tar entries, in the form of POSIX.1-1988 (ustar), which every tool reads.
+//! Headers of tar entries in the ustar format (POSIX.1-1988), which every tool reads.
 
-/// Headers and padding are of whole blocks.
+/// Block size in bytes; headers and padding fill whole blocks.
 pub const BLOCK: usize = 512;
-/// Zeros that end an archive.
+/// Zero bytes that end an archive.
 pub const ENDING: usize = 2 * BLOCK;
-/// Largest entry: eleven octal digits.
+/// Largest entry in bytes: eleven octal digits.
 pub const MAX_SIZE: u64 = (1 << 33) - 1;
 
 const NAME: std::ops::Range<usize> = 0..100;
@@ -17,7 +17,7 @@ const SUM: std::ops::Range<usize> = 148..156;
 const KIND: usize = 156;
 const MAGIC: std::ops::Range<usize> = 257..265;
 
-/// The header of a file of `size` bytes. Names are short and plain; nothing of the machine stands in it.
+/// Encodes the header of a file of `size` bytes. Names are short ASCII; nothing about the machine is written.
 pub fn encode_header(name: &str, size: u64) -> [u8; BLOCK] {
     debug_assert!(name.len() < NAME.len() && size <= MAX_SIZE);
     let mut block = [0; BLOCK];
@@ -37,7 +37,7 @@ pub fn encode_header(name: &str, size: u64) -> [u8; BLOCK] {
     block
 }
 
-/// Name and size that a header states; none if it is none of ours.
+/// Decodes name and size of a header; `None` if it is not one that [`encode_header`] writes.
 pub fn decode_header(block: &[u8; BLOCK]) -> Option<(String, u64)> {
     let text = |range: std::ops::Range<usize>| {
         let field = block[range].split(|byte| *byte == 0).next()?;

@@ -1,4 +1,4 @@
-//! What was written is read; what is cut off or changed is refused; what broke off is gone on with.
+//! Round trips; refusal of truncated and changed archives; resumption of interrupted ones.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! Reading an archive from its beginning, entry after entry.
+//! Reads the entries of an archive in order, from its beginning.
 
 use std::io::{self, Read};
 
@@ -14,11 +14,11 @@ const PIECE: usize = 1 << 20;
 
 /// An entry that was read.
 pub struct ArchiveEntry {
-    /// What it is.
+    /// Name, offset, size and hash of the entry.
     pub record: EntryRecord,
-    /// Its bytes, of those that are small and meant to be read whole.
+    /// Its contents, if it is one of the small entries held in memory; else empty.
     pub bytes: Vec<u8>,
-    /// SHA-256 of everything before its header.
+    /// Hash state of everything before its header.
     pub hash_before: Sha256,
 }
 
@@ -26,15 +26,15 @@ pub struct ArchiveEntry {
 pub struct EntryReader<R> {
     reader: R,
     path: String,
-    /// Bytes read.
+    /// Bytes read so far.
     pub at: u64,
-    /// Of all of them.
+    /// Running hash of all bytes read.
     pub hash: Sha256,
     piece: Vec<u8>,
 }
 
 impl<R: Read> EntryReader<R> {
-    /// From the first byte on; `path` names it in errors.
+    /// Starts at the first byte; errors name the file by `path`.
     pub fn new(reader: R, path: String) -> Self {
         Self {
             reader,
@@ -45,7 +45,7 @@ impl<R: Read> EntryReader<R> {
         }
     }
 
-    /// The next entry; none at the end, which is checked.
+    /// Reads the next entry; `None` at the end of the archive, which is verified.
     pub fn next_entry(&mut self) -> Result<Option<ArchiveEntry>, ArchiveError> {
         let (before, start) = (self.hash.clone(), self.at);
         let mut block = [0; tar::BLOCK];
@@ -138,18 +138,18 @@ impl<R: Read> EntryReader<R> {
     }
 }
 
-/// Whether an entry is read whole.
+/// Whether an entry is read into memory.
 fn is_held_in_memory(name: &str) -> bool {
     [HEADER, SOURCES, SETTINGS, QUESTIONS, INDEX, END].contains(&name) || document_number(name).is_some()
 }
 
-/// The number of the document whose record an entry is.
+/// Number of the document whose record the entry is.
 pub fn document_number(name: &str) -> Option<u64> {
     let (number, file) = name.strip_prefix("documents/")?.split_once('/')?;
     number.parse().ok().filter(|_| file == DOCUMENT)
 }
 
-/// Something does not fit.
+/// Error for contents that do not match, at byte `at`.
 pub fn changed_error(what: &str, at: u64) -> ArchiveError {
     ArchiveError::Changed {
         what: what.to_owned(),
@@ -157,7 +157,7 @@ pub fn changed_error(what: &str, at: u64) -> ArchiveError {
     }
 }
 
-/// Compares what a document's record says of its entries with what was read since the record before.
+/// Compares the entries that a document's record lists with those read since the previous record.
 pub fn check_entries(stated: &[EntryRecord], seen: &[EntryRecord]) -> Result<(), ArchiveError> {
     for entry in stated {
         match seen.iter().find(|seen| seen.name == entry.name) {

@@ -1,6 +1,7 @@
-//! Writing an archive, entry by entry, and going on with one that broke off.
+//! Writes an archive entry by entry, and resumes one that was interrupted.
 //!
-//! Invariant: a document is whole in the file before its record follows, so what broke off is known by having none.
+//! Invariant: all of a document's data is in the file before its record, so an incomplete document is one without a
+//! record.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -18,7 +19,7 @@ use super::{
     IndexRecord, ORIGINAL, QUESTIONS, SETTINGS, SOURCES, TEXT, VersionStamp, tar,
 };
 
-/// A file in the making. It lies beside its final name until it is whole.
+/// An archive being written. The file has a temporary name beside its final one until it is complete.
 pub struct ArchiveWriter {
     path: PathBuf,
     part: PathBuf,
@@ -37,11 +38,11 @@ struct OpenEntry {
 }
 
 impl ArchiveWriter {
-    /// Begins the archive `path`, or goes on with what is left of one with the same header, whose documents `keep` says
-    /// still to be as they were.
+    /// Creates the archive `path`, or resumes an unfinished one with the same header. Of that one, documents are
+    /// reused as long as `keep` says that they are unchanged.
     ///
     /// # Errors
-    /// [`ArchiveError::Unusable`] where another file has the name already.
+    /// [`ArchiveError::Unusable`] if a file of that name exists already.
     pub fn open(
         path: &Path,
         header: &ArchiveHeader,
@@ -88,18 +89,18 @@ impl ArchiveWriter {
         Ok((writer, marks))
     }
 
-    /// Bytes so far.
+    /// Bytes written so far.
     pub fn bytes_written(&self) -> u64 {
         self.at
     }
 
-    /// Documents and chunks so far.
+    /// Documents and chunks written so far.
     pub fn written_counts(&self) -> (u64, u64) {
         let chunks = self.documents.values().map(|record| u64::from(record.chunks));
         (self.documents.len() as u64, chunks.sum())
     }
 
-    /// Begins a document.
+    /// Begins the next document.
     pub fn begin_document(&mut self) -> DocumentWriter<'_> {
         let number = self.next;
         self.next += 1;
@@ -112,12 +113,12 @@ impl ArchiveWriter {
         }
     }
 
-    /// A document that changed or went since it was written: what the file holds of it does not count.
+    /// Withdraws a document that changed or was deleted after it was written: its entries no longer count.
     pub fn withdraw_document(&mut self, document: DocumentId) {
         self.documents.remove(&document);
     }
 
-    /// Ends the archive and gives it its name.
+    /// Writes the last entries and renames the file to its final name.
     pub fn finish(
         mut self,
         sources: &[impl Serialize],
@@ -225,7 +226,7 @@ impl ArchiveWriter {
     }
 }
 
-/// A document in the making; it counts once it is finished.
+/// A document being written; it counts once it is finished.
 pub struct DocumentWriter<'a> {
     archive: &'a mut ArchiveWriter,
     number: u64,
@@ -235,17 +236,17 @@ pub struct DocumentWriter<'a> {
 }
 
 impl DocumentWriter<'_> {
-    /// Begins the original, of so many bytes.
+    /// Begins the original, which has `size` bytes.
     pub fn begin_original(&mut self, size: u64) -> Result<(), ArchiveError> {
         self.begin_entry(ORIGINAL.to_owned(), size)
     }
 
-    /// Begins the stored text, of so many bytes.
+    /// Begins the stored text, which has `size` bytes.
     pub fn begin_text(&mut self, size: u64) -> Result<(), ArchiveError> {
         self.begin_entry(TEXT.to_owned(), size)
     }
 
-    /// The next bytes of what was begun last.
+    /// Appends bytes to the entry begun last.
     pub fn append_bytes(&mut self, bytes: &[u8]) -> Result<(), ArchiveError> {
         match &mut self.open {
             Some(open) => self.archive.append_bytes(open, bytes),
@@ -253,14 +254,14 @@ impl DocumentWriter<'_> {
         }
     }
 
-    /// Some chunks, as lines.
+    /// Writes an entry of chunk lines.
     pub fn write_chunks(&mut self, lines: &[u8]) -> Result<(), ArchiveError> {
         self.chunks += 1;
         self.begin_entry(format!("chunks/{:05}.jsonl", self.chunks), lines.len() as u64)?;
         self.append_bytes(lines)
     }
 
-    /// Ends the document.
+    /// Writes the document's record, which completes the document.
     pub fn finish(mut self, document: &ExportedVersion) -> Result<(), ArchiveError> {
         self.close_entry()?;
         let record = DocumentRecord {
@@ -280,7 +281,7 @@ impl DocumentWriter<'_> {
         Ok(())
     }
 
-    /// Leaves the document: what was written of it belongs to none.
+    /// Abandons the document: entries written for it belong to no document.
     pub fn abandon_document(mut self) -> Result<(), ArchiveError> {
         while let Some(left) = self.open.as_ref().map(|open| open.left).filter(|left| *left > 0) {
             self.append_bytes(&[0; tar::BLOCK][..left.min(tar::BLOCK as u64) as usize])?;
@@ -303,7 +304,7 @@ impl DocumentWriter<'_> {
     }
 }
 
-/// In hexadecimal digits.
+/// Encodes bytes as lower-case hexadecimal digits.
 pub fn encode_hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

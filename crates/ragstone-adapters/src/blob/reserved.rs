@@ -1,7 +1,7 @@
-//! A blob store that takes in nothing while the disk's reserve is not held.
+//! A blob store that accepts no new content while the disk reserve is not held.
 //!
-//! Invariant: reading, renaming and removing always pass, and so do the small blobs by which the library keeps its books
-//! (its mark, manifests, notes of deletions): a start, a patch and a delete write them.
+//! Invariant: reading, renaming and removing always pass, and so do the library's small bookkeeping blobs (its marker,
+//! manifests, deletion records): a start, a patch and a delete write them.
 
 use std::fmt;
 use std::io;
@@ -18,7 +18,7 @@ use object_store::{
 
 use crate::disk_reserve::DiskReserve;
 
-/// The store of a folder, and the reserve of its disk.
+/// The store of a folder, with the reserve of its disk.
 #[derive(Debug)]
 pub struct ReservedStore {
     inner: Arc<dyn ObjectStore>,
@@ -26,7 +26,7 @@ pub struct ReservedStore {
 }
 
 impl ReservedStore {
-    /// `inner`, whose bytes lie on the disk of `reserve`.
+    /// Wraps `inner`, whose files lie on the disk of `reserve`.
     pub fn new(inner: Arc<dyn ObjectStore>, reserve: DiskReserve) -> Self {
         Self { inner, reserve }
     }
@@ -38,14 +38,14 @@ impl fmt::Display for ReservedStore {
     }
 }
 
-/// Where accepted bytes wait.
+/// Key prefix of accepted bytes that are not processed yet.
 const INCOMING: &str = "incoming";
-/// The names of what a document is made of.
+/// Last key parts of a document's content.
 const CONTENT: [&str; 2] = ["original", "text"];
-/// Largest blob that is no content, in bytes.
+/// Largest blob, in bytes, that counts as bookkeeping and not as content.
 const SMALL_BYTES: usize = 128 * 1024;
 
-/// Whether a blob of so many bytes is something new, rather than about what is there.
+/// Whether a blob of this size is new content, and not bookkeeping about existing content.
 fn is_content(at: &Path, bytes: usize) -> bool {
     let is_incoming = at.parts().next().is_some_and(|first| first.as_ref() == INCOMING);
     is_incoming || bytes > SMALL_BYTES || at.filename().is_some_and(|name| CONTENT.contains(&name))

@@ -1,6 +1,6 @@
 //! Blobs in a bucket of an S3-compatible service.
 //!
-//! Invariant: no credential stands in an error or in debug output.
+//! Invariant: no credential appears in an error or in debug output.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -11,34 +11,34 @@ use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::prefix::PrefixStore;
 use object_store::{ClientOptions, ObjectStore, RetryConfig};
 
-/// For making a connection.
+/// Limit for opening a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// For one request, the part of a large file that it carries included.
+/// Limit for one request, including the part of a large file that it carries.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
-/// How often a request is tried again, and until when; jobs come back later by themselves.
+/// Retries of a request, and the time limit for all of them; jobs are retried later by the queue.
 const RETRIES: usize = 4;
 const RETRY_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A bucket and how it is reached; what is empty is not set.
+/// A bucket and how to reach it; an empty string means not set.
 #[derive(Clone, Default)]
 pub struct S3Options {
-    /// Its name.
+    /// Name of the bucket.
     pub bucket: String,
-    /// What every key begins with.
+    /// Prefix of every key.
     pub prefix: String,
-    /// The service's address, where it is not Amazon's; `http://` is allowed.
+    /// Endpoint URL of a service other than Amazon's; `http://` is allowed.
     pub endpoint: String,
-    /// The region.
+    /// Region of the bucket.
     pub region: String,
-    /// Who asks; where nobody is named, the role of the machine.
+    /// Access key id; if empty, the machine's role is used.
     pub access_key_id: String,
-    /// Their secret.
+    /// Secret of the access key.
     pub secret_access_key: String,
-    /// For credentials that end.
+    /// Session token of temporary credentials.
     pub session_token: String,
-    /// A role to take by the token in the file.
+    /// ARN of a role to assume with the token in `web_identity_token_file`.
     pub role_arn: String,
-    /// The file, which is read again when it has changed.
+    /// Path of the token file, which is read again when it has changed.
     pub web_identity_token_file: PathBuf,
 }
 
@@ -52,7 +52,7 @@ impl fmt::Debug for S3Options {
     }
 }
 
-/// The bucket as a store. Nothing is asked of the service yet.
+/// Opens the bucket as a store. Sends no request yet.
 pub fn open_bucket(options: &S3Options) -> object_store::Result<Arc<dyn ObjectStore>> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let client = ClientOptions::new()

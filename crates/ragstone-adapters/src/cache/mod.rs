@@ -1,4 +1,4 @@
-//! What was embedded before.
+//! Caches of embeddings that were computed before.
 
 #[cfg(feature = "sqlite")]
 pub mod sqlite;

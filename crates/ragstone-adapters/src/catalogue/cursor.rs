@@ -1,4 +1,4 @@
-//! Where a list goes on: the sort key of its last item, as text that callers need not understand.
+//! Page cursors: the sort key of a page's last item, as text that is opaque to callers.
 
 use std::convert::Infallible;
 
@@ -10,22 +10,22 @@ use uuid::Uuid;
 
 use super::value::{DamagedValue, to_nanoseconds};
 
-/// A key that a list is sorted by: a time, then an id.
+/// Sort key of a list: a time, then an id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CursorKey {
-    /// Nanoseconds since 1970.
+    /// Nanoseconds since 1970-01-01 UTC.
     pub at: i64,
-    /// The item's id.
+    /// Id of the item.
     pub id: Uuid,
 }
 
 impl CursorKey {
-    /// The key as a cursor.
+    /// Encodes the key as a cursor.
     pub fn encode_cursor(self) -> String {
         format!("{:016x}{}", self.at, self.id.as_simple())
     }
 
-    /// The key of a cursor that [`Self::encode_cursor`] made.
+    /// Parses a cursor that [`Self::encode_cursor`] made.
     pub fn parse_cursor(cursor: &str) -> Result<Self, CatalogueError> {
         let parse = || {
             let (at, id) = cursor.split_at_checked(16)?;
@@ -40,8 +40,8 @@ impl CursorKey {
     }
 }
 
-/// A page of `items` in order, one more than `limit` if there are further ones; the list goes on behind the `cursor` of the
-/// last one shown.
+/// Builds a page of `items` in order, which has one more than `limit` if there are further ones. The next page starts
+/// after the `cursor` of the last item of this page.
 pub fn build_page<T, E>(
     mut items: Vec<T>,
     limit: usize,
@@ -56,14 +56,14 @@ pub fn build_page<T, E>(
     })
 }
 
-/// What the API keys of a page stand behind: a time and an id of theirs.
+/// Position after which a page of API keys starts: time and id of a key.
 pub fn parse_key_cursor(page: &PageRequest) -> Result<(i64, String), CatalogueError> {
     let Some(cursor) = &page.cursor else {
         return Ok((i64::MIN, String::new()));
     };
     let parse = || {
         let (at, id) = cursor.split_at_checked(16)?;
-        // Both halves have the same form.
+        // The time has the form of a key id (16 hexadecimal digits), so the same parser validates it.
         at.parse::<KeyId>().ok()?;
         let id: KeyId = id.parse().ok()?;
         Some((u64::from_str_radix(at, 16).ok()? as i64, id.to_string()))
@@ -71,14 +71,14 @@ pub fn parse_key_cursor(page: &PageRequest) -> Result<(i64, String), CatalogueEr
     parse().ok_or(CatalogueError::BadCursor)
 }
 
-/// A page of API keys, of `items` in order: one more than `limit` if there are further ones.
+/// Builds a page of API keys from `items` in order, which has one more than `limit` if there are further ones.
 pub fn build_key_page(items: Vec<ApiKey>, limit: usize) -> Result<ListPage<ApiKey>, DamagedValue> {
     build_page(items, limit, |key| {
         Ok(format!("{:016x}{}", to_nanoseconds(key.created_at)?, key.id))
     })
 }
 
-/// What the feedback of a page stands behind: a time, and the trace of an answer, empty at the beginning.
+/// Position after which a page of feedback starts: a time and a trace id, empty for the first page.
 pub fn parse_feedback_cursor(page: &PageRequest) -> Result<(i64, String), CatalogueError> {
     let Some(cursor) = &page.cursor else {
         return Ok((i64::MIN, String::new()));
@@ -87,7 +87,7 @@ pub fn parse_feedback_cursor(page: &PageRequest) -> Result<(i64, String), Catalo
     Ok((key.at, key.id.to_string()))
 }
 
-/// A page of feedback, of `items` in order: one more than `limit` if there are further ones.
+/// Builds a page of feedback from `items` in order, which has one more than `limit` if there are further ones.
 pub fn build_feedback_page(items: Vec<RatedAnswer>, limit: usize) -> Result<ListPage<RatedAnswer>, DamagedValue> {
     build_page(items, limit, |feedback| {
         let key = CursorKey {
@@ -98,7 +98,7 @@ pub fn build_feedback_page(items: Vec<RatedAnswer>, limit: usize) -> Result<List
     })
 }
 
-/// What the sources of a page stand behind: a tenant and a name. Names hold no space.
+/// Position after which a page of sources starts: tenant and name. Names contain no space.
 pub fn parse_source_cursor(page: &PageRequest) -> Result<(String, String), CatalogueError> {
     let Some(cursor) = &page.cursor else {
         return Ok((String::new(), String::new()));
@@ -107,7 +107,7 @@ pub fn parse_source_cursor(page: &PageRequest) -> Result<(String, String), Catal
     Ok((tenant.to_owned(), name.to_owned()))
 }
 
-/// A page of sources, of `items` in order: one more than `limit` if there are further ones.
+/// Builds a page of sources from `items` in order, which has one more than `limit` if there are further ones.
 pub fn build_source_page(items: Vec<SourceRecord>, limit: usize) -> ListPage<SourceRecord> {
     let cursor = |source: &SourceRecord| Ok::<_, Infallible>(format!("{} {}", source.tenant, source.name));
     let Ok(page) = build_page(items, limit, cursor);

@@ -1,4 +1,4 @@
-//! Catalogues: the truth about documents and jobs.
+//! Catalogues: the databases of documents and jobs.
 
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod cursor;

@@ -1,4 +1,4 @@
-//! Published versions on their way from one library to another: the rules, whatever stores them.
+//! Rules for importing and exporting published versions, independent of the database.
 
 use ragstone_core::access::Scope;
 use ragstone_core::document::{Document, DocumentStatus};
@@ -8,20 +8,20 @@ use ragstone_core::seam::portable::ExportedVersion;
 
 use super::stored::{NewestVersionState, StoredDocument, VersionFile};
 
-/// What a version that is put in finds in its place.
+/// What an imported version finds in its place.
 #[derive(Debug)]
 pub enum ImportTarget {
-    /// Nothing, or a life that ended.
+    /// No document, or a tombstoned one.
     Free,
-    /// The same bytes, begun and never published.
+    /// The same bytes, begun and never published; the value is the incarnation.
     Unfinished(u64),
-    /// The same.
+    /// The same version, published.
     Same,
-    /// Another one.
+    /// Another document or version.
     Taken,
 }
 
-/// What `packed` finds in its place; whose URI it is may not be the caller's to know.
+/// What `packed` finds in its place. A document that the caller may not see gives only [`CatalogueError::UriTaken`].
 pub fn find_import_target(
     found: Option<&StoredDocument>,
     scope: &Scope,
@@ -42,7 +42,7 @@ pub fn find_import_target(
     })
 }
 
-/// The published version of a document; none where there is none, or a newer begin took its file from the row.
+/// The published version of a document; `None` if there is none, or if a newer `begin` replaced its file in the row.
 pub fn build_exported_version(stored: StoredDocument, statistics: StatisticsDelta) -> Option<ExportedVersion> {
     let document = stored.document;
     let generation = document
@@ -85,7 +85,7 @@ pub fn build_exported_version(stored: StoredDocument, statistics: StatisticsDelt
     })
 }
 
-/// The document before its version is published.
+/// The row of an imported document before its version is published.
 pub fn imported_document_row(packed: &ExportedVersion, life: u64, incoming: &str) -> StoredDocument {
     let packed = packed.clone();
     let mut stored = StoredDocument {
@@ -130,7 +130,7 @@ pub fn imported_document_row(packed: &ExportedVersion, life: u64, incoming: &str
     stored
 }
 
-/// The published document of a manifest, in the life `life`.
+/// The row of a published document recovered from its manifest, with incarnation `life`.
 pub fn recovered_document_row(manifest: &DocumentManifest, life: u64) -> StoredDocument {
     let packed = &manifest.document;
     let mut stored = imported_document_row(packed, life, "");

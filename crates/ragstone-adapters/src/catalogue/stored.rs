@@ -1,4 +1,5 @@
-//! Documents and jobs with what only a catalogue knows of them, and the rules by which they change, whatever stores them.
+//! Rows of documents and jobs with their internal fields, and the rules by which they change, independent of the
+//! database.
 
 use ragstone_core::access::Acl;
 use ragstone_core::document::{Document, DocumentStatus, Job, JobCounts, JobError, JobKind, JobState};
@@ -9,68 +10,68 @@ use time::OffsetDateTime;
 
 use super::value::{DamagedValue, read_json, write_json};
 
-/// What the newest `begin` of a document came to.
+/// State of the newest `begin` of a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum NewestVersionState {
-    /// Its job waits or runs.
+    /// Its job is queued or running.
     Pending,
     /// It is the published version.
     Published,
-    /// It ended without one, or was cancelled.
+    /// It failed or was cancelled.
     Failed,
 }
 
-/// The bytes of a version, and what its type is read from.
+/// The bytes of a version, and the inputs of its media type.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VersionFile {
-    /// BLAKE3 of the bytes.
+    /// BLAKE3 hash of the bytes.
     pub content_hash: ContentHash,
-    /// How many bytes.
+    /// Size of the file in bytes.
     pub bytes: u64,
-    /// The file name.
+    /// Name of the file.
     pub name: String,
-    /// What the sender said they are.
+    /// Media type that the sender declared.
     pub declared_media_type: Option<String>,
 }
 
-/// A document with what only the catalogue knows of it.
+/// A document with the catalogue's internal fields.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoredDocument {
-    /// As others see it.
+    /// The document as callers see it.
     pub document: Document,
-    /// Which life of the URI this is.
+    /// Number that distinguishes documents which had this URI one after another.
     pub incarnation: u64,
-    /// Where its newest `begin` stands.
+    /// State of its newest `begin`.
     pub newest: NewestVersionState,
-    /// The title that the published version was given or found.
+    /// Title of the published version, given or extracted.
     pub published_title: Option<String>,
-    /// The pipeline of the published version.
+    /// Pipeline that made the published version.
     pub published_pipeline: Option<String>,
-    /// The file of the published version; none also where an older program published it and a newer version failed.
+    /// File of the published version; `None` also if an older program published it and a newer version failed.
     pub published_file: Option<VersionFile>,
-    /// File name of the newest begin.
+    /// File name of the newest `begin`.
     pub name: String,
-    /// Title of the newest begin.
+    /// Title given with the newest `begin`.
     pub given_title: Option<String>,
-    /// Media type of the newest begin.
+    /// Media type declared with the newest `begin`.
     pub declared_media_type: Option<String>,
-    /// Where its bytes wait.
+    /// Key of the accepted bytes that are not processed yet.
     pub incoming: String,
-    /// The generation whose final key holds the bytes; none while they wait.
+    /// Generation whose final key holds the bytes; `None` while they are at `incoming`.
     pub stored_generation: Option<Generation>,
-    /// Its pipeline.
+    /// Pipeline of the newest `begin`.
     pub pipeline: String,
 }
 
 impl StoredDocument {
-    /// The caller's title, else the published version's, else the file name.
+    /// Sets the title: the caller's, else the published version's, else the file name.
     pub fn update_title(&mut self) {
         let title = self.given_title.as_ref().or(self.published_title.as_ref());
         self.document.title = title.unwrap_or(&self.name).clone();
     }
 
-    /// The file of the newest begin.
+    /// File of the newest `begin`.
     fn newest_file(&self) -> VersionFile {
         VersionFile {
             content_hash: self.document.content_hash,
@@ -89,7 +90,7 @@ impl StoredDocument {
         }
     }
 
-    /// Makes `generation` the published one; says which was.
+    /// Makes `generation` the published one; returns the previous one.
     pub fn mark_published(
         &mut self,
         generation: Generation,
@@ -104,7 +105,7 @@ impl StoredDocument {
         replaced
     }
 
-    /// Its ingestion ended without a version: it keeps the one it has, if any.
+    /// Records that the ingestion failed; the document retains its published version, if any.
     pub fn fail_ingestion(&mut self, error: &JobError, now: OffsetDateTime) {
         self.newest = NewestVersionState::Failed;
         self.document.last_error = Some(error.clone());
@@ -114,7 +115,7 @@ impl StoredDocument {
         }
     }
 
-    /// Its newest begin is tried again.
+    /// Sets the newest `begin` to pending again, for a retry.
     pub fn reset_to_pending(&mut self, now: OffsetDateTime) {
         self.newest = NewestVersionState::Pending;
         self.document.last_error = None;
@@ -124,7 +125,7 @@ impl StoredDocument {
         }
     }
 
-    /// Where the bytes of the newest begin lie.
+    /// Where the bytes of the newest `begin` are stored.
     pub fn original_location(&self) -> OriginalLocation {
         match self.stored_generation {
             Some(generation) => OriginalLocation::Stored(generation),
@@ -133,25 +134,25 @@ impl StoredDocument {
     }
 }
 
-/// A job with what only the catalogue knows of it.
+/// A job with the catalogue's internal fields.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoredJob {
-    /// As others see it; of a batch without its children.
+    /// The job as callers see it; for a batch, without its children.
     pub job: Job,
-    /// How its attempts went.
+    /// State of its attempts and lease.
     pub attempt_state: AttemptState,
-    /// The life of the document it is about.
+    /// Incarnation of its document.
     pub incarnation: u64,
-    /// Its document's source.
+    /// Source of its document.
     pub source: String,
-    /// Who may see it.
+    /// ACL that decides who may see it.
     pub acl: Acl,
-    /// Its turn.
+    /// Position in the queue.
     pub queue_sequence: u64,
 }
 
 impl StoredJob {
-    /// A job of a document, without a place yet.
+    /// A job of a document, without a position in the queue yet.
     pub fn for_document(stored: &StoredDocument, job: Job) -> Self {
         Self {
             job: Job {
@@ -166,7 +167,7 @@ impl StoredJob {
         }
     }
 
-    /// Whether `lease` still holds.
+    /// Whether `lease` still holds the job.
     pub fn is_held_by(&self, lease: &JobLease) -> bool {
         self.job.state == JobState::Running
             && self.attempt_state.claims == lease.attempt
@@ -174,7 +175,7 @@ impl StoredJob {
             && self.job.document_id == Some(lease.document)
     }
 
-    /// Whether it ended without what it was for.
+    /// Whether it ended as failed or cancelled.
     pub fn is_unsuccessful(&self) -> bool {
         matches!(self.job.state, JobState::Failed | JobState::Cancelled)
     }
@@ -184,7 +185,7 @@ impl StoredJob {
         self.job.kind == JobKind::Ingest && !self.job.state.is_final()
     }
 
-    /// What its worker needs, once it is claimed.
+    /// The data that a worker needs for the claimed job.
     pub fn into_claimed_job(self, document: StoredDocument) -> ClaimedJob {
         let Self {
             job,
@@ -210,16 +211,16 @@ impl StoredJob {
     }
 }
 
-/// How a batch stands.
+/// State of a batch.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct BatchState {
-    /// Its children.
+    /// Number of its children by state.
     pub children: JobCounts,
     /// Whether it was cancelled.
     pub stopped: bool,
 }
 
-/// Why a job that was cancelled did not succeed.
+/// Error of a job that was cancelled.
 pub fn cancelled_error() -> JobError {
     JobError {
         code: "cancelled".into(),
@@ -228,7 +229,7 @@ pub fn cancelled_error() -> JobError {
     }
 }
 
-/// Why a job without a document fails.
+/// Error of a job whose document is missing.
 pub fn missing_document_error() -> JobError {
     JobError {
         code: "no_document".into(),
@@ -237,12 +238,12 @@ pub fn missing_document_error() -> JobError {
     }
 }
 
-/// Both or none.
+/// `Some` if both are.
 pub fn zip_options<A, B>(a: Option<A>, b: Option<B>) -> Option<(A, B)> {
     Some((a?, b?))
 }
 
-/// A source as it stands in its row: what people said of it, and how its last sync went.
+/// Encodes a source for its row: its settings, and the result of its last sync.
 pub fn encode_source(source: &SourceRecord) -> Result<(String, Option<String>), DamagedValue> {
     let record = SourceRecord {
         last_sync: None,
@@ -252,7 +253,7 @@ pub fn encode_source(source: &SourceRecord) -> Result<(String, Option<String>), 
     Ok((write_json(&record)?, last_sync))
 }
 
-/// The source of a row.
+/// Decodes the source of a row.
 pub fn decode_source(record: &str, last_sync: Option<&str>) -> Result<SourceRecord, DamagedValue> {
     Ok(SourceRecord {
         last_sync: last_sync.map(|report| read_json(report, "last_sync")).transpose()?,

@@ -1,4 +1,4 @@
-//! Sums of term statistics, and the bytes of what a generation adds to them.
+//! Sums of term statistics, and the binary form of a generation's delta to them.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,7 @@ use ragstone_core::seam::catalogue::StatisticsDelta;
 
 use super::value::DamagedValue;
 
-/// Sums of one tenant.
+/// Sums of term statistics of one tenant.
 #[derive(Debug, Default, PartialEq)]
 pub struct TermSums {
     chunks: i64,
@@ -16,7 +16,7 @@ pub struct TermSums {
 }
 
 impl TermSums {
-    /// Adds a delta, or with a sign of -1 takes it away.
+    /// Adds a delta, or subtracts it if `sign` is -1.
     pub fn add_delta(&mut self, sign: i64, delta: &StatisticsDelta) {
         self.chunks += sign * delta.chunks as i64;
         for (term, count) in &delta.terms {
@@ -27,7 +27,7 @@ impl TermSums {
         }
     }
 
-    /// The sums as one delta.
+    /// The sums as a single delta.
     pub fn to_delta(&self) -> StatisticsDelta {
         let counts = |sums: &HashMap<u32, i64>| {
             let mut counts: Vec<_> = sums
@@ -68,12 +68,13 @@ fn add_count(sums: &mut HashMap<u32, i64>, id: u32, count: i64) {
     }
 }
 
-/// A sum may be below zero for a moment, when two commits are followed in the other order.
+/// Clamps at zero: a sum may be negative for a moment when two commits are applied in the other order.
 fn clamp_count(sum: i64) -> u64 {
     sum.max(0).unsigned_abs()
 }
 
-/// Little-endian: chunks (u64), terms (u32), their ids and counts (u32 each), then the pieces' ids and counts.
+/// Encodes a delta, little-endian: chunks (u64), terms (u32), their ids and counts (u32 each), then the pieces' ids
+/// and counts.
 pub fn encode_delta(delta: &StatisticsDelta) -> Vec<u8> {
     let pair = |id: u32, count: u32| [id.to_le_bytes(), count.to_le_bytes()].concat();
     let mut bytes = Vec::with_capacity(12 + 8 * (delta.terms.len() + delta.pieces.len()));
@@ -84,7 +85,7 @@ pub fn encode_delta(delta: &StatisticsDelta) -> Vec<u8> {
     bytes
 }
 
-/// What [`encode_delta`] wrote.
+/// Decodes a delta that [`encode_delta`] wrote.
 pub fn decode_delta(bytes: &[u8]) -> Result<StatisticsDelta, DamagedValue> {
     let read = || {
         let (chunks, rest) = bytes.split_first_chunk()?;

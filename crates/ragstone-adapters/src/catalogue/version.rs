@@ -1,4 +1,4 @@
-//! What a caller's version makes of a document: the rules of `begin` and `patch`, whatever stores the document.
+//! Rules of `begin` and `patch` for a document, independent of the database.
 
 use ragstone_core::access::Scope;
 use ragstone_core::document::{BoundedMetadata, Document, DocumentStatus};
@@ -7,12 +7,12 @@ use time::OffsetDateTime;
 
 use super::stored::{NewestVersionState, StoredDocument};
 
-/// Whether `scope` sees `document` at all.
+/// Whether `scope` may see `document` at all.
 pub fn is_visible(document: &Document, scope: &Scope) -> bool {
     document.status != DocumentStatus::Deleting && scope.admits(&document.acl)
 }
 
-/// Whether the newest begin already has, or is getting, what `version` would make.
+/// Whether the newest `begin` already has, or will have, the content of `version`.
 pub fn has_same_content(stored: &StoredDocument, version: &NewVersion) -> bool {
     stored.newest != NewestVersionState::Failed
         && stored.document.content_hash == version.content_hash
@@ -20,15 +20,15 @@ pub fn has_same_content(stored: &StoredDocument, version: &NewVersion) -> bool {
         && stored.pipeline == version.pipeline
 }
 
-/// What an upload says about a document beside its bytes, as a patch. The title may also be taken away again.
+/// The metadata of an upload, as a patch. Unlike a patch, it can also remove the title.
 pub struct MetadataAmendments {
-    /// The title.
+    /// Title given by the caller; `None` removes it.
     pub given_title: Option<String>,
-    /// Everything else.
+    /// All other metadata of the upload.
     pub patch: DocumentPatch,
 }
 
-/// What `version` says beside its bytes.
+/// Extracts the metadata of `version`.
 pub fn metadata_amendments(version: NewVersion) -> MetadataAmendments {
     MetadataAmendments {
         given_title: version.title,
@@ -42,7 +42,7 @@ pub fn metadata_amendments(version: NewVersion) -> MetadataAmendments {
     }
 }
 
-/// The first version of a URI, or the first after its deletion.
+/// Row for the first version of a URI, or the first after its deletion; `life` is its incarnation.
 pub fn new_document_row(version: NewVersion, life: u64, now: OffsetDateTime) -> StoredDocument {
     StoredDocument {
         document: version.to_document(now),
@@ -60,7 +60,7 @@ pub fn new_document_row(version: NewVersion, life: u64, now: OffsetDateTime) -> 
     }
 }
 
-/// The next version of a living document; the published one goes on answering until this one is.
+/// Row for the next version of an existing document; the published one stays searchable until this one is published.
 pub fn next_version_row(mut stored: StoredDocument, version: NewVersion, now: OffsetDateTime) -> StoredDocument {
     version.begin_next_version(&mut stored.document, now);
     stored.newest = NewestVersionState::Pending;
@@ -75,7 +75,7 @@ pub fn next_version_row(mut stored: StoredDocument, version: NewVersion, now: Of
     stored
 }
 
-/// Changes what touches no bytes.
+/// Applies a patch, which changes no bytes.
 pub fn apply_patch(stored: &mut StoredDocument, patch: DocumentPatch) {
     let document = &mut stored.document;
     if let Some(acl) = patch.acl.filter(|acl| *acl != document.acl) {
@@ -97,7 +97,7 @@ pub fn apply_patch(stored: &mut StoredDocument, patch: DocumentPatch) {
     stored.update_title();
 }
 
-/// The document after `amendments`; equal to `stored` but for its time if they say nothing new.
+/// The document after `amendments`; equal to `stored` except for its time if nothing changes.
 pub fn with_amendments(stored: &StoredDocument, amendments: MetadataAmendments) -> StoredDocument {
     let mut changed = stored.clone();
     changed.given_title = amendments.given_title;
@@ -105,7 +105,7 @@ pub fn with_amendments(stored: &StoredDocument, amendments: MetadataAmendments) 
     changed
 }
 
-/// The next version is made of the published bytes, by `pipeline`.
+/// Sets the published bytes as the next version, to be processed by `pipeline`.
 pub fn rebuild_from_published(stored: &mut StoredDocument, pipeline: &str, now: OffsetDateTime) {
     stored.restore_published_file();
     stored.stored_generation = stored.document.published;

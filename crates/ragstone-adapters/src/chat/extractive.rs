@@ -1,6 +1,6 @@
-//! The chat model that is none: it quotes the best one or two sentences of the passages, and invents nothing.
+//! The chat model without a language model: it quotes the best one or two sentences of the passages.
 //!
-//! Invariant: every word it says stands in a passage, and the span it stands in comes with it.
+//! Invariant: every word of its output comes from a passage, and the quoted span is given with it.
 
 use std::ops::Range;
 
@@ -14,15 +14,15 @@ use ragstone_core::prompt::NO_ANSWER;
 use ragstone_core::seam::chat::{ChatDescription, ChatEvent, ChatRequest, FinishReason, TokenUsage};
 use ragstone_core::seam::{ChatError, ChatModel};
 
-/// A second sentence is quoted if its score is at least this share of the best one's: below it, it is more often
-/// beside the point than a part of the answer.
+/// A second sentence is quoted if its score is at least this share of the best one's: below it, it is more often off
+/// topic than part of the answer.
 const SECOND_QUOTE_SHARE: f64 = 0.8;
 
-/// What a passage's place costs where sentences have no scores: of two that share as many words with the question, the
-/// one in the better passage is quoted.
+/// Penalty per rank of a passage if sentences have no model scores: of two sentences that share as many words with the
+/// question, the one in the better passage is quoted.
 const RANK_PENALTY: f64 = 0.01;
 
-/// Quotes; no text leaves the process.
+/// Extractive chat model; no text leaves the process.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ExtractiveChat;
 
@@ -67,16 +67,16 @@ impl ChatModel for ExtractiveChat {
 struct SentenceCandidate {
     passage: usize,
     range: Range<usize>,
-    /// White space collapsed: lines of a page are no lines of an answer.
+    /// The sentence with white space collapsed: line breaks of a page are not line breaks of an answer.
     text: String,
     score: f64,
 }
 
-/// The best sentence, and the next best if it is near.
+/// Chooses the best sentence, and the next best if its score is close.
 fn choose_sentences(request: &ChatRequest) -> Vec<SentenceCandidate> {
     let mut candidates = collect_candidates(request);
     candidates.sort_by(|a, b| b.score.total_cmp(&a.score));
-    // A question in the text repeats the question asked and answers nothing.
+    // A question in the text repeats the user's question and answers nothing.
     let tells = candidates.iter().any(|candidate| !is_question(candidate));
     candidates.retain(|candidate| !tells || !is_question(candidate));
     let Some(best) = candidates.first().cloned() else {
@@ -124,7 +124,7 @@ fn score_by_overlap(question: &str, at: usize, passage: &Admitted<Passage>) -> V
         .collect()
 }
 
-/// The sentence without white space at its ends; none where nothing is left.
+/// The sentence without surrounding white space; `None` if it is empty.
 fn build_candidate(passage: usize, from: &Passage, range: Range<usize>, score: f64) -> Option<SentenceCandidate> {
     let sentence = from.chunk.text.get(range.clone())?;
     let start = range.start + sentence.len() - sentence.trim_start().len();
@@ -142,7 +142,7 @@ fn is_question(candidate: &SentenceCandidate) -> bool {
     candidate.text.ends_with(['?', '？'])
 }
 
-/// The same words again, or a part of them.
+/// Whether both overlap in the same passage, or have the same text.
 fn is_duplicate(one: &SentenceCandidate, other: &SentenceCandidate) -> bool {
     let overlap =
         one.passage == other.passage && one.range.start < other.range.end && other.range.start < one.range.end;

@@ -1,4 +1,4 @@
-//! Chat models: none (quotes of the passages themselves), and OpenAI-compatible services.
+//! Chat models: an extractive one that quotes the passages, and OpenAI-compatible services.
 
 mod extractive;
 #[cfg(feature = "openai")]

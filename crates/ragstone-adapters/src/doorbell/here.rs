@@ -1,10 +1,10 @@
-//! The doorbell of one process, and the part of every other one that is in this process.
+//! The notifier within one process; the notifiers that reach other processes contain it.
 
 use async_trait::async_trait;
 use ragstone_core::seam::Notifier;
 use tokio::sync::Notify;
 
-/// Wakes who waits in this process.
+/// Wakes a worker that waits in this process.
 #[derive(Debug, Default)]
 pub struct LocalNotifier {
     notify: Notify,

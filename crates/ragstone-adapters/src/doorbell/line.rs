@@ -1,7 +1,7 @@
-//! A doorbell that reaches other processes over a server: what all such doorbells have in common.
+//! The common part of notifiers that reach other processes over a server.
 //!
-//! Invariant: the server is met in the background alone. While it is away, rings are heard in this process, and the last
-//! of them is passed on once it is back.
+//! Invariant: the server is contacted only in the background. While it is away, notifications still reach this
+//! process, and the last of them is passed on once it is back.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -14,28 +14,28 @@ use tokio::time::{sleep, timeout};
 
 use super::LocalNotifier;
 
-/// How long the server may take for anything.
+/// Limit for each operation on the server.
 const SERVER_TIMEOUT: Duration = Duration::from_secs(5);
-/// Silence after which the server is asked whether it is there.
+/// Idle time after which the connection is probed.
 const PROBE_INTERVAL: Duration = Duration::from_secs(15);
-/// First and longest wait before a server that went away is tried again.
+/// First and longest wait before a reconnect.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
-/// A way to the other processes.
+/// A connection to the other processes.
 #[async_trait]
 pub(crate) trait NotifyTransport: Send + 'static {
-    /// Connects, and listens from then on. An error says why not, without a secret.
+    /// Connects and subscribes. An error says why it failed, without a secret.
     async fn open_connection(&mut self) -> Result<(), String>;
-    /// Waits for a ring of another process. May be dropped and called again.
+    /// Waits for a notification of another process. Safe to cancel and call again.
     async fn recv(&mut self) -> Result<(), String>;
-    /// Passes a ring on.
+    /// Sends a notification to the other processes.
     async fn send_notification(&mut self) -> Result<(), String>;
-    /// Asks the server whether it is there.
+    /// Checks that the server still answers.
     async fn probe_server(&mut self) -> Result<(), String>;
 }
 
-/// A doorbell over a wire.
+/// A notifier over a transport.
 pub(crate) struct RemoteNotifier {
     shared: Arc<RemoteNotifierState>,
     task: JoinHandle<()>,
@@ -48,7 +48,7 @@ struct RemoteNotifierState {
 }
 
 impl RemoteNotifier {
-    /// Opens the wire in the background, and again whenever it breaks. `server` names it in what is told of trouble.
+    /// Opens the transport in the background, and again whenever it breaks. `server` names it in connection errors.
     pub fn start(server: &'static str, wire: impl NotifyTransport) -> Self {
         let shared = Arc::new(RemoteNotifierState {
             local: LocalNotifier::default(),
@@ -95,7 +95,7 @@ async fn keep_connected(server: &'static str, shared: Arc<RemoteNotifierState>, 
             Ok(()) => {
                 wait = FIRST_WAIT;
                 *shared.lock_connection_error() = None;
-                // What was rung before went unheard.
+                // Notifications sent while disconnected were missed, so wake a worker now.
                 shared.local.notify_workers();
                 relay_notifications(&shared, &mut wire).await
             }
@@ -106,13 +106,13 @@ async fn keep_connected(server: &'static str, shared: Arc<RemoteNotifierState>, 
         if known.as_ref() != Some(&trouble) {
             tracing::warn!("the doorbell reaches this process alone: {trouble}");
         }
-        // Not all processes at once.
+        // Jitter, so that not all processes reconnect at once.
         sleep(wait.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
         wait = (wait * 2).min(LONGEST_WAIT);
     }
 }
 
-/// Carries rings both ways until the wire breaks; says how it did.
+/// Relays notifications both ways until the transport breaks; returns its error.
 async fn relay_notifications(shared: &RemoteNotifierState, wire: &mut impl NotifyTransport) -> String {
     loop {
         let done = tokio::select! {

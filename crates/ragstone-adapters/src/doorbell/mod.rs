@@ -1,4 +1,5 @@
-//! Doorbells: how workers are woken. The one of PostgreSQL stands with its catalogue, whose way to the server it uses.
+//! Notifiers, which wake workers. The one of PostgreSQL is in `catalogue::postgres`, whose connection settings it
+//! uses.
 
 mod here;
 #[cfg(any(feature = "postgres", feature = "redis"))]

@@ -1,6 +1,7 @@
-//! A doorbell over Redis: each ring is a message to all who are subscribed.
+//! A notifier over Redis: each notification is a message to all subscribed processes.
 //!
-//! Invariant: Redis keeps nothing of ours, so nothing is lost with it. Its URL stands in no error and no debug output.
+//! Invariant: Redis stores nothing for us, so nothing is lost with it. Its URL appears in no error and no debug
+//! output.
 
 use std::fmt;
 
@@ -13,15 +14,15 @@ use uuid::Uuid;
 
 use super::line::{NotifyTransport, RemoteNotifier};
 
-/// Longest part of what the server says that is passed on, in characters.
+/// Longest part of a server message that is shown, in characters.
 const MAX_MESSAGE: usize = 200;
 
-/// The URL is none.
+/// The URL cannot be parsed.
 #[derive(Debug, thiserror::Error)]
 #[error("the redis url cannot be read; hint: redis://[user:password@]host:port, or rediss:// for TLS")]
 pub struct RedisUrlError;
 
-/// Wakes all processes that are subscribed to a channel.
+/// Wakes workers of all processes that are subscribed to a channel.
 pub struct RedisNotifier {
     notifier: RemoteNotifier,
 }
@@ -35,10 +36,10 @@ impl fmt::Debug for RedisNotifier {
 }
 
 impl RedisNotifier {
-    /// The doorbell of a `redis://` or, with TLS by the machine's own certificates, `rediss://` URL. Connects in the
-    /// background, so it is called within a runtime.
+    /// A notifier for a `redis://` URL, or `rediss://` for TLS with the machine's root certificates. Connects in the
+    /// background, so it must be called within a runtime.
     pub fn new(url: &str, channel: impl Into<String>) -> Result<Self, RedisUrlError> {
-        // What the parser says of a bad URL may hold parts of it, so it is not passed on.
+        // Not passed on: the parser's message may contain parts of the URL.
         let client = Client::open(url).map_err(|_| RedisUrlError)?;
         if url.starts_with("rediss:") {
             let _ = rustls::crypto::ring::default_provider().install_default();
@@ -73,7 +74,7 @@ impl Notifier for RedisNotifier {
 struct RedisNotifyTransport {
     client: Client,
     channel: String,
-    /// What this process signs its rings with, so that it does not hear itself.
+    /// Payload of this process's messages, so that it ignores its own.
     sender_id: String,
     connection: Option<RedisNotifyConnection>,
 }

@@ -1,10 +1,12 @@
-//! Passages of several callers in one request: many small documents would each wait for a request of their own.
+//! Batches passages of several callers into one request, because many small documents would each wait for a request of
+//! their own.
 //!
-//! Texts wait a few milliseconds for others, and longer while all requests that may run at once do; so the slower the
-//! service is, the more of them go together. Whoever brings a whole request's worth goes alone.
+//! Texts wait a few milliseconds for others, and longer while the maximum number of requests is running; so the slower
+//! the service is, the larger the requests are. A caller with enough texts for a whole request gets one of its own.
 //!
-//! Invariant: each caller gets what its own texts got, in their order. A request that is refused is made again for each
-//! caller alone, so that nobody's texts are refused for another's. What nobody waits for any more is not asked for.
+//! Invariant: each caller gets the results of its own texts, in their order. A refused request is repeated for each
+//! caller alone, so that one caller's texts cannot cause the refusal of another's. Texts whose callers are gone are
+//! not sent.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,19 +20,19 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 /// How long the first text waits for others.
 const BATCH_DELAY: Duration = Duration::from_millis(2);
-/// Most bytes of texts that are gathered into one request, unless one caller brings more.
+/// Most bytes of texts in one request, unless one caller brings more.
 const MAX_BYTES: usize = 256 * 1024;
 
-/// An embedder that gathers passages before it passes them on.
+/// An embedder that batches passages before it passes them on.
 pub struct BatchingEmbedder {
     inner: Arc<dyn Embedder>,
     gathering: Arc<PassageBatcher>,
 }
 
-/// What waits, and how much of it goes at once.
+/// Queue of waiting calls, and the limits of requests.
 struct PassageBatcher {
     waiting: Mutex<PendingCalls>,
-    /// Requests at once.
+    /// Permits for concurrent requests; each running request holds one.
     requests: Arc<Semaphore>,
     max_texts: usize,
 }
@@ -38,11 +40,11 @@ struct PassageBatcher {
 #[derive(Default)]
 struct PendingCalls {
     calls: VecDeque<PassageCall>,
-    /// Whether a task takes them, and will take what is added.
+    /// Whether a task serves the queue and will take what is added.
     is_served: bool,
 }
 
-/// One caller's texts.
+/// Texts of one caller.
 struct PassageCall {
     texts: Vec<String>,
     answer: oneshot::Sender<PassageEmbedResult>,
@@ -51,7 +53,8 @@ struct PassageCall {
 type PassageEmbedResult = Result<Vec<PassageEmbedding>, EmbedError>;
 
 impl BatchingEmbedder {
-    /// Passes passages on to `inner` in requests of about `max_texts` texts, so many `at_once`; questions go as they come.
+    /// Passes passages to `inner` in requests of about `max_texts` texts, at most `at_once` at a time; questions are
+    /// passed on at once.
     pub fn new(inner: Arc<dyn Embedder>, max_texts: usize, at_once: usize) -> Self {
         let gathering = PassageBatcher {
             waiting: Mutex::default(),
@@ -106,14 +109,14 @@ impl Embedder for BatchingEmbedder {
 }
 
 impl PassageBatcher {
-    /// Adds a call; says whether the caller has to see that it is served.
+    /// Adds a call; returns true if the caller must start a task that serves the queue.
     fn add_call(&self, call: PassageCall) -> bool {
         let mut waiting = self.lock_waiting();
         waiting.calls.push_back(call);
         !std::mem::replace(&mut waiting.is_served, true)
     }
 
-    /// The calls of the next request; none once nobody waits, and then nobody serves.
+    /// Takes the calls of the next request; if there are none, the queue is no longer served.
     fn take_batch(&self) -> Vec<PassageCall> {
         let mut waiting = self.lock_waiting();
         waiting.calls.retain(|call| !call.answer.is_closed());
@@ -134,7 +137,7 @@ impl PassageBatcher {
     }
 }
 
-/// Sends what waits, until nothing does.
+/// Sends requests until the queue is empty.
 async fn serve_calls(gathering: Arc<PassageBatcher>, inner: Arc<dyn Embedder>) {
     loop {
         tokio::time::sleep(BATCH_DELAY).await;
@@ -148,7 +151,7 @@ async fn serve_calls(gathering: Arc<PassageBatcher>, inner: Arc<dyn Embedder>) {
     }
 }
 
-/// Makes a request for all calls, unless all of them leave.
+/// Sends one request for all calls; stops if all callers are gone.
 async fn send_batch(inner: Arc<dyn Embedder>, mut calls: Vec<PassageCall>, _place: OwnedSemaphorePermit) {
     let texts: Vec<String> = calls.iter().flat_map(|call| call.texts.clone()).collect();
     let answer = tokio::select! {
@@ -160,7 +163,7 @@ async fn send_batch(inner: Arc<dyn Embedder>, mut calls: Vec<PassageCall>, _plac
             let mut embeddings = embeddings.into_iter();
             for call in calls {
                 let own = embeddings.by_ref().take(call.texts.len()).collect();
-                // Whoever asked may have left meanwhile.
+                // The caller may have been cancelled meanwhile.
                 let _ = call.answer.send(Ok(own));
             }
         }

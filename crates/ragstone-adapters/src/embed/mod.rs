@@ -1,5 +1,4 @@
-//! Text to vectors: the model that runs in this process, how its weights reach the machine, and any
-//! OpenAI-compatible service.
+//! Text to vectors: the local model, the download of its weights, and any OpenAI-compatible service.
 
 mod gathered;
 #[cfg(feature = "local-embedder")]

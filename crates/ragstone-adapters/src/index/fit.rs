@@ -1,13 +1,13 @@
-//! Whether points and questions fit the spec of an index.
+//! Checks whether points and queries match the spec of an index.
 
 use ragstone_core::seam::index::{IndexError, IndexPoint, IndexSpec};
 
-/// The refusal of what an index cannot hold.
+/// The error for points or queries that an index cannot hold.
 pub fn mismatch_error(detail: impl Into<String>) -> IndexError {
     IndexError::Mismatch { detail: detail.into() }
 }
 
-/// Refuses a vector of another length than the index has.
+/// Refuses a vector whose length differs from the index's.
 pub fn check_length(held: Option<usize>, vector: &[f32]) -> Result<(), IndexError> {
     match held {
         Some(wanted) if wanted == vector.len() => Ok(()),
@@ -19,7 +19,7 @@ pub fn check_length(held: Option<usize>, vector: &[f32]) -> Result<(), IndexErro
     }
 }
 
-/// Refuses points that an index of this spec cannot hold; without a spec it holds nothing yet.
+/// Refuses points that an index of this spec cannot hold, and all points while there is no spec.
 pub fn check_points(spec: Option<&IndexSpec>, points: &[IndexPoint]) -> Result<(), IndexError> {
     let spec = spec.ok_or_else(|| mismatch_error("no spec was given yet"))?;
     for vector in points.iter().filter_map(|point| point.dense.as_deref()) {

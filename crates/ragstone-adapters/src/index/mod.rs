@@ -1,4 +1,4 @@
-//! Indexes: where chunks are found.
+//! Search indexes: storage and retrieval of chunks by vector and by words.
 
 #[cfg(feature = "sqlite")]
 pub mod embedded;

@@ -1,7 +1,7 @@
 //! Requests with limits and retries.
 //!
-//! Invariant: no redirect is followed, so a key goes nowhere but to its service; no error holds a key, a password or
-//! a URL.
+//! Invariant: no redirect is followed, so a key is sent to its service only; no error contains a key, a password or a
+//! URL.
 
 use std::error::Error as _;
 use std::sync::Once;
@@ -17,16 +17,16 @@ use super::connection::{ConnectionError, OpenAiConnection, ServiceLimits};
 use super::fault::ServiceError;
 use super::pieces::ReplyBodyReader;
 
-/// Idle connections kept for each host.
+/// Idle connections kept per host.
 const IDLE_CONNECTIONS: usize = 16;
 
-/// The header of Azure and of gateways that speak like it.
+/// Key header of Azure and of gateways with the same convention.
 const API_KEY_HEADER: &str = "api-key";
 
-/// Most bytes of an error's body that are read.
+/// Most bytes of an error body that are read.
 const ERROR_BYTES: usize = 64 << 10;
 
-/// A client of one service.
+/// HTTP client of one service.
 #[derive(Debug, Clone)]
 pub(crate) struct OpenAiClient {
     http: reqwest::Client,
@@ -36,7 +36,7 @@ pub(crate) struct OpenAiClient {
 impl OpenAiClient {
     pub fn new(connection: OpenAiConnection) -> Result<Self, ConnectionError> {
         static PROVIDER: Once = Once::new();
-        // An error means that the process has chosen one itself, which serves as well.
+        // An error means that the process has installed a provider already, which is just as good.
         PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
         let builder = || {
             reqwest::Client::builder()
@@ -48,7 +48,7 @@ impl OpenAiClient {
                 .user_agent(concat!("ragstone/", env!("CARGO_PKG_VERSION")))
         };
         let plain = connection.base.scheme() == "http";
-        // Small images have no certificates of authorities; a server without TLS needs none.
+        // Minimal container images have no root certificates; a server without TLS needs none.
         let http = match builder().build() {
             Err(_) if plain => builder().tls_certs_only([]).build(),
             built => built,
@@ -59,7 +59,8 @@ impl OpenAiClient {
         }
     }
 
-    /// What `read` makes of the whole reply, in at most `tries` tries, as long as each fault `may_pass`.
+    /// Posts `body` and parses the whole reply by `read`. Makes at most `tries` tries, as long as each error
+    /// `may_pass`.
     pub async fn post_json<T>(
         &self,
         path: &str,
@@ -76,8 +77,8 @@ impl OpenAiClient {
         self.with_retry(tries, may_pass, None, once).await
     }
 
-    /// The reply once its head says 200; its body is the caller's to read, and read once only. What `is_final` is not
-    /// tried again, and nothing is where the wait before the next try would end after `deadline`.
+    /// Returns the reply once its status is 200; the caller reads the body. Errors that are `is_final` are not
+    /// retried, nor is anything if the wait before the next try would end after `deadline`.
     pub async fn open_reply(
         &self,
         path: &str,
@@ -91,12 +92,12 @@ impl OpenAiClient {
         self.with_retry(tries, may_pass, Some(deadline), once).await
     }
 
-    /// How long things may take.
+    /// Time and size limits of the service.
     pub(super) fn limits(&self) -> &ServiceLimits {
         &self.connection.limits
     }
 
-    /// `detail` without secrets.
+    /// Removes secrets from `detail`.
     pub fn redact(&self, detail: &str) -> String {
         self.connection.redact(detail)
     }
@@ -120,7 +121,7 @@ impl OpenAiClient {
                 let wait = match (pause, fault.retry_after()) {
                     (None, _) => None,
                     (Some(pause), None) => Some(jittered_pause(pause)),
-                    // Others were told the same moment: come a little later than that.
+                    // Other clients were given the same `Retry-After`: add jitter to come a little later.
                     (Some(pause), Some(after)) => {
                         (after <= limits.longest_retry_after).then(|| after + jittered_pause(pause))
                     }
@@ -130,7 +131,7 @@ impl OpenAiClient {
             .await
     }
 
-    /// One try; it ends at `deadline` too, if there is one.
+    /// One try, which ends at `deadline` if there is one.
     async fn send_once(
         &self,
         path: &str,
@@ -205,7 +206,7 @@ fn describe_error(error: &reqwest::Error) -> String {
     words
 }
 
-/// Any pause up to `longest`: clients that failed together do not come back together.
+/// A random pause up to `longest`, so that clients that failed together do not retry together.
 fn jittered_pause(longest: Duration) -> Duration {
     longest.mul_f64(fastrand::f64())
 }

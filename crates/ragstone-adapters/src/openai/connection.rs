@@ -1,4 +1,4 @@
-//! Where a service is, how to prove who asks, and how long to wait for it.
+//! Address of a service, credentials, and time limits.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,17 +6,17 @@ use std::time::Duration;
 use reqwest::Url;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 
-/// The parameter by which Azure's API is dated.
+/// Query parameter for the version of Azure's API.
 const API_VERSION: &str = "api-version";
 
-/// How the hosts of Azure's services end.
+/// Suffixes of the hosts of Azure's services.
 const AZURE_HOSTS: [&str; 3] = [
     ".openai.azure.com",
     ".cognitiveservices.azure.com",
     ".services.ai.azure.com",
 ];
 
-/// Headers that a request has of its own.
+/// Headers that a request sets itself and that settings must not replace.
 const OWN_HEADERS: [&str; 5] = [
     "content-length",
     "content-type",
@@ -25,15 +25,16 @@ const OWN_HEADERS: [&str; 5] = [
     "connection",
 ];
 
-/// A header's value of fewer bytes is a flag such as `1` or `eu`, which taken out of a text would only make it unreadable.
+/// Shortest header value that is redacted: shorter ones are flags such as `1` or `eu`, whose removal would only make a
+/// text unreadable.
 const MIN_REDACTED: usize = 6;
 
-/// A key or password that no `Debug` shows.
+/// A key or password that `Debug` does not show.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ApiSecret(String);
 
 impl ApiSecret {
-    /// Keeps `value` from being shown.
+    /// Wraps a secret value.
     pub fn new(value: impl Into<String>) -> Self {
         Self(value.into())
     }
@@ -49,42 +50,42 @@ impl fmt::Debug for ApiSecret {
     }
 }
 
-/// How a key is sent.
+/// Header in which the key is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ApiKeyHeader {
-    /// `api-key` to Azure's hosts, `Authorization: Bearer` to all others.
+    /// `api-key` for Azure's hosts, `Authorization: Bearer` for all others.
     #[default]
     Auto,
-    /// `Authorization: Bearer`.
+    /// `Authorization: Bearer` for all hosts.
     Bearer,
-    /// `api-key`.
+    /// Always the header `api-key`.
     ApiKey,
 }
 
-/// How long a service may take, how much it may send, and how often it is asked again.
+/// Limits of time, size and retries for a service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceLimits {
-    /// To connect, TLS included.
+    /// Time to connect, including TLS.
     pub connect: Duration,
     /// From a request to the head of its reply; a local server may load its model first.
     pub first_byte: Duration,
-    /// From the first attempt until a streamed reply says anything, all attempts, the pauses between them and the waits
-    /// that the service asks for included.
+    /// From the first try until the first bytes of a streamed reply, including all tries, the pauses between them and
+    /// the waits that the service asks for.
     pub opening: Duration,
-    /// Between two pieces of a reply, so between two tokens.
+    /// Between two reads of a reply, and so between two tokens.
     pub idle: Duration,
-    /// A whole reply, a streamed one too.
+    /// A whole reply, including a streamed one.
     pub total: Duration,
-    /// Bytes of a reply that is read whole.
+    /// Most bytes of a reply that is not streamed.
     pub reply_bytes: usize,
-    /// Tries of a request in all, at least 1.
+    /// Tries of a request, including the first; at least 1.
     pub tries: usize,
-    /// The longest pause before the second try; it doubles with each further one. The pause is drawn evenly from
-    /// nothing to that ("full jitter").
+    /// Longest pause before the second try; it doubles with each further try. The actual pause is uniform between zero
+    /// and that ("full jitter").
     pub pause: Duration,
-    /// Where the doubling stops.
+    /// Upper limit of the doubling.
     pub longest_pause: Duration,
-    /// The longest `Retry-After` that is waited for; a longer one is handed to the caller.
+    /// Longest `Retry-After` that is waited for; a longer one is returned to the caller.
     pub longest_retry_after: Duration,
 }
 
@@ -105,14 +106,14 @@ impl Default for ServiceLimits {
     }
 }
 
-/// A service and the right to use it.
+/// A service with its credentials.
 #[derive(Clone, PartialEq, Eq)]
 pub struct OpenAiConnection {
     pub(super) base: Url,
     pub(super) user: Option<(String, ApiSecret)>,
     pub(super) api_key: Option<ApiSecret>,
     pub(super) key_header: ApiKeyHeader,
-    /// Sent with every request, beside what proves who asks.
+    /// Headers sent with every request, besides the credentials.
     pub(super) headers: HeaderMap,
     pub(super) limits: ServiceLimits,
 }
@@ -125,13 +126,13 @@ impl fmt::Debug for OpenAiConnection {
     }
 }
 
-/// Why a base URL cannot be used.
+/// Why a connection cannot be configured.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConnectionError {
-    /// It is no URL of http or https with a host.
+    /// The base URL is not an http or https URL with a host.
     #[error("the base URL is not one of http or https with a host: {0}")]
     Url(String),
-    /// A header that cannot be sent; its value is not repeated.
+    /// A header cannot be sent; its value is not shown.
     #[error("the header {0:?} cannot be sent: {1}")]
     Header(String, &'static str),
     /// TLS cannot be set up.
@@ -140,8 +141,8 @@ pub enum ConnectionError {
 }
 
 impl OpenAiConnection {
-    /// A service at `base_url`, with or without `/v1` and a slash at its end. A user and password in it become basic
-    /// authentication where no key is given, and are never shown.
+    /// A service at `base_url`, with or without `/v1` and a trailing slash. A user and password in the URL are used
+    /// for basic authentication if no key is given, and are never shown.
     pub fn new(base_url: &str, api_key: Option<ApiSecret>, limits: ServiceLimits) -> Result<Self, ConnectionError> {
         let wrong = |problem: &str| ConnectionError::Url(problem.to_owned());
         let mut base = Url::parse(base_url.trim()).map_err(|error| wrong(&error.to_string()))?;
@@ -174,12 +175,12 @@ impl OpenAiConnection {
         })
     }
 
-    /// Sends the key in another header than the host suggests.
+    /// Sends the key in the given header, whatever the host.
     pub fn with_key_header(self, key_header: ApiKeyHeader) -> Self {
         Self { key_header, ..self }
     }
 
-    /// Uses a deployment of Azure's API: `…/openai/deployments/NAME` in place of the `/v1` of others.
+    /// Uses an Azure deployment: `…/openai/deployments/NAME` in place of `/v1`.
     pub fn with_deployment(mut self, name: &str) -> Result<Self, ConnectionError> {
         let path = self.base.path().trim_end_matches('/');
         let path = path.strip_suffix("/v1").unwrap_or(path);
@@ -193,7 +194,7 @@ impl OpenAiConnection {
         Ok(self)
     }
 
-    /// Sends `api-version` in the query of every request, in place of one that stands in the base URL.
+    /// Sends `api-version` in the query of every request, replacing one in the base URL.
     pub fn with_api_version(mut self, version: &str) -> Self {
         let others: Vec<(String, String)> = self
             .base
@@ -228,7 +229,7 @@ impl OpenAiConnection {
         Ok(self)
     }
 
-    /// Where text is sent, without credentials or query.
+    /// The base URL without credentials or query.
     pub fn endpoint(&self) -> String {
         let mut shown = self.base.clone();
         shown.set_query(None);
@@ -253,7 +254,7 @@ impl OpenAiConnection {
         self.limits.first_byte
     }
 
-    /// Whether the key goes into the header `api-key`.
+    /// Whether the key is sent in the header `api-key`.
     pub(super) fn sends_api_key_header(&self) -> bool {
         let is_azure = |host: &str| AZURE_HOSTS.iter().any(|suffix| host.ends_with(suffix));
         match self.key_header {
@@ -268,7 +269,7 @@ impl OpenAiConnection {
         self.base.host_str() == Some("api.openai.com")
     }
 
-    /// `text` without any of the secrets.
+    /// Replaces all secrets in `text`.
     pub(super) fn redact(&self, text: &str) -> String {
         let password = self.user.iter().map(|(_, password)| password);
         let secrets = self.api_key.iter().chain(password).map(ApiSecret::expose_secret);

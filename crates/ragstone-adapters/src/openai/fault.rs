@@ -1,4 +1,4 @@
-//! What goes wrong with a service, by what can be done about it.
+//! Errors of a service, classified by what the caller can do.
 
 use std::time::Duration;
 
@@ -9,29 +9,29 @@ use serde_json::Value;
 
 use crate::retry_after::parse_retry_after;
 
-/// Most characters of a service's own words in an error.
+/// Most characters of a service's message in an error.
 const MAX_DETAIL_CHARACTERS: usize = 300;
 
-/// How OpenAI says, with the status of a busy service, that a request alone is more than it takes in a minute.
+/// OpenAI's message, with the status of a busy service, for a single request above the limit of tokens per minute.
 const TOO_LARGE: &str = "request too large";
 
-/// What went wrong; no secret stands in it.
+/// An error of a service, without secrets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ServiceError {
-    /// It may work later.
+    /// The service is overloaded or rate-limited: retry later, after `after` if it is given.
     Busy { detail: String, after: Option<Duration> },
-    /// The same request will be refused again.
+    /// The service refuses this request and will refuse it again.
     Refused {
         status: Option<StatusCode>,
         detail: String,
-        /// The whole body in lower case, where parameters are looked for: many services name them beside the message.
+        /// The whole body in lower case, searched for parameter names: many services put them outside the message.
         said: String,
     },
-    /// It did not work, for a reason that may pass.
+    /// The request failed for a reason that may be temporary.
     Broken {
         status: Option<StatusCode>,
         detail: String,
-        /// As above.
+        /// The whole body in lower case.
         said: String,
     },
 }
@@ -53,7 +53,7 @@ impl ServiceError {
         }
     }
 
-    /// What a reply that is not 2xx says. The date of the reply is the clock for a date to come back at.
+    /// Classifies a reply that is not 2xx. A date in `Retry-After` is compared with the reply's own date.
     pub fn from_reply(status: StatusCode, headers: &HeaderMap, body: &str) -> Self {
         let (message, code) = parse_error_body(body);
         let detail = format!("{status}: {message}");
@@ -81,7 +81,7 @@ impl ServiceError {
         }
     }
 
-    /// What an error inside a reply that began well says, `code` being the number it gives, if any.
+    /// Classifies an error inside a reply that began with 200; `code` is the number it gives, if any.
     pub fn from_event(message: &str, code: Option<u64>) -> Self {
         let detail = format!("it stopped with an error: {}", shorten_message(message));
         match code {
@@ -91,7 +91,7 @@ impl ServiceError {
         }
     }
 
-    /// Whether another try may help.
+    /// Whether a retry may help.
     pub fn is_transient(&self) -> bool {
         !matches!(self, Self::Refused { .. })
     }
@@ -104,15 +104,14 @@ impl ServiceError {
         }
     }
 
-    /// What went wrong, in words.
+    /// What went wrong, as text.
     pub fn detail(&self) -> &str {
         match self {
             Self::Busy { detail, .. } | Self::Refused { detail, .. } | Self::Broken { detail, .. } => detail,
         }
     }
 
-    /// Whether it may be the request's contents that the service cannot take, and not the caller or the service itself:
-    /// not what is busy, and not a key that is wrong.
+    /// Whether the contents of the request may be at fault: false for a busy service and for a wrong key.
     pub fn may_be_contents(&self) -> bool {
         match self {
             Self::Busy { .. } => false,
@@ -125,7 +124,7 @@ impl ServiceError {
         }
     }
 
-    /// Whether it may be the form of the request: that of a parameter, say.
+    /// Whether the form of the request may be at fault, such as a parameter.
     pub fn may_be_form(&self) -> bool {
         match self {
             Self::Refused { status, .. } => {
@@ -136,7 +135,8 @@ impl ServiceError {
         }
     }
 
-    /// Whether it may be how much was sent: a refusal may be that in whatever words, a failure only if it says so.
+    /// Whether the size of the request may be at fault: true for a refusal in any words, for a failure only if the
+    /// message says so.
     pub fn may_be_size(&self) -> bool {
         match self {
             Self::Refused { .. } => self.may_be_contents(),
@@ -145,7 +145,7 @@ impl ServiceError {
         }
     }
 
-    /// Whether its words are about tokens or lengths, and not about how many texts were sent.
+    /// Whether the message is about tokens or lengths, and not about the number of texts.
     pub fn is_about_length(&self) -> bool {
         match self {
             Self::Refused {
@@ -159,7 +159,8 @@ impl ServiceError {
         }
     }
 
-    /// Whether the request was not taken and the words name `parameter`. Some servers answer 500 to what they do not know.
+    /// Whether the request was rejected and the message names `parameter`. Some servers answer 500 to unknown
+    /// parameters.
     pub fn names_parameter(&self, parameter: &str) -> bool {
         match self {
             Self::Refused {
@@ -176,7 +177,7 @@ impl ServiceError {
         }
     }
 
-    /// Whether the words say that something in the request is not known, without saying what.
+    /// Whether the message says that a parameter is unknown, without naming it.
     pub fn is_about_parameters(&self) -> bool {
         const WORDS: [&str; 9] = [
             "unsupported",
@@ -193,7 +194,7 @@ impl ServiceError {
     }
 }
 
-/// Words by which services say that a request is too large; numbers and units differ with each of them.
+/// Phrases by which services say that a request is too large; numbers and units vary.
 fn is_about_size(said: &str) -> bool {
     const WORDS: [&str; 15] = [
         "maximum",
@@ -235,7 +236,7 @@ impl From<ServiceError> for ChatError {
     }
 }
 
-/// The message and the code of an error body, in the forms that servers of this API use.
+/// Message and code of an error body, in the forms that servers of this API use.
 pub(crate) fn parse_error_body(body: &str) -> (String, String) {
     let json: Value = serde_json::from_str(body).unwrap_or_default();
     let error = json.get("error").unwrap_or(&json);
@@ -253,7 +254,7 @@ pub(crate) fn parse_error_body(body: &str) -> (String, String) {
     (shorten_message(&message), code)
 }
 
-/// A service's own words as far as they are shown: one line, not long.
+/// Shortens a service's message to one line of limited length.
 pub(super) fn shorten_message(message: &str) -> String {
     let shown: String = message
         .chars()

@@ -1,4 +1,4 @@
-//! What both OpenAI-compatible adapters share: one client with limits, retries and errors that hold no secrets.
+//! Shared by both OpenAI-compatible adapters: a client with limits, retries and errors without secrets.
 
 mod client;
 mod connection;

@@ -1,6 +1,6 @@
-//! The pieces of a streamed reply, with a limit to the silence between them.
+//! Reads a streamed reply in chunks of bytes, with an idle timeout.
 //!
-//! Invariant: silence counts from when a piece is waited for, so a reader that comes late finds nothing expired.
+//! Invariant: the timeout runs only while a read is waiting, so a slow consumer never finds it expired.
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -14,19 +14,19 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::client::OpenAiClient;
 use super::fault::ServiceError;
 
-/// Reads a reply piece by piece. One timer serves all of them: it is set anew when it ends, not with every piece.
+/// Reads a reply chunk by chunk. One timer serves all reads: it is reset when it expires, not at every read.
 pub(crate) struct ReplyBodyReader<'a> {
     client: &'a OpenAiClient,
     reply: &'a mut Response,
-    /// Longest silence behind the first piece.
+    /// Longest silence after the first bytes.
     idle: Duration,
-    /// When the first piece has to be there, until it is.
+    /// Time by which the first bytes have to arrive; `None` afterwards.
     opening: Option<Instant>,
     timer: Pin<Box<Sleep>>,
 }
 
 impl<'a> ReplyBodyReader<'a> {
-    /// The first piece has to come before `opening`, if that is given, and each other one within the limit of the
+    /// The first bytes have to arrive before `opening`, if that is given, and all others within the idle limit of the
     /// connection.
     pub fn new(client: &'a OpenAiClient, reply: &'a mut Response, opening: Option<Instant>) -> Self {
         let idle = client.limits().idle;
@@ -39,7 +39,7 @@ impl<'a> ReplyBodyReader<'a> {
         }
     }
 
-    /// The next piece; none at the end.
+    /// The next bytes; `None` at the end.
     pub async fn next(&mut self) -> Result<Option<Bytes>, ServiceError> {
         let (opening, idle) = (self.opening, self.idle);
         let timer = &mut self.timer;
@@ -50,7 +50,7 @@ impl<'a> ReplyBodyReader<'a> {
                 return Poll::Ready(Some(piece));
             }
             let due = *due.get_or_insert_with(|| Instant::now() + idle);
-            // It usually stands at the end of an earlier silence; that of the first one may be longer.
+            // The timer is usually set to an earlier time; only the first limit may be longer.
             if timer.deadline() > due {
                 timer.as_mut().reset(due);
             }

@@ -1,8 +1,8 @@
-//! Server-sent events: bytes in whatever pieces to whole events, as leniently as their senders write them.
+//! Parser for server-sent events: bytes in chunks of any size to whole events, as lenient as senders require.
 //!
-//! Besides what the standard allows (any line end, comments, no space behind the colon, a byte order mark), events that
-//! only a single line end separates are told apart, and the last one needs no line end at all, as long as each event's
-//! data is one whole JSON value or the end marker.
+//! Besides what the standard allows (any line end, comments, no space after the colon, a byte order mark), it
+//! separates events that have only a single line end between them, and accepts a last event without a line end, as
+//! long as each event's data is one whole JSON value or the end marker.
 
 use memchr::memchr2;
 use serde::de::IgnoredAny;
@@ -10,44 +10,44 @@ use serde::de::IgnoredAny;
 /// Most bytes of one event.
 const MAX_EVENT_BYTES: usize = 4 << 20;
 
-/// Bytes that a reader keeps for the next event, at most, once it has read one.
+/// Most bytes of buffer that a reader retains after an event.
 const KEPT_BYTES: usize = 4 << 10;
 
-/// What stands behind the last event of a reply.
+/// Data of the end marker, after the last event of a reply.
 pub(crate) const DONE: &str = "[DONE]";
 
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
-/// A whole event.
+/// A complete server-sent event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SseEvent<'a> {
-    /// Whether its sender called it `error`.
+    /// Whether the event's name is `error`.
     pub is_error: bool,
     /// Its data lines, joined; never blank.
     pub data: &'a str,
 }
 
-/// Collects pieces until events are whole.
+/// Collects bytes into events.
 #[derive(Debug, Default)]
 pub(crate) struct SseReader {
-    /// The beginning of a line whose end has not come.
+    /// A line whose end has not arrived yet.
     line: Vec<u8>,
-    /// The data lines so far.
+    /// Data lines of the event so far.
     data: String,
     has_data: bool,
     is_error: bool,
-    /// The last byte was a carriage return: a line feed behind it ends no further line.
+    /// The last byte was a carriage return: a line feed after it ends no further line.
     returned: bool,
     /// A line was read, so no byte order mark may follow.
     begun: bool,
 }
 
-/// An event is longer than any of this API's.
+/// Error: an event exceeds the size limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SseEventTooLong;
 
 impl SseReader {
-    /// Gives the events that `bytes` complete. Comments, other fields and events without data are left out.
+    /// Passes the events that `bytes` complete to `take`. Comments, other fields and events without data are skipped.
     pub fn push(&mut self, bytes: &[u8], mut take: impl FnMut(SseEvent<'_>)) -> Result<(), SseEventTooLong> {
         let mut rest = bytes;
         while let Some(end) = memchr2(b'\n', b'\r', rest) {
@@ -67,8 +67,8 @@ impl SseReader {
         }
     }
 
-    /// Gives what was said before the stream ended without an empty line, or any line end, behind it. Half a value is
-    /// nothing.
+    /// Passes the event before the end of the stream to `take`, even without an empty line or line end after it.
+    /// Incomplete data is dropped.
     pub fn finish(&mut self, mut take: impl FnMut(SseEvent<'_>)) {
         let mut take_whole = |event: SseEvent<'_>| {
             if event.is_error || is_complete_data(event.data) {
@@ -79,7 +79,7 @@ impl SseReader {
         self.finish_event(&mut take_whole);
     }
 
-    /// Reads a line, of which `end` is what came last.
+    /// Processes a line; `end` is the part of it that came last.
     fn finish_line(&mut self, end: &[u8], take: &mut impl FnMut(SseEvent<'_>)) {
         if self.line.is_empty() {
             return self.parse_line(end, take);
@@ -106,7 +106,7 @@ impl SseReader {
         let value = value.strip_prefix(' ').unwrap_or(value);
         match field {
             "event" => {
-                // A name stands before its data: data that is whole belongs to an event before it.
+                // An event's name comes before its data: complete data belongs to an earlier event.
                 self.finish_complete_event(take);
                 self.is_error = value.trim() == "error";
             }
@@ -133,7 +133,7 @@ impl SseReader {
         self.data.shrink_to(KEPT_BYTES);
     }
 
-    /// Ends the event so far, if nothing can be missing of it.
+    /// Ends the current event if its data is complete.
     fn finish_complete_event(&mut self, take: &mut impl FnMut(SseEvent<'_>)) {
         if self.has_data && is_complete_data(&self.data) {
             self.finish_event(take);
@@ -141,7 +141,7 @@ impl SseReader {
     }
 }
 
-/// Whether `data` is all of an event's data by itself.
+/// Whether `data` is the complete data of an event.
 fn is_complete_data(data: &str) -> bool {
     data.trim() == DONE || serde_json::from_str::<IgnoredAny>(data).is_ok()
 }

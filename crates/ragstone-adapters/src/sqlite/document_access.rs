@@ -1,7 +1,8 @@
-//! Who may read which document, in memory.
+//! Who may read which document, held in memory.
 //!
-//! Invariant: it is what the committed rows say. A trigger notes every document that a transaction touches, whoever writes
-//! it; the transaction reads those rows again before it commits, and memory follows before the next one begins.
+//! Invariant: the memory equals the committed rows. A trigger records every document that a transaction touches,
+//! whichever code writes it; the transaction reads those rows again before it commits, and the memory is updated
+//! before the next one begins.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -14,7 +15,7 @@ use rusqlite::{Connection, Row};
 use super::SqliteError;
 use crate::shared_values::{ParsedTexts, SharedPool};
 
-/// The triggers are the connection's own, so the file stays what earlier programs know.
+/// Temporary triggers of the connection, so the file's schema stays one that earlier programs know.
 const NOTE_TOUCHED: &str = "
     create temp table touched_documents (id blob primary key) strict, without rowid;
     create temp trigger touched_by_insert after insert on main.documents
@@ -29,15 +30,15 @@ const TOUCHED: &str = "select t.id, d.acl, d.acl_revision, d.published
 
 const ALL: &str = "select id, acl, acl_revision, published from documents where status <> 'deleting'";
 
-/// A document as a transaction leaves it; none where it is gone or tombstoned.
+/// A document as a transaction leaves it; `None` if it is deleted or tombstoned.
 pub struct TouchedDocument(DocumentId, Option<DocumentAccess>);
 
-/// Lets the writing connection note what it touches.
+/// Sets the triggers that record touched documents on the writing connection.
 pub fn track_touched(writer: &Connection) -> rusqlite::Result<()> {
     writer.execute_batch(NOTE_TOUCHED)
 }
 
-/// What the transaction that is about to commit touched.
+/// Documents touched by the transaction that is about to commit.
 pub fn take_touched(transaction: &Connection) -> Result<Vec<TouchedDocument>, SqliteError> {
     let mut statement = transaction.prepare_cached(TOUCHED)?;
     let mut rows = statement.query([])?;
@@ -55,7 +56,7 @@ pub fn take_touched(transaction: &Connection) -> Result<Vec<TouchedDocument>, Sq
     Ok(touched)
 }
 
-/// Who may read every document that is not tombstoned, once it was read from the rows.
+/// Access data of every document that is not tombstoned; `None` until the rows were read.
 #[derive(Debug, Default)]
 pub struct AccessCache(RwLock<Option<CachedAccess>>);
 
@@ -66,14 +67,14 @@ struct CachedAccess {
 }
 
 impl AccessCache {
-    /// Those of `ids` that are not tombstoned; none if the rows were not read yet.
+    /// Access data of those of `ids` that are not tombstoned; `None` if the rows were not read yet.
     pub fn get(&self, ids: &[DocumentId]) -> Option<Vec<DocumentAccess>> {
         let documents = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let held = &documents.as_ref()?.held;
         Some(ids.iter().filter_map(|id| held.get(id).cloned()).collect())
     }
 
-    /// Reads the rows. `writer` is held by the caller, so that no commit comes between.
+    /// Reads all rows. The caller holds `writer`, so that no commit comes between.
     pub fn load_rows(&self, writer: &Connection) -> Result<(), SqliteError> {
         let mut documents = CachedAccess::default();
         let mut acls = ParsedTexts::default();
@@ -91,7 +92,7 @@ impl AccessCache {
         Ok(())
     }
 
-    /// Follows a commit, under the writer's lock.
+    /// Applies a commit; called under the writer's lock.
     pub fn apply_commit(&self, touched: Vec<TouchedDocument>) {
         if touched.is_empty() {
             return;

@@ -1,52 +1,52 @@
-//! Why a database does not do what it is asked.
+//! Errors of the SQLite database.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Why the database did not do what it was asked.
+/// Why an operation on the database failed.
 #[derive(Debug, thiserror::Error)]
 pub enum SqliteError {
-    /// SQLite said no.
+    /// SQLite returned an error.
     #[error("sqlite: {0}")]
     Sqlite(#[from] rusqlite::Error),
-    /// The file could not be made or protected.
+    /// The file could not be created or protected.
     #[error("cannot open {path}: {source}")]
     File {
-        /// The database file.
+        /// Path of the database file.
         path: PathBuf,
-        /// What the system said.
+        /// Error from the operating system.
         source: std::io::Error,
     },
-    /// A later program wrote it.
+    /// A later program wrote the database.
     #[error("{path} has schema {found}, this program knows up to {known}; hint: use the newer program")]
     Newer {
-        /// The database file.
+        /// Path of the database file.
         path: PathBuf,
-        /// Its schema.
+        /// Schema number of the database.
         found: u32,
-        /// The newest schema known here.
+        /// Newest schema number of this program.
         known: u32,
     },
-    /// The copy that is made before an upgrade finds no room.
+    /// The disk has no room for the backup copy before an upgrade.
     #[error(
         "{path} has to be upgraded, and the disk has no room for the copy that is made of it before: it takes {needed} bytes \
          and a tenth and 64 MiB more, and {free} bytes are free"
     )]
     NoRoomForCopy {
-        /// The database file.
+        /// Path of the database file.
         path: PathBuf,
-        /// Its size.
+        /// Size of the copy in bytes.
         needed: u64,
-        /// What is free on its disk.
+        /// Free bytes on its disk.
         free: u64,
     },
     /// A value in a row cannot be read.
     #[error("damaged row: {0}")]
     Damaged(String),
-    /// Another write of the same transaction failed so that SQLite took all of it back.
+    /// Another write of the same transaction failed, and SQLite rolled back all of it.
     #[error("a write beside it found no room, so it was taken back")]
     RolledBack,
-    /// The transaction that it shared with other writes failed.
+    /// The transaction shared with other writes failed.
     #[error(transparent)]
     GroupCommit(Arc<SqliteError>),
     /// The task that ran the statement ended early.
@@ -55,7 +55,7 @@ pub enum SqliteError {
 }
 
 impl SqliteError {
-    /// Whether what is stored cannot be read, rather than not be read now.
+    /// Whether the stored data is corrupt, and not only unreadable for the moment.
     pub fn is_damaged(&self) -> bool {
         use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
         match self {
@@ -68,7 +68,7 @@ impl SqliteError {
         }
     }
 
-    /// Whether the disk has no room.
+    /// Whether the error is a full disk.
     pub fn is_full(&self) -> bool {
         use rusqlite::ErrorCode::DiskFull;
         match self {

@@ -1,11 +1,12 @@
-//! Group commit: writes that wait for the writer share one transaction, so that one sync of the disk serves all of them.
+//! Group commit: writes that wait for the writer share one transaction, so that one sync of the disk serves all of
+//! them.
 //!
-//! A write that finds the writer idle is committed at once and alone; those that come meanwhile are the next group. So
-//! nobody waits for company, and the busier the writer is, the larger the groups are.
+//! A write that finds the writer idle is committed at once and alone; writes that arrive meanwhile form the next
+//! group. So no write is delayed to fill a group, and the busier the writer is, the larger the groups are.
 //!
-//! Invariant: each write of a group has a savepoint of its own, so a write that fails takes back its own changes and no
-//! others. A write is answered after the commit that holds it; before that, memory follows the writes of a group in their
-//! order. If the commit fails, all of the group is told so.
+//! Invariant: each write of a group has a savepoint of its own, so a failed write rolls back its own changes and no
+//! others. A write is answered after the commit that contains it; before that, the in-memory state follows the writes
+//! of the group in their order. If the commit fails, every write of the group gets the error.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,10 +17,10 @@ use tokio::sync::oneshot;
 
 use super::{Durability, SqliteDatabase, SqliteError, lock_mutex};
 
-/// Most writes of one commit: what comes behind them waits no longer than they take.
+/// Most writes of one commit, which bounds the wait of those behind them.
 const MAX_GROUP: usize = 64;
 
-/// Writes that wait for the writer.
+/// Queue of writes that wait for the writer.
 #[derive(Default)]
 pub(super) struct WriteQueue {
     state: Mutex<WriteQueueState>,
@@ -28,7 +29,7 @@ pub(super) struct WriteQueue {
 #[derive(Default)]
 struct WriteQueueState {
     waiting: VecDeque<Box<dyn QueuedWrite>>,
-    /// Whether a thread takes them, and will take what is pushed.
+    /// Whether a thread serves the queue and will take what is pushed.
     is_served: bool,
 }
 
@@ -40,14 +41,14 @@ impl std::fmt::Debug for WriteQueue {
 }
 
 impl WriteQueue {
-    /// Appends a write; says whether the caller has to see that it is served.
+    /// Appends a write; returns true if the caller must start a thread that serves the queue.
     fn push_write(&self, write: Box<dyn QueuedWrite>) -> bool {
         let mut state = lock_mutex(&self.state);
         state.waiting.push_back(write);
         !std::mem::replace(&mut state.is_served, true)
     }
 
-    /// What is committed next; empty once nothing waits, and then nobody serves.
+    /// Takes the next group; if it is empty, the queue is no longer served.
     fn next_group(&self) -> Vec<Box<dyn QueuedWrite>> {
         let mut state = lock_mutex(&self.state);
         let size = state.waiting.len().min(MAX_GROUP);
@@ -55,7 +56,7 @@ impl WriteQueue {
         state.waiting.drain(..size).collect()
     }
 
-    /// Puts writes that did not run back to the front.
+    /// Puts writes that did not run back to the front of the queue.
     fn requeue_writes(&self, writes: Vec<Box<dyn QueuedWrite>>) {
         let mut state = lock_mutex(&self.state);
         for write in writes.into_iter().rev() {
@@ -63,7 +64,7 @@ impl WriteQueue {
         }
     }
 
-    /// Nobody will serve what waits: whoever waits for it learns that.
+    /// Drops all waiting writes because no thread will serve them; their callers get an error.
     fn abandon_writes(&self) {
         let mut state = lock_mutex(&self.state);
         state.is_served = false;
@@ -71,19 +72,20 @@ impl WriteQueue {
     }
 }
 
-/// A write on its way, whatever it gives back.
+/// A queued write, with its result type erased.
 trait QueuedWrite: Send {
     fn durability(&self) -> Durability;
 
-    /// Does its work; says whether its changes stay.
+    /// Runs the write; returns whether its changes are to be kept.
     fn run_work(&mut self, transaction: &Transaction<'_>) -> bool;
 
     fn has_run(&self) -> bool;
 
-    /// Lets memory follow, if its changes stayed.
+    /// Updates the in-memory state if the changes were kept.
     fn after_commit(&mut self);
 
-    /// Answers whoever waits. `lost` tells why its changes did not stay although it did not fail itself.
+    /// Sends the result to the caller. `lost` is the reason why the changes were not kept although the write itself
+    /// succeeded.
     fn send_result(self: Box<Self>, lost: Option<SqliteError>);
 }
 
@@ -110,7 +112,7 @@ where
         let Some(work) = self.work.take() else {
             return false;
         };
-        // The savepoint takes back what a panic leaves half done.
+        // The savepoint rolls back what a panic leaves half done.
         let result = catch_unwind(AssertUnwindSafe(|| work(transaction)));
         let result = result.unwrap_or_else(|_| Err(SqliteError::TaskEnded("it panicked".into()).into()));
         self.result.insert(result).is_ok()
@@ -134,14 +136,14 @@ where
             (Some(result), _) => result,
             (None, None) => Err(SqliteError::TaskEnded("it was not begun".into()).into()),
         };
-        // Whoever asked may have left.
+        // The caller may have been cancelled.
         let _ = self.reply.send(result);
     }
 }
 
 impl SqliteDatabase {
-    /// Runs `work` in a transaction that it may share with others, and commits what it did if it is `Ok`; goes on to its
-    /// end if the caller leaves.
+    /// Runs `work` in a transaction that it may share with other writes, and commits its changes if the result is
+    /// `Ok`. Runs to its end even if the caller is cancelled.
     pub async fn write<T, E>(
         &self,
         durability: Durability,
@@ -154,8 +156,8 @@ impl SqliteDatabase {
         self.write_then(durability, work, |_| {}).await
     }
 
-    /// [`Self::write`], and `follow` once it is committed and before any other transaction begins: for what is held in
-    /// memory of the rows. It must not write itself.
+    /// Like [`Self::write`]; calls `follow` after the commit and before any other transaction begins, to update
+    /// in-memory copies of the rows. `follow` must not write to the database.
     pub async fn write_then<T, E>(
         &self,
         durability: Durability,
@@ -185,7 +187,7 @@ impl SqliteDatabase {
         replied.await.unwrap_or_else(|_| Err(ended().into()))
     }
 
-    /// Commits a group, or tells its writes why not.
+    /// Commits a group, or sends its writes the error.
     fn commit_group(&self, mut group: Vec<Box<dyn QueuedWrite>>) {
         let mut writer = lock_mutex(&self.shared.writer);
         let committed = self.run_group(&mut writer, &mut group);
@@ -194,7 +196,7 @@ impl SqliteDatabase {
         }
         drop(writer);
         let lost = committed.err().map(Arc::new);
-        // What had not run yet when SQLite took the transaction back has its turn in the next one.
+        // When SQLite rolled back the transaction, writes that had not run yet go into the next group.
         let is_next =
             |write: &dyn QueuedWrite| matches!(lost.as_deref(), Some(SqliteError::RolledBack)) && !write.has_run();
         let (next, ended): (Vec<_>, Vec<_>) = group.into_iter().partition(|write| is_next(write.as_ref()));
@@ -227,12 +229,12 @@ impl SqliteDatabase {
     }
 }
 
-/// A write of several in one transaction.
+/// Runs one write of a group in a savepoint.
 fn run_in_savepoint(transaction: &Transaction<'_>, write: &mut dyn QueuedWrite) -> Result<(), SqliteError> {
     let run = |statement: &str| transaction.prepare_cached(statement)?.execute([]);
     run("savepoint one_write")?;
     let stays = write.run_work(transaction);
-    // Where the disk or memory is short, SQLite takes back the whole transaction by itself.
+    // When disk or memory is short, SQLite rolls back the whole transaction by itself.
     if transaction.is_autocommit() {
         return Err(SqliteError::RolledBack);
     }
@@ -243,7 +245,7 @@ fn run_in_savepoint(transaction: &Transaction<'_>, write: &mut dyn QueuedWrite) 
     Ok(())
 }
 
-/// Takes what waits until nothing does.
+/// Serves the write queue until it is empty.
 struct WriteQueueServer {
     database: SqliteDatabase,
     has_ended: bool,
@@ -263,7 +265,7 @@ impl WriteQueueServer {
 }
 
 impl Drop for WriteQueueServer {
-    /// A runtime that ends may drop it before it began.
+    /// A runtime that shuts down may drop this task before it ran.
     fn drop(&mut self) {
         if !self.has_ended {
             self.database.shared.queue.abandon_writes();

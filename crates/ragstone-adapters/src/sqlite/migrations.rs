@@ -1,12 +1,12 @@
-//! The schema and how an older database gets it.
+//! The schema, and the migration of older databases to it.
 //!
-//! Two kinds of steps stand in one list. A *numbered* step changes what an older program relies on: it raises
-//! `user_version`, and an older program refuses the database. An *additive* step only brings what an older program
-//! does not see (tables, indexes, columns that may be null or have a default): it is recorded by name in
-//! `schema_additions` and leaves `user_version` alone, so that an upgrade can be undone by starting the older program.
+//! The list has two kinds of steps. A *numbered* step changes something that an older program relies on: it raises
+//! `user_version`, and an older program refuses the database. An *additive* step only adds what an older program does
+//! not see (tables, indexes, columns that may be null or have a default): it is recorded by name in `schema_additions`
+//! and leaves `user_version` alone, so that an upgrade can be undone by starting the older program.
 //!
-//! Invariant: a step that was released is never edited, renamed or moved; a row that an older program wrote after an
-//! additive step has the new columns at their default, and that default is the safe meaning.
+//! Invariant: a released step is never edited, renamed or moved; a row that an older program wrote after an additive
+//! step has the new columns at their default, and that default is the safe meaning.
 
 use std::path::Path;
 
@@ -14,18 +14,18 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::SqliteError;
 
-/// One change of the schema.
+/// One step of a schema migration.
 #[derive(Debug, Clone, Copy)]
 enum SqliteMigrationStep {
     /// Raises `user_version` by one.
     Numbered(&'static str),
-    /// Is recorded by its name.
+    /// Recorded by its name; leaves `user_version` alone.
     Additive { name: &'static str, script: &'static str },
 }
 
 use SqliteMigrationStep::{Additive, Numbered};
 
-/// In order. Additive steps come after the numbered step whose tables they need.
+/// All steps in order. An additive step comes after the numbered step whose tables it needs.
 const STEPS: &[SqliteMigrationStep] = &[
     Numbered(include_str!("schema_1.sql")),
     Numbered(include_str!("schema_2.sql")),
@@ -54,30 +54,30 @@ const STEPS: &[SqliteMigrationStep] = &[
     },
 ];
 
-/// What a database lacks.
+/// Steps that a database lacks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PendingMigrations {
-    /// The number of its schema; 0 for a database that is made now.
+    /// Schema number of the database; 0 for a new one.
     pub found: u32,
-    /// The newest one.
+    /// Newest schema number of this program.
     pub known: u32,
-    /// Additive steps, by name.
+    /// Names of the missing additive steps.
     pub additions: Vec<&'static str>,
 }
 
 impl PendingMigrations {
-    /// How many numbered steps there are to run.
+    /// Number of numbered steps to run.
     pub fn numbered_steps(&self) -> u32 {
         self.known.saturating_sub(self.found)
     }
 
-    /// Whether nothing is to be done.
+    /// Whether the schema is up to date.
     pub fn is_empty(&self) -> bool {
         self.numbered_steps() == 0 && self.additions.is_empty()
     }
 }
 
-/// What `connection`'s database lacks; refuses one that a later program wrote.
+/// Finds the steps that `connection`'s database lacks; refuses a database of a later program.
 pub fn find_pending(connection: &Connection, path: &Path) -> Result<PendingMigrations, SqliteError> {
     let (found, known) = (schema_version(connection)?, count_numbered(STEPS));
     if found > known {
@@ -121,7 +121,7 @@ fn is_recorded(connection: &Connection, name: &str) -> Result<bool, SqliteError>
     Ok(connection.query_row(recorded, [name], |row| row.get(0))?)
 }
 
-/// Runs the steps that `connection`'s database lacks, each in a transaction.
+/// Runs the missing steps, each in a transaction of its own.
 pub fn run_migrations(connection: &mut Connection, path: &Path) -> Result<(), SqliteError> {
     run_steps(connection, path, STEPS)
 }
@@ -167,12 +167,12 @@ pub mod testing {
     use crate::sqlite::{create_private_file, open_connection};
     use rusqlite::OpenFlags;
 
-    /// The newest number of a schema.
+    /// Newest schema number of this program.
     pub fn newest() -> u32 {
         count_numbered(STEPS)
     }
 
-    /// A new database file of that schema, without additive steps.
+    /// Creates a database file of that schema number, without additive steps.
     pub fn at_schema(path: &Path, schema: u32) -> Connection {
         create_private_file(path).unwrap();
         let mut connection = open_connection(path, OpenFlags::default()).unwrap();

@@ -1,7 +1,7 @@
-//! The way back from an upgrade: the copy from before takes the database's place.
+//! Undoes an upgrade: the backup copy from before takes the database's place.
 //!
-//! Invariant: the newer database is moved aside and never removed, and there is no moment without a database. Whoever
-//! calls this has the data directory's lock.
+//! Invariant: the newer database is moved aside and never removed, and there is no moment without a database. The
+//! caller holds the data directory's lock.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,57 +12,57 @@ use serde::Serialize;
 use super::upgrade::{file_error, list_copies, sync_folder, with_suffix};
 use super::{BUSY_TIMEOUT, SqliteError};
 
-/// What stands between a database's name and the label of one that was moved aside.
+/// Separates a database's name from the label of one that was moved aside.
 const MARK: &str = ".after-";
 
-/// What would be undone.
+/// What a rollback would do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RollbackPlan {
-    /// There is no copy that is older than the database's schema.
+    /// No copy is older than the database's schema.
     NoCopy,
-    /// The newest copy has the database's schema: an older program opens the database as it is.
+    /// The newest copy has the database's schema, so an older program opens the database as it is.
     SameSchema {
-        /// The number of the schema.
+        /// Schema number of both.
         schema: u32,
         /// Additive steps that were run since the copy was made.
         additions: Vec<String>,
     },
     /// The copy can take the database's place.
     Copy {
-        /// Which.
+        /// Path of the copy.
         copy: PathBuf,
-        /// The number of its schema.
+        /// Schema number of the copy.
         from: u32,
-        /// The number of the database's schema.
+        /// Schema number of the database.
         to: u32,
-        /// What has changed since it was made; none if that cannot be told.
+        /// Changes since the copy was made; `None` if they cannot be determined.
         changed: Option<ChangedSince>,
     },
 }
 
-/// What has changed since a copy was made, and so is lost or comes back with it.
+/// Changes since a copy was made, which a rollback loses or reverts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct ChangedSince {
     /// Documents that were added: they are lost.
     pub added: u64,
-    /// Documents with another text, metadata or readers: they are as they were.
+    /// Documents with another text, metadata or readers: they are reverted.
     pub changed: u64,
     /// Documents that were deleted: they come back, though their originals may be gone.
     pub deleted: u64,
-    /// API keys that were made: they are lost.
+    /// API keys that were created: they are lost.
     pub keys_added: u64,
-    /// API keys that were revoked: they open again.
+    /// API keys that were revoked: they become valid again.
     pub keys_revoked: u64,
 }
 
 impl ChangedSince {
-    /// Whether everything is as it was.
+    /// Whether nothing has changed.
     pub fn is_nothing(&self) -> bool {
         *self == Self::default()
     }
 }
 
-/// Finds what going back from the last upgrade of the database at `path` would mean; changes nothing.
+/// Determines what a rollback of the last upgrade of the database at `path` would do; changes nothing.
 pub fn plan_rollback(path: &Path) -> Result<RollbackPlan, SqliteError> {
     let database = open_existing(path)?;
     let to = schema_version(&database)?;
@@ -90,11 +90,11 @@ pub fn plan_rollback(path: &Path) -> Result<RollbackPlan, SqliteError> {
     }
 }
 
-/// Puts `copy` in the place of the database at `path`, which is moved aside under a name with `label`; gives that name.
+/// Replaces the database at `path` by `copy`. The old one is moved aside under a name with `label`, which is returned.
 pub fn restore_copy(path: &Path, copy: &Path, label: &str) -> Result<PathBuf, SqliteError> {
     let aside = with_suffix(path, &format!("{MARK}{label}"));
     raise_counters(copy, path)?;
-    // Everything goes into the file itself, which then is all of the database.
+    // Checkpoint the write-ahead log, so that the file alone is the whole database.
     let connection = Connection::open(path)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     let busy: bool = connection.query_row("pragma wal_checkpoint(truncate)", [], |row| row.get(0))?;
@@ -103,7 +103,7 @@ pub fn restore_copy(path: &Path, copy: &Path, label: &str) -> Result<PathBuf, Sq
         return Err(file_error(path, busy));
     }
     drop(connection);
-    // Under two names for a moment, so that a process that dies here leaves a database in either case.
+    // The file has two names for a moment, so that a crash here leaves a database under either name.
     fs::hard_link(path, &aside).map_err(|source| file_error(&aside, source))?;
     for suffix in ["-wal", "-shm"] {
         match fs::remove_file(with_suffix(path, suffix)) {
@@ -118,8 +118,8 @@ pub fn restore_copy(path: &Path, copy: &Path, label: &str) -> Result<PathBuf, Sq
     Ok(aside)
 }
 
-/// Numbers that were drawn since the copy was made are not drawn again: they are in the names of blobs that lie there
-/// still, and the blobs' mark tells how far the library had come.
+/// Raises the counters of `copy` to those of `newer`. Numbers drawn since the copy was made must not be drawn again:
+/// existing blobs are named after them, and the blob store's marker records how far the library had come.
 fn raise_counters(copy: &Path, newer: &Path) -> Result<(), SqliteError> {
     let connection = open_existing(copy)?;
     connection.execute("attach ?1 as newer", [newer.to_string_lossy()])?;

@@ -1,7 +1,7 @@
-//! The copy that is made of a database before an upgrade changes it.
+//! The backup copy that is made of a database before an upgrade changes it.
 //!
-//! Invariant: a copy has its final name only once all of it is on the disk; a copy that was not finished is removed by
-//! the next one. The copies of a database lie beside it, named `<database>.before-<version>-<time>`, where the version
+//! Invariant: a copy gets its final name only once it is complete and synced; an unfinished copy is removed by the
+//! next upgrade. The copies of a database lie beside it, named `<database>.before-<version>-<time>`, where the version
 //! is that of the program that upgraded.
 
 use std::fs::{self, File};
@@ -13,39 +13,39 @@ use rusqlite::{Connection, OptionalExtension};
 use super::migrations::PendingMigrations;
 use super::{SqliteError, create_private_file};
 
-/// What stands between a database's name and the label of a copy.
+/// Separates a database's name from the label of a copy.
 const MARK: &str = ".before-";
-/// How the name of a copy ends that is being written.
+/// Suffix of a copy that is being written.
 const PARTIAL: &str = ".partial";
-/// The setting that holds the label of the copy while steps are run.
+/// Setting that holds the label of the copy while steps are run.
 const LABEL: &str = "upgrade_copy";
-/// Room that a copy leaves on the disk, beside a tenth of its own size: the upgrade itself needs some.
+/// Bytes that a copy leaves free on the disk, besides a tenth of its own size, because the upgrade itself needs some.
 const MARGIN_BYTES: u64 = 64 << 20;
 
-/// How copies are made; by default none is.
+/// How copies are made; the default makes none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CopyPolicy {
-    /// How many copies are kept, the newest ones; with 0 none is made.
+    /// Number of copies to retain, newest first; 0 makes none.
     pub kept: usize,
-    /// The version of this program and the time, such as `0.2.0-20261130T154412Z`.
+    /// Version of this program and the time, such as `0.2.0-20261130T154412Z`.
     pub label: String,
 }
 
 /// What an upgrade did to a database.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UpgradeReport {
-    /// The number of its schema before.
+    /// Schema number before the upgrade.
     pub from: u32,
-    /// And after; an older program opens the database if it is the same.
+    /// Schema number after it; an older program opens the database if both are equal.
     pub to: u32,
-    /// Additive steps that were run, by name.
+    /// Names of the additive steps that were run.
     pub additions: Vec<&'static str>,
-    /// The copy from before, if one was made.
+    /// Path of the backup copy, if one was made.
     pub copy: Option<PathBuf>,
 }
 
-/// Copies the database of `connection` as far as `pending` steps make it worth it. A new database needs no copy. Where
-/// the disk has no room, additive steps go on without one: the older program opens what they leave.
+/// Copies the database of `connection` if the `pending` steps require it. A new database needs no copy. If the disk
+/// has no room, additive steps run without a copy: the older program can still open the result.
 pub(super) fn copy_before_upgrade(
     connection: &Connection,
     path: &Path,
@@ -109,8 +109,8 @@ fn copy_with_room(
     Ok(Some(copy))
 }
 
-/// The copy of an upgrade that was killed between two of its steps: it is the one from before, and a copy of what is there
-/// now would be one that no release knows.
+/// The copy of an upgrade that was killed between two steps. It is the one to go back to: a copy of the present state
+/// would have a schema that no release knows.
 fn find_unfinished_copy(connection: &Connection, path: &Path) -> Result<Option<PathBuf>, SqliteError> {
     let label = connection
         .query_row("select value from settings where key = ?1", [LABEL], |row| row.get(0))
@@ -119,17 +119,17 @@ fn find_unfinished_copy(connection: &Connection, path: &Path) -> Result<Option<P
     Ok(copy.filter(|copy| copy.exists()))
 }
 
-/// Notes that all steps were run.
+/// Removes the label once all steps were run.
 pub(super) fn forget_label(connection: &Connection) -> Result<(), SqliteError> {
     connection.execute("delete from settings where key = ?1", [LABEL])?;
     Ok(())
 }
 
-/// The copies of the database at `path`, newest first.
+/// Copies of the database at `path`, newest first.
 pub fn list_copies(path: &Path) -> Result<Vec<PathBuf>, SqliteError> {
     let mut copies = list_copy_files(path)?;
     copies.retain(|(name, _)| !name.ends_with(PARTIAL));
-    // By time, which stands last: versions do not sort as text.
+    // Sorted by the time at the end of the label: versions do not sort as text.
     copies.sort_by(|(a, _), (b, _)| copy_time(b).cmp(copy_time(a)));
     Ok(copies.into_iter().map(|(_, path)| path).collect())
 }
@@ -138,7 +138,7 @@ fn copy_time(name: &str) -> &str {
     name.rsplit('-').next().unwrap_or_default()
 }
 
-/// What lies beside the database and is called a copy of it: names and paths.
+/// Names and paths of the files beside the database that are named like its copies.
 fn list_copy_files(path: &Path) -> Result<Vec<(String, PathBuf)>, SqliteError> {
     let folder = parent_folder(path);
     let failed = |source: io::Error| file_error(folder, source);
@@ -161,7 +161,7 @@ fn prune_copies(path: &Path, kept: usize) -> Result<(), SqliteError> {
     Ok(())
 }
 
-/// The whole database, with what is in its write-ahead log, as a file that its owner alone reads.
+/// Writes the whole database, with its write-ahead log, to a file with mode 0600.
 fn write_copy(connection: &Connection, partial: &Path) -> Result<(), SqliteError> {
     let failed = |source: io::Error| file_error(partial, source);
     create_private_file(partial).map_err(failed)?;

@@ -1,41 +1,41 @@
-//! Why a document is readable, or is not: the rule of [`Scope::admits`], set by set.
+//! Explains why a document is readable or not: the rule of [`Scope::admits`], set by set.
 //!
-//! Invariant: an explanation admits exactly what its scope admits; whoever is only supposed opens nothing.
+//! Invariant: an explanation admits exactly what its scope admits; a [`Supposed`] caller can read nothing.
 
 use super::{Acl, HeldReaders, ReaderSet, Role, Scope};
 use crate::id::TenantId;
 
-/// What each part of the rule says of one caller and one document.
+/// The result of each part of the rule for one caller and one document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccessExplanation {
-    /// Whether the document is of the caller's tenant.
+    /// Whether the document belongs to the caller's tenant.
     pub same_tenant: bool,
-    /// The reader sets in their order, each of which must admit; none at all admits nobody.
+    /// The reader sets in their order, each of which must admit; an empty list admits nobody.
     pub sets: Vec<SetExplanation>,
 }
 
-/// One reader set.
+/// The result of the rule for one reader set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SetExplanation {
-    /// The readers any one of which is enough.
+    /// The readers of the set, of which one is enough.
     pub readers: ReaderSet,
-    /// By what the caller passes.
+    /// Why the set admits the caller, or that it does not.
     pub basis: AccessBasis,
 }
 
-/// By what a caller passes a reader set.
+/// Why a reader set admits a caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AccessBasis {
-    /// It holds every reader of the tenant.
+    /// The caller's role holds every reader of the tenant.
     Role,
-    /// It holds these of the set.
+    /// The caller holds these readers of the set.
     Readers(ReaderSet),
-    /// Nothing.
+    /// The caller holds none of its readers: it is not admitted.
     Nothing,
 }
 
 impl SetExplanation {
-    /// Whether the set lets the caller pass.
+    /// Whether the set admits the caller.
     pub fn admits(&self) -> bool {
         self.basis != AccessBasis::Nothing
     }
@@ -49,7 +49,7 @@ impl AccessExplanation {
 }
 
 impl Scope {
-    /// Why `acl` lets this scope read, or what keeps it from it.
+    /// Explains why `acl` lets this scope read, or why not.
     pub fn explain_access(&self, acl: &Acl) -> AccessExplanation {
         let explained = |set: &ReaderSet| SetExplanation {
             readers: set.clone(),
@@ -73,22 +73,22 @@ impl Scope {
     }
 }
 
-/// A caller as it would be. It has a scope, and gives it to nobody: with it things are explained and nothing is read.
+/// A hypothetical caller, to explain what it could read. Its scope is private, so nothing can be read with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Supposed(Scope);
 
 impl Supposed {
-    /// A caller with these rights.
+    /// A hypothetical caller with these rights.
     pub fn new(tenant: TenantId, readers: ReaderSet, role: Role) -> Self {
         Self(Scope::supposed(tenant, readers, role))
     }
 
-    /// What it would hold, `everyone` among it; none for all of its tenant.
+    /// The readers it would hold, `everyone` included; `None` for all of its tenant.
     pub fn readers(&self) -> Option<&ReaderSet> {
         self.0.readers()
     }
 
-    /// Why it could read a document of `acl`, or what would keep it from it.
+    /// Explains why it could read a document with `acl`, or why not.
     pub fn explain_access(&self, acl: &Acl) -> AccessExplanation {
         self.0.explain_access(acl)
     }

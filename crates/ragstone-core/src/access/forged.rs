@@ -36,7 +36,7 @@
 //! scope.tenant = "other".parse().unwrap();
 //! ```
 //!
-//! Whoever is only supposed has an explanation and no scope:
+//! A supposed caller has an explanation and no scope:
 //!
 //! ```
 //! use ragstone_core::access::{Role, Supposed};

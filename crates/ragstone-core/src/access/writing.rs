@@ -1,30 +1,32 @@
-//! Who may change what: a caller writes what it may grant whole, or what it brought itself.
+//! Who may change what: a caller may change a document if it may grant all of its readers, or brought it itself.
 //!
-//! Invariant: nothing is written that the writer may not read, and nobody takes away, or gives, a reader that they do not
+//! Invariant: nobody changes a document that they may not read, and nobody adds or removes a reader that they do not
 //! hold.
 
 use super::{Acl, HeldReaders, Reader, ReaderSet, Scope};
 
-/// The subject of callers that stand for nobody in particular; what one of them brought is not another one's.
+/// Subject of anonymous callers; a document that one of them brought does not belong to another one.
 const NOBODY: &str = "nobody";
 
 impl Scope {
-    /// Whom a new document is noted as brought by: a writer who is somebody. An administrator needs no such note.
+    /// The subject to record as the one who brought a new document; `None` for readers, for anonymous writers, and for
+    /// administrators, who need no such record.
     pub fn creator_subject(&self) -> Option<&str> {
         let writer = self.writer.as_deref()?;
         let is_somebody = matches!(self.held, HeldReaders::Some(_)) && writer != NOBODY;
         is_somebody.then_some(writer)
     }
 
-    /// Whether this caller may replace, change or delete a document that `brought_by` brought: it may grant every reader of
-    /// each of its sets, or brought it. An administrator may do so with everything in its tenant.
+    /// Whether this caller may replace, change or delete a document that `brought_by` brought: it must be a writer who
+    /// may read the document, and must hold every reader of each of its sets or have brought it. An administrator may
+    /// do so with everything in its tenant.
     pub fn may_write(&self, acl: &Acl, brought_by: Option<&str>) -> bool {
         let grants_whole = || acl.sets.iter().flatten().all(|reader| self.may_grant(reader));
         let brought = || brought_by.is_some() && brought_by == self.creator_subject();
         self.writer.is_some() && self.admits(acl) && (grants_whole() || brought())
     }
 
-    /// The first reader that this caller may not grant and that is in a set of only one of the two.
+    /// The first reader that this caller may not grant and that a set of only one of the two ACLs contains.
     pub fn first_ungrantable_reader<'a>(&self, before: &'a Acl, after: &'a Acl) -> Option<&'a Reader> {
         let none = ReaderSet::new();
         let set = |acl: &'a Acl, n: usize| acl.sets.get(n);

@@ -1,10 +1,10 @@
-//! A model's text to an answer whose citations are verified, piece by piece. Pure: who drives it does the reading.
+//! Assembles a model's text into an answer with verified citations, piece by piece. Pure: the caller reads the stores.
 //!
-//! Text goes out as soon as it cannot be part of a marker, or of the white space before one. The model's markers are
-//! taken out; behind each sentence, once the next begins, stand the citations that were verified, numbered anew.
+//! Text is emitted as soon as it cannot be part of a marker, or of the white space before one. The model's markers are
+//! removed; the verified citations are written behind each sentence once the next one begins, with new numbers.
 //!
-//! Invariant: however the text is cut into pieces, the same answer with the same citations comes out; nothing of it
-//! is lost but markers and white space before them. A citation comes out only after [`AnswerAssembler::resolve_candidates`] confirmed it.
+//! Invariant: the answer and its citations do not depend on how the text is cut into pieces; only markers and the white
+//! space before them are lost. A citation is emitted only after [`AnswerAssembler::resolve_candidates`] confirmed it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,29 +14,29 @@ use super::marker::{self, BracketContext};
 use crate::cite::{self, PassageText};
 use crate::document::TextRange;
 
-/// A span of a passage that seems to support a sentence, before the stored text was read again.
+/// A span of a passage that seems to support a sentence; not compared with the stored text yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct CitationCandidate {
-    /// The passage, from 0.
+    /// Index of the passage, from 0.
     pub passage: usize,
-    /// Bytes of the passage's text.
+    /// Byte range in the passage's text.
     pub range: TextRange,
 }
 
-/// What comes out.
+/// One output of the assembler.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum AnswerStep {
-    /// More of the answer.
+    /// The next piece of the answer.
     Delta(String),
-    /// Nothing more comes until `resolve` says which of these hold.
+    /// Candidates to verify; no further step comes before `resolve_candidates` is called.
     Verify(Vec<CitationCandidate>),
     /// A verified citation of a sentence; its number follows in the text.
     Cite {
-        /// The sentence, from 0.
+        /// Index of the sentence, from 0.
         sentence: usize,
-        /// The citation's number in the answer, from 1; the same span has one number.
+        /// The citation's number in the answer, from 1; equal spans share one number.
         n: usize,
-        /// The span.
+        /// The span that was verified.
         claim: CitationCandidate,
     },
 }
@@ -57,38 +57,38 @@ enum CodeState {
     Fenced,
 }
 
-/// A word before a full stop that ends no sentence, lower case.
+/// Words whose full stop ends no sentence, in lower case.
 const ABBREVIATIONS: [&str; 30] = [
     "mr", "mrs", "ms", "dr", "st", "vs", "etc", "jr", "sr", "no", "nr", "fig", "al", "e.g", "i.e", "u.s", "inc", "ltd",
     "co", "prof", "gen", "ca", "z.b", "d.h", "u.a", "bzw", "abs", "art", "pp", "vol",
 ];
 
-/// See the module.
+/// The assembler of one answer, see the module.
 #[derive(Debug)]
 pub(super) struct AnswerAssembler {
     passages: Vec<PassageText>,
     input: VecDeque<AssemblerInput>,
     output: VecDeque<AnswerStep>,
-    /// Text that may go out and has not yet.
+    /// Text that may be emitted and was not yet.
     visible: String,
-    /// White space that a marker might follow.
+    /// White space that waits, because a marker may follow it.
     held: String,
-    /// What may become a marker, from its bracket on.
+    /// Text that may become a marker, from its opening bracket on.
     marker: String,
-    /// A whole marker behind a word, until the next character shows what it is.
+    /// Whether `marker` is complete, directly behind a word, and waits for the next character to decide.
     marker_after_word: bool,
-    /// The next bracket was found to be text.
+    /// Whether the next bracket was already found to be text.
     plain_bracket: bool,
-    /// White space that an accepted marker took with it.
+    /// White space that was removed with an accepted marker.
     taken: Option<String>,
-    /// The sentence at hand, without what is held.
+    /// The current sentence, without `held`.
     text: String,
-    /// The passages it names, from 0.
+    /// Indexes of the passages that the current sentence names, from 0.
     named: Vec<usize>,
-    /// It has its full stop.
+    /// Whether the current sentence has its full stop.
     ended: bool,
     code: CodeState,
-    /// Backticks from the line's begin on; none once something else stood there.
+    /// Backticks since the start of the line; `None` once other text stood there.
     fence: Option<usize>,
     waiting: Option<Vec<CitationCandidate>>,
     sentences: Vec<AnswerSentence>,
@@ -97,7 +97,7 @@ pub(super) struct AnswerAssembler {
 }
 
 impl AnswerAssembler {
-    /// For an answer over passages with these texts, which the model numbers from 1.
+    /// An assembler for an answer over passages with these texts, which the model numbers from 1.
     pub fn new(passages: Vec<Arc<str>>) -> Self {
         Self {
             passages: passages.into_iter().map(PassageText::new).collect(),
@@ -121,14 +121,14 @@ impl AnswerAssembler {
         }
     }
 
-    /// More of the model's text.
+    /// Adds a piece of the model's text.
     pub fn push_text(&mut self, text: &str) {
-        // Nearly all of it will be visible, and goes out as one piece.
+        // Nearly all of it becomes visible and is emitted as one piece.
         self.visible.reserve(text.len());
         self.input.extend(text.chars().map(AssemblerInput::Character));
     }
 
-    /// The text since the last boundary is this span of a passage (from 1), says the model.
+    /// Adds the model's own citation: the text since the last boundary is this span of a passage (from 1).
     pub fn push_quote(&mut self, passage: usize, range: TextRange) {
         let Some(passage) = passage.checked_sub(1) else {
             return;
@@ -137,12 +137,12 @@ impl AnswerAssembler {
             .push_back(AssemblerInput::Quote(CitationCandidate { passage, range }));
     }
 
-    /// The model has said everything.
+    /// Marks the end of the model's text.
     pub fn finish_input(&mut self) {
         self.input.push_back(AssemblerInput::End);
     }
 
-    /// What comes out next; none while more has to come in, or an answer to `Verify` is awaited.
+    /// The next output; `None` while more input is needed, or a `Verify` step is unresolved.
     pub fn next_step(&mut self) -> Option<AnswerStep> {
         while self.output.is_empty() && self.waiting.is_none() {
             match self.input.pop_front() {
@@ -158,7 +158,7 @@ impl AnswerAssembler {
         self.output.pop_front()
     }
 
-    /// Which of the claims of the last `Verify` hold, in its order.
+    /// Resolves the last `Verify` step: which of its candidates hold, in its order.
     pub fn resolve_candidates(&mut self, holds: &[bool]) {
         let claims = self.waiting.take().unwrap_or_default();
         let verified = claims.into_iter().zip(holds).filter(|(_, holds)| **holds);
@@ -179,12 +179,12 @@ impl AnswerAssembler {
         self.close_sentence(numbers);
     }
 
-    /// The sentences, once everything came out.
+    /// The finished sentences; all of them once every step was taken.
     pub fn sentences(&self) -> &[AnswerSentence] {
         &self.sentences
     }
 
-    /// All deltas so far.
+    /// The text of all deltas so far.
     pub fn answer_text(&self) -> &str {
         &self.answer
     }
@@ -218,7 +218,7 @@ impl AnswerAssembler {
         }
     }
 
-    /// In a fence all is text, of no sentence.
+    /// Everything in a code fence is text and belongs to no sentence.
     fn process_fenced_character(&mut self, c: char) {
         self.visible.push(c);
         self.track_fence(c);
@@ -229,7 +229,7 @@ impl AnswerAssembler {
         !plain && self.code == CodeState::Prose && self.bracket_context() != BracketContext::AfterCode
     }
 
-    /// How a bracket would stand to what is before it.
+    /// What a bracket at this position would directly follow.
     fn bracket_context(&self) -> BracketContext {
         match self.held.is_empty() && self.taken.is_none() {
             true => marker::bracket_context_after(&self.text),
@@ -261,7 +261,7 @@ impl AnswerAssembler {
         numbers.iter().all(|n| (1..=self.passages.len()).contains(n))
     }
 
-    /// The marker goes, with the white space before it; at a sentence's begin, with the white space behind it.
+    /// Removes the marker with the white space before it; at the start of a sentence, with the white space behind it.
     fn accept_marker(&mut self) {
         let numbers = marker::parse_marker_numbers(&std::mem::take(&mut self.marker)).unwrap_or_default();
         let inside = 1..=self.passages.len();
@@ -274,7 +274,7 @@ impl AnswerAssembler {
         self.taken = Some(self.taken.take().filter(|earlier| !earlier.is_empty()).unwrap_or(taken));
     }
 
-    /// What looked like a marker is text: it is read again, its bracket as any other character.
+    /// Puts a rejected marker back into the input, where its bracket is then read as text.
     fn reparse_marker_as_text(&mut self, next: Option<AssemblerInput>) {
         let text = std::mem::take(&mut self.marker);
         if let Some(next) = next {
@@ -286,7 +286,7 @@ impl AnswerAssembler {
         self.plain_bracket = true;
     }
 
-    /// A new line ends what stands on the old one, be it a paragraph, an item or a heading.
+    /// A line break ends the sentence on the line before: a paragraph, a list item or a heading.
     fn process_newline(&mut self) {
         if self.end_sentence(AssemblerInput::Character('\n')) {
             return;
@@ -299,6 +299,7 @@ impl AnswerAssembler {
 
     fn process_visible_character(&mut self, c: char) {
         let behind_marker = self.taken.is_some();
+        // A removed marker stood between two words: its white space keeps them apart.
         if self.held.is_empty()
             && c.is_alphanumeric()
             && let Some(taken) = self.taken.take()
@@ -362,7 +363,7 @@ impl AnswerAssembler {
         };
     }
 
-    /// Ends the sentence at hand, if there is one; then `next` is read again. Says whether there was one.
+    /// Ends the current sentence, if there is one, and puts `next` back into the input. Returns whether there was one.
     fn end_sentence(&mut self, next: AssemblerInput) -> bool {
         if self.text.is_empty() {
             return false;
@@ -382,7 +383,7 @@ impl AnswerAssembler {
         self.output.push_back(AnswerStep::Verify(claims));
     }
 
-    /// The spans that support the sentence: of the passages it names, else of whichever passage holds it nearly whole.
+    /// The spans that support the sentence: in the passages it names, else in one that contains nearly all of it.
     fn find_candidates(&self) -> Vec<CitationCandidate> {
         let mut named = self.named.clone();
         let mut seen = std::collections::HashSet::new();
@@ -455,7 +456,7 @@ fn is_stop(c: char) -> bool {
     matches!(c, '.' | '!' | '?' | '…' | '。' | '！' | '？' | '।' | '؟')
 }
 
-/// What may stand between a full stop and the next sentence.
+/// Whether `c` may stand between a full stop and the next sentence.
 fn is_closing_mark(c: char) -> bool {
     is_stop(c)
         || matches!(

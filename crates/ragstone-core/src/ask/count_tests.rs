@@ -1,4 +1,4 @@
-//! What a token of an answer costs, and what an answer holds while it is told.
+//! What a token of an answer costs, and what an answer holds in memory while it is streamed.
 
 use std::sync::Arc;
 

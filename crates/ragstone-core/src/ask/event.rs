@@ -1,7 +1,7 @@
-//! What an answer is made of, and the events in which it arrives.
+//! The parts of an answer, and the events that stream it.
 //!
-//! Invariant: a stream of events ends with exactly one `Done` or `AnswerError`; `Sources` comes before the first `Delta`;
-//! a citation is verified or does not exist.
+//! Invariant: a stream of events ends with exactly one `Done` or `Failed`; `Sources` comes before the first `Delta`;
+//! a citation that is not verified is never sent.
 
 use std::sync::Arc;
 
@@ -18,31 +18,31 @@ use crate::seam::chat::TokenUsage;
 /// A quoted span of a passage that supports a sentence of the answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Citation {
-    /// The sentence it supports, from 0; in a list of all citations the first one.
+    /// Index of the sentence it supports, from 0; in a list of all citations, the first such sentence.
     pub sentence: usize,
-    /// Its number in the answer's text, from 1; the same span has the same number everywhere.
+    /// Its number in the answer's text, from 1; equal spans share one number.
     pub n: usize,
-    /// The document.
+    /// Id of the cited document.
     pub document_id: DocumentId,
-    /// The chunk.
+    /// Id of the cited chunk.
     pub chunk_id: ChunkId,
-    /// The document's title.
+    /// Title of the document.
     pub title: String,
-    /// The document's URI.
+    /// URI of the document.
     pub uri: String,
     /// Where a person can open the document.
     #[serde(default, deserialize_with = "SourceUrl::of_any")]
     pub source_url: Option<SourceUrl>,
-    /// From 1; none where the format has no pages.
+    /// Page of the chunk, from 1; `None` if the format has no pages.
     pub page: Option<u32>,
-    /// The heading path.
+    /// Heading path of the chunk; `None` outside any section.
     pub section: Option<String>,
-    /// Bytes of the document's text that are the quote.
+    /// Byte range of the quote in the document's extracted text.
     #[serde(with = "pair")]
     pub range: TextRange,
-    /// The text there, read from the store.
+    /// The text at `range`, read from the store.
     pub quote: String,
-    /// Always true: what is not verified is not sent.
+    /// Always true: a citation that is not verified is not sent.
     pub verified: bool,
 }
 
@@ -51,58 +51,58 @@ pub struct Citation {
 pub struct AnswerSentence {
     /// The sentence without the numbers of its citations.
     pub text: String,
-    /// Numbers of the citations that support it.
+    /// Numbers of the citations that support it; empty if none was verified.
     pub citations: Vec<usize>,
 }
 
-/// A whole answer.
+/// A complete answer, with its citations and what it cost.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Answer {
-    /// The text, citations as ` [n]` behind the sentences.
+    /// The text, with citations as ` [n]` behind the sentences.
     pub answer: String,
-    /// Whether the documents held an answer: false where the model says they do not, and where no sentence of it
-    /// could be verified.
+    /// Whether the documents contained an answer: false if the model says they do not, or if no sentence could be
+    /// verified.
     pub answered: bool,
-    /// Its sentences, in order; code blocks are of none.
+    /// Its sentences, in order; code blocks belong to none.
     pub sentences: Vec<AnswerSentence>,
-    /// Its citations by number.
+    /// Its citations, in the order of their numbers.
     pub citations: Vec<Citation>,
-    /// URIs of the documents whose passages were found, best first.
+    /// URIs of the documents whose passages were shown to the model, best first, each once.
     pub sources: Vec<String>,
-    /// Tokens spent, where the model tells.
+    /// Tokens spent, as far as the model reports them.
     pub usage: TokenUsage,
-    /// The model that spoke.
+    /// Name of the model that was used.
     pub model: String,
-    /// Names the question.
+    /// Id of the question and of everything done to answer it.
     pub trace_id: TraceId,
-    /// What its reader should know.
+    /// Notices for the reader of the answer.
     pub notices: Vec<Notice>,
 }
 
-/// What happens while a question is answered.
+/// Events of the stream that answers a question.
 #[derive(Debug, Clone, PartialEq)]
 pub enum AnswerEvent {
-    /// The passages, before the model has said a word.
+    /// The retrieved passages; sent before any text of the answer.
     Sources {
-        /// Best first; the model numbers them from 1 in this order.
+        /// Best first; the prompt numbers them from 1 in this order.
         passages: Arc<[Admitted<Passage>]>,
-        /// What was found out while searching.
+        /// Notices about the search.
         notices: Vec<Notice>,
     },
-    /// More of the answer.
+    /// The next piece of the answer.
     Delta {
-        /// The text, to be appended.
+        /// Text to append to the answer.
         text: String,
     },
     /// A verified citation; its number follows in the text.
     Citation(Citation),
-    /// The end: the answer as a whole.
+    /// Last event: the complete answer.
     Done(Box<Answer>),
-    /// The end without an answer, or without the rest of it.
+    /// Last event: there is no answer, or not the rest of it.
     Failed {
-        /// A stable word, see [`AnswerError`].
+        /// A stable code, see [`AnswerError`].
         code: String,
-        /// What and which.
+        /// Describes the error for people.
         detail: String,
     },
 }
@@ -112,9 +112,9 @@ pub enum AnswerEvent {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{code}: {detail}")]
 pub struct AnswerError {
-    /// A stable word.
+    /// A stable code for programs, one of those above.
     pub code: String,
-    /// What and which.
+    /// Describes the error for people.
     pub detail: String,
 }
 
@@ -127,33 +127,33 @@ impl AnswerError {
     }
 }
 
-/// Why the library gave no evidence, by what the asker can do.
+/// Why no passages could be retrieved, by what the caller can do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RetrievalError {
-    /// Try again.
+    /// A store is unavailable for now: try again.
     #[error("the library is busy: {detail}")]
     Busy {
-        /// What it waits for.
+        /// What is unavailable, and why.
         detail: String,
     },
-    /// The same question will be refused again.
+    /// The question is invalid: repeating it fails again.
     #[error("the question was refused: {detail}")]
     Refused {
-        /// A stable word.
+        /// A stable code, such as `bad_question`.
         code: &'static str,
-        /// What is wrong with it.
+        /// What is wrong with the question.
         detail: String,
     },
-    /// Ask by words alone, or try again.
+    /// The question could not be embedded: search by words alone, or try again.
     #[error("the question has no vector: {detail}")]
     NoVector {
-        /// What went wrong.
+        /// Why there is no vector.
         detail: String,
     },
-    /// It did not work, for a reason that may pass.
+    /// The search failed for a reason that may pass.
     #[error("the search failed: {detail}")]
     Broken {
-        /// What went wrong.
+        /// Why the search failed.
         detail: String,
     },
 }
@@ -187,7 +187,7 @@ impl From<ChatError> for AnswerError {
     }
 }
 
-/// A range as `[start, end]`.
+/// Serialises a range as `[start, end]`.
 mod pair {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 

@@ -1,12 +1,12 @@
-//! What a model's text may link to: the documents it was shown, and nothing else. Pure, piece by piece.
+//! Filters the links in a model's text, piece by piece: it may link only to the documents it was shown. Pure.
 //!
-//! Targets of other links and of all images go, their words stay; an address in plain text shrinks to its host where
-//! the passages name that host, and goes where they do not, since a name could be a message too. What would be an HTML
-//! element that loads or styles something is spelled apart. Plain text is not touched, nor is it held back beyond the
-//! word that may begin an address.
+//! Targets of other links and of all images are removed, and their words stay. An address in plain text is reduced to
+//! its host if the passages name that host, and removed if not, since a host name could carry a message too. An HTML
+//! element that loads or styles something is disabled by a space behind its `<`. Other text is not changed, and is
+//! held back only for the word that may begin an address.
 //!
-//! Invariant: however the text is cut into pieces, the same comes out. No target comes out that is not the address of
-//! a shown document, with at most a fragment behind it, which stays with the reader.
+//! Invariant: the output does not depend on how the text is cut into pieces. Every target in the output is the address
+//! of a shown document, with at most a fragment behind it, which a browser does not send.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -14,53 +14,53 @@ use std::sync::Arc;
 
 use super::target::{self, LinkTarget};
 
-/// Longest stretch, in bytes, that is held back until it shows what it is; a longer target or address goes unread.
+/// Most bytes held back until it is clear what they are; a longer target or address is removed unread.
 const MAX_HELD: usize = 2_048;
-/// Most brackets open at once; the kinds of further ones are not told apart.
+/// Most open brackets that are tracked; at this depth every link counts as an image.
 const MAX_BRACKETS: usize = 64;
-/// Longest name of an element or scheme that is looked at.
+/// Longest name of an element or scheme that is waited for, in bytes.
 const MAX_NAME: usize = 32;
-/// What stands where an address stood.
+/// Replaces an address that was removed.
 pub(super) const REMOVED: &str = "(link removed)";
-/// What begins an address that readers of Markdown make a link of by themselves.
+/// Schemes of addresses that Markdown renderers turn into links by themselves.
 const SCHEMES: [&str; 3] = ["https://", "http://", "ftp://"];
-/// The same without a scheme.
+/// Start of an address without a scheme that they turn into a link too.
 const WWW: &str = "www.";
-/// Elements that load, lead or style, whether or not they have attributes.
+/// Elements that load, link or style something, with or without attributes.
 const ACTIVE: [&str; 20] = [
     "a", "audio", "base", "button", "embed", "form", "frame", "iframe", "image", "img", "input", "link", "meta",
     "object", "picture", "script", "source", "style", "svg", "video",
 ];
 
-/// See the module.
+/// The filter of one answer, see the module.
 #[derive(Debug, Default)]
 pub(super) struct LinkFilter {
     allowed: HashSet<String>,
     texts: Vec<Arc<str>>,
     held: String,
-    /// The character before what is held.
+    /// The character before `held`.
     last: Option<char>,
-    /// For each open bracket, whether an image's.
+    /// For each open bracket, whether it belongs to an image.
     brackets: Vec<bool>,
     fence: FenceTracker,
     removed: usize,
 }
 
-/// What becomes of the beginning of what is held.
+/// What to do with the start of the text at hand.
 enum ScanAction {
-    /// It may be something: more has to come.
+    /// It is undecided until more text arrives.
     Wait,
-    /// One character of text.
+    /// The first character is plain text.
     Plain,
-    /// So many bytes are replaced.
+    /// This many bytes are replaced by the text.
     Replace(usize, String),
 }
 
-/// Whether the text is in a block of code, which begins and ends with three backticks at the begin of a line.
+/// Tracks whether the text is in a code block, which begins and ends with three backticks at the start of a line.
 #[derive(Debug, Default)]
 struct FenceTracker {
     inside: bool,
-    /// Backticks since the line's begin; none once something else stood there.
+    /// Backticks since the start of the line; `None` after any other character.
     backticks: Option<usize>,
 }
 
@@ -79,7 +79,7 @@ impl FenceTracker {
 }
 
 impl LinkFilter {
-    /// For an answer that may link to these addresses, from passages with these texts.
+    /// A filter for an answer that may link to the `allowed` addresses; `texts` are those of the passages.
     pub fn new(allowed: impl IntoIterator<Item = String>, texts: Vec<Arc<str>>) -> Self {
         Self {
             allowed: allowed.into_iter().collect(),
@@ -88,7 +88,7 @@ impl LinkFilter {
         }
     }
 
-    /// More of the model's text; what may go on.
+    /// Adds a piece of the model's text and returns the text that may be shown now.
     pub fn filter_text<'a>(&mut self, piece: &'a str) -> Cow<'a, str> {
         match self.held.is_empty() {
             true => self.scan_text(Cow::Borrowed(piece), false),
@@ -99,18 +99,18 @@ impl LinkFilter {
         }
     }
 
-    /// The rest of what was held back: nothing follows, or nothing that belongs to it.
+    /// Returns the rest of the held text. Call it when nothing follows, or nothing that belongs to it.
     pub fn flush_held(&mut self) -> String {
         let held = std::mem::take(&mut self.held);
         self.scan_text(Cow::Owned(held), true).into_owned()
     }
 
-    /// How many targets and addresses were taken out.
+    /// How many targets and addresses were removed so far.
     pub fn removed_count(&self) -> usize {
         self.removed
     }
 
-    /// What may go on of a text; the rest is held. A text in which nothing is replaced is not copied.
+    /// The part of a text that may be shown; the rest is held. A text in which nothing is replaced is not copied.
     fn scan_text<'a>(&mut self, text: Cow<'a, str>, ended: bool) -> Cow<'a, str> {
         let (mut changed, mut at) = (None::<String>, 0);
         while let Some(c) = text[at..].chars().next() {
@@ -164,7 +164,7 @@ impl LinkFilter {
         }
     }
 
-    /// A closing bracket, with the target or the definition that may follow it.
+    /// Decides about a closing bracket with the target or the definition that may follow it.
     fn inspect_bracket(&mut self, rest: &str, ended: bool) -> ScanAction {
         let image = self.brackets.last().copied().unwrap_or(false) || self.brackets.len() == MAX_BRACKETS;
         let found = match rest[1..].chars().next() {
@@ -197,7 +197,7 @@ impl LinkFilter {
         ScanAction::Replace(bytes, instead.to_owned())
     }
 
-    /// An address in plain text.
+    /// Decides whether an address begins here in plain text.
     fn inspect_address(&mut self, rest: &str, ended: bool) -> ScanAction {
         let inside_word = self.last.is_some_and(char::is_alphanumeric);
         let begins = SCHEMES.iter().chain((!inside_word).then_some(&WWW));
@@ -236,7 +236,7 @@ impl LinkFilter {
         self.remove_link(address.len(), host.as_deref().unwrap_or(REMOVED))
     }
 
-    /// Whether the passages speak of a host themselves.
+    /// Whether a passage contains the host itself.
     fn is_host_named(&self, host: &str) -> bool {
         self.texts.iter().any(|text| text.to_ascii_lowercase().contains(host))
     }
@@ -247,12 +247,12 @@ impl LinkFilter {
     }
 }
 
-/// The part that is looked at.
+/// The first [`MAX_HELD`] bytes of a text, which are all that is inspected.
 fn inspection_window(text: &str) -> &str {
     &text[..text.floor_char_boundary(MAX_HELD)]
 }
 
-/// Whether a text begins so, whatever its case; none if it is too short to tell.
+/// Whether `text` starts with `begin`, ignoring ASCII case; `None` if it is too short to decide.
 fn starts_with_ignore_case(text: &str, begin: &str) -> Option<bool> {
     let length = text.len().min(begin.len());
     match text.as_bytes()[..length].eq_ignore_ascii_case(&begin.as_bytes()[..length]) {
@@ -261,7 +261,7 @@ fn starts_with_ignore_case(text: &str, begin: &str) -> Option<bool> {
     }
 }
 
-/// The mark that makes an image of a link goes, unless a citation stands behind an exclamation.
+/// Removes the `!` that makes an image of a link, unless a citation follows an exclamation.
 fn inspect_exclamation(rest: &str, ended: bool) -> ScanAction {
     let mut after = rest[1..].chars();
     match (after.next(), after.next()) {
@@ -271,7 +271,7 @@ fn inspect_exclamation(rest: &str, ended: bool) -> ScanAction {
     }
 }
 
-/// A bracket that would open an element is set apart from its name, if the element loads, leads or styles.
+/// Puts a space behind a `<` that would open an active element, one with attributes, or a link of another scheme.
 fn inspect_element(rest: &str, ended: bool) -> ScanAction {
     let name = rest[1..].trim_start_matches('/');
     let length = name

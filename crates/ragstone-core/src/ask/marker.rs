@@ -1,9 +1,9 @@
-//! The citation markers that models write: `[1]`, `[1, 2]`, `[2-4]`, `[^1]`, `【1】`, `【1†source】`, `[source 1]`,
-//! `[Source: 1]`, `(source 1)`. A number in round brackets alone is a number.
+//! Parses the citation markers that models write: `[1]`, `[1, 2]`, `[2-4]`, `[^1]`, `【1】`, `【1†source】`,
+//! `[source 1]`, `[Source: 1]`, `(source 1)`. A number alone in round brackets is text, not a marker.
 
 use std::ops::RangeInclusive;
 
-/// Longest marker, in characters; what is longer is text.
+/// Longest marker, in characters; anything longer is text.
 const MAX_CHARACTERS: usize = 32;
 
 /// Most digits of a number: `[2024]` is a year, not a passage.
@@ -12,7 +12,7 @@ const MAX_DIGITS: usize = 3;
 /// Words that may stand before a number between any brackets, in lower case.
 const WORDS: [&str; 7] = ["source", "sources", "passage", "passages", "quelle", "quellen", "来源"];
 
-/// Words that may stand there between square brackets only: in round ones they are prose.
+/// Words that may stand before a number in square brackets only: in round ones they are prose.
 const SQUARE_WORDS: [&str; 12] = [
     "src",
     "ref",
@@ -28,13 +28,13 @@ const SQUARE_WORDS: [&str; 12] = [
     "and",
 ];
 
-/// What may stand between numbers.
+/// Characters that may stand between numbers.
 const SEPARATORS: [char; 5] = [',', ';', ' ', '，', '、'];
 
-/// Where OpenAI's marker goes on with what it points into.
+/// In OpenAI's markers (`【1†source】`), separates the number from the name of what it points to.
 const POINTER: char = '†';
 
-/// What closes a marker that `open` begins; none if nothing does.
+/// The bracket that closes a marker opened by `open`; `None` if `open` opens none.
 fn closing_bracket(open: char) -> Option<char> {
     Some(match open {
         '[' => ']',
@@ -60,7 +60,7 @@ pub(super) fn closes_marker(marker: &str, c: char) -> bool {
     marker.chars().next().and_then(closing_bracket) == Some(c)
 }
 
-/// Whether `marker` (from its bracket on) with `next` behind it may still become one.
+/// Whether `marker` (from its opening bracket on) followed by `next` may still become a marker.
 pub(super) fn may_continue_marker(marker: &str, next: char) -> bool {
     let Some(open) = marker.chars().next() else {
         return false;
@@ -85,7 +85,7 @@ pub(super) fn may_continue_marker(marker: &str, next: char) -> bool {
     }
 }
 
-/// Whether the letters at the end of `inside`, with `next`, begin one of the words.
+/// Whether the letters at the end of `inside`, followed by `next`, are a prefix of an allowed word.
 fn begins_word(open: char, inside: &str, next: char) -> bool {
     let letters = inside.len() - inside.trim_end_matches(char::is_alphabetic).len();
     let begun: String = inside[inside.len() - letters..].chars().chain([next]).collect();
@@ -98,7 +98,7 @@ fn marker_words(open: char) -> impl Iterator<Item = &'static str> {
     common.iter().chain(more).copied()
 }
 
-/// The numbers between the brackets, in order; none if it is no marker.
+/// The numbers of a complete marker, in order; `None` if it is not a marker.
 pub(super) fn parse_marker_numbers(marker: &str) -> Option<Vec<usize>> {
     let open = marker.chars().next()?;
     let inside = marker.strip_prefix(open)?.strip_suffix(closing_bracket(open)?)?;
@@ -127,8 +127,7 @@ pub(super) fn parse_marker_numbers(marker: &str) -> Option<Vec<usize>> {
     is_marker.then_some(numbers)
 }
 
-/// Whether `marker` can only be one, whatever its numbers are: of the other forms, those whose numbers name no passage are
-/// text.
+/// Whether `marker` is a marker whatever its numbers are. The other forms are text if their numbers name no passage.
 pub(super) fn is_unambiguous(marker: &str) -> bool {
     marker.starts_with('[') && !marker.contains(char::is_alphabetic)
 }
@@ -141,8 +140,8 @@ fn parse_number_range(part: &str) -> Option<RangeInclusive<usize>> {
     }
 }
 
-/// Whether a bracket right behind the word that ends `text` may cite: prose leaves out the space (`days[1]`), code
-/// does not index by words. A name of one or two letters, or with other signs in it, is code.
+/// Whether a bracket directly behind the word that ends `text` may be a marker: prose may omit the space (`days[1]`),
+/// and code does not index ordinary words. A name of one or two letters, or with other signs in it, is code.
 pub(super) fn bracket_context_after(text: &str) -> BracketContext {
     let word = text.rsplit(char::is_whitespace).next().unwrap_or(text);
     match word.chars().next_back() {
@@ -154,14 +153,14 @@ pub(super) fn bracket_context_after(text: &str) -> BracketContext {
     }
 }
 
-/// How a bracket stands to what is before it.
+/// What stands directly before a bracket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum BracketContext {
-    /// Behind a space, punctuation or nothing.
+    /// A space, punctuation or nothing: the bracket may open a marker.
     Free,
-    /// Behind a word: a marker only if what follows fits too.
+    /// A word: the bracket is a marker only if the character behind it fits too.
     AfterWord,
-    /// Behind what looks like code.
+    /// Text that looks like code: the bracket is never a marker.
     AfterCode,
 }
 
@@ -175,7 +174,7 @@ fn is_plain_word(word: &str) -> bool {
                 .all(|c| c.is_alphabetic() || matches!(c, '-' | '\'' | '’')))
 }
 
-/// Whether `next` may stand behind a marker that is glued to a word.
+/// Whether `next` may stand behind a marker that directly follows a word.
 pub(super) fn may_follow_marker(next: char) -> bool {
     next.is_whitespace() || matches!(next, '.' | ',' | ';' | ':' | '!' | '?' | '[' | ')')
 }

@@ -1,7 +1,8 @@
-//! The story of an answer: passages -> abstain or prompt -> model -> sentences -> verified citations -> events.
+//! Answers a question: retrieves passages, abstains or prompts the model, assembles sentences, verifies citations.
 //!
 //! Invariant: a citation is sent only after the stored text was read again and found equal, and while its document is
-//! still admitted. An answer links to nothing but documents it was shown. Dropping the stream drops the model's. JSON, SSE and the command line read the same events.
+//! still admitted. An answer links only to documents that the model was shown. Dropping the event stream drops the
+//! model's stream. JSON, SSE and the command line consume the same events.
 
 mod assemble;
 mod event;
@@ -30,16 +31,16 @@ use links::LinkFilter;
 pub use event::{Answer, AnswerError, AnswerEvent, AnswerSentence, Citation, Notice, RetrievalError};
 pub use request::{AskOptions, AskRequest, Mode};
 
-/// Tokens left for an answer where the request does not say.
+/// Tokens reserved for the answer if the request sets no `max_tokens`.
 pub const ANSWER_TOKENS: usize = 1_024;
 
-/// Most bytes of an answer: far beyond any that is read, it ends a model that repeats itself without end.
+/// Most bytes of an answer. Far above any useful answer; it stops a model that repeats itself without end.
 pub const MAX_ANSWER_BYTES: usize = 1 << 20;
 
-/// What an answer rests on; `Library` gives it.
+/// Retrieves the passages that an answer is based on, and reads them again for verification. Implemented by `Library`.
 #[async_trait]
 pub trait Retriever: Send + Sync {
-    /// The passages that answer the question, best first, with scored sentences if `with_sentences`.
+    /// The passages that match the question, best first, with scored sentences if `with_sentences`.
     async fn retrieve_passages(
         &self,
         scope: &Scope,
@@ -47,26 +48,26 @@ pub trait Retriever: Send + Sync {
         with_sentences: bool,
     ) -> Result<RetrievedPassages, RetrievalError>;
 
-    /// The texts that are stored where these passages of one version stand, read again and in their order; none if the
-    /// version is withdrawn, or has no such range.
+    /// Reads the stored text of these passages again, in their order; all must belong to one version. An entry is
+    /// `None` if the version is no longer published or admitted, or has no such range.
     async fn stored_texts(&self, scope: &Scope, passages: &[&Passage]) -> Result<Vec<Option<String>>, RetrievalError>;
 
     /// Whether the scope still admits every one of these documents.
     async fn still_admitted(&self, scope: &Scope, documents: &[DocumentId]) -> Result<bool, RetrievalError>;
 }
 
-/// What a search found.
+/// Passages retrieved for a question, with the verdict on the evidence.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct RetrievedPassages {
-    /// Best first.
+    /// Admitted passages, best first.
     pub passages: Vec<Admitted<Passage>>,
-    /// The evidence is too thin to answer from.
+    /// True if the evidence is too weak to answer from.
     pub insufficient_evidence: bool,
-    /// What the reader should know about the search.
+    /// Notices about the search for the reader of the answer.
     pub notices: Vec<Notice>,
 }
 
-/// Answers a question with what `scope` may read. The events end with exactly one `Done` or `AnswerError`.
+/// Answers a question from what `scope` may read. The stream ends with exactly one `Done` or `Failed`.
 pub fn answer_question(
     evidence: Arc<dyn Retriever>,
     model: Arc<dyn ChatModel>,
@@ -80,7 +81,8 @@ pub fn answer_question(
     })
 }
 
-/// The answer of a stream of events as a whole.
+/// Consumes the events and returns the complete answer. Fails with the code of a `Failed` event, or with `interrupted`
+/// if the stream ends without a final event.
 pub async fn collect_answer(events: impl Stream<Item = AnswerEvent>) -> Result<Answer, AnswerError> {
     pin_mut!(events);
     while let Some(event) = events.next().await {
@@ -132,7 +134,8 @@ fn run_answer(
     }
 }
 
-/// The model that will speak: the configured one, or the one asked for if it is allowed.
+/// The model to use: the requested one, or the configured one by default. Fails with `model_not_allowed` if the
+/// requested model is neither configured nor in the allowed list.
 fn resolve_model(model: &dyn ChatModel, request: &AskRequest, options: &AskOptions) -> Result<String, AnswerError> {
     let configured = model.model_description().model;
     match &request.model {
@@ -148,7 +151,7 @@ fn resolve_model(model: &dyn ChatModel, request: &AskRequest, options: &AskOptio
     }
 }
 
-/// The prompt; passages that do not fit leave `found`, with a notice.
+/// Builds the prompt. Passages that do not fit are removed from `found`, with a notice.
 fn prompt_within_budget(
     found: &mut RetrievedPassages,
     model: &dyn ChatModel,
@@ -181,30 +184,30 @@ fn prompt_within_budget(
     Ok(messages)
 }
 
-/// The text that is stored where a passage stands; none if there is none.
+/// The stored text at a passage's range; `None` if there is none any more.
 type StoredPassageText = Option<String>;
 
-/// What was found, shared by all who are shown it.
+/// The passages of the prompt, shared by the events, the chat request and the session.
 struct ShownPassages {
     passages: Arc<[Admitted<Passage>]>,
     notices: Vec<Notice>,
 }
 
-/// An answer on its way.
+/// State of one answer while it is streamed.
 struct AnswerSession {
     retriever: Arc<dyn Retriever>,
     scope: Scope,
     shown: ShownPassages,
     links: LinkFilter,
     assembler: AnswerAssembler,
-    /// What was read again of each passage, once one of its version was cited.
+    /// Per passage, the stored text that was read again; the outer `None` until a passage of its version is cited.
     stored: Vec<Option<StoredPassageText>>,
-    /// By number.
+    /// In the order of their numbers, each number once.
     citations: Vec<Citation>,
     usage: TokenUsage,
     model_name: String,
     options: AskOptions,
-    /// What was said without the model.
+    /// Text that was sent without the model: [`NO_ANSWER`], or empty.
     fallback_text: String,
 }
 
@@ -229,7 +232,7 @@ impl AnswerSession {
             .passages
             .iter()
             .flat_map(|passage| {
-                // A URI that is no address of the web may be anything, `javascript:` too.
+                // A URI can be anything, also `javascript:`; only web addresses may be linked.
                 let address = SourceUrl::from_text(Some(&passage.uri));
                 passage.source_url.clone().into_iter().chain(address)
             })
@@ -268,7 +271,7 @@ impl AnswerSession {
         }
     }
 
-    /// Takes in what the model said; a reason once it said all.
+    /// Processes one event of the model. Returns the finish reason once the model has ended.
     fn on_model_event(
         &mut self,
         event: Option<Result<ChatEvent, crate::seam::ChatError>>,
@@ -303,7 +306,7 @@ impl AnswerSession {
         self.assembler.push_text(&text);
     }
 
-    /// What a step of the answer is to its reader.
+    /// Turns a step of the assembler into an event. Resolves a `Verify` step itself, which gives no event.
     async fn apply_step(&mut self, step: AnswerStep) -> Result<Option<AnswerEvent>, AnswerError> {
         match step {
             AnswerStep::Delta(text) => Ok(Some(AnswerEvent::Delta { text })),
@@ -318,7 +321,7 @@ impl AnswerSession {
         }
     }
 
-    /// Asks for admission again, then reads each span again.
+    /// Checks admission again, then compares each span with the stored text; one result per candidate, in order.
     async fn verify_candidates(&mut self, claims: Vec<CitationCandidate>) -> Result<Vec<bool>, AnswerError> {
         let documents = claims
             .iter()
@@ -332,7 +335,7 @@ impl AnswerSession {
         Ok(holds)
     }
 
-    /// The text that is stored at a claim's span, if it was read again and is what was shown there.
+    /// The stored text at a candidate's span, if it was read again and equals the text that was shown.
     fn verified_quote(&self, claim: &CitationCandidate) -> Option<&str> {
         let stored = self.stored[claim.passage].as_ref()?.as_deref()?;
         let shown = &self.shown.passages[claim.passage].chunk.text;
@@ -340,7 +343,7 @@ impl AnswerSession {
         (shown.get(claim.range.clone()) == Some(quote)).then_some(quote)
     }
 
-    /// Reads the stored text of a passage, and of all others of its version in one go, unless that was done.
+    /// Reads the stored text of a passage, and of all others of its version in the same call, unless this was done.
     async fn reread_stored_text(&mut self, passage: usize) -> Result<(), AnswerError> {
         if self.stored[passage].is_some() {
             return Ok(());
@@ -393,7 +396,7 @@ impl AnswerSession {
         Some(citation)
     }
 
-    /// Whether a model that ended said nothing because there is no answer; an error where it just said nothing.
+    /// Whether the model returned no text because there is no answer; any other empty reply is an error.
     fn check_empty_answer(&self, finish: &FinishReason) -> Result<bool, AnswerError> {
         match (self.assembler.answer_text().trim().is_empty(), finish) {
             (false, _) => Ok(false),
@@ -418,7 +421,7 @@ impl AnswerSession {
         }
     }
 
-    /// Asks for admission of everything the model read once more, then ends.
+    /// Checks admission of all shown passages once more, then builds the final event.
     async fn finish_answer(self, finish: FinishReason) -> Result<AnswerEvent, AnswerError> {
         self.check_admitted(
             self.shown
@@ -460,14 +463,14 @@ impl AnswerSession {
     }
 }
 
-/// Whether the documents held an answer. A text none of whose sentences could be verified is none: it is either a
-/// refusal in words of the model's own, or told from elsewhere, and nobody should build on it.
+/// Whether the documents contained an answer. A text without any verified sentence does not count: it is a refusal in
+/// the model's own words or comes from elsewhere, so nobody should rely on it.
 fn is_answered(text: &str, sentences: &[AnswerSentence], finish: &FinishReason) -> bool {
     let refuses = *finish == FinishReason::NoAnswer || (sentences.len() == 1 && prompt::is_no_answer(text));
     !refuses && sentences.iter().any(|sentence| !sentence.citations.is_empty())
 }
 
-/// What the reader should know about how the answer ended.
+/// A notice about how the answer ended, if the reader needs one.
 fn closing_notice(text: &str, answered: bool, finish: &FinishReason) -> Option<Notice> {
     match finish {
         FinishReason::Length => Some(Notice::new("truncated", "the answer was cut at its limit of tokens")),

@@ -1,4 +1,4 @@
-//! What is asked, and what the process sets for it.
+//! A question with its options, and the settings that the process adds.
 
 use crate::filter::MetadataFilter;
 use crate::id::{CollectionName, TraceId};
@@ -6,28 +6,28 @@ use crate::prompt::PromptTemplate;
 
 pub use crate::seam::index::SearchMode as Mode;
 
-/// A question and what its asker wants of the answer.
+/// A question and the caller's options for its answer.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct AskRequest {
-    /// The question.
+    /// The question in the caller's words.
     pub question: String,
-    /// Only this collection.
+    /// Searches only this collection; `None` for all.
     pub collection: Option<CollectionName>,
-    /// Only documents that pass.
+    /// Searches only documents that match.
     pub filter: Option<MetadataFilter>,
-    /// Passages shown to the model.
+    /// Most passages shown to the model.
     pub limit: usize,
-    /// Which legs search.
+    /// Which legs of the search are used.
     pub mode: Mode,
-    /// Wishes for the answer, beside the rules.
+    /// The caller's wishes for the answer; they never override the rules of the prompt.
     pub instructions: Option<String>,
     /// Another model than the configured one, from the allowed list.
     pub model: Option<String>,
-    /// 0 to 2.
+    /// Sampling temperature, 0 to 2; `None` for the configured one.
     pub temperature: Option<f32>,
-    /// The language of the answer; none for the question's own.
+    /// Language of the answer; `None` for the language of the question.
     pub language: Option<String>,
-    /// Most tokens of the answer.
+    /// Most tokens of the answer; `None` for the configured limit.
     pub max_tokens: Option<u32>,
 }
 
@@ -36,12 +36,12 @@ pub struct AskRequest {
 pub struct AskOptions {
     /// The text around passages and question.
     pub template: PromptTemplate,
-    /// Most tokens of a prompt, also where the model could read more.
+    /// Most tokens of a prompt, even if the model could read more.
     pub prompt_tokens: usize,
     /// The models a request may name beside the configured one.
     pub models: Vec<String>,
-    /// Names this question and everything done for it.
+    /// Id of this question and of everything done for it.
     pub trace_id: TraceId,
-    /// A fresh token that nobody can guess, letters and digits, for the tags around passages.
+    /// Random token of letters and digits for the tags around passages; fresh for each question and not guessable.
     pub boundary: String,
 }

@@ -1,27 +1,27 @@
-//! Where the targets of Markdown's links begin and end, and the hosts of addresses.
+//! Finds where the targets of Markdown links begin and end, and the hosts of addresses.
 //!
-//! Invariant: what is found in a text is found in every longer text that begins with it.
+//! Invariant: a target found in a text is also found in every longer text that begins with it.
 
-/// Characters without which a target leads nowhere outside of the page it stands on.
+/// Characters without which a target cannot lead out of its own page.
 const LEADS: &str = "/\\:&%?#@<>";
 
 /// What follows the bracket of a link or definition.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum LinkTarget<'a> {
-    /// No target.
+    /// There is no target here.
     None,
-    /// It may become one.
+    /// The text ends before it is clear.
     Unfinished,
-    /// This address.
+    /// A complete target with this address.
     Found {
-        /// The address alone.
+        /// The address without brackets and title.
         address: &'a str,
         /// Bytes up to the end of the target.
         bytes: usize,
     },
 }
 
-/// The target of a link, from behind its parenthesis (CommonMark 0.31, section 6.3).
+/// Parses the target of a link; `text` begins behind its parenthesis (CommonMark 0.31, section 6.3).
 pub(super) fn parse_link_target(text: &str) -> LinkTarget<'_> {
     let Some(start) = find_text_start(text) else {
         return unfinished_or_none(text);
@@ -63,7 +63,7 @@ pub(super) fn parse_link_target(text: &str) -> LinkTarget<'_> {
     }
 }
 
-/// The target of a definition (`[name]: target`), from behind its colon.
+/// Parses the target of a definition (`[name]: target`); `text` begins behind its colon.
 pub(super) fn parse_definition_target(text: &str, ended: bool) -> LinkTarget<'_> {
     let Some(start) = find_text_start(text) else {
         return unfinished_or_none(text);
@@ -78,12 +78,12 @@ pub(super) fn parse_definition_target(text: &str, ended: bool) -> LinkTarget<'_>
     }
 }
 
-/// Whether a target leads nowhere.
+/// Whether a target cannot lead out of its own page.
 pub(super) fn is_harmless(address: &str) -> bool {
     !address.contains(|c| LEADS.contains(c))
 }
 
-/// Where the text begins behind white space; none if nothing is there yet, or an empty line stands before it.
+/// Position of the first character behind white space; `None` if there is none yet, or an empty line comes before it.
 fn find_text_start(text: &str) -> Option<usize> {
     let at = text.len() - text.trim_start().len();
     (at < text.len() && text[..at].matches('\n').count() < 2).then_some(at)
@@ -97,7 +97,7 @@ fn unfinished_or_none(text: &str) -> LinkTarget<'static> {
     }
 }
 
-/// The end of a target without white space, whose own parentheses are balanced.
+/// The end of a target without white space and with balanced parentheses; `None` if the text ends first.
 fn end_of_token(text: &str) -> Option<usize> {
     let mut depth = 0_usize;
     for (at, c) in text.char_indices() {
@@ -112,13 +112,13 @@ fn end_of_token(text: &str) -> Option<usize> {
     None
 }
 
-/// Behind the mark that closes a title.
+/// The position behind the mark that closes a title.
 fn end_of_title(text: &str, open: char) -> Option<usize> {
     let close = if open == '(' { ')' } else { open };
     text.find(close).map(|at| at + 1)
 }
 
-/// The end of an address in plain text; none if the text ends before it does.
+/// The end of an address in plain text; `None` if the text ends first.
 pub(super) fn end_of_address(text: &str) -> Option<usize> {
     let mut depth = 0_usize;
     for (at, c) in text.char_indices() {
@@ -136,12 +136,13 @@ pub(super) fn end_of_address(text: &str) -> Option<usize> {
     None
 }
 
-/// An address without the punctuation of the sentence around it.
+/// An address without the punctuation of the surrounding sentence at its end.
 pub(super) fn trim_punctuation(address: &str) -> &str {
     address.trim_end_matches(['.', ',', ';', ':', '!', '?', '*', '_', '~', '\''])
 }
 
-/// The host that an address leads to, in lower case, if it is written plainly.
+/// The host of an address, in lower case and without `www.`; `None` unless it has a dot and only ASCII letters, digits,
+/// dots and hyphens.
 pub(super) fn parse_host(address: &str) -> Option<String> {
     let after = address.split_once("://").map_or(address, |(_, after)| after);
     let authority = after.split(['/', '?', '#']).next()?;

@@ -1,7 +1,8 @@
-//! Which span of a passage supports a sentence of an answer. Pure: text in, byte ranges out.
+//! Finds the span of a passage that supports a sentence of an answer. Pure: text in, byte ranges out.
 //!
-//! Invariant: a returned range lies in the passage's text on character boundaries, is not empty, and holds every
-//! number of the sentence, as the passage holds every name. What is found is a claim about words, not about logic: a swapped subject and object pass.
+//! Invariant: a returned range lies in the passage's text on character boundaries, is not empty, and contains every
+//! number of the sentence; the passage contains every name. Only words are compared, not logic: a sentence with
+//! subject and object swapped passes.
 
 mod words;
 
@@ -13,43 +14,44 @@ pub(crate) use words::is_unspaced;
 
 use crate::rank::analyzer::hash_terms;
 
-/// Share of a sentence's content terms that a span must hold where the model named the passage. Measured on 304
+/// Share of a sentence's content terms that a span must contain if the model named the passage. Measured on 304
 /// questions of squad2 as sentences (the question's words and an answer): 78 % of the true ones are found, with the
 /// right span; of those with another question's answer 12 % pass, and against a passage of the same article that
-/// lacks the answer 0.3 %. At 0.5 it is 86 %, 23 % and 0.8 %: a citation too few is better than a wrong one.
+/// lacks the answer 0.3 %. At 0.5 it is 86 %, 23 % and 0.8 %: a missing citation is better than a wrong one.
 pub const NAMED_THRESHOLD: f64 = 0.6;
 
-/// The same where nobody named the passage: the words are then the only evidence, so nearly all must be there
+/// The same if the model named no passage: the words are then the only evidence, so nearly all must be there
 /// (48 %, 2.4 % and 0.03 % of the same sentences).
 pub const UNNAMED_THRESHOLD: f64 = 0.8;
 
-/// Fewest content terms of a sentence that words alone may support; `Yes, it is.` says nothing a span could hold.
+/// Fewest content terms of a sentence that can be supported; `Yes, it is.` has nothing to compare.
 const FEWEST_TERMS: usize = 2;
 
-/// The same where nobody named the passage.
+/// The same if the model named no passage.
 const FEWEST_UNNAMED_TERMS: usize = 3;
 
-/// Longest distance, in bytes, between two sentences that still count as neighbours: a paragraph break.
+/// Longest gap, in bytes, between two sentences that still count as neighbours: a paragraph break.
 const NEIGHBOUR_GAP: usize = 8;
 
 /// A span that supports a sentence.
 struct SupportSpan {
-    /// Bytes of the passage's text.
+    /// Byte range in the passage's text.
     range: Range<usize>,
-    /// Share of the sentence's content terms that it holds, 0 to 1; 2 where it stands there word for word.
+    /// Share of the sentence's content terms that it contains, 0 to 1; [`VERBATIM`] if it stands there word for word.
     score: f64,
 }
 
-/// The score of a sentence that stands in the passage word for word.
+/// Score of a sentence that stands in the passage word for word; above every share of terms.
 const VERBATIM: f64 = 2.0;
 
-/// The span of `passage_text`, one or two neighbouring sentences, that supports `sentence`, where the model named
-/// the passage.
+/// The span of `passage_text`, one or two neighbouring sentences, that supports `sentence`; for a passage that the
+/// model named.
 pub fn find_support(sentence: &str, passage_text: &str) -> Option<Range<usize>> {
     PassageText::new(passage_text).find_support(sentence)
 }
 
-/// The best-supporting passage of several where the model named none, with the stricter threshold.
+/// The passage (its index) and span that support `sentence` best, for a sentence for which the model named no passage.
+/// Uses [`UNNAMED_THRESHOLD`].
 pub fn find_best_support(sentence: &str, passages: &[PassageText]) -> Option<(usize, Range<usize>)> {
     let claim = SentenceClaim::from_sentence(sentence);
     let supports = passages.iter().enumerate().filter_map(|(at, passage)| {
@@ -63,21 +65,22 @@ pub fn find_best_support(sentence: &str, passages: &[PassageText]) -> Option<(us
         .map(|(at, support)| (at, support.range))
 }
 
-/// A passage's text, taken apart once for all the sentences that are held against it.
+/// A passage's text, analysed once for all the sentences that are compared with it.
 #[derive(Debug)]
 pub struct PassageText {
     text: Arc<str>,
     parts: OnceLock<PassageSentences>,
 }
 
-/// A passage's sentences. It is held for as long as an answer is told, so its terms are too, as eight bytes each.
+/// A passage's sentences with their terms. Terms are kept as hashes of eight bytes, since this stays in memory for a
+/// whole answer.
 #[derive(Debug)]
 struct PassageSentences {
     spans: Vec<(Range<usize>, TermHashes)>,
     names_count: bool,
 }
 
-/// Terms by their hash, in order.
+/// Hashes of terms, sorted for binary search.
 #[derive(Debug)]
 struct TermHashes(Box<[u64]>);
 
@@ -94,7 +97,7 @@ impl TermHashes {
 }
 
 impl PassageText {
-    /// Takes the text; the work is done with the first sentence.
+    /// Stores the text; it is analysed with the first sentence that needs it.
     pub fn new(text: impl Into<Arc<str>>) -> Self {
         Self {
             text: text.into(),
@@ -102,12 +105,12 @@ impl PassageText {
         }
     }
 
-    /// The passage's text.
+    /// The text it was made from.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// The span that supports `sentence`, where the model named this passage.
+    /// The span that supports `sentence`, if the model named this passage.
     pub fn find_support(&self, sentence: &str) -> Option<Range<usize>> {
         self.find_support_for(&SentenceClaim::from_sentence(sentence), NAMED_THRESHOLD, FEWEST_TERMS)
             .map(|support| support.range)
@@ -156,7 +159,7 @@ impl PassageSentences {
         self.spans.iter().any(|(_, terms)| terms.contains(term))
     }
 
-    /// Single sentences, then pairs of neighbours, with the share of `wanted` that each holds.
+    /// Single sentences, then pairs of neighbours, each with the share of `wanted` that it contains.
     fn candidate_spans(&self, wanted: &[u64]) -> impl Iterator<Item = (Range<usize>, f64)> {
         let share =
             |held: &dyn Fn(u64) -> bool| wanted.iter().filter(|term| held(**term)).count() as f64 / wanted.len() as f64;
@@ -176,25 +179,26 @@ impl PassageSentences {
     }
 }
 
-/// How well `span` covers the content terms of `question`, 0 to 1: word overlap, where no better score is at hand.
+/// Share of the content terms of `question` that `span` contains, 0 to 1: word overlap, if no better score exists.
 pub fn term_overlap(question: &str, span: &str) -> f64 {
     contained_share(&words::content_terms(question), &words::content_terms(span))
 }
 
-/// The sentences of a text, in order.
+/// Byte ranges of the sentences of a text, in order.
 pub fn sentence_ranges(text: &str) -> Vec<Range<usize>> {
     words::sentence_ranges(text)
 }
 
-/// A sentence as what has to be supported.
+/// A sentence of an answer, analysed for the search for its support.
 struct SentenceClaim<'a> {
     text: &'a str,
     terms: BTreeSet<String>,
-    /// The hashes of those.
+    /// The terms as hashes.
     wanted: Vec<u64>,
     numbers: BTreeSet<String>,
-    /// As hashes.
+    /// Terms of names, as hashes.
     names: Vec<u64>,
+    /// The terms of each clause, and whether it is negated.
     clauses: Vec<(BTreeSet<String>, bool)>,
 }
 
@@ -212,7 +216,7 @@ impl<'a> SentenceClaim<'a> {
         }
     }
 
-    /// Whether `span` holds every number and says nothing the other way round.
+    /// Whether `span` contains every number and contradicts no clause.
     fn agrees_with(&self, span: &str) -> bool {
         if !self.numbers.is_subset(&words::number_terms(span)) {
             return false;
@@ -228,8 +232,8 @@ fn clause_polarity(clause: &str) -> (BTreeSet<String>, bool) {
     (words::claim_terms(clause), words::is_negated(clause))
 }
 
-/// Whether what a clause shares with a span is said there the same way round: what it affirms may not stand in negated
-/// clauses alone, and of what it denies something must stand in one.
+/// Whether the terms that a clause shares with a span have the same polarity there: each term of an affirmed clause
+/// must stand in an affirmed clause, and at least one term of a negated clause in a negated one.
 fn polarity_agrees(terms: &BTreeSet<String>, negated: bool, clauses: &[(BTreeSet<String>, bool)]) -> bool {
     let stands = |term: &String, way: bool| {
         clauses
@@ -253,7 +257,8 @@ fn contained_share(wanted: &BTreeSet<String>, held: &BTreeSet<String>) -> f64 {
     }
 }
 
-/// Where the sentence, or what it quotes if it claims nothing else, stands in the passage, white space aside.
+/// Where the passage contains the sentence word for word, or its quotation if that has all its terms; ignores
+/// differences of white space.
 fn find_verbatim(sentence: &str, terms: &BTreeSet<String>, passage: &str) -> Option<Range<usize>> {
     let bare = |text: &str| {
         text.trim_end_matches(['.', '!', '?', '"', '”', '»', '*', '_', ' '])
@@ -267,7 +272,7 @@ fn find_verbatim(sentence: &str, terms: &BTreeSet<String>, passage: &str) -> Opt
         .find_map(|text| find_collapsed(text.trim_start_matches(['"', '“', '«', '*', '_', ' ']), passage))
 }
 
-/// What stands between the first pair of double quotes.
+/// The text between the first opening and the last closing double quote.
 fn first_quotation(sentence: &str) -> Option<&str> {
     let (open, close) = [('"', '"'), ('“', '”'), ('«', '»'), ('„', '“')]
         .into_iter()
@@ -276,7 +281,7 @@ fn first_quotation(sentence: &str) -> Option<&str> {
     Some(&inside[..inside.rfind(close)?])
 }
 
-/// The first place of `needle` in `text` where runs of white space count as one space. Whole words only.
+/// The first occurrence of `needle` in `text`, where runs of white space count as one space. Whole words only.
 fn find_collapsed(needle: &str, text: &str) -> Option<Range<usize>> {
     let wanted: Vec<&str> = needle.split_whitespace().collect();
     let first = wanted.first()?;
@@ -295,7 +300,7 @@ fn find_collapsed(needle: &str, text: &str) -> Option<Range<usize>> {
     })
 }
 
-/// Whether a word or number of `text` may begin at `at`: `5 days` does not stand in `3.5 days`.
+/// Whether a word or number of `text` may begin at `at`: `5 days` is not found in `3.5 days`.
 fn begins_word(text: &str, at: usize) -> bool {
     let (before, from) = (&text[..at], &text[at..]);
     let inside_number = from.starts_with(char::is_numeric)
@@ -305,7 +310,7 @@ fn begins_word(text: &str, at: usize) -> bool {
     !(inside_number || before.ends_with(is_word_character) && from.starts_with(is_word_character))
 }
 
-/// Whether a word or number of `text` may end at `at`: `is 3` does not stand in `is 3.5`.
+/// Whether a word or number of `text` may end at `at`: `is 3` is not found in `is 3.5`.
 fn ends_word(text: &str, at: usize) -> bool {
     let (before, from) = (&text[..at], &text[at..]);
     let inside_number = before.ends_with(char::is_numeric)
@@ -315,12 +320,12 @@ fn ends_word(text: &str, at: usize) -> bool {
     !(inside_number || before.ends_with(is_word_character) && from.starts_with(is_word_character))
 }
 
-/// Letters and digits that would make a found word part of a longer one; not in scripts without spaces.
+/// Whether `c` beside a match makes it part of a longer word; never in scripts without spaces.
 fn is_word_character(c: char) -> bool {
     c.is_alphanumeric() && !is_unspaced(c)
 }
 
-/// The sentence's own full stop belongs to the quote.
+/// Length of the mark that ends the sentence, which belongs to the quote; 0 without one.
 fn closing_mark_length(rest: &str) -> usize {
     rest.chars()
         .next()
@@ -328,7 +333,7 @@ fn closing_mark_length(rest: &str) -> usize {
         .map_or(0, char::len_utf8)
 }
 
-/// Without the bullet or number of a list item, or the marks of a heading.
+/// `line` without the bullet or number of a list item, or the marks of a heading.
 fn without_list_marker(line: &str) -> &str {
     let bare = line.trim_start_matches(['#', '>', '-', '*', '+', '•', ' ', '\t']);
     let digits = bare.len() - bare.trim_start_matches(|c: char| c.is_ascii_digit()).len();

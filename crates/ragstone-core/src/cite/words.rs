@@ -1,12 +1,12 @@
-//! What citing compares: content terms, numbers, negation and sentences of a text.
+//! The features of a text that citing compares: content terms, numbers, names, negation and sentences.
 //!
-//! The analyzer and the sentence splitter stand behind two thin functions, [`content_terms`] and [`sentence_ranges`].
+//! The analyzer and the sentence splitter are called only through [`content_terms`] and [`sentence_ranges`].
 
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::LazyLock;
 
-/// Words about the sources or the telling rather than the matter; they need no support.
+/// Words about the sources or the wording rather than the subject; they need no support.
 const FRAMING: &[&str] = &[
     "accord",
     "according",
@@ -48,14 +48,14 @@ const COMMON: &[&str] = &[
     "to", "was", "we", "were", "what", "when", "where", "which", "who", "will", "with", "would", "you", "your",
 ];
 
-/// Words that turn a clause around, in the languages the product is most used in; `n't` is looked for by itself.
+/// Words that negate a clause, in the languages the product is most used in; the ending `n't` is checked separately.
 const NEGATIONS: &[&str] = &[
     "no", "not", "never", "none", "nor", "neither", "cannot", "without", "nobody", "nothing", "nicht", "kein", "keine",
     "keinen", "keinem", "keiner", "nie", "niemals", "ohne", "ne", "pas", "jamais", "sans", "aucun", "aucune", "nunca",
     "sin", "ningún", "ninguna", "non", "mai", "senza", "não", "sem", "niet", "geen", "nooit",
 ];
 
-/// The number words that stand for digits; `one` is left out, it is a pronoun more often than a number.
+/// Number words that count as digits; `one` is left out, because it is more often a pronoun than a number.
 const NUMBER_WORDS: &[(&str, u32)] = &[
     ("two", 2),
     ("three", 3),
@@ -85,7 +85,7 @@ const NUMBER_WORDS: &[(&str, u32)] = &[
     ("ninety", 90),
 ];
 
-/// The distinct content terms of a text, numbers as digits.
+/// The distinct content terms of a text, with number words as digits.
 pub(super) fn content_terms(text: &str) -> BTreeSet<String> {
     let mut terms = BTreeSet::new();
     for word in lowercase_words(text) {
@@ -98,26 +98,26 @@ pub(super) fn content_terms(text: &str) -> BTreeSet<String> {
     terms
 }
 
-/// The terms that need support: without the words about the sources.
+/// The content terms that need support: without the terms of [`FRAMING`].
 pub(super) fn claim_terms(text: &str) -> BTreeSet<String> {
     static FRAMING_TERMS: LazyLock<BTreeSet<String>> =
         LazyLock::new(|| FRAMING.iter().flat_map(|word| analyze_words(word)).collect());
     content_terms(text).difference(&FRAMING_TERMS).cloned().collect()
 }
 
-/// The sentences of a text, in order.
+/// Byte ranges of the sentences of a text, in order.
 pub(super) fn sentence_ranges(text: &str) -> Vec<Range<usize>> {
     split_sentences(text)
 }
 
-/// The numbers of a text, `1,000` as `1000`, `thirty` as `30`, `4.50` as it is.
+/// The numbers of a text: `1,000` as `1000`, `thirty` as `30`, `4.50` unchanged.
 pub(super) fn number_terms(text: &str) -> BTreeSet<String> {
     let mut numbers: BTreeSet<String> = digit_runs(text).collect();
     numbers.extend(lowercase_words(text).filter_map(|word| Some(parse_number_word(&word)?.to_string())));
     numbers
 }
 
-/// Whether a clause is turned around by a negation.
+/// Whether a clause contains a negation.
 pub(super) fn is_negated(clause: &str) -> bool {
     lowercase_words(clause).any(|word| NEGATIONS.contains(&word.as_str()) || word.ends_with("n't"))
         || ["不", "没", "沒", "未", "無い", "ない", "ません", "않", "없"]
@@ -125,7 +125,7 @@ pub(super) fn is_negated(clause: &str) -> bool {
             .any(|mark| clause.contains(mark))
 }
 
-/// The clauses of a sentence or of several: a negation in one says nothing about the others.
+/// The clauses of one or more sentences: a negation applies to its own clause only.
 pub(super) fn split_clauses(text: &str) -> impl Iterator<Item = &str> {
     let ends = |c: char| matches!(c, ',' | ';' | ':' | '(' | ')' | '，' | '；' | '：' | '、' | '。');
     sentence_ranges(text)
@@ -135,7 +135,7 @@ pub(super) fn split_clauses(text: &str) -> impl Iterator<Item = &str> {
         .filter(|part| part.chars().any(char::is_alphanumeric))
 }
 
-/// The terms of words that begin with a capital, the first word aside: names, where not every noun is written so.
+/// The terms of words that begin with a capital, except the first word: names, unless all nouns are capitalised.
 pub(super) fn name_terms(text: &str) -> BTreeSet<String> {
     let capital = |word: &&str| {
         word.chars()
@@ -149,11 +149,11 @@ pub(super) fn name_terms(text: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// Share of words that begin with a capital, above which a capital makes no name: titles, and German, where it
-/// is about a third; in English prose it is about an eighth.
+/// Share of capitalised words above which a capital does not mark a name: in titles, and in German, where it is
+/// about a third; in English prose it is about an eighth.
 const CAPITALS_OF_NAMES: f64 = 0.25;
 
-/// Whether a capital means a name in this text.
+/// Whether a capital marks a name in this text, see [`CAPITALS_OF_NAMES`].
 pub(super) fn capitals_mean_names(text: &str) -> bool {
     let begins = |word: &str| word.chars().next().filter(|c| c.is_alphabetic());
     let letters: Vec<char> = text.split_whitespace().filter_map(begins).collect();
@@ -169,7 +169,7 @@ fn lowercase_words(text: &str) -> impl Iterator<Item = String> {
         .filter(|word| !word.is_empty())
 }
 
-/// `thirty` 30, `twenty-five` 25.
+/// The value of an English number word: `thirty` is 30, `twenty-five` is 25.
 fn parse_number_word(word: &str) -> Option<u32> {
     let known = |word: &str| NUMBER_WORDS.iter().find(|(name, _)| *name == word).map(|entry| entry.1);
     let unit = |word: &str| if word == "one" { Some(1) } else { known(word) };
@@ -179,7 +179,7 @@ fn parse_number_word(word: &str) -> Option<u32> {
     })
 }
 
-/// Runs of digits with the separators of thousands taken out and decimal points kept.
+/// Runs of digits, without separators of thousands and with decimal points.
 fn digit_runs(text: &str) -> impl Iterator<Item = String> {
     text.split(|c: char| !(c.is_numeric() || matches!(c, '.' | ',' | '\u{a0}' | '\u{202f}')))
         .map(|run| run.trim_matches(['.', ',', '\u{a0}', '\u{202f}']))
@@ -213,7 +213,7 @@ fn parse_thousands(run: &str) -> Option<String> {
     })
 }
 
-/// Words as terms: plurals and simple endings off, scripts without spaces as pairs of characters.
+/// The terms of words: without plural and other simple endings, and as pairs of characters in scripts without spaces.
 fn analyze_words(text: &str) -> Vec<String> {
     let mut terms = Vec::new();
     for run in text.split(|c: char| !c.is_alphanumeric()).filter(|run| !run.is_empty()) {
@@ -226,7 +226,7 @@ fn analyze_words(text: &str) -> Vec<String> {
     terms
 }
 
-/// Takes the commonest English endings off words of more than four letters.
+/// Removes the commonest English endings from words of more than four letters; from others only a final `s`.
 fn stem_word(word: String) -> String {
     if !word.is_ascii() || word.len() < 5 {
         return word
@@ -250,7 +250,8 @@ pub(crate) fn is_unspaced(c: char) -> bool {
         | '\u{ac00}'..='\u{d7af}' | '\u{f900}'..='\u{faff}' | '\u{ff66}'..='\u{ff9f}' | '\u{20000}'..='\u{323af}')
 }
 
-/// Sentences end at a mark before white space and no lower-case letter, at a full-width mark, or at an empty line.
+/// A sentence ends at a mark before white space that no lower-case letter follows, at a full-width mark, or at an
+/// empty line.
 fn split_sentences(text: &str) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     let mut start = 0;

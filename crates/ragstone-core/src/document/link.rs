@@ -1,7 +1,7 @@
-//! Where a person can open a document: an address of the web, and nothing that a reader's program would run.
+//! The address where a person can open a document: a web address, and nothing that a reader's program would execute.
 //!
-//! Invariant: a value of this type begins with `http://` or `https://` and a host, and has no control characters. What
-//! was stored before that was asked for is read as no address at all.
+//! Invariant: a value of this type begins with `http://` or `https://` and a host, and has no control characters.
+//! Stored values from before this rule are read as `None` if they break it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -29,12 +29,12 @@ impl SourceUrl {
         &self.0
     }
 
-    /// What is kept of a text that may be anything: an address, or nothing.
+    /// Parses a text that may be anything; `None` if it is not an address of this form.
     pub fn from_text(text: Option<&str>) -> Option<Self> {
         text?.parse().ok()
     }
 
-    /// Reads what [`SourceUrl::from_text`] takes, where a document must not be lost for its address.
+    /// Deserialises like [`SourceUrl::from_text`], so that a document is not lost for a bad address.
     pub fn of_any<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Self>, D::Error> {
         let text = Option::<String>::deserialize(deserializer)?;
         Ok(Self::from_text(text.as_deref()))

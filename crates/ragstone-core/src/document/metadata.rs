@@ -1,6 +1,6 @@
-//! Metadata as it comes from outside: key-value pairs within bounds, by whatever way they come.
+//! Metadata from outside: key-value pairs within bounds, whatever interface they come through.
 //!
-//! Invariant: lists show a thousand documents with their metadata, so what one document may bring is small.
+//! Invariant: lists show a thousand documents with their metadata, so the metadata of one document is small.
 
 use serde_json::Value;
 
@@ -8,7 +8,7 @@ use super::DocumentMetadata;
 
 /// Most bytes of a document's metadata, as JSON without spaces.
 pub const MAX_METADATA_BYTES: usize = 64 * 1024;
-/// Most keys, those of nested objects among them.
+/// Most keys, those of nested objects included.
 pub const MAX_METADATA_KEYS: usize = 256;
 /// Deepest nesting; the pairs themselves are the first level.
 pub const MAX_METADATA_DEPTH: usize = 16;
@@ -17,27 +17,28 @@ pub const MAX_METADATA_DEPTH: usize = 16;
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct BoundedMetadata(DocumentMetadata);
 
-/// What is too much of it.
+/// Which bound the metadata exceeds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum MetadataError {
-    /// Too long.
+    /// It has more than [`MAX_METADATA_BYTES`] bytes.
     #[error("metadata has {0} bytes, more than {MAX_METADATA_BYTES}")]
     Bytes(usize),
-    /// Too many keys.
+    /// It has more than [`MAX_METADATA_KEYS`] keys.
     #[error("metadata has {0} keys, more than {MAX_METADATA_KEYS}")]
     Keys(usize),
-    /// Too deep.
+    /// It is nested deeper than [`MAX_METADATA_DEPTH`].
     #[error("metadata is nested deeper than {MAX_METADATA_DEPTH}")]
     Depth,
 }
 
 impl BoundedMetadata {
-    /// What a catalogue has already: it was measured when it came in, or came in before that was done.
+    /// Metadata that a catalogue has stored. It is not checked again: it was checked on arrival, or arrived before the
+    /// bounds existed.
     pub fn from_stored(metadata: DocumentMetadata) -> Self {
         Self(metadata)
     }
 
-    /// The pairs.
+    /// Returns the key-value pairs.
     pub fn into_inner(self) -> DocumentMetadata {
         self.0
     }
@@ -76,7 +77,7 @@ fn count_keys<'a>(values: impl Iterator<Item = &'a Value>, own: usize, depth: us
     Ok(keys)
 }
 
-/// Counts what is written.
+/// A writer that only counts bytes.
 struct CountedBytes(usize);
 
 impl std::io::Write for CountedBytes {

@@ -1,17 +1,17 @@
-//! What a parser makes of a file: its text with pages and sections, warnings, and the files in it.
+//! What a parser extracts from a file: its text with pages and sections, warnings, and the files in it.
 
 use serde::{Deserialize, Serialize};
 
 use super::TextRange;
 
-/// What a parser made of a file.
+/// Everything that a parser extracted from a file.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ParsedDocument {
-    /// The title the file gives itself.
+    /// The title that the file gives itself.
     pub title: Option<String>,
-    /// The media type that name and bytes showed.
+    /// The media type, detected from name and bytes.
     pub media_type: String,
-    /// The whole text.
+    /// The extracted text of all pages.
     pub text: String,
     /// Consecutive spans that cover the text; one without a number where the format has no pages.
     pub pages: Vec<PageSpan>,
@@ -19,63 +19,63 @@ pub struct ParsedDocument {
     pub sections: Vec<SectionSpan>,
     /// What the reader of a result should know.
     pub warnings: Vec<ParseWarning>,
-    /// Files that came in it.
+    /// Files contained in this one, such as the attachments of a mail.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attachments: Vec<AttachedFile>,
 }
 
-/// What a parser knows of a document only once all of its text is out.
+/// What a parser knows of a document only after all of its text was extracted.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DocumentOutline {
-    /// Title the file gives itself.
+    /// The title that the file gives itself.
     pub title: Option<String>,
     /// Headings in order of their start; a section reaches to the start of the next.
     pub sections: Vec<SectionSpan>,
     /// What the reader of a result should know.
     pub warnings: Vec<ParseWarning>,
-    /// Files that came in it and are documents of their own.
+    /// Files contained in this one, which are documents of their own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attachments: Vec<AttachedFile>,
 }
 
-/// A file in a mail.
+/// A file attached to a mail.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttachedFile {
-    /// Counts what is attached to the mail, from 1.
+    /// Its number among the files of the mail, from 1.
     pub number: u32,
-    /// Its file name.
+    /// File name that the mail gives it.
     pub name: String,
-    /// The media type that the mail gives it; a hint.
+    /// The media type that the mail declares; only a hint.
     pub media_type: Option<String>,
-    /// How many bytes it has.
+    /// Its size in bytes.
     pub bytes: u64,
 }
 
-/// Where a page's text stands.
+/// Position of a page in the text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PageSpan {
-    /// The physical page, from 1; none where the format has no pages.
+    /// The physical page, from 1; `None` if the format has no pages.
     pub page: Option<u32>,
-    /// Its text.
+    /// Byte range of its text.
     pub range: TextRange,
 }
 
-/// Where a section's text stands.
+/// Position of a section in the text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SectionSpan {
     /// The heading path, such as `Setup > Linux`.
     pub path: String,
-    /// From its heading to the next heading.
+    /// Byte range from its heading to the next heading.
     pub range: TextRange,
 }
 
 /// Something about a file that its reader should know.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ParseWarning {
-    /// A stable word, such as `pages_without_text`.
+    /// A stable code, such as `pages_without_text`.
     pub code: String,
-    /// What and which.
+    /// Describes what the parser found.
     pub detail: String,
-    /// The pages concerned.
+    /// Numbers of the pages concerned.
     pub pages: Vec<u32>,
 }

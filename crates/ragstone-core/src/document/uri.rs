@@ -1,7 +1,7 @@
-//! What a document is called from outside, and where a person can open it: parsed once, at the door.
+//! The name of a document within its source, as callers give it; validated once, on input.
 //!
-//! Invariant: a name that comes from outside is never one that the library makes itself, so nobody takes the place of a
-//! file in somebody's mail.
+//! Invariant: a name from outside is never one that the library makes itself, so nobody can replace a file in somebody
+//! else's mail.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,10 +10,10 @@ use unicode_normalization::UnicodeNormalization;
 
 /// Longest URI, in bytes.
 pub const MAX_URI_BYTES: usize = 4 * 1024;
-/// What stands in a URI between a mail and a file in it; such names are made by the library alone.
+/// Separates a mail from a file in it within a URI; only the library makes such names.
 pub const ATTACHMENT_MARK: &str = "#attachment/";
 
-/// A document's name within its source, as somebody outside gives it.
+/// A document's name within its source, as a caller gives it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DocumentUri(String);
 
@@ -23,7 +23,7 @@ pub enum UriError {
     /// Empty, too long, or with control characters.
     #[error("a uri has 1 to {MAX_URI_BYTES} bytes and no control characters")]
     Malformed,
-    /// The name of a file in a mail.
+    /// It looks like the name of a file in a mail.
     #[error("a uri with `{ATTACHMENT_MARK}` names a file in a mail, which comes with its mail only")]
     Reserved,
 }
@@ -39,7 +39,7 @@ impl FromStr for DocumentUri {
     type Err = UriError;
     fn from_str(value: &str) -> Result<Self, UriError> {
         let fits = (1..=MAX_URI_BYTES).contains(&value.len()) && !value.chars().any(char::is_control);
-        // Full-width and other compatibility forms read like the mark itself.
+        // Full-width and other compatibility forms look like the mark itself to people.
         let looks_like: String = value.nfkc().flat_map(char::to_lowercase).collect();
         match fits {
             false => Err(UriError::Malformed),

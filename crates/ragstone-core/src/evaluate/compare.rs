@@ -1,8 +1,8 @@
-//! Two runs over the same questions: what differs, and whether chance explains it.
+//! Comparison of two runs over the same questions: which metrics differ, and whether chance explains it.
 //!
-//! A regression is a metric whose interval of the paired difference lies wholly on the worse side, and whose one-sided
-//! permutation test stands among those of all metrics that moved, at a false discovery rate of 5 %. Times are shown and
-//! never called a regression: they are the machine's as much as the product's.
+//! A metric is a regression if the interval of its paired difference lies completely on the worse side, and its
+//! one-sided permutation test is significant among all metrics that moved, at a false discovery rate of 5 %. Times are
+//! reported but never called a regression, because they depend on the machine as much as on the product.
 
 use std::collections::BTreeMap;
 
@@ -14,30 +14,30 @@ use crate::metric::bootstrap::paired_difference;
 use crate::metric::permutation::{benjamini_hochberg, one_sided_p_value};
 use crate::metric::ragas::RagasMetric;
 
-/// A score moves by more than this or not at all: one of the two was written down and read again.
+/// Smaller differences count as none: one of the two scores went through JSON and may be rounded.
 const ROUNDING: f64 = 1e-9;
 
-/// Share of false alarms among alarms.
+/// False discovery rate: accepted share of false regressions among reported ones.
 const FALSE_ALARMS: f64 = 0.05;
 
-/// How a metric moved.
+/// Difference of one metric between two runs.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct MetricComparison {
-    /// Mean of new − old over the questions that both have a score of.
+    /// Mean of new − old over the questions that have a score in both runs.
     pub difference: f64,
-    /// Lower end of its 95 % interval.
+    /// Lower end of the 95 % interval of `difference`.
     pub low: f64,
-    /// Upper end.
+    /// Upper end of the 95 % interval of `difference`.
     pub high: f64,
-    /// How likely chance alone makes it as bad as this, one-sided.
+    /// One-sided p value: probability of a result this bad by chance alone.
     pub p: f64,
-    /// Questions that both have a score of.
+    /// Number of questions that have a score in both runs.
     pub questions: usize,
-    /// Whether it became worse.
+    /// Whether the metric became significantly worse.
     pub regression: bool,
 }
 
-/// Each metric that both runs have on a common question.
+/// Compares each metric that both runs have for a common question.
 pub fn compare_runs(
     old: &BTreeMap<String, MetricScores>,
     new: &BTreeMap<String, MetricScores>,

@@ -1,14 +1,14 @@
-//! What a set of questions calls a document: its URI, or the last parts of one.
+//! Names of documents in a set of questions: a URI, or its last path segments.
 
 use std::collections::BTreeSet;
 
-/// Whether `name` is a URI, or its last parts.
+/// Whether `name` equals `uri` or its last path segments.
 pub(super) fn matches_name(uri: &str, name: &str) -> bool {
     uri.strip_suffix(name)
         .is_some_and(|rest| rest.is_empty() || rest.ends_with('/'))
 }
 
-/// Takes from `names` those that call the document of this URI.
+/// Removes from `names` those that match the document with this URI.
 pub fn remove_matching_names(uri: &str, names: &mut BTreeSet<String>) {
     names.remove(uri);
     for (slash, _) in uri.match_indices('/') {

@@ -1,6 +1,6 @@
-//! Questions that a chat model drafts from a passage, for a person to accept.
+//! Drafts questions from a passage with a chat model, for a person to review.
 //!
-//! Invariant: a draft quotes its passage to the letter, white space aside; what a model made up is dropped.
+//! Invariant: a draft quotes its passage exactly, apart from white space; drafts with invented quotes are dropped.
 
 use futures::StreamExt;
 use serde::{Deserialize, Serialize};
@@ -10,31 +10,31 @@ use thiserror::Error;
 use crate::seam::ChatModel;
 use crate::seam::chat::{ChatEvent, ChatMessage, ChatRequest, FinishReason, MessageRole};
 
-/// How often a model is asked for a reply that can be read.
+/// How often the model is asked until a reply can be parsed.
 const TRIES: usize = 3;
-/// Some variety between questions.
+/// Sampling temperature; above zero so that the questions vary.
 const TEMPERATURE: f32 = 0.5;
 /// Longest question of a draft, in bytes.
 const MAX_QUESTION_BYTES: usize = 1_000;
 
-/// A question, its answer, and where the passage says so.
+/// A drafted question with its answer and the supporting quote.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QuestionDraft {
-    /// What is asked.
+    /// Text of the question.
     pub question: String,
-    /// The answer, as short as it can be.
+    /// The shortest possible answer.
     pub answer: String,
     /// The words of the passage that hold the answer.
     pub quote: String,
 }
 
-/// Why there is no draft.
+/// Why there are no drafts.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum DraftError {
-    /// The model cannot be asked, or withheld its reply.
+    /// The model failed, or the service withheld its reply.
     #[error("{0}")]
     Model(String),
-    /// No reply could be read.
+    /// None of the replies could be parsed.
     #[error("the model's replies cannot be read")]
     Malformed,
 }
@@ -44,11 +44,11 @@ struct DraftReply {
     questions: Vec<QuestionDraft>,
 }
 
-/// Drafts up to `count` questions that `passage` answers. `boundary` is text that nobody who wrote the passage could
-/// know. None is a good answer: not every passage is worth a question.
+/// Drafts up to `count` questions that `passage` answers. `boundary` marks the passage in the prompt; it must be text
+/// that the passage's author cannot know. An empty result is valid: not every passage is worth a question.
 ///
 /// # Errors
-/// [`DraftError`] says what the model did in place of it.
+/// [`DraftError`] if the model fails or no reply can be parsed.
 pub async fn draft_questions(
     model: &dyn ChatModel,
     passage: &str,
@@ -117,7 +117,7 @@ fn draft_reply_schema() -> Value {
     })
 }
 
-/// The reply, also where a model puts words or a fence around it.
+/// Parses the reply, also if the model puts other text or a code fence around it.
 fn parse_draft_reply(reply: &str) -> Option<DraftReply> {
     let (from, to) = (reply.find('{')?, reply.rfind('}')?);
     serde_json::from_str(reply.get(from..=to)?).ok()

@@ -1,4 +1,4 @@
-//! What a run was made of, so that a changed corpus is named and not blamed on the product.
+//! Fingerprint of a run, so that a changed corpus is detected and not blamed on the product.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,35 +8,35 @@ use super::set::EvaluationQuestion;
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RunFingerprint {
-    /// The published documents: their URIs, collections and bytes.
+    /// Digest of the published documents: URIs, collections and bytes.
     pub corpus: String,
-    /// The questions with all that is known of their answers.
+    /// Digest of the questions with everything known about their answers.
     pub set: String,
-    /// Settings that decide what is found and answered.
+    /// Settings that affect retrieval and answers.
     pub settings: String,
-    /// Who embeds.
+    /// Identity of the embedder.
     pub embedder: String,
-    /// Who answers.
+    /// Identity of the chat model that answers.
     pub model: String,
-    /// What is said to the model around passages and question.
+    /// Digest of the prompt around passages and question.
     pub prompt: String,
-    /// Who judges, and what; empty for nobody.
+    /// Identity of the judge and its metrics; empty without a judge.
     pub judge: String,
 }
 
-/// Why two runs say nothing about each other.
+/// Two runs cannot be compared, because this part differs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the {0} is another one")]
 pub struct IncomparableRunsError(pub &'static str);
 
 impl RunFingerprint {
-    /// The digest of a set, in its order.
+    /// Digest of a set; it depends on the order of the questions.
     pub fn digest_questions(questions: &[EvaluationQuestion]) -> String {
         let json = serde_json::to_vec(questions).expect("structs of strings and numbers serialise");
         blake3::hash(&json).to_hex()[..16].to_owned()
     }
 
-    /// The parts beside corpus and set that differ, which is what a comparison is about.
+    /// The parts that differ, apart from corpus and set: a comparison shows their effect.
     ///
     /// # Errors
     /// [`IncomparableRunsError`] if corpus or set differ.

@@ -1,4 +1,4 @@
-//! Answer metrics judged by a chat model.
+//! Answer metrics that a chat model judges.
 
 use std::sync::Arc;
 
@@ -15,18 +15,18 @@ use crate::seam::chat::{ChatEvent, ChatMessage, ChatRequest, FinishReason, Messa
 use crate::seam::embedder::TextKind;
 use crate::seam::{ChatModel, Embedder};
 
-/// How often a judge is asked for a reply that can be read, before it is asked to repair its last one.
+/// How often the judge is asked until its reply can be parsed; then it is asked to repair the last reply.
 const TRIES: usize = 3;
-/// RAGAS's temperature for judgements.
+/// RAGAS's temperature for judgments.
 const TEMPERATURE: f32 = 0.01;
-/// RAGAS's temperature where several different replies are wanted.
+/// RAGAS's temperature for calls that should give varied replies.
 const VARIED_TEMPERATURE: f32 = 0.3;
 
-/// A chat model as a judge, with an embedder for the metrics that compare meanings.
+/// A chat model as judge, and an embedder for metrics of similarity.
 pub struct ModelJudge {
-    /// Who judges.
+    /// The model that judges.
     pub model: Arc<dyn ChatModel>,
-    /// Who compares; without one those metrics have no score.
+    /// Embedder for similarity metrics; without it they have no score.
     pub embedder: Option<Arc<dyn Embedder>>,
 }
 
@@ -73,7 +73,7 @@ impl ModelJudge {
 
 #[async_trait]
 impl Judge for ModelJudge {
-    /// The first reply that can be read, or the last one.
+    /// Returns the first reply that can be parsed, else the last one.
     async fn reply_to_call(&self, call: &JudgeCall, _: usize) -> Result<String, JudgeError> {
         let mut reply = self.ask_once(call).await?;
         for _ in 1..TRIES {
@@ -96,8 +96,8 @@ impl Judge for ModelJudge {
     }
 }
 
-/// Adds to an outcome what a judge says by `metrics`, as RAGAS's published figures are computed. What has no reference
-/// answer, or was not answered, is not judged by metrics that need one; a metric that gives NaN or fails has no score.
+/// Adds the judged `metrics` to an outcome, computed as RAGAS's published figures are. A metric that needs an answer or
+/// a reference is skipped if there is none; one that gives NaN or fails gets no score.
 pub async fn judge_answer(
     metrics: &[RagasMetric],
     question: &EvaluationQuestion,

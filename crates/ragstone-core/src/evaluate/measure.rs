@@ -1,6 +1,6 @@
-//! What can be measured of an outcome without a judge.
+//! Metrics of an outcome that need no judge.
 //!
-//! A measure that a question says nothing about (no gold documents, no reference answer) is left out.
+//! A metric is left out if the question lacks what it needs, such as relevant documents or a reference answer.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use super::summary::MetricScores;
 use crate::metric::answer::{contains_reference, token_f1};
 use crate::metric::ranking::{RankedGains, RankingMeasure, RelevanceJudgments};
 
-/// Of ranked documents.
+/// Metrics of the ranked documents.
 const DOCUMENT_MEASURES: [RankingMeasure; 7] = [
     RankingMeasure::Ndcg(10),
     RankingMeasure::Recall(10),
@@ -21,12 +21,12 @@ const DOCUMENT_MEASURES: [RankingMeasure; 7] = [
     RankingMeasure::Hit(1),
     RankingMeasure::Hit(5),
 ];
-/// Of ranked pages.
+/// Metrics of the ranked pages.
 const PAGE_MEASURES: [RankingMeasure; 3] = [RankingMeasure::Hit(1), RankingMeasure::Hit(5), RankingMeasure::Mrr(10)];
-/// Cut of measures of the list that a request gets: longer than any such list, so that its length counts and no cut.
+/// Cut-off for the list that a request gets: longer than any such list, so that nothing of it is cut off.
 const WHOLE_LIST: usize = 100;
 
-/// Everything that the question lets be measured.
+/// Computes every metric that the question allows.
 pub fn measure_outcome(question: &EvaluationQuestion, outcome: &QuestionOutcome) -> MetricScores {
     let mut scores = MetricScores::new();
     measure_retrieval(question, outcome, &mut scores);
@@ -66,7 +66,7 @@ fn measure_retrieval(question: &EvaluationQuestion, outcome: &QuestionOutcome, s
     }
 }
 
-/// The list as long as a request without a limit gets it: what is not in it reaches no reader and no model.
+/// Measures the list that a request without a limit gets, because readers and models see nothing else.
 fn measure_returned(question: &EvaluationQuestion, outcome: &QuestionOutcome, scores: &mut MetricScores) {
     let Some(returned) = &outcome.returned else {
         return;
@@ -83,14 +83,14 @@ fn measure_returned(question: &EvaluationQuestion, outcome: &QuestionOutcome, sc
     }
 }
 
-/// The documents of a list, each once, if the question names its own.
+/// The distinct documents of a list in rank order; `None` if the question names no relevant documents.
 fn document_ranking(question: &EvaluationQuestion, list: &[OutcomePassage]) -> Option<RankedGains> {
     let judged: RelevanceJudgments = question.judgments.clone().into_iter().collect();
     let found = distinct_names(list.iter().map(|shown| document_name(question, &shown.uri)));
     (!judged.is_empty()).then(|| RankedGains::from_ordered_ids(found.iter().map(String::as_str), &judged))
 }
 
-/// The pages of a list, each once, if the question names its own.
+/// The distinct pages of a list in rank order, all relevant ones counted as one; `None` if the question names no pages.
 fn page_ranking(question: &EvaluationQuestion, list: &[OutcomePassage]) -> Option<RankedGains> {
     let found = distinct_names(list.iter().map(|shown| {
         let right = is_gold(question, &shown.uri, shown.page);
@@ -105,7 +105,7 @@ fn page_ranking(question: &EvaluationQuestion, list: &[OutcomePassage]) -> Optio
     (!question.pages.is_empty()).then(|| RankedGains::from_ordered_ids(found.iter().map(String::as_str), &judged))
 }
 
-/// Whether nothing was found, shown or cited that must not be shown to the caller.
+/// Scores 1 if no document that the caller must not see was found, shown or cited, else 0.
 fn measure_access(question: &EvaluationQuestion, outcome: &QuestionOutcome, scores: &mut MetricScores) {
     if question.forbidden.is_empty() {
         return;
@@ -148,7 +148,7 @@ fn measure_citations(question: &EvaluationQuestion, outcome: &QuestionOutcome, s
     }
 }
 
-/// The best over the references; what is refused although there is an answer scores 0.
+/// Takes the best score over the references; refusing an answerable question scores 0.
 fn measure_against_references(question: &EvaluationQuestion, outcome: &QuestionOutcome, scores: &mut MetricScores) {
     if question.references.is_empty() || question.is_answerable() == Some(false) {
         return;
@@ -163,20 +163,20 @@ fn measure_against_references(question: &EvaluationQuestion, outcome: &QuestionO
     scores.insert("contains_gold".into(), Some(bool_score(holds)));
 }
 
-/// Whether a place is one of the gold ones: of a gold document, and on a gold page where pages are given.
+/// Whether a place is relevant: in a relevant document, and on a relevant page if pages are given.
 fn is_gold(question: &EvaluationQuestion, uri: &str, page: Option<u32>) -> bool {
     let gold = |name: &String| question.judgments.get(name).is_some_and(|gain| *gain > 0);
     let in_document = question.judgments.is_empty() || gold(&document_name(question, uri));
     in_document && (question.pages.is_empty() || page.is_some_and(|page| question.pages.contains(&page)))
 }
 
-/// What the set calls a document: its URI, or the last parts of it.
+/// The name of a document in the set, or its URI if it has none.
 fn document_name(question: &EvaluationQuestion, uri: &str) -> String {
     let name = question.judgments.keys().find(|name| matches_name(uri, name));
     name.cloned().unwrap_or_else(|| uri.to_owned())
 }
 
-/// Each once, in order of the first.
+/// Removes duplicates; keeps the order of first occurrence.
 fn distinct_names(names: impl Iterator<Item = String>) -> Vec<String> {
     let mut seen = BTreeMap::new();
     names.filter(|name| seen.insert(name.clone(), ()).is_none()).collect()
@@ -186,9 +186,9 @@ fn bool_score(holds: bool) -> f64 {
     f64::from(u8::from(holds))
 }
 
-/// Leaves the texts out of what was found: they would be kept for every question.
+/// Outcomes keep found passages without their texts, which would otherwise be stored for every question.
 impl OutcomePassage {
-    /// The place alone.
+    /// The passage with an empty text.
     pub fn without_text(mut self) -> Self {
         self.text.clear();
         self

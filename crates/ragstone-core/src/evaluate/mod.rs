@@ -1,9 +1,9 @@
-//! Evaluation: a set of questions, what the product made of them, how good that was, and whether it was better before.
+//! Evaluation: sets of questions, the product's outcomes, their metrics, and the comparison of two runs.
 //!
-//! What needs no judge is measured by [`measure_outcome()`]; [`judge_answer()`] adds what a model says. [`compare_runs()`] holds two runs
-//! against each other over the same questions.
+//! [`measure_outcome()`] computes the metrics that need no judge, [`judge_answer()`] adds those that a model judges.
+//! [`compare_runs()`] compares two runs over the same questions.
 //!
-//! Invariant: equal sets and outcomes give equal figures; a question that failed is never left out of a mean unnoticed.
+//! Invariant: equal sets and outcomes give equal results; a failed question is never silently left out of a mean.
 
 mod compare;
 mod document_name;
@@ -25,5 +25,5 @@ pub use outcome::{OutcomeCitation, OutcomePassage, QuestionOutcome};
 pub use set::{EvaluationQuestion, QuestionCaller, SetError, parse_beir, parse_jsonl};
 pub use summary::{LATENCIES, MetricScores, MetricSummary, summarise_scores};
 
-/// Seed of every resampling, so that equal outcomes give equal figures.
+/// Seed of every resampling, so that equal outcomes give equal results.
 const SEED: u64 = 20_240_229;

@@ -1,69 +1,69 @@
-//! What the product made of a question.
+//! Outcome of a question: what the product found, showed and answered.
 
 use serde::{Deserialize, Serialize};
 
 use super::summary::MetricScores;
 
-/// A passage that was found or shown.
+/// A passage that was found or shown to the model.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct OutcomePassage {
-    /// Of which document.
+    /// URI of the document.
     pub uri: String,
-    /// On which page, from 1.
+    /// Page number, from 1; `None` for formats without pages.
     pub page: Option<u32>,
-    /// What it says; empty where that is not kept.
+    /// Text of the passage; empty where it is not stored.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub text: String,
 }
 
-/// A citation of the answer.
+/// A citation in the answer.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct OutcomeCitation {
-    /// Its document.
+    /// URI of the cited document.
     pub uri: String,
-    /// Its page, from 1.
+    /// Page number, from 1; `None` for formats without pages.
     pub page: Option<u32>,
-    /// Whether the server read the quote again and found it.
+    /// Whether the server found the quote in the stored text.
     pub verified: bool,
 }
 
-/// What the product made of a question, and how good that was.
+/// Outcome of a question with its scores.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct QuestionOutcome {
-    /// What was asked.
+    /// Text of the question.
     #[serde(default)]
     pub question: String,
-    /// What a search found, best first, without texts.
+    /// Results of the search, best first, without texts.
     pub found: Vec<OutcomePassage>,
-    /// What a request that names no limit gets, best first, without texts; none where that was not asked for.
+    /// Results of a request without a limit, best first, without texts; `None` if that was not measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub returned: Option<Vec<OutcomePassage>>,
-    /// What the model was shown, best first.
+    /// Passages that the model got, best first.
     pub shown: Vec<OutcomePassage>,
-    /// The score of the best passage that was shown, which decides whether there is an answer.
+    /// Score of the best passage that the model got; it decides whether the question is answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub strength: Option<f64>,
-    /// The answer without its markers.
+    /// Text of the answer without citation markers.
     pub answer: String,
-    /// Whether it is one.
+    /// Whether the question was answered; false for a refusal.
     pub answered: bool,
-    /// How many citations each sentence has.
+    /// Number of citations of each sentence.
     pub sentences: Vec<usize>,
-    /// The citations.
+    /// Citations of the answer.
     pub citations: Vec<OutcomeCitation>,
-    /// Milliseconds of the search.
+    /// Duration of the search in milliseconds.
     pub search_ms: f64,
-    /// Milliseconds to the answer's first text, if there was any.
+    /// Milliseconds to the first text of the answer; `None` if there was none.
     pub first_ms: Option<f64>,
-    /// Milliseconds to the answer's end.
+    /// Milliseconds to the end of the answer.
     pub ask_ms: f64,
-    /// Tokens that the chat model read.
+    /// Tokens of the prompts.
     pub prompt_tokens: u64,
-    /// Tokens that it wrote.
+    /// Tokens of the answers.
     pub completion_tokens: u64,
-    /// What was measured and judged.
+    /// Scores by metric, measured and judged.
     pub scores: MetricScores,
-    /// Why a judged metric has no score, by metric.
+    /// Judged metrics without a score, each with the reason.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unjudged: Vec<(String, String)>,
 }

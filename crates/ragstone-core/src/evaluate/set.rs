@@ -1,4 +1,4 @@
-//! Sets of questions: JSON lines of our own, or the queries and judgments of a BEIR folder.
+//! Sets of questions: our own JSON lines format, or the queries and judgments of a BEIR folder.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -9,50 +9,50 @@ use thiserror::Error;
 use crate::access::Role;
 use crate::metric::trec::{TrecError, parse_qrels};
 
-/// A question and what is known of its answer.
+/// A question and what is known about its answer.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct EvaluationQuestion {
-    /// Unique within the set.
+    /// Id, unique within the set.
     pub id: String,
-    /// What is asked.
+    /// Text of the question.
     pub question: String,
-    /// Answers that are right, best first; none known if empty.
+    /// Correct answers, best first; empty if none is known.
     pub references: Vec<String>,
-    /// Gains of the documents, by URI or by the last part of one.
+    /// Gains of the relevant documents, by URI or by its last path segments.
     pub judgments: BTreeMap<String, i64>,
-    /// Pages that hold the answer, from 1.
+    /// Pages that contain the answer, from 1.
     pub pages: Vec<u32>,
-    /// Whether the documents hold an answer, if that is known.
+    /// Whether the documents contain an answer; `None` if unknown.
     pub answerable: Option<bool>,
-    /// Who asks; whoever runs the set if nobody is named.
+    /// The caller who asks; `None` for the caller who runs the set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub caller: Option<QuestionCaller>,
-    /// Documents that must not be shown to the caller, by URI or by the last part of one.
+    /// Documents that this caller must not see, by URI or by its last path segments.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub forbidden: Vec<String>,
-    /// Whether nobody has accepted it yet.
+    /// Whether the question is a draft that nobody has reviewed yet.
     #[serde(skip_serializing_if = "is_false")]
     pub draft: bool,
 }
 
-/// Who asks a question: a person and what the person belongs to.
+/// Identity of the caller who asks a question.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct QuestionCaller {
-    /// Another tenant than the default one.
+    /// Tenant; `None` for the default one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
-    /// The person.
+    /// User id of the person.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
-    /// The person's departments.
+    /// Departments of the person.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub departments: Vec<String>,
-    /// The person's groups.
+    /// Groups of the person.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<String>,
-    /// Another role than `reader`.
+    /// Role; `None` for `reader`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<Role>,
 }
@@ -61,35 +61,35 @@ fn is_false(value: &bool) -> bool {
     !value
 }
 
-/// Why a text is no set; lines count from 1.
+/// Error in a set of questions; lines count from 1.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum SetError {
-    /// A line is not a question.
+    /// A line is not a valid question.
     #[error("line {line}: {detail}")]
     Line {
-        /// Where.
+        /// Line number of the error.
         line: usize,
-        /// What is wrong.
+        /// What is wrong with the line.
         detail: String,
     },
-    /// Two questions of one id.
+    /// Two questions have the same id.
     #[error("line {line}: question {id:?} occurs twice")]
     Repeated {
-        /// Where the second one is.
+        /// Line number of the second question.
         line: usize,
-        /// The id.
+        /// The id that occurs twice.
         id: String,
     },
-    /// The judgments of a BEIR folder.
+    /// The judgments of a BEIR folder are invalid.
     #[error("judgments: {0}")]
     Judgments(#[from] TrecError),
-    /// There is nothing to ask.
+    /// The set contains no questions.
     #[error("it holds no question")]
     Empty,
 }
 
-/// A line as it is written. `file`, `doc`, `page`, `answer`, `answers` and `answer_key` are what
-/// other sets call the same.
+/// A line of the file. The aliases `file`, `doc`, `page`, `answer`, `answers` and `answer_key` are the names that other
+/// sets use for the same fields.
 #[derive(Deserialize)]
 struct QuestionLine {
     #[serde(alias = "_id")]
@@ -141,17 +141,18 @@ impl QuestionLine {
 }
 
 impl EvaluationQuestion {
-    /// Whether the documents hold an answer: as the set says, or because it names the answer or its documents.
+    /// Whether the documents contain an answer: as stated by the set, else true if it gives an answer or relevant
+    /// documents.
     pub fn is_answerable(&self) -> Option<bool> {
         let known = !self.references.is_empty() || !self.judgments.is_empty();
         self.answerable.or(known.then_some(true))
     }
 }
 
-/// Reads a set of JSON lines; empty lines are left out.
+/// Parses a set in JSON lines; empty lines are skipped.
 ///
 /// # Errors
-/// [`SetError`] names the first line that is wrong.
+/// [`SetError`] names the first invalid line.
 pub fn parse_jsonl(text: &str) -> Result<Vec<EvaluationQuestion>, SetError> {
     let mut ids = HashSet::new();
     let mut questions = Vec::new();
@@ -174,10 +175,10 @@ pub fn parse_jsonl(text: &str) -> Result<Vec<EvaluationQuestion>, SetError> {
     }
 }
 
-/// Reads a BEIR folder's `queries.jsonl` and the judgments of one split; queries without judgments are left out.
+/// Parses `queries.jsonl` and the judgments of one split of a BEIR folder; queries without judgments are left out.
 ///
 /// # Errors
-/// [`SetError`] names what is wrong.
+/// [`SetError`] says what is invalid.
 pub fn parse_beir(queries: &str, judgments: &str) -> Result<Vec<EvaluationQuestion>, SetError> {
     let mut judged = parse_qrels(judgments)?;
     let mut questions = parse_jsonl(queries)?;
@@ -242,7 +243,7 @@ mod tests {
             (set[1].caller.as_ref().unwrap().role, set[1].draft),
             (Some(Role::Admin), true)
         );
-        // What says nothing of it has the fingerprint that it had before.
+        // A set without the optional fields keeps its fingerprint: they are not serialised.
         let plain = serde_json::to_value(EvaluationQuestion::default()).unwrap();
         assert_eq!(plain.as_object().unwrap().len(), 6, "{plain}");
     }

@@ -1,4 +1,4 @@
-//! Means of a run with their intervals.
+//! Means of a run's metrics with confidence intervals.
 
 use std::collections::BTreeMap;
 
@@ -7,32 +7,32 @@ use serde::Serialize;
 use super::SEED;
 use crate::metric::bootstrap::mean_interval;
 
-/// Scores of a question by metric; none where a metric gives NaN.
+/// Scores of a question by metric; `None` where a metric gives NaN.
 pub type MetricScores = BTreeMap<String, Option<f64>>;
 
-/// Metrics that are times in milliseconds: lower is better, and chance of the machine rather than of the product.
+/// Metrics that are times in milliseconds: lower is better. They depend on the machine more than on the product.
 pub const LATENCIES: [&str; 3] = ["search_ms", "first_token_ms", "ask_ms"];
 
-/// A metric over the questions that have a score.
+/// Summary of a metric over the questions that have a score.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct MetricSummary {
-    /// Mean.
+    /// Mean over these questions.
     pub mean: f64,
-    /// Lower end of its 95 % interval.
+    /// Lower end of the 95 % interval of the mean.
     pub low: f64,
-    /// Upper end.
+    /// Upper end of the 95 % interval of the mean.
     pub high: f64,
-    /// Questions with a score.
+    /// Number of questions that have a score.
     pub questions: usize,
-    /// Median, of times alone.
+    /// Median; only for times.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub p50: Option<f64>,
-    /// 95th percentile, of times alone.
+    /// 95th percentile; only for times.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub p95: Option<f64>,
 }
 
-/// Each metric that any question has a score of.
+/// Summarises each metric that has a score for at least one question.
 pub fn summarise_scores<'a>(questions: impl IntoIterator<Item = &'a MetricScores>) -> BTreeMap<String, MetricSummary> {
     let mut values: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
     for scores in questions {

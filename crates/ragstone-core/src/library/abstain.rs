@@ -1,7 +1,7 @@
-//! When the evidence is too thin to answer from.
+//! Decides when the evidence is too weak to answer from.
 //!
-//! A threshold does not carry over between corpora (recipe, "Caveats"), so it is found on the corpus itself: questions
-//! that no library answers are asked of it, and what they reach is what chance reaches.
+//! A threshold does not carry over between corpora (recipe, "Caveats"), so it is measured on the corpus itself: it is
+//! searched for off-topic questions that few libraries answer, and the strength they reach is that of chance.
 
 use std::sync::PoisonError;
 
@@ -13,51 +13,51 @@ use crate::id::TenantId;
 use crate::metric::refusal::{CurvePoint, refusal_curve};
 use crate::seam::EmbedError;
 
-/// Below this many chunks chance cannot be told, and a fixed threshold holds.
+/// With fewer chunks than this, chance cannot be measured, and a fixed threshold is used.
 const FEWEST_CHUNKS: u64 = 50;
-/// The threshold of small libraries with vectors.
+/// Fixed threshold of small libraries with vectors.
 const CAUTIOUS: f64 = 0.8;
-/// The same without vectors.
+/// Fixed threshold of small libraries without vectors.
 const CAUTIOUS_LEXICAL: f64 = 0.3;
-/// How far above chance an answerable question reaches, with both legs. Chosen on SQuAD2's articles, four at a time left
-/// out: 0.45 to 0.50 keeps 96 to 98 % of the answerable questions and refuses 91 to 94 % of those about left-out articles.
+/// How far the threshold lies above chance, with both legs. Chosen on SQuAD2's articles, four at a time left out: 0.45
+/// to 0.50 keeps 96 to 98 % of the answerable questions and refuses 91 to 94 % of those about left-out articles.
 const ABOVE_CHANCE: f64 = 0.48;
 /// The same without vectors, where S reaches 1 instead of 2.6: in that proportion, not measured.
 const ABOVE_CHANCE_LEXICAL: f64 = 0.18;
-/// No threshold is higher: a library about everything answers some of the off-topic questions.
+/// Largest automatic threshold: a library about everything answers some of the off-topic questions.
 const MAX_THRESHOLD: f64 = 1.4;
-/// Questions of many fields that few libraries answer, one a line.
+/// Questions of many fields that few libraries answer, one per line.
 const OFF_TOPIC: &str = include_str!("off_topic.txt");
 
-/// A threshold and the library it was found on.
+/// A threshold and the state of the library it was found on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct ThresholdCalibration {
     threshold: f64,
     chunks: u64,
     dense: bool,
-    /// Digest of the embedder it was found with, where there was one and that was noted.
+    /// Digest of the embedder it was found with; `None` without vectors, and in records from before it was stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     embedder: Option<String>,
 }
 
-/// The threshold that was chosen, and what the others would have done.
+/// The threshold that was chosen, and what other thresholds would do.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct CalibrationReport {
-    /// Below it nothing is answered, until the library has doubled.
+    /// Strength below which nothing is answered; valid until the library has doubled.
     pub threshold: f64,
-    /// Published chunks it was found on.
+    /// Published chunks when it was found.
     pub chunks: u64,
-    /// Whether with vectors.
+    /// Whether it was found with vectors.
     pub dense: bool,
-    /// Questions with an answer that it was found by.
+    /// Number of questions with an answer that were used.
     pub answerable: usize,
-    /// Questions without one, the built-in ones among them.
+    /// Number of questions without an answer that were used, the built-in ones included.
     pub unanswerable: usize,
-    /// By threshold, ascending.
+    /// The effect of each threshold, in ascending order.
     pub curve: Vec<CurvePoint>,
 }
 
-/// S reaches 2.6 with vectors and 1 without, so that each has its own constants.
+/// The constants with or without vectors: S reaches 2.6 with vectors and 1 without.
 struct ThresholdScale {
     cautious: f64,
     above_chance: f64,
@@ -79,15 +79,15 @@ impl ThresholdScale {
 }
 
 impl ConfidenceScores {
-    /// How strong the evidence is: S of the best passage, by its parts.
+    /// Strength of the evidence: S of the best passage, computed from its parts.
     pub fn strength(&self) -> f64 {
         self.fused + self.gate * self.maxsim.unwrap_or(0.0)
     }
 }
 
 impl Library {
-    /// Whether a question that reached this much should be answered at all. Where its vector could not be had, the
-    /// threshold that was found with vectors says nothing.
+    /// Whether this evidence is too weak to answer from. A threshold that was found with vectors does not apply to a
+    /// question without one, and the other way round; the fixed one is used then.
     pub(super) fn has_insufficient_evidence(&self, tenant: &TenantId, evidence: &ConfidenceScores) -> bool {
         let thresholds = self.thresholds.read().unwrap_or_else(PoisonError::into_inner);
         let found = thresholds.get(tenant).filter(|found| found.dense == evidence.dense);
@@ -95,9 +95,9 @@ impl Library {
         evidence.strength() < found.map_or_else(cautious, |found| found.threshold)
     }
 
-    /// Finds the threshold of the scope's tenant, if its library has doubled since it was found last, became dense, or has
-    /// another embedder.
-    /// The scope must see the whole library. Says whether anything was done.
+    /// Finds the threshold of the scope's tenant anew if its library has doubled or shrunk since the last time, gained
+    /// or lost vectors, or has another embedder. The scope must see the whole library. Returns whether a new threshold
+    /// was found.
     pub async fn calibrate_threshold(&self, scope: &Scope) -> Result<bool, LibraryError> {
         let tenant = scope.tenant();
         let known = self.catalogue.get_setting(&calibration_key(tenant)).await?;
@@ -127,9 +127,9 @@ impl Library {
         Ok(true)
     }
 
-    /// Finds the threshold of the scope's tenant by questions that its library answers and that it does not, the
-    /// built-in off-topic ones among the latter: the one that is right about most of both, each counted alike. Without
-    /// answerable ones it lies as far above chance as an automatic one. Holds until the library has doubled.
+    /// Finds the threshold of the scope's tenant from questions that its library answers and questions that it does
+    /// not, the built-in off-topic ones included: the one that is right about most of both kinds, equally weighted.
+    /// Without answerable questions the automatic threshold is used. Valid until the library has doubled.
     pub async fn calibrate_with_questions(
         &self,
         scope: &Scope,
@@ -175,13 +175,13 @@ impl Library {
         })
     }
 
-    /// The threshold that was found for a tenant; none while the cautious one holds.
+    /// The threshold that was found for a tenant; `None` while the fixed one applies.
     pub fn current_threshold(&self, tenant: &TenantId) -> Option<f64> {
         let thresholds = self.thresholds.read().unwrap_or_else(PoisonError::into_inner);
         thresholds.get(tenant).map(|found| found.threshold)
     }
 
-    /// Names the embedder in use.
+    /// Digest of the active embedder; `None` without one.
     fn embedder_digest(&self) -> Option<String> {
         self.active_embedder()
             .map(|in_use| in_use.embedder.fingerprint().digest())
@@ -202,13 +202,13 @@ impl Library {
         Ok(())
     }
 
-    /// The strength of the middle one of the off-topic questions; an error where one of them gets no vector and should.
+    /// The median strength of the off-topic questions; fails if one of them gets no vector and should.
     async fn chance_strength(&self, scope: &Scope, dense: bool) -> Result<f64, LibraryError> {
         let reached = self.evidence_strengths(scope, off_topic_questions(), dense).await?;
         Ok(reached[reached.len() / 2])
     }
 
-    /// How strong the evidence for each question is, ascending; an error where one gets no vector and should.
+    /// Strength of the evidence for each question, in ascending order; fails if one gets no vector and should.
     async fn evidence_strengths(
         &self,
         scope: &Scope,
@@ -244,8 +244,7 @@ fn calibration_key(tenant: &TenantId) -> String {
     format!("calibration:{tenant}")
 }
 
-/// The threshold that is right about most of both kinds; the middle one of several, the
-/// lower of two.
+/// The threshold that is right about most of both kinds; of several equal ones the middle one, of two the lower.
 fn best_threshold(curve: &[CurvePoint]) -> f64 {
     let right = |point: &CurvePoint| point.answered.unwrap_or(0.0) + point.refused.unwrap_or(0.0);
     let most = curve.iter().map(right).fold(0.0, f64::max);

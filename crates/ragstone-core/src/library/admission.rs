@@ -1,4 +1,4 @@
-//! Which hits a scope may see, by the catalogue's word.
+//! Checks hits against the catalogue, which decides what a scope may see.
 
 use std::sync::atomic::Ordering;
 
@@ -8,26 +8,26 @@ use crate::id::DocumentId;
 use crate::seam::catalogue::DocumentAccess;
 use crate::seam::index::{DocumentGeneration, IndexHit};
 
-/// Hits that passed, and the generations of hits that were out of date.
+/// Hits that passed, and the generations of outdated hits.
 pub(super) struct AdmittedHits {
     pub hits: Vec<IndexHit>,
     pub stale: Vec<DocumentGeneration>,
 }
 
-/// How a hit stands.
+/// Result of the check of one hit.
 enum HitVerdict {
     Admitted,
-    /// Of a replaced or deleted generation, or filtered by an older ACL.
+    /// It belongs to a replaced or deleted generation, or the index filtered it by an older ACL.
     Stale,
-    /// The index knew better and returned it all the same.
+    /// The index has the current ACL, which refuses the caller, and returned the hit all the same.
     Leaked,
 }
 
-/// What the catalogue says of the documents of some hits, by id, and whether the scope admits each.
+/// The catalogue's entries for the documents of some hits, sorted by id, and whether the scope admits each.
 struct AccessVerdicts(Vec<(DocumentAccess, bool)>);
 
 impl Library {
-    /// Checks all hits with one question to the catalogue: published generation, tombstone, ACL.
+    /// Checks all hits with one call to the catalogue: published generation, tombstone, ACL.
     pub(super) async fn admit_hits(
         &self,
         scope: &Scope,

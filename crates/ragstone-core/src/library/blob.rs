@@ -1,13 +1,13 @@
-//! A blob written piece by piece.
+//! Writes a blob piece by piece.
 //!
-//! Invariant: at most one part is held; nothing can be read before [`BlobWriter::finish`]; what is not finished leaves
-//! nothing behind. (A store without files keeps the parts of a process that died until its own rule for unfinished
-//! uploads removes them.)
+//! Invariant: at most one part is in memory; nothing can be read before [`BlobWriter::finish`]; an unfinished blob
+//! leaves nothing behind. (A store without files keeps the parts of a process that died until its own rule for
+//! unfinished uploads removes them.)
 
 use object_store::path::Path;
 use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt, PutPayload, Result};
 
-/// Bytes of every part but the last: the least that S3 takes, and others want them all of one length.
+/// Bytes of every part but the last: the minimum of S3; other stores require parts of equal length.
 pub(crate) const PART_BYTES: usize = 5 * 1024 * 1024;
 
 /// Writes one blob: in one call if it is small, in parts otherwise.
@@ -19,7 +19,7 @@ pub(crate) struct BlobWriter<'a> {
 }
 
 impl<'a> BlobWriter<'a> {
-    /// A blob that will lie at `key`.
+    /// A writer for the blob at `key`.
     pub fn new(blobs: &'a dyn ObjectStore, key: Path) -> Self {
         Self {
             blobs,
@@ -29,7 +29,7 @@ impl<'a> BlobWriter<'a> {
         }
     }
 
-    /// Appends. After an error the blob can only be aborted.
+    /// Appends bytes. After an error the blob can only be aborted.
     pub async fn write(&mut self, mut bytes: &[u8]) -> Result<()> {
         while !bytes.is_empty() {
             if self.parts.is_some() {
@@ -45,7 +45,7 @@ impl<'a> BlobWriter<'a> {
         Ok(())
     }
 
-    /// Makes the blob readable, or leaves nothing.
+    /// Makes the blob readable; on an error, removes what was written.
     pub async fn finish(mut self) -> Result<()> {
         let finished = self.complete_upload().await;
         if finished.is_err() {
@@ -54,7 +54,7 @@ impl<'a> BlobWriter<'a> {
         finished
     }
 
-    /// Leaves nothing; a store that cannot even do that is told of in the log.
+    /// Removes what was written; logs a warning if the store fails to do so.
     pub async fn abort(self) {
         if let Some(mut parts) = self.parts
             && let Err(error) = parts.abort().await

@@ -1,4 +1,4 @@
-//! What one search and one answer cost their stores: exact numbers of questions, so that nothing later adds one unseen.
+//! What one search and one answer cost their stores: exact numbers of calls, so that no change adds one unnoticed.
 
 use std::sync::Arc;
 
@@ -44,7 +44,7 @@ fn options() -> AskOptions {
     }
 }
 
-/// One question to each store, whatever is found.
+/// One call of each kind, whatever is found.
 const SEARCH: [(&str, usize); 6] = [
     ("get_chunks", 1),
     ("get_document_access", 1),

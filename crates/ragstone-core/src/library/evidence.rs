@@ -1,4 +1,4 @@
-//! What an answer rests on, read through the library.
+//! Implements [`ask::Retriever`], by which answers get their passages, for the library.
 
 use async_trait::async_trait;
 

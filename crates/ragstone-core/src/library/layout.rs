@@ -1,19 +1,19 @@
-//! Where things lie in the blob store, and what a key that is found there names.
+//! The keys of the blob store: how they are made, and what a key that is found there refers to.
 //!
 //! ```text
 //! <tenant>/<document>/<generation>/original
 //! <tenant>/<document>/<generation>/text
 //! <tenant>/<document>/<generation>/recover/<stamp>     the version's manifest
-//! <tenant>/<document>/<generation>/recover/deleted     what is older is deleted
-//! <tenant>/<document>/closing/recover/<id>             readers are being taken away
+//! <tenant>/<document>/<generation>/recover/deleted     note: older generations are deleted
+//! <tenant>/<document>/closing/recover/<id>             note: readers are being removed
 //! incoming/<id>                                        accepted bytes
-//! quarantine/<seconds>/<key>                           what no row explains
+//! quarantine/<seconds>/<key>                           blobs that no row refers to
 //! ragstone-library, ragstone-generation                marks
 //! ```
 //!
-//! Invariant: programs that know only originals and texts leave everything else here alone. Their sweep acts on keys of
-//! four parts that hold a document and a generation; marks have one part, quarantined blobs and records five or more.
-//! Their purge removes what begins with a generation, so a version's records go with it.
+//! Invariant: programs that know only originals and texts do not touch anything else here. Their sweep acts on keys of
+//! four parts with a document and a generation; marks have one part, quarantined blobs and records five or more.
+//! Their purge removes everything below a generation, so a version's records are removed with it.
 
 use object_store::path::Path;
 
@@ -23,23 +23,24 @@ use super::text::OWNER_KEY;
 use crate::id::{DocumentId, Generation, TenantId};
 use crate::seam::manifest::RevisionStamp;
 
-/// Where accepted bytes wait for their job.
+/// Prefix of the keys where accepted bytes wait for their job.
 pub const INCOMING_PREFIX: &str = "incoming";
-/// The key of the blob that holds the highest generation that was marked.
+/// Key of the blob that contains the highest marked generation.
 pub const GENERATION_KEY: &str = "ragstone-generation";
-/// Where blobs that no row explains are kept for a while: `quarantine/<seconds since 1970>/<the key it had>`.
+/// Prefix of the keys where blobs that no row refers to are kept for a while:
+/// `quarantine/<seconds since 1970>/<the key it had>`.
 pub const QUARANTINE_PREFIX: &str = "quarantine";
-/// The fourth part of the keys of records.
+/// Fourth part of the keys of manifests and notes.
 const RECOVER: &str = "recover";
-/// The third part of a note that a document is closed.
+/// Third part of the key of a note that readers are being removed.
 const CLOSING: &str = "closing";
-/// The name of a note that a document was deleted.
+/// Last part of the key of a note that a document was deleted.
 const DELETED: &str = "deleted";
 
-/// What a key names.
+/// What a key of the blob store refers to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BlobKey {
-    /// Accepted bytes.
+    /// Accepted bytes that wait for their job.
     Incoming,
     /// The original or the text of a generation.
     Generation(DocumentId, Generation),
@@ -47,25 +48,25 @@ pub enum BlobKey {
     Manifest(DocumentId, Generation, RevisionStamp),
     /// The note that everything of the document below this generation is deleted.
     Deleted(DocumentId, Generation),
-    /// The note that readers of the document are being taken away.
+    /// The note that readers of the document are being removed.
     Closing(DocumentId),
     /// A mark of the library.
     Mark,
     /// A blob that was put into quarantine at this time, in seconds since 1970.
     Quarantined(i64),
-    /// None that this program gives.
+    /// A key that this program does not make.
     Foreign,
 }
 
 impl BlobKey {
-    /// What `key` names.
+    /// Parses a key that was found in the store.
     pub fn from_path(key: &Path) -> Self {
         let parts: Vec<_> = key.parts().collect();
         let parts: Vec<&str> = parts.iter().map(AsRef::as_ref).collect();
         match parts[..] {
             [INCOMING_PREFIX, _] => Self::Incoming,
             [OWNER_KEY | GENERATION_KEY] => Self::Mark,
-            // A tenant of that name has a document's id in the second place, which is no number.
+            // If a tenant has that name, its keys have a document's id in second place, which is not a number.
             [QUARANTINE_PREFIX, since, _, ..] if since.parse::<i64>().is_ok() => {
                 since.parse().map_or(Self::Foreign, Self::Quarantined)
             }
@@ -91,17 +92,17 @@ impl BlobKey {
     }
 }
 
-/// Where the manifest of a generation lies.
+/// Key of the manifest of a generation.
 pub fn manifest_key(tenant: &TenantId, document: DocumentId, generation: Generation, stamp: RevisionStamp) -> Path {
     record_key(tenant, document, &generation.to_string(), &stamp.to_string())
 }
 
-/// Where it is noted that everything of a document below `generation` is deleted.
+/// Key of the note that everything of a document below `generation` is deleted.
 pub fn deleted_key(tenant: &TenantId, document: DocumentId, generation: Generation) -> Path {
     record_key(tenant, document, &generation.to_string(), DELETED)
 }
 
-/// Where it is noted, by whoever drew `id`, that readers of a document are being taken away.
+/// Key of the note, with a random `id`, that readers of a document are being removed.
 pub fn closing_key(tenant: &TenantId, document: DocumentId, id: Uuid) -> Path {
     record_key(tenant, document, CLOSING, &id.to_string())
 }
@@ -110,7 +111,7 @@ fn record_key(tenant: &TenantId, document: DocumentId, third: &str, name: &str) 
     Path::from_iter([tenant.as_str(), &document.to_string(), third, RECOVER, name])
 }
 
-/// Where the blob at `key` is kept in quarantine from `since` on.
+/// Key in quarantine of the blob at `key`, which was moved there at `since` (seconds since 1970).
 pub fn quarantine_key(key: &Path, since: i64) -> Path {
     let since = since.to_string();
     let place = [QUARANTINE_PREFIX, since.as_str()].map(object_store::path::PathPart::from);

@@ -1,14 +1,15 @@
-//! The mark on a blob store: whose blobs they are, and how far that library had come.
+//! The mark on a blob store: which library owns the blobs, and which generation it has reached.
 //!
-//! The store holds the library's id, and the highest generation that a worker of it ended a job with. Whoever opens the
-//! stores compares both with the catalogue before anything is written or swept, and refuses what does not fit: a
-//! catalogue that is missing, another library's, or older than the blobs explains few of them, and everything that it does
-//! not explain looks like a leftover.
+//! The store holds the library's id, and the highest generation with which one of its workers ended a job. A process
+//! that opens the stores compares both with the catalogue before it writes or sweeps anything, and refuses a mismatch:
+//! a catalogue that is missing, another library's, or older than the blobs has rows for few of them, and all other
+//! blobs would look like leftovers to the sweep.
 //!
-//! Invariant: the marked generation is never above what the catalogue has committed, so a library that was killed at any
-//! place fits its mark. It is written after the claim that drew it was committed, seldom and in the background, and may
-//! lag behind; what a mark that lags does not show, the sweep sees in its listing (`ingest::fsck`), which costs nothing
-//! more. It is not taken from a listing at start: that is a request for each thousand blobs of a bucket.
+//! Invariant: the marked generation is never above what the catalogue has committed, so a library that was killed at
+//! any point matches its mark. The mark is written after the commit of the claim that drew the generation, seldom and
+//! in the background, so it may lag behind; what a lagging mark does not show, the sweep sees in its own listing
+//! (`ingest::fsck`), at no extra cost. The mark is not computed from a listing at start, because that takes one request
+//! per thousand blobs of a bucket.
 
 use futures::StreamExt;
 use object_store::path::Path;
@@ -19,64 +20,64 @@ use super::text::OWNER_KEY;
 use crate::id::Generation;
 use crate::seam::{Catalogue, CatalogueError};
 
-/// The setting of the catalogue that holds the library's id.
+/// Setting of the catalogue that contains the library's id.
 pub const LIBRARY_SETTING: &str = "library";
-/// The setting of the catalogue that holds how far its recovery is, if it was made again: [`RECOVERING_ROWS`], then [`RECOVERING_POINTS`], then
-/// nothing.
+/// Setting of the catalogue that contains the state of its recovery: [`RECOVERING_ROWS`], then [`RECOVERING_POINTS`],
+/// then nothing.
 pub const RECOVERY_SETTING: &str = "recovery";
-/// Its rows are being made.
+/// Recovery state: the rows of the catalogue are being restored.
 pub const RECOVERING_ROWS: &str = "rows";
-/// Its rows are there, and their points are not.
+/// Recovery state: the rows are restored, the points of the index are not.
 pub const RECOVERING_POINTS: &str = "points";
-/// Most blobs that are compared with the rows when a store without a mark is taken over: enough to tell a library's own
-/// catalogue from another one, and quick in any store.
+/// Most blobs that are compared with the rows before a store is accepted without a matching mark: enough to distinguish
+/// a library's own catalogue from another one, and quick in any store.
 const MAX_COMPARED: usize = 20_000;
 /// Blobs compared with the rows at a time.
 const BATCH: usize = 500;
-/// Documents that may lack their row in a store that is taken over, whatever their share: leftovers of interrupted work.
+/// Compared documents that may lack a row, whatever their share: leftovers of interrupted work.
 const TOLERATED_MISSING: usize = 10;
-/// One in so many documents may.
+/// Of many compared documents, one in this many may lack a row.
 const MISSING_DIVISOR: usize = 20;
 
 /// Why catalogue and blobs do not belong together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum StoreMismatch {
-    /// The catalogue holds nothing, the blobs hold originals.
+    /// The catalogue has no documents, but the blobs contain originals.
     #[error("the database holds no documents, and the blobs hold originals")]
     Empty,
-    /// The catalogue is of an earlier time.
+    /// The catalogue is older than the blobs.
     #[error(
         "the database is older than the blobs: it has come to generation {catalogue}, and they to generation {blobs}"
     )]
     Older {
-        /// The highest generation of the catalogue.
+        /// Highest generation of the catalogue.
         catalogue: Generation,
-        /// The highest one of the blobs.
+        /// Highest generation of the blobs.
         blobs: Generation,
     },
-    /// The blobs are another library's.
+    /// The blobs belong to another library.
     #[error("the blobs are those of another database")]
     Foreign,
-    /// A recovery of the catalogue was cut off.
+    /// A recovery of the catalogue was interrupted.
     #[error("a recovery of the database did not come to its end")]
     Unfinished,
-    /// The blobs bear no mark, and the catalogue does not know most of them.
+    /// The catalogue lacks rows for too many of the documents in the blobs.
     #[error("the database explains only {known} of {seen} documents in the blobs")]
     Unexplained {
         /// Documents with a row.
         known: usize,
-        /// Documents that were looked at.
+        /// Documents that were compared.
         seen: usize,
     },
 }
 
-/// Why it is not known whether they belong together, or that they do not.
+/// Why catalogue and blobs could not be compared, or that they do not match.
 #[derive(Debug, thiserror::Error)]
 pub enum MarkError {
-    /// They do not.
+    /// They do not belong together.
     #[error(transparent)]
     Mismatch(#[from] StoreMismatch),
-    /// The catalogue failed.
+    /// A call to the catalogue failed.
     #[error(transparent)]
     Catalogue(#[from] CatalogueError),
     /// The blob store failed.
@@ -87,17 +88,17 @@ pub enum MarkError {
     Damaged(&'static str),
 }
 
-/// Who else may have the stores.
+/// How many processes may use the stores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StoreOwners {
-    /// This process has them alone.
+    /// Only this process uses them.
     One,
     /// Any number of processes, and perhaps another library that was given the same place by mistake.
     Many,
 }
 
-/// Makes sure that blobs and catalogue are of one library, and marks blobs that bear no mark; gives the library's id.
-/// `drawn` becomes that if it has none.
+/// Checks that blobs and catalogue belong to one library, marks blobs without a mark, and returns the library's id.
+/// `drawn`, a fresh random id, becomes the id if there is none yet. Fails with [`StoreMismatch`] if they do not match.
 pub async fn claim_stores(
     catalogue: &dyn Catalogue,
     blobs: &dyn ObjectStore,
@@ -118,7 +119,7 @@ pub async fn claim_stores(
             Ok(marked)
         }
         (Some(_), _) if is_empty && has_originals(blobs).await? => Err(StoreMismatch::Empty.into()),
-        // What bears a mark and holds nothing may be what another library was just given.
+        // Blobs with a mark and without originals may have just been given to another library.
         (Some(_), Some(_)) => Err(StoreMismatch::Foreign.into()),
         (Some(_), None) if is_empty && owners == StoreOwners::Many => Err(StoreMismatch::Foreign.into()),
         (Some(marked), None) => {
@@ -133,12 +134,12 @@ pub async fn claim_stores(
             let is_drawn = ours.is_none();
             let library = ours.unwrap_or_else(|| drawn.to_owned());
             if is_drawn {
-                // Before the mark: a store that is marked for nobody would be nobody's.
+                // Before the mark: a store marked with an id that no catalogue has would belong to no library.
                 catalogue.set_setting(LIBRARY_SETTING, &library).await?;
             }
             let marked = write_library_mark(blobs, &library).await?;
             if is_drawn && marked != library {
-                // Another process of a new library drew as well, and was faster.
+                // Another process of this new library drew an id too, and was faster.
                 catalogue.set_setting(LIBRARY_SETTING, &marked).await?;
             } else if marked != library {
                 return Err(StoreMismatch::Foreign.into());
@@ -148,7 +149,7 @@ pub async fn claim_stores(
     }
 }
 
-/// Writes the library's id, unless another process was faster; gives the one that stands there.
+/// Writes the library's id, unless another process was faster; returns the id that is stored.
 async fn write_library_mark(blobs: &dyn ObjectStore, library: &str) -> Result<String, MarkError> {
     let payload = PutPayload::from(library.to_owned());
     let key = Path::from(OWNER_KEY);
@@ -162,9 +163,9 @@ async fn write_library_mark(blobs: &dyn ObjectStore, library: &str) -> Result<St
     }
 }
 
-/// The catalogue has come at least as far as the blobs are marked.
+/// Checks that the catalogue has reached at least the marked generation.
 async fn check_catalogue_age(catalogue: &dyn Catalogue, blobs: &dyn ObjectStore) -> Result<(), MarkError> {
-    // The mark first: what is drawn meanwhile makes the catalogue's number greater.
+    // The mark is read first: generations drawn meanwhile only raise the catalogue's number.
     let Some(blobs) = marked_generation(blobs).await? else {
         return Ok(());
     };
@@ -175,7 +176,7 @@ async fn check_catalogue_age(catalogue: &dyn Catalogue, blobs: &dyn ObjectStore)
     }
 }
 
-/// Whether the blobs hold anything of a document.
+/// Whether the blobs contain an original or a text of any document.
 async fn has_originals(blobs: &dyn ObjectStore) -> Result<bool, MarkError> {
     let mut listed = blobs.list(None);
     while let Some(blob) = listed.next().await {
@@ -186,7 +187,7 @@ async fn has_originals(blobs: &dyn ObjectStore) -> Result<bool, MarkError> {
     Ok(false)
 }
 
-/// The catalogue has a row for nearly all documents that are looked at, and none of them is newer than it.
+/// Checks that the catalogue has a row for nearly all documents that are compared, and that none is newer than it.
 async fn check_documents_known(catalogue: &dyn Catalogue, blobs: &dyn ObjectStore) -> Result<(), MarkError> {
     let (mut known, mut seen, mut highest) = (0, 0, Generation(0));
     let mut batches = blobs.list(None).take(MAX_COMPARED).chunks(BATCH);
@@ -217,12 +218,12 @@ async fn check_documents_known(catalogue: &dyn Catalogue, blobs: &dyn ObjectStor
     }
 }
 
-/// The library's id as the blobs are marked with it, if they are.
+/// The library's id in the mark; `None` without a mark.
 pub async fn marked_library(blobs: &dyn ObjectStore) -> Result<Option<String>, MarkError> {
     read_mark(blobs, OWNER_KEY).await
 }
 
-/// The highest generation that was marked, if any was.
+/// The highest marked generation; `None` without a mark.
 pub async fn marked_generation(blobs: &dyn ObjectStore) -> Result<Option<Generation>, MarkError> {
     let text = read_mark(blobs, GENERATION_KEY).await?;
     let number = text.map(|text| text.trim().parse());
@@ -230,8 +231,8 @@ pub async fn marked_generation(blobs: &dyn ObjectStore) -> Result<Option<Generat
     Ok(number.map(Generation))
 }
 
-/// Marks that the library has come to `generation`, which is committed; a higher mark stays. Two processes that mark at
-/// once may leave the lower of two marks: it may lag.
+/// Raises the mark to `generation`, which must be committed; a higher mark stays. Two processes that write at once may
+/// leave the lower of two marks, which is allowed to lag.
 pub async fn advance_mark(blobs: &dyn ObjectStore, generation: Generation) -> Result<(), MarkError> {
     if marked_generation(blobs)
         .await?

@@ -1,4 +1,4 @@
-//! The only road to stored text: a scope goes in, admitted passages come out.
+//! The only access to stored text: a scope goes in, admitted passages come out.
 //!
 //! Invariant: every hit is checked against the catalogue (published generation, tombstone, ACL) before its text is
 //! read, and only this module makes `ScopedQuery` and `Admitted`.
@@ -33,24 +33,24 @@ use crate::seam::{Catalogue, CatalogueError, EmbedError, Embedder, IndexError, V
 
 /// Most passages of a search or an answer.
 pub const MAX_PASSAGES: usize = 100;
-/// How often a search is repeated because stale hits took the place of good ones.
+/// Most repeats of a search because stale hits displaced good ones.
 pub const MAX_STALE_REPEATS: usize = 2;
 /// Longest question, in bytes.
 pub const MAX_QUESTION_BYTES: usize = 32 * 1024;
 
-/// Why the library gave nothing.
+/// Why a search or a read failed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum LibraryError {
-    /// The question cannot be asked like this.
+    /// The question is invalid, with the reason.
     #[error("{0}")]
     BadQuestion(String),
-    /// The catalogue failed.
+    /// A call to the catalogue failed.
     #[error(transparent)]
     Catalogue(#[from] CatalogueError),
-    /// The index failed.
+    /// A call to the index failed.
     #[error(transparent)]
     Index(#[from] IndexError),
-    /// The embedder failed, and the search was asked to be dense alone.
+    /// The embedder failed, and the search was to use vectors only.
     #[error(transparent)]
     Embed(#[from] EmbedError),
     /// The blob store failed or what it holds is damaged.
@@ -70,7 +70,7 @@ impl From<object_store::Error> for LibraryError {
     }
 }
 
-/// What was found that should not have been; the first must stay 0.
+/// Counters of hits that an index should not have returned; the leaks must stay 0.
 #[derive(Debug, Default)]
 pub struct AccessAlarms {
     leaks: AtomicU64,
@@ -78,13 +78,13 @@ pub struct AccessAlarms {
 }
 
 impl AccessAlarms {
-    /// Hits that an index returned although the ACL it knew refuses the caller, and chunks of other documents than the
-    /// one asked for.
+    /// Hits that an index returned although the ACL that it has refuses the caller, and chunks of other documents than
+    /// the requested one.
     pub fn leaked_hits(&self) -> u64 {
         self.leaks.load(Ordering::Relaxed)
     }
 
-    /// Counts what an index returned of documents that were not the caller's to see, and raises the alarm.
+    /// Counts hits that the caller may not see, and logs an error if there are any.
     fn record_leaks(&self, leaks: usize) {
         if leaks > 0 {
             self.leaks.fetch_add(leaks as u64, Ordering::Relaxed);
@@ -95,25 +95,26 @@ impl AccessAlarms {
         }
     }
 
-    /// Hits of replaced or deleted generations, or of an older ACL: expected now and then.
+    /// Hits of replaced or deleted generations, or with an older ACL: a few are normal.
     pub fn stale_hits(&self) -> u64 {
         self.stale.load(Ordering::Relaxed)
     }
 }
 
-/// An embedder with the index that holds its vectors: a question takes both at once, so it never meets another model's.
+/// An embedder with the index of its vectors: a question takes both at once, so its vector is never compared with those
+/// of another model.
 #[derive(Clone)]
 pub struct ActiveEmbedder {
-    /// Embeds questions.
+    /// The embedder for questions.
     pub embedder: Arc<dyn Embedder>,
-    /// Holds the passages' vectors by the same embedder.
+    /// The index with the vectors of the same embedder.
     pub index: Arc<dyn VectorIndex>,
 }
 
-/// The embedder that is in use, if any: it may arrive while the process runs, and another one may take its place.
+/// The active embedder, if any: it may arrive while the process runs, and another one may replace it.
 pub type EmbedderSlot = Arc<RwLock<Option<ActiveEmbedder>>>;
 
-/// The road to stored text.
+/// Searches and reads the stored text, within a scope.
 pub struct Library {
     catalogue: Arc<dyn Catalogue>,
     index: Arc<dyn VectorIndex>,
@@ -124,7 +125,7 @@ pub struct Library {
 }
 
 impl Library {
-    /// A library over these stores. `embedder` is shared with whoever fills the slot.
+    /// A library over these stores. `embedder` is shared with the code that fills the slot.
     pub fn new(
         catalogue: Arc<dyn Catalogue>,
         index: Arc<dyn VectorIndex>,
@@ -141,7 +142,7 @@ impl Library {
         }
     }
 
-    /// What was found that should not have been.
+    /// Counters of leaked and stale hits.
     pub fn access_alarms(&self) -> &AccessAlarms {
         &self.alarms
     }

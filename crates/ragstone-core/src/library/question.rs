@@ -1,4 +1,4 @@
-//! A question made ready: its terms with their idf, its vector, its wordpieces with their weights.
+//! Prepares a question for the search: its terms with their idf, its vector, its wordpieces with their weights.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::seam::{EmbedError, Embedder, VectorIndex};
 
 use super::{ActiveEmbedder, Library, LibraryError, Notice};
 
-/// A question made ready.
+/// A question that is ready to be searched.
 pub(super) struct PreparedQuestion {
     pub lexical: LexicalQuery,
     pub gate: f64,
@@ -23,12 +23,12 @@ pub(super) struct PreparedQuestion {
     /// Published chunks of the tenant.
     pub chunks: u64,
     pub notices: Vec<Notice>,
-    /// Where it is looked for: the index of the vector's embedder.
+    /// The index to search: the one with the vectors of the same embedder.
     pub index: Arc<dyn VectorIndex>,
 }
 
 impl Library {
-    /// Embeds the question while its terms are looked up.
+    /// Embeds the question and loads the statistics of its terms, concurrently.
     pub(super) async fn prepare_question(
         &self,
         scope: &Scope,
@@ -108,7 +108,7 @@ async fn embed_question(embedder: Option<&dyn Embedder>, text: &str) -> Result<O
     }
 }
 
-/// What spelling alone says of a text, where no tokenizer is at hand.
+/// Word statistics from spelling alone, for use without a tokenizer.
 pub(crate) fn spelling_statistics(text: &str) -> WordStatistics {
     WordStatistics {
         fertility: 1.0,

@@ -1,4 +1,4 @@
-//! Reading without searching: documents, their chunks, pages, originals, and the text a citation quotes.
+//! Reads without a search: documents, their chunks, pages, originals, and the text that a citation quotes.
 
 use bytes::Bytes;
 use futures::TryStreamExt;
@@ -12,18 +12,18 @@ use crate::id::{DocumentId, Generation};
 use crate::seam::catalogue::{DocumentAccess, DocumentFilter, ListPage, PageRequest};
 use crate::seam::{CatalogueError, index::StoredChunk};
 
-/// A document's original bytes, and how many they are.
+/// A document's original bytes, or a range of them.
 pub struct OriginalBytes {
     /// The document, for its name and type.
     pub document: Document,
-    /// How many bytes in all.
+    /// Size of the whole original, in bytes.
     pub size: u64,
-    /// The bytes asked for.
+    /// The requested bytes, as a stream.
     pub bytes: BoxStream<'static, Result<Bytes, LibraryError>>,
 }
 
 impl Library {
-    /// Documents that `scope` admits.
+    /// One page of the documents that `scope` admits.
     pub async fn list_documents(
         &self,
         scope: &Scope,
@@ -33,13 +33,13 @@ impl Library {
         Ok(self.catalogue.list_documents(scope, filter, page).await?)
     }
 
-    /// A document that `scope` admits.
+    /// A document; `None` if it does not exist or `scope` does not admit it.
     pub async fn get_document(&self, scope: &Scope, id: DocumentId) -> Result<Option<Document>, LibraryError> {
         let document = self.catalogue.get_document(scope, id).await?;
         Ok(document.filter(|document| scope.admits(&document.acl)))
     }
 
-    /// The chunks of a document's published version, in their order; none if `scope` does not admit the document.
+    /// The chunks of a document's published version, in their order; `None` if `scope` does not admit the document.
     pub async fn list_chunks(
         &self,
         scope: &Scope,
@@ -73,7 +73,8 @@ impl Library {
         Ok(Some(ListPage { items, next_cursor }))
     }
 
-    /// The text of a page (from 1) of a document's published version.
+    /// The text of a page (from 1) of a document's published version; `None` if there is no such page, or `scope` does
+    /// not admit the document.
     pub async fn read_page(
         &self,
         scope: &Scope,
@@ -92,8 +93,8 @@ impl Library {
         })
     }
 
-    /// The stored text of `range`, read from the blobs and not from the index: what a quote is compared with. None if
-    /// `generation` is not the published one any more, or `scope` does not admit the document.
+    /// The stored text of `range`, read from the blobs and not from the index; quotes are compared with it. `None` if
+    /// `generation` is no longer the published one, or `scope` does not admit the document.
     pub async fn read_quote(
         &self,
         scope: &Scope,
@@ -108,7 +109,8 @@ impl Library {
         Ok(text.map(Admitted::new))
     }
 
-    /// [`Self::read_quote`] for several ranges of one version, which is opened once; none for what is no range of it.
+    /// [`Self::read_quote`] for several ranges of one version, which is opened once. An entry is `None` if it is not a
+    /// range of the text.
     pub(super) async fn read_quotes(
         &self,
         scope: &Scope,
@@ -131,7 +133,8 @@ impl Library {
         Ok(Some(Admitted::new(texts)))
     }
 
-    /// The original bytes of a document's published version, all of them or a range.
+    /// The original bytes of a document's published version, all of them or a range; `None` if there is none, or
+    /// `scope` does not admit the document.
     pub async fn open_original(
         &self,
         scope: &Scope,

@@ -1,7 +1,7 @@
-//! Reads the candidates that may be shown, and makes passages of them.
+//! Reads the candidates that may be shown, and builds passages from them.
 //!
-//! Invariant: what is read goes through the scope a second time, in the index and in the catalogue; what either of them
-//! leaves out is not shown. Texts are read for what is shown, and for as many more as late interaction compares.
+//! Invariant: what is read is checked against the scope a second time, by the index and by the catalogue; what either
+//! of them leaves out is not shown. Texts are read for what is shown, and for what late interaction compares.
 
 use std::collections::HashMap;
 
@@ -18,7 +18,7 @@ use crate::rank::token_bits::TokenBits;
 use crate::seam::catalogue::DocumentLabel;
 use crate::seam::index::{IndexHit, SearchMode, StoredChunk};
 
-/// What was read of the candidates of one search.
+/// Reader for the candidates of one search, with what it has read of them.
 pub(super) struct PassageReader<'a> {
     library: &'a Library,
     scope: &'a Scope,
@@ -50,7 +50,7 @@ impl<'a> PassageReader<'a> {
         }
     }
 
-    /// Reads the best with their token vectors, and orders them by late interaction where both legs were asked for.
+    /// Reads the best candidates with their token vectors, and re-orders them by late interaction in a hybrid search.
     pub async fn read_and_order(
         &mut self,
         fused: Vec<RankedHit<ChunkId>>,
@@ -79,8 +79,8 @@ impl<'a> PassageReader<'a> {
         Ok(ranked)
     }
 
-    /// The passages that are shown of the ranked, best first: as many as are wanted, without near copies of better ones
-    /// where those are left out. What takes their place is read at once.
+    /// The passages to show, best first, up to the limit. If the request collapses near copies of better passages, the
+    /// candidates that may replace them are read in one more round.
     pub async fn select_passages(
         &mut self,
         ranked: &[RankedHit<ChunkId>],
@@ -111,7 +111,7 @@ impl<'a> PassageReader<'a> {
         Ok(passages)
     }
 
-    /// Reads the names of some candidates' documents and, unless that was done, their chunks.
+    /// Reads the labels of some candidates' documents and, unless they were read before, their chunks.
     async fn read_candidates(&mut self, ranked: &[RankedHit<ChunkId>]) -> Result<(), LibraryError> {
         let mut documents: Vec<DocumentId> = ranked
             .iter()

@@ -1,4 +1,4 @@
-//! Search: both legs, fused, admitted, re-ordered by late interaction, near copies collapsed.
+//! Search: queries both legs, admits and fuses the hits, re-orders them by late interaction, and collapses near copies.
 
 use std::collections::HashMap;
 
@@ -16,18 +16,18 @@ use crate::rank::fusion::{
 use crate::rank::late::TOP_LATE;
 use crate::seam::index::{DocumentGeneration, IndexHit, IndexQuery, SearchMode};
 
-/// What a caller looks for.
+/// A search as a caller requests it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SearchRequest {
     /// The question, or some words.
     pub query: String,
     /// Most passages, 1 to [`MAX_PASSAGES`].
     pub limit: usize,
-    /// Only of this collection.
+    /// Searches only this collection; `None` for all.
     pub collection: Option<CollectionName>,
     /// The caller's filter, which only narrows.
     pub filter: Option<MetadataFilter>,
-    /// Which legs it stands on.
+    /// Which legs are used.
     pub mode: SearchMode,
     /// Whether passages carry their sentences, scored against the question.
     pub sentences: bool,
@@ -53,14 +53,14 @@ impl SearchRequest {
 /// Something the reader of an answer should know.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Notice {
-    /// A stable word, such as `lexical_only`.
+    /// A stable code, such as `lexical_only`.
     pub code: String,
-    /// What and why.
+    /// What happened, and why.
     pub detail: String,
 }
 
 impl Notice {
-    /// A notice of `code`.
+    /// A notice with this code.
     pub fn new(code: &str, detail: impl Into<String>) -> Self {
         Self {
             code: code.to_owned(),
@@ -73,39 +73,39 @@ impl Notice {
     }
 }
 
-/// How well the best passages fit the question; what abstaining is decided by.
+/// How well the best passages fit the question; decides whether to abstain.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct ConfidenceScores {
     /// Best cosine among the candidates; 0 without a dense leg.
     pub cosine: f64,
-    /// Best B'/U: the share of the question's idf that one passage holds.
+    /// Best B'/U: the share of the question's idf that one passage covers.
     pub coverage: f64,
-    /// Best F.
+    /// Best fused score F.
     pub fused: f64,
-    /// Best MS of late interaction; none where no token vectors are.
+    /// Best MS of late interaction; `None` without token vectors.
     pub maxsim: Option<f64>,
-    /// g: how far the encoder was believed.
+    /// g: how far the encoder is trusted, 0 to 1.
     pub gate: f64,
-    /// Whether the question had a vector: without one less can be reached.
+    /// Whether the question had a vector; without one the highest possible strength is lower.
     #[serde(default)]
     pub dense: bool,
     /// Published chunks of the tenant.
     pub chunks: u64,
 }
 
-/// What was found.
+/// Passages that a search found.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SearchResult {
-    /// Best first.
+    /// Admitted passages, best first.
     pub passages: Vec<Admitted<Passage>>,
-    /// How well they fit.
+    /// How well they fit the question.
     pub evidence: ConfidenceScores,
-    /// What the reader should know.
+    /// Notices for the reader of the result.
     pub notices: Vec<Notice>,
 }
 
 impl Library {
-    /// The passages that `scope` admits and that fit `request` best.
+    /// Finds the passages that `scope` admits and that fit `request` best.
     pub async fn search(&self, scope: &Scope, request: &SearchRequest) -> Result<SearchResult, LibraryError> {
         check_request(request)?;
         let question = self.prepare_question(scope, &request.query, request.mode).await?;
@@ -132,7 +132,8 @@ impl Library {
         })
     }
 
-    /// The hits a scope may see; searched again without stale generations if those took the place of good ones.
+    /// The gate, and the hits that the scope may see. Searches again without stale generations if those displaced good
+    /// hits.
     async fn admitted_hits(
         &self,
         scope: &Scope,
@@ -170,7 +171,7 @@ fn check_request(request: &SearchRequest) -> Result<(), LibraryError> {
     }
 }
 
-/// How many of the best may be read: what may be shown, and what late interaction looks at.
+/// Most candidates that are read: those that may be shown, or that late interaction compares.
 pub(super) fn max_candidates_read(request: &SearchRequest) -> usize {
     request.limit.max(TOP_LATE)
 }
@@ -191,7 +192,7 @@ fn index_query(request: &SearchRequest, question: &PreparedQuestion, without: Ve
     }
 }
 
-/// The candidates in the order of their scores, and where each leg put them.
+/// The candidates in the order of their scores, with their rank in each leg.
 struct RankedCandidates {
     fused: Vec<RankedHit<ChunkId>>,
     dense: HashMap<ChunkId, u32>,
@@ -250,7 +251,7 @@ impl RankedCandidates {
     }
 }
 
-/// Ranks from 1 of the candidates a leg would have listed.
+/// Ranks, from 1, of the first [`CANDIDATE_DEPTH`] hits of a leg.
 fn rank_positions(order: &[RankedHit<ChunkId>]) -> HashMap<ChunkId, u32> {
     order
         .iter()

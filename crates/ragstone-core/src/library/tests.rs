@@ -1,4 +1,4 @@
-//! The road to stored text: every allowed case with its refused twin, an index that leaks, and one that lags.
+//! Access to stored text: every allowed case with its refused twin, an index that leaks, and one that lags.
 
 use std::sync::Arc;
 

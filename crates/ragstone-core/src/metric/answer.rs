@@ -1,13 +1,13 @@
-//! Measures of an answer against a reference that need no judge: token F1 and whether the reference stands in it.
+//! Metrics of an answer against a reference, without a judge: token F1, and whether it contains the reference.
 //!
-//! Texts are compared as the SQuAD evaluation does: lower case, without punctuation and English articles.
+//! Texts are normalised as in the SQuAD evaluation: lower case, without punctuation and English articles.
 
 use std::collections::HashMap;
 
-/// Words that do not count.
+/// Words that are removed before the comparison, as in SQuAD.
 const ARTICLES: [&str; 3] = ["a", "an", "the"];
 
-/// F1 of the words of `answer` and `reference`; 1 if both have none, 0 if only one has none.
+/// F1 of the words of `answer` and `reference`, in [0, 1]; 1 if both have none, 0 if only one has none.
 pub fn token_f1(answer: &str, reference: &str) -> f64 {
     let (answer, reference) = (normalized_words(answer), normalized_words(reference));
     if answer.is_empty() || reference.is_empty() {
@@ -27,7 +27,7 @@ pub fn token_f1(answer: &str, reference: &str) -> f64 {
     2.0 * shared / (answer.len() + reference.len()) as f64
 }
 
-/// Whether the words of `reference` stand in `answer`, one behind the other.
+/// Whether the words of `reference` occur in `answer` as a contiguous sequence.
 pub fn contains_reference(answer: &str, reference: &str) -> bool {
     let (answer, reference) = (normalized_words(answer), normalized_words(reference));
     reference.is_empty() || answer.windows(reference.len()).any(|window| window == reference)

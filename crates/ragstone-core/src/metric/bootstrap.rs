@@ -1,30 +1,30 @@
-//! Confidence intervals by resampling queries: of a mean, and of the difference of two systems on the same queries.
+//! Bootstrap confidence intervals over queries: of a mean, and of the difference of two systems on the same queries.
 
-/// Resamples that the interval's ends are read from.
+/// Number of resamples that the interval's ends are read from.
 pub const RESAMPLES: usize = 10_000;
-/// Share of the resamples inside the interval.
+/// Share of the resamples that lies inside the interval.
 pub const CONFIDENCE: f64 = 0.95;
 
 /// A mean with the ends of its confidence interval.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ConfidenceInterval {
-    /// Mean of the sample.
+    /// Mean of the original sample.
     pub mean: f64,
-    /// Lower end.
+    /// Lower end of the interval.
     pub low: f64,
-    /// Upper end.
+    /// Upper end of the interval.
     pub high: f64,
 }
 
 impl ConfidenceInterval {
-    /// Whether zero lies outside: for a difference, that chance alone does not explain it.
+    /// Whether zero lies outside the interval: a difference is then significant.
     pub fn excludes_zero(&self) -> bool {
         self.low > 0.0 || self.high < 0.0
     }
 }
 
-/// Percentile bootstrap interval of a mean at [`CONFIDENCE`]. NaN values (not scored) are left out; `None` if nothing is
-/// left. Equal values and seed give equal ends.
+/// Percentile bootstrap interval of the mean at [`CONFIDENCE`]. NaN values (no score) are left out; `None` if no value
+/// is left. Equal values and seed give equal ends.
 pub fn mean_interval(values: &[f64], seed: u64) -> Option<ConfidenceInterval> {
     let values: Vec<f64> = values.iter().copied().filter(|value| !value.is_nan()).collect();
     if values.is_empty() {
@@ -54,7 +54,7 @@ pub fn paired_difference(pairs: impl IntoIterator<Item = (f64, f64)>, seed: u64)
     mean_interval(&differences, seed)
 }
 
-/// SplitMix64 (Steele, Lea, Flood 2014): enough for resampling, and the same everywhere.
+/// SplitMix64 (Steele, Lea, Flood 2014): good enough for resampling, and identical on every platform.
 pub(super) struct SplitMix(u64);
 
 impl SplitMix {

@@ -1,6 +1,6 @@
-//! Measures of retrieval and of answers, and how far a measured mean or difference may be trusted.
+//! Metrics of retrieval and of answers, and the statistical tests for their means and differences.
 //!
-//! Invariant: no clock and no global randomness; equal input and seed give equal figures.
+//! Invariant: no clock and no global randomness; equal input and seed give equal results.
 
 pub mod answer;
 pub mod bootstrap;

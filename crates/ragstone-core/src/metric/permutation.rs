@@ -1,17 +1,17 @@
-//! Whether a difference between two systems could be chance: sign-flip permutation tests over paired queries, and the
-//! correction for looking at many measures at once.
+//! Significance of a difference between two systems: sign-flip permutation tests over paired queries, and the
+//! correction for testing many metrics at once.
 
 use super::bootstrap::SplitMix;
 
-/// Up to this many differing pairs every assignment of signs is tried.
+/// Up to this number of differing pairs, all 2ⁿ assignments of signs are enumerated.
 const MAX_EXACT_PAIRS: usize = 14;
-/// Assignments that are drawn where there are more.
+/// Number of random assignments that are drawn for more pairs.
 const SAMPLED_ASSIGNMENTS: u32 = 10_000;
-/// A sum this near to the observed one counts as equal to it.
+/// Tolerance within which a sum counts as equal to the observed one.
 const ROUNDING: f64 = 1e-9;
 
-/// One-sided p: how likely signs by chance would give a sum of `differences` as low as it is. Pairs that do not differ
-/// say nothing, NaN neither; 1 where none is left. Equal input and seed give equal figures.
+/// One-sided p value: the probability that random signs give a sum of `differences` as low as the observed one. Zeros
+/// and NaN are ignored; 1 if nothing is left. Equal input and seed give equal results.
 pub fn one_sided_p_value(differences: &[f64], seed: u64) -> f64 {
     let says_something = |difference: &f64| *difference != 0.0 && !difference.is_nan();
     let kept: Vec<f64> = differences.iter().copied().filter(says_something).collect();
@@ -38,7 +38,7 @@ fn sum_with_flips(differences: &[f64], mut flip: impl FnMut(usize) -> bool) -> f
     differences.iter().enumerate().map(sign).sum()
 }
 
-/// Which of several p values stand, so that of those that do a share of at most `rate` is false (Benjamini and Hochberg
+/// Which p values are significant if at most the share `rate` of these discoveries may be false (Benjamini and Hochberg
 /// 1995, procedure 1).
 pub fn benjamini_hochberg(p_values: &[f64], rate: f64) -> Vec<bool> {
     let mut sorted = p_values.to_vec();

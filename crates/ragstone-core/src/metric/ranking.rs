@@ -1,36 +1,36 @@
 //! nDCG, recall, precision, reciprocal rank, average precision and hit rate as trec_eval defines them.
 //!
-//! Gains are linear (gain/log2(rank + 1)), the form behind the figures of BEIR and MTEB. Documents with equal scores go by
-//! id, descending. Unjudged documents have gain 0.
+//! Gains are linear (gain/log2(rank + 1)), as in the figures of BEIR and MTEB. Documents with equal scores are ordered
+//! by id, descending. Unjudged documents have gain 0.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
-/// Gains of the judged documents of one query.
+/// Gains of the judged documents of one query, by document id.
 pub type RelevanceJudgments = HashMap<String, i64>;
-/// Documents found for one query, with their scores, in any order.
+/// Ids and scores of the documents found for one query, in any order.
 pub type ScoredDocuments = Vec<(String, f64)>;
 
-/// What to compute from a ranked list. Cuts are at least 1.
+/// A metric of a ranked list. Cut-offs k are at least 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RankingMeasure {
-    /// Discounted gain of the first k over the best that k documents could have.
+    /// Discounted cumulative gain of the first k over the best possible one.
     Ndcg(usize),
     /// Share of the relevant documents among the first k.
     Recall(usize),
-    /// Relevant documents among the first k, over k.
+    /// Number of relevant documents among the first k, divided by k.
     Precision(usize),
     /// 1/rank of the first relevant document, 0 if it is not among the first k.
     Mrr(usize),
-    /// 1/rank of the first relevant document anywhere.
+    /// 1/rank of the first relevant document at any rank, 0 if there is none.
     ReciprocalRank,
     /// Mean over the relevant documents of the precision at their rank; its mean over queries is MAP.
     AveragePrecision,
-    /// 1 if a relevant document is among the first k.
+    /// 1 if a relevant document is among the first k, else 0.
     Hit(usize),
 }
 
-/// The measures that reports show.
+/// The metrics that reports contain.
 pub const REPORTED_MEASURES: [RankingMeasure; 9] = [
     RankingMeasure::Ndcg(1),
     RankingMeasure::Ndcg(5),
@@ -43,7 +43,7 @@ pub const REPORTED_MEASURES: [RankingMeasure; 9] = [
     RankingMeasure::Hit(5),
 ];
 
-/// `ndcg_10`, `map` and so on: the keys of reports.
+/// The key in reports, such as `ndcg_10` or `map`.
 impl fmt::Display for RankingMeasure {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -58,16 +58,16 @@ impl fmt::Display for RankingMeasure {
     }
 }
 
-/// Values of each measure for each query, and their means.
+/// Values of each metric for each query, and their means.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RankingEvaluation {
-    /// Values in the order of the measures asked for.
+    /// Values by query id, in the order of the requested metrics.
     pub per_query: BTreeMap<String, Vec<f64>>,
-    /// Means over the judged queries, empty if there are none.
+    /// Means over the judged queries, in the same order; empty if there are none.
     pub mean: Vec<f64>,
 }
 
-/// Evaluates every query that has judgments; one without results scores 0, one without judgments is left out.
+/// Evaluates every query that has judgments: one without results scores 0, one without judgments is left out.
 pub fn evaluate_run(
     run: &HashMap<String, ScoredDocuments>,
     judgments: &HashMap<String, RelevanceJudgments>,
@@ -90,7 +90,7 @@ pub fn evaluate_run(
     evaluation
 }
 
-/// The gains of one query's results, best first, and those of an ideal list.
+/// The gains of one query's results in rank order, and those of an ideal ranking.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RankedGains {
     gains: Vec<i64>,
@@ -109,7 +109,7 @@ impl RankedGains {
         RankedGains::from_gains(gains, judgments)
     }
 
-    /// Takes results that are in order already, such as the passages of an answer.
+    /// Uses results that are already ordered, such as the passages of an answer.
     pub fn from_ordered_ids<'a>(ids: impl IntoIterator<Item = &'a str>, judgments: &RelevanceJudgments) -> RankedGains {
         let gains = ids
             .into_iter()
@@ -124,7 +124,7 @@ impl RankedGains {
         RankedGains { gains, ideal }
     }
 
-    /// The value of a measure, in [0, 1]; 0 for a query without a relevant document.
+    /// The value of a metric, in [0, 1]; 0 for a query without a relevant document.
     pub fn compute_measure(&self, measure: RankingMeasure) -> f64 {
         let relevant = self.ideal.len();
         match measure {
@@ -172,7 +172,7 @@ fn discounted_gain(gains: &[i64], k: usize) -> f64 {
 }
 
 fn ratio_or_zero(part: f64, whole: f64) -> f64 {
-    // A sum of nothing is -0.0, which would be shown with its sign.
+    // The sum of no gains is -0.0; adding 0.0 removes its sign, which would be printed.
     if whole > 0.0 { part / whole + 0.0 } else { 0.0 }
 }
 
@@ -280,7 +280,7 @@ mod tests {
         }
     }
 
-    /// trec_eval's name of a measure.
+    /// Name of a metric in trec_eval.
     fn named(name: &str) -> Option<RankingMeasure> {
         let (stem, cut) = name.rsplit_once('_').unwrap_or((name, ""));
         match (stem, cut.parse()) {

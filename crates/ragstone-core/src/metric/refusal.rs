@@ -1,20 +1,20 @@
-//! Answering against refusing: what each threshold on the evidence would do to questions with and without an answer.
+//! Answering against refusing: the effect of each evidence threshold on questions with and without an answer.
 
 use serde::Serialize;
 
-/// What a threshold would do to the questions it was found by.
+/// Effect of one threshold on the questions that the curve was computed from.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct CurvePoint {
-    /// Below it nothing is answered.
+    /// Questions whose evidence is below this strength are refused.
     pub threshold: f64,
-    /// Share of the answerable questions that are answered; none where there were none.
+    /// Share of the answerable questions that are answered; `None` if there are none.
     pub answered: Option<f64>,
-    /// Share of the unanswerable ones that are refused; none where there were none.
+    /// Share of the unanswerable questions that are refused; `None` if there are none.
     pub refused: Option<f64>,
 }
 
-/// What thresholds between any two strengths would do, and one above all: `reached` are those of questions with an answer,
-/// `chance` those of questions without. Ascending; empty where there are neither.
+/// The curve over thresholds between neighbouring strengths, and one above all. `reached` are the strengths of
+/// questions with an answer, `chance` those of questions without. Ascending; empty if both are empty.
 pub fn refusal_curve(reached: &[f64], chance: &[f64]) -> Vec<CurvePoint> {
     let (reached, chance) = (sort_ascending(reached), sort_ascending(chance));
     let mut strengths = sort_ascending(&[&reached[..], &chance[..]].concat());

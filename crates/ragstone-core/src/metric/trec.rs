@@ -1,8 +1,8 @@
-//! TREC's text formats: a run is `query Q0 document rank score tag` a line, judgments are `query 0 document gain`. BEIR's
-//! judgments, `query document gain` under a line of headings, are read too.
+//! TREC's text formats: a run has `query Q0 document rank score tag` per line, judgments have `query 0 document gain`.
+//! BEIR's judgments, `query document gain` after a header line, are accepted too.
 //!
-//! Columns are separated by tabs where a line has as many columns that way, so that ids may hold spaces, else by any
-//! white space.
+//! Columns are split at tabs if that gives the expected number, so that ids may contain spaces, else at any white
+//! space.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -12,48 +12,48 @@ use thiserror::Error;
 
 use super::ranking::{RelevanceJudgments, ScoredDocuments};
 
-/// Why a file is not a run or not judgments; lines count from 1.
+/// Error in a run or judgments file; lines count from 1.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum TrecError {
-    /// Another number of columns.
+    /// A line with a wrong number of columns.
     #[error("line {line} has {columns} columns, expected {expected}")]
     Columns {
-        /// Where.
+        /// Line number of the error.
         line: usize,
-        /// How many there are.
+        /// Number of columns in the line.
         columns: usize,
-        /// What the format has.
+        /// The numbers of columns that the format allows.
         expected: &'static str,
     },
-    /// A score or gain that is no finite number.
+    /// A score or gain that is not a finite number.
     #[error("line {line}: {value:?} is not a number")]
     Number {
-        /// Where.
+        /// Line number of the error.
         line: usize,
-        /// What stands there.
+        /// The text that should be a number.
         value: String,
     },
-    /// A document that the query has already.
+    /// A document that already occurred for this query.
     #[error("line {line}: document {document:?} occurs twice for query {query:?}")]
     Repeated {
-        /// Where the second one is.
+        /// Line number of the second occurrence.
         line: usize,
-        /// The query.
+        /// Id of the query.
         query: String,
-        /// The document.
+        /// Id of the document.
         document: String,
     },
 }
 
-/// Columns of a run's line; the tag may be missing.
+/// Columns of a line of a run; the tag may be missing.
 const RUN_COLUMNS: RangeInclusive<usize> = 5..=6;
-/// Columns of a judgment: BEIR's or TREC's.
+/// Columns of a judgment: three in BEIR's format, four in TREC's.
 const JUDGMENT_COLUMNS: RangeInclusive<usize> = 3..=4;
 
-/// Reads a run. The rank column is ignored, as trec_eval does: scores decide. A sixth column may be missing.
+/// Parses a run. The rank column is ignored, as in trec_eval: scores decide. A sixth column may be missing.
 ///
 /// # Errors
-/// [`TrecError`] names the first line that is wrong.
+/// [`TrecError`] names the first invalid line.
 pub fn parse_run(text: &str) -> Result<HashMap<String, ScoredDocuments>, TrecError> {
     let mut scores: HashMap<String, HashMap<String, f64>> = HashMap::new();
     for (line, columns) in parse_lines(text, RUN_COLUMNS) {
@@ -77,10 +77,10 @@ pub fn parse_run(text: &str) -> Result<HashMap<String, ScoredDocuments>, TrecErr
         .collect())
 }
 
-/// Reads judgments.
+/// Parses judgments in TREC's or BEIR's format.
 ///
 /// # Errors
-/// [`TrecError`] names the first line that is wrong.
+/// [`TrecError`] names the first invalid line.
 pub fn parse_qrels(text: &str) -> Result<HashMap<String, RelevanceJudgments>, TrecError> {
     let mut judgments = HashMap::new();
     for (line, columns) in parse_lines(text, JUDGMENT_COLUMNS) {
@@ -165,10 +165,10 @@ mod tests {
         let trec = parse_qrels("a question\t0\tAnnual report.pdf\t2\n").unwrap();
         let beir = parse_qrels("query-id\tcorpus-id\tscore\na question\tAnnual report.pdf\t2\n").unwrap();
         assert_eq!((trec["a question"]["Annual report.pdf"], &beir), (2, &trec));
-        // Columns that tabs alone do not make are made by any white space; what stands around a tab is no column.
+        // Without the expected number of tabs, columns are split at any white space; spaces around tabs are trimmed.
         let mixed = parse_qrels("q1 0\ta 2\nq1\t\t0\tb \t1\n").unwrap();
         assert_eq!((mixed["q1"]["a"], mixed["q1"]["b"]), (2, 1));
-        // Without tabs a space separates, and the line has a column too many.
+        // Without tabs a space separates columns, so the line has one too many.
         assert!(matches!(
             parse_qrels("a question 0 b 1"),
             Err(TrecError::Columns { columns: 5, .. })

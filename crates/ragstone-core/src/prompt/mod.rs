@@ -1,4 +1,4 @@
-//! Passages and a question to the messages that a chat model reads. Pure.
+//! Builds the messages for a chat model from passages and a question. Pure.
 //!
 //! Invariant: passages are data. They stand between tags that carry a token nobody could know when the document was
 //! written, and nothing inside them can close those tags or open others of ours.
@@ -12,47 +12,47 @@ use crate::seam::chat::{ChatMessage, MessageRole};
 
 pub use template::{DEFAULT_SYSTEM, DEFAULT_USER, PLACEHOLDERS, PromptTemplate, TemplateError};
 
-/// What a model says where the passages hold no answer, and what is said without asking one.
+/// What a model must say if the passages do not contain the answer; also sent if no model is asked.
 pub const NO_ANSWER: &str = "I don't know: the documents do not hold the answer.";
 
-/// How the sentence begins, by which it is known: models shorten the rest.
+/// Start of [`NO_ANSWER`] in lower case, by which it is recognised: models shorten the rest.
 const NO_ANSWER_BEGINS: &str = "i don't know";
 
-/// Bytes of text that make about one token of the usual vocabularies, in scripts with spaces.
+/// Bytes of text for about one token of the usual vocabularies, in scripts with spaces.
 const BYTES_A_TOKEN: usize = 4;
 
-/// Stands where the boundary stood in a text; not nothing, which could join its two sides to a new one.
+/// Replaces the boundary in a text. It is not empty, since joining both sides could form the boundary again.
 const REMOVED: &str = "·";
 
-/// The names of our tags, which no passage may open or close.
+/// Names of our tags, which no passage may open or close.
 const TAGS: [&str; 3] = ["context", "source", "question"];
 
-/// What shapes a prompt beside question and passages.
+/// Everything that shapes a prompt besides question and passages.
 #[derive(Debug, Clone)]
 pub struct PromptOptions<'a> {
-    /// The text around both.
+    /// The text around passages and question.
     pub template: &'a PromptTemplate,
-    /// A token of the tags, fresh for each prompt and not guessable; letters and digits.
+    /// Token of letters and digits in the tags; fresh for each prompt and not guessable.
     pub boundary: &'a str,
-    /// What the caller wants of the answer, beside the rules.
+    /// The caller's wishes for the answer; they never override the rules.
     pub instructions: Option<&'a str>,
-    /// The language of the answer; none for the question's own.
+    /// Language of the answer; `None` for the language of the question.
     pub language: Option<&'a str>,
-    /// Tokens that the whole prompt may have, see [`estimate_tokens`].
+    /// Most tokens of the whole prompt, as [`estimate_tokens`] counts them.
     pub budget: usize,
 }
 
-/// What a model is given to read.
+/// A prompt that is ready to be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prompt {
-    /// The rules, then passages and question.
+    /// The system message, then the user message; an empty one is left out.
     pub messages: Vec<ChatMessage>,
-    /// How many of the passages stand in it, from the first; the others did not fit the budget.
+    /// How many passages it contains, from the first; the others did not fit the budget.
     pub kept: usize,
 }
 
-/// The prompt for a question over passages, numbered from 1. Passages beyond the budget are left out from the end,
-/// whole.
+/// Builds the prompt for a question over passages, numbered from 1. Passages beyond the budget are left out whole, from
+/// the end.
 pub fn build_prompt(question: &str, passages: &[Admitted<Passage>], options: &PromptOptions<'_>) -> Prompt {
     let rules = build_rules(options.boundary);
     let language = match options.language {
@@ -78,6 +78,7 @@ pub fn build_prompt(question: &str, passages: &[Admitted<Passage>], options: &Pr
             _ => &language,
         })
     };
+    // Filled without passages first, to know how many tokens are left for them.
     let (system, user) = fill(&wrap_in_context(""));
     let left = options
         .budget
@@ -95,7 +96,7 @@ pub fn build_prompt(question: &str, passages: &[Admitted<Passage>], options: &Pr
     }
 }
 
-/// About how many tokens a text has: one for each four bytes, one for each character of a script without spaces.
+/// Estimates the tokens of a text: one for four bytes, or for each character of a script without spaces.
 pub fn estimate_tokens(text: &str) -> usize {
     let (mut characters, mut bytes) = (0, 0);
     for c in text.chars() {
@@ -107,7 +108,7 @@ pub fn estimate_tokens(text: &str) -> usize {
     characters + bytes.div_ceil(BYTES_A_TOKEN)
 }
 
-/// Whether an answer is the sentence that says there is none.
+/// Whether an answer is [`NO_ANSWER`] or a shortened form of it.
 pub fn is_no_answer(answer: &str) -> bool {
     let plain = answer
         .trim_start()
@@ -138,7 +139,7 @@ fn wrap_in_context(sources: &str) -> String {
     format!("<context>\n{sources}</context>")
 }
 
-/// As many passages as fit, in order.
+/// As many passages as fit the budget, in order, and how many they are.
 fn format_sources(passages: &[Admitted<Passage>], boundary: &str, budget: usize) -> (String, usize) {
     let mut text = String::new();
     let mut left = budget;
@@ -165,7 +166,7 @@ fn format_source(number: usize, passage: &Passage, boundary: &str) -> String {
     format!("{tag} key=\"{boundary}\">\n{text}\n</source key=\"{boundary}\">\n")
 }
 
-/// One line without what could end the attribute or its tag.
+/// A value as one line without characters that could end the attribute or its tag.
 fn escape_attribute(value: &str) -> String {
     let escaped = value
         .replace('&', "&amp;")
@@ -175,7 +176,8 @@ fn escape_attribute(value: &str) -> String {
     to_one_line(&escaped)
 }
 
-/// Without line ends, control characters, and the tag characters that spell words nobody sees.
+/// A text as one line, without control characters, direction overrides and the invisible tag characters
+/// (U+E0000 to U+E007F), which can hide words from people.
 fn to_one_line(text: &str) -> String {
     let unseen = |c: char| matches!(c, '\u{202d}' | '\u{202e}' | '\u{e0000}'..='\u{e007f}');
     text.split(|c: char| c.is_whitespace() || c.is_control() || unseen(c))
@@ -184,7 +186,7 @@ fn to_one_line(text: &str) -> String {
         .join(" ")
 }
 
-/// A text in which our tags are not tags any more, and the boundary does not stand.
+/// A text with our tags escaped and the boundary replaced.
 fn neutralize_tags(text: &str, boundary: &str) -> String {
     let text = if boundary.is_empty() {
         text.to_owned()
@@ -201,7 +203,7 @@ fn neutralize_tags(text: &str, boundary: &str) -> String {
     safe
 }
 
-/// Whether what follows a `<` names one of our tags, whatever its case, slashes and white space.
+/// Whether the text behind a `<` names one of our tags, ignoring case, slashes and white space.
 fn opens_our_tag(after: &str) -> bool {
     let name = after.trim_start_matches(|c: char| c == '/' || c.is_whitespace() || c.is_control());
     let starts = |tag: &&str| name.get(..tag.len()).is_some_and(|name| name.eq_ignore_ascii_case(tag));

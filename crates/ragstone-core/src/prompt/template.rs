@@ -1,19 +1,19 @@
-//! The text around question and passages, a setting: two messages with placeholders.
+//! The configurable text around question and passages: two messages with placeholders.
 //!
-//! Invariant: placeholders are filled in one pass; what is put in is never looked at again.
+//! Invariant: placeholders are filled in one pass; inserted text is never searched for placeholders.
 
 use std::fmt::Write as _;
 
-/// The placeholders a template may hold.
+/// The placeholders that a template may contain.
 pub const PLACEHOLDERS: [&str; 5] = ["rules", "passages", "question", "instructions", "language"];
 
-/// The system message as shipped.
+/// Default text of the system message.
 pub const DEFAULT_SYSTEM: &str = "{rules}\n\n{language}\n\n{instructions}";
 
-/// The user message as shipped. The labels in front of the tags are for models that know that older form.
+/// Default text of the user message. The labels before the tags are for models that know that older form.
 pub const DEFAULT_USER: &str = "Context:\n{passages}\n\n<question>\nQuestion: {question}\n</question>";
 
-/// A checked template.
+/// A parsed template that has the required placeholders.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PromptTemplate {
     system: Vec<TemplatePart>,
@@ -26,18 +26,18 @@ enum TemplatePart {
     Placeholder(&'static str),
 }
 
-/// What is wrong with a template.
+/// Why a template was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TemplateError {
-    /// A needed placeholder stands in neither message.
+    /// A required placeholder is in neither message.
     #[error("the prompt template lacks {{{0}}}")]
     Missing(&'static str),
-    /// A name in braces that is no placeholder.
+    /// A name in braces is not a placeholder.
     #[error("the prompt template has {{{name}}}, which is none of {known}")]
     Unknown {
-        /// What stands there.
+        /// The name in braces.
         name: String,
-        /// What may stand there.
+        /// The allowed placeholders, separated by commas.
         known: String,
     },
 }
@@ -49,8 +49,8 @@ impl Default for PromptTemplate {
 }
 
 impl PromptTemplate {
-    /// Reads the two messages; an empty `system` means none is sent. `{passages}` and `{question}` must stand in one
-    /// of them; any other lower-case word in braces must be a placeholder, so that a misspelled one is found.
+    /// Parses the two messages; an empty `system` means that none is sent. `{passages}` and `{question}` must stand in
+    /// one of them; any other lower-case word in braces must be a placeholder, so that a misspelled one is found.
     pub fn parse(system: &str, user: &str) -> Result<Self, TemplateError> {
         let template = Self {
             system: parse_parts(system)?,
@@ -68,7 +68,7 @@ impl PromptTemplate {
         Ok(template)
     }
 
-    /// The system and the user message with `value` put in for each placeholder; blank lines at the ends are cut.
+    /// The system and the user message with `value` inserted for each placeholder; white space at the ends is removed.
     pub(super) fn fill_placeholders<'a>(&self, value: impl Fn(&str) -> &'a str) -> (String, String) {
         let fill = |pieces: &[TemplatePart]| {
             let parts = pieces.iter().map(|piece| match piece {
@@ -96,7 +96,7 @@ fn parse_parts(text: &str) -> Result<Vec<TemplatePart>, TemplateError> {
     Ok(pieces)
 }
 
-/// The first `{word}` of lower-case letters and `_`; other braces are text.
+/// The first `{word}` of lower-case letters and `_`, with the text before and after it; other braces are text.
 fn next_placeholder(text: &str) -> Option<(&str, &str, &str)> {
     text.match_indices('{').find_map(|(open, _)| {
         let inside = &text[open + 1..];

@@ -1,7 +1,8 @@
-//! Text to index terms: NFKC, lower case, accents dropped, words of letters and digits, pairs of code points where a
-//! script writes no spaces, stop words out, Porter on what is ASCII.
+//! Turns text into index terms: NFKC, lower case, accents removed, words of letters and digits, pairs of code points
+//! where a script writes no spaces, stop words removed, ASCII words stemmed by Porter's algorithm.
 //!
-//! Invariant: a term is never empty and holds neither white space nor "_"; equal text gives equal terms in every process.
+//! Invariant: a term is never empty and contains neither white space nor "_"; equal text gives equal terms in every
+//! process.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::LazyLock;
@@ -12,26 +13,26 @@ use unicode_normalization::UnicodeNormalization;
 use super::porter;
 use super::stop_words::is_stop_word;
 
-/// Names the analyzer and its version. Part of the pipeline fingerprint: another name means another index.
+/// Name and version of the analyzer. Part of the pipeline fingerprint: another name means another index.
 pub const LEXICAL_NAME: &str = "nfkc-porter-pairs/2";
 
 /// Joins the two terms of a bigram. No term contains it.
 const BIGRAM_JOINT: char = '_';
 
-/// Letters and digits with the vowel signs of Indic, Thai and Arabic inside, and at most one apostrophe part.
+/// A word: letters and digits with the vowel signs of Indic, Thai and Arabic inside, and at most one apostrophe part.
 static WORD: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r"[\p{L}\p{N}](?:[\p{L}\p{N}]|[\p{M}&&[\u0900-\u0d7f\u0e31-\u0e4e\u064b-\u065f]])*(?:'[\p{L}\p{N}]+)?")
         .expect("a constant that the tests compile")
 });
 
-/// Terms of a text in order, repeats kept.
+/// The index terms of a text in order, repeats kept.
 pub fn analyze_text(text: &str) -> Vec<String> {
     let mut terms = Vec::with_capacity(text.len() / 8);
     for_each_term(text, |term| terms.push(term.to_owned()));
     terms
 }
 
-/// Pairs of neighbouring terms; stop words are gone before pairs are made.
+/// Pairs of neighbouring terms; stop words were removed before, so a pair may reach over them.
 pub fn build_bigrams(terms: &[String]) -> Vec<String> {
     terms
         .windows(2)
@@ -39,7 +40,7 @@ pub fn build_bigrams(terms: &[String]) -> Vec<String> {
         .collect()
 }
 
-/// Stands for a term, or several, where only equality counts: the same for equal ones in one process.
+/// Hash of one or more terms where only equality counts; it is equal for equal terms within one process.
 pub(crate) fn hash_terms<T: Hash + ?Sized>(terms: &T) -> u64 {
     let mut hasher = DefaultHasher::new();
     terms.hash(&mut hasher);
@@ -59,8 +60,8 @@ pub fn for_each_term(text: &str, mut emit: impl FnMut(&str)) {
     emit_ascii_terms(&text.as_bytes()[position..], &mut word, &mut emit);
 }
 
-/// The run of space-separated words around a non-ASCII byte that needs Unicode's rules. An ASCII space composes with
-/// nothing, belongs to no word and ends the context of a final sigma, so cutting there changes no term.
+/// Byte range of the space-separated words around a non-ASCII byte that need Unicode's rules. An ASCII space composes
+/// with nothing, belongs to no word and ends the context of a final sigma, so cutting there changes no term.
 fn non_ascii_range(bytes: &[u8], position: usize, foreign: usize) -> (usize, usize) {
     let start = bytes[position..foreign]
         .iter()
@@ -88,7 +89,7 @@ fn is_space(byte: &u8) -> bool {
     matches!(byte, b' ' | b'\n' | b'\t' | b'\r')
 }
 
-/// What [`WORD`] and normalisation come to where every byte is ASCII.
+/// Emits the terms that [`WORD`] and normalisation would give, for text in which every byte is ASCII.
 fn emit_ascii_terms(mut bytes: &[u8], word: &mut Vec<u8>, emit: &mut impl FnMut(&str)) {
     while let Some(start) = bytes.iter().position(u8::is_ascii_alphanumeric) {
         bytes = &bytes[start..];
@@ -150,7 +151,7 @@ fn is_unspaced(character: char) -> bool {
         | '\u{e00}'..='\u{e7f}' | '\u{e80}'..='\u{eff}' | '\u{1000}'..='\u{109f}' | '\u{1780}'..='\u{17ff}')
 }
 
-/// A run of one code point is a term of its own.
+/// Emits each pair of neighbouring code points; a run of one code point is a term of its own.
 fn emit_overlapping_pairs(run: &str, emit: &mut impl FnMut(&str)) {
     let starts: Vec<usize> = run.char_indices().map(|(start, _)| start).chain([run.len()]).collect();
     if starts.len() == 2 {
@@ -175,7 +176,7 @@ fn emit_plain_term(part: &str, word: &mut Vec<u8>, emit: &mut impl FnMut(&str)) 
     }
 }
 
-/// Possessive off, other apostrophes closed up, stop words out, stemmed.
+/// Emits the stem of a word without its possessive and other apostrophes, unless it is a stop word.
 fn emit_ascii(word: &mut Vec<u8>, emit: &mut impl FnMut(&str)) {
     if word.ends_with(b"'s") {
         word.truncate(word.len() - 2);

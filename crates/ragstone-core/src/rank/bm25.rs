@@ -1,7 +1,7 @@
-//! BM25 split between document and query: a document stores saturated term frequencies, the query brings the idf.
+//! BM25 split between document and query: a document stores saturated term frequencies, the query adds the idf.
 //!
-//! Invariant: a document's weights depend on that document alone (the average length is a constant), so they never move
-//! when other documents come or go.
+//! Invariant: a document's weights depend on that document alone (the average length is a constant), so they do not
+//! change when other documents are added or removed.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
@@ -11,24 +11,24 @@ use serde::{Deserialize, Serialize};
 use super::analyzer::{analyze_text, build_bigrams};
 use super::identifier::identifier_terms;
 
-/// Saturation of term frequencies.
+/// k1 of BM25: saturation of term frequencies.
 pub const K1: f64 = 1.2;
-/// Strength of length normalisation.
+/// b of BM25: strength of length normalisation.
 pub const B: f64 = 0.75;
-/// Stands for the average length, in terms, of plain texts.
+/// Assumed average length of plain texts, in terms.
 pub const AVERAGE_PLAIN: f64 = 100.0;
-/// Stands for the average length of [`chunk_tokens`].
+/// Assumed average length of [`chunk_tokens`], in terms.
 pub const AVERAGE_WINDOWED: f64 = 300.0;
-/// Stands for the average number of bigrams of a chunk.
+/// Assumed average number of bigrams of a chunk.
 pub const AVERAGE_BIGRAMS: f64 = 80.0;
-/// Characters of the page on either side of a chunk that its lexical text sees.
+/// Characters of the page on either side of a chunk that belong to its lexical text.
 pub const WINDOW_MARGIN: usize = 400;
-/// Document frequency that every bigram is taken to have: counting them is not worth its store.
+/// Assumed document frequency of every bigram: counting them is not worth the storage.
 const BIGRAM_DF: u64 = 1;
-/// Least value of the upper bound, so that a query without terms divides by something.
+/// Least value of the upper bound, so that a query without terms does not divide by 0.
 const LEAST_UPPER_BOUND: f64 = 1e-9;
 
-/// A term in every index: the first four bytes of BLAKE3 of its UTF-8 form, big endian.
+/// Id of a term in every index: the first four bytes of BLAKE3 of its UTF-8 form, big endian.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TermId(pub u32);
@@ -45,7 +45,7 @@ impl TermId {
 /// Weights of one field in order of id, each id once.
 pub type TermWeights = Vec<(TermId, f32)>;
 
-/// The lexical side of a chunk: document weights, in (0, 1) but for colliding ids, in order of id, each id once.
+/// The lexical vector of a chunk: document weights, in (0, 1) unless ids collide, in order of id, each id once.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SparseVector {
     /// Weights of single terms.
@@ -54,12 +54,12 @@ pub struct SparseVector {
     pub bigrams: TermWeights,
 }
 
-/// What a query needs to know of the library: published chunks, and how many of them hold a term.
+/// Statistics of the library that a query needs: published chunks, and how many of them contain a term.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TermStatistics {
     /// Number of published chunks.
     pub documents: u64,
-    /// Chunks that hold a term; an absent term has 0.
+    /// Number of chunks that contain a term; an absent term has 0.
     pub df: HashMap<TermId, u64>,
 }
 
@@ -70,7 +70,7 @@ pub struct LexicalQuery {
     pub unigrams: Vec<(TermId, f64)>,
     /// idf times repeats of each pair, in order of id.
     pub bigrams: Vec<(TermId, f64)>,
-    /// U: sum of the unigrams' idf, unknown terms and repeats included; what a perfect document could reach. Above 0.
+    /// U: sum of the unigrams' idf, unknown terms and repeats included; the limit for a perfect document. Above 0.
     pub upper_bound: f64,
 }
 
@@ -104,20 +104,20 @@ impl LexicalQuery {
         }
     }
 
-    /// The share of U that the words of a text hold, in [0, 1]: 1 if it has every term of the question.
+    /// The share of U that the words of a text cover, in [0, 1]: 1 if it has every term of the question.
     pub fn covered_share(&self, text: &str) -> f64 {
         let terms: HashSet<TermId> = question_terms(text).into_iter().collect();
         let covered = self.unigrams.iter().filter(|(term, _)| terms.contains(term));
         covered.map(|(_, weight)| weight).sum::<f64>() / self.upper_bound
     }
 
-    /// Whether no document can match: nothing is left of the question but stop words and punctuation.
+    /// Whether no document can match, since the question has only stop words and punctuation.
     pub fn is_empty(&self) -> bool {
         self.unigrams.is_empty()
     }
 }
 
-/// The ids of all terms a question asks for, repeats kept: what [`LexicalQuery::new`] needs the df of.
+/// The ids of all terms of a question, repeats kept: those whose df [`LexicalQuery::new`] needs.
 pub fn question_terms(text: &str) -> Vec<TermId> {
     let terms = analyze_text(text).into_iter().chain(identifier_terms(text));
     terms.map(|term| TermId::from_term(&term)).collect()
@@ -132,20 +132,20 @@ pub fn lexical_score(query: &[(TermId, f64)], document: &[(TermId, f32)]) -> f64
     query.iter().map(|(term, idf)| idf * weight(term)).sum()
 }
 
-/// ln(1 + (N − df + ½)/(df + ½)), above 0; a term that no document holds has df 0.
+/// Inverse document frequency: ln(1 + (N − df + ½)/(df + ½)), above 0; a term that no document contains has df 0.
 pub fn idf(df: u64, documents: u64) -> f64 {
     let (df, documents) = (df as f64, documents as f64);
     (1.0 + (documents - df + 0.5) / (df + 0.5)).ln()
 }
 
-/// tf/(tf + k1 (1 − b + b length/average)), in (0, 1); without the factor k1 + 1.
+/// Document weight of a term: tf/(tf + k1 (1 − b + b length/average)), in (0, 1); without the factor k1 + 1.
 pub fn tf_weight(tf: f64, length: f64, average: f64) -> f64 {
     tf / (tf + K1 * (1.0 - B + B * length / average))
 }
 
 /// The sparse vector of the chunk `page_text[range]` (bytes) of a document called `name` (its title or file name).
-/// The chunk and the name count with what surrounds them, pairs come from name and chunk alone; identifiers count as
-/// further terms of both.
+/// Terms come from the name, the chunk and the page around it, pairs from name and chunk alone; identifiers are added
+/// as further terms.
 ///
 /// # Panics
 /// If `range` is not on character boundaries inside the page.
@@ -164,8 +164,8 @@ pub fn sparse_vector(name: &str, page_text: &str, range: Range<usize>) -> Sparse
     }
 }
 
-/// The sparse vector of a text that is no part of a longer one: the title counts twice, in pairs once. Its weights are not
-/// on the scale of [`sparse_vector`], so one index holds one of the two forms.
+/// The sparse vector of a text that is not part of a longer one: the title counts twice, in pairs once. Its weights are
+/// not on the scale of [`sparse_vector`], so an index must contain only one of the two forms.
 pub fn plain_vector(title: &str, text: &str) -> SparseVector {
     let passage = analyze_text(&prepend_name(title, text));
     let pairs = build_bigrams(&passage);
@@ -197,7 +197,7 @@ pub fn document_weights(tokens: &[String], average: f64) -> TermWeights {
     weights_at(tokens, tokens.len() as f64, average)
 }
 
-/// The same for a text of another `length`: identifiers repeat what its words say, and do not make it longer.
+/// [`document_weights`] with a given `length`: identifiers repeat words of the text and must not make it longer.
 fn weights_at(tokens: &[String], length: f64, average: f64) -> TermWeights {
     let weigh = |repeats: u32| tf_weight(f64::from(repeats), length, average);
     let weights = weights_by_id(tokens, |_, repeats| weigh(repeats));
@@ -217,14 +217,14 @@ fn window_tokens(mut tokens: Vec<String>, page_text: &str, range: Range<usize>, 
     tokens
 }
 
-/// The byte range `margin` characters longer on both sides, as far as the text goes.
+/// The byte range extended by `margin` characters on both sides, within the text.
 fn widen_range(text: &str, range: Range<usize>, margin: usize) -> Range<usize> {
     let before = text[..range.start].char_indices().rev().take(margin).last();
     let after = text[range.end..].char_indices().nth(margin);
     before.map_or(range.start, |(start, _)| start)..after.map_or(text.len(), |(length, _)| range.end + length)
 }
 
-/// idf times repeats. A df above N (statistics are folded with a delay) counts as N.
+/// Query weights: idf times repeats. A df above N counts as N, since statistics are updated with a delay.
 fn query_weights(terms: &[String], documents: u64, df: impl Fn(TermId) -> u64) -> Vec<(TermId, f64)> {
     weights_by_id(terms, |term, repeats| {
         f64::from(repeats) * idf(df(term).min(documents), documents)

@@ -1,7 +1,7 @@
-//! One order from two legs: F = B'/U + 0.6 g cos with B' = B + 0.1 g B2.
+//! Fuses the lexical and the dense leg into one order: F = B'/U + 0.6 g cos with B' = B + 0.1 g B2.
 //!
-//! Invariant: both scores of a candidate are its true ones, whichever leg found it; a missing score taken for 0 is
-//! another formula.
+//! Invariant: both scores of a candidate are its true ones, whichever leg found it; counting a missing score as 0 would
+//! be another formula.
 
 use std::cmp::Ordering;
 
@@ -11,44 +11,44 @@ pub const BIGRAM_WEIGHT: f64 = 0.1;
 pub const DENSE_WEIGHT: f64 = 0.6;
 /// Length of each leg's list of candidates.
 pub const CANDIDATE_DEPTH: usize = 200;
-/// Scores that agree to this many parts of one are equal, and the id decides.
+/// Scores are rounded to one part in this many; the id orders equal ones.
 const TIE_RESOLUTION: f64 = 1e6;
 
 /// A document with both of its scores.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FusionCandidate<Id> {
-    /// Whose scores these are; decides ties.
+    /// Id of the document; breaks ties.
     pub id: Id,
-    /// B, at least 0.
+    /// B: BM25 score of single terms, at least 0.
     pub unigram: f64,
-    /// B2, at least 0.
+    /// B2: BM25 score of pairs of terms, at least 0.
     pub bigram: f64,
     /// Cosine with the question, in [-1, 1].
     pub cosine: f64,
 }
 
 impl<Id> FusionCandidate<Id> {
-    /// B' = B + 0.1 g B2.
+    /// B' = B + 0.1 g B2, where `gate` is g.
     pub fn lexical_score(&self, gate: f64) -> f64 {
         self.unigram + BIGRAM_WEIGHT * gate * self.bigram
     }
 
-    /// F = B'/U + 0.6 g cos.
+    /// F = B'/U + 0.6 g cos, where `upper_bound` is U (above 0) and `gate` is g.
     pub fn fused_score(&self, upper_bound: f64, gate: f64) -> f64 {
         self.lexical_score(gate) / upper_bound + DENSE_WEIGHT * gate * self.cosine
     }
 }
 
-/// A document in an order, with the score that placed it.
+/// A document in a ranked list, with the score that placed it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RankedHit<Id> {
-    /// Whose score this is.
+    /// Id of the document.
     pub id: Id,
-    /// F, S, B' or a cosine, depending on who made the list.
+    /// F, S, B' or a cosine, depending on the list.
     pub score: f64,
 }
 
-/// The order by F of the 200 best by B' (those above 0) and, if the gate is open at all, the 200 best by cosine.
+/// Ranks by F the 200 best by B' (those above 0) and, if the gate is above 0, the 200 best by cosine.
 pub fn fuse_scores<Id: Ord + Clone>(
     documents: &[FusionCandidate<Id>],
     upper_bound: f64,
@@ -62,7 +62,7 @@ pub fn fuse_scores<Id: Ord + Clone>(
     fuse_ranked_lists(documents, &lexical, &dense, upper_bound, gate)
 }
 
-/// [`fuse_scores`] where the orders of both legs are at hand.
+/// [`fuse_scores`] for callers that have the ranked lists of both legs already.
 pub fn fuse_ranked_lists<Id: Ord + Clone>(
     documents: &[FusionCandidate<Id>],
     lexical: &[RankedHit<Id>],
@@ -86,20 +86,20 @@ pub fn fuse_ranked_lists<Id: Ord + Clone>(
     )
 }
 
-/// The order by B' of the documents that share a term with the query.
+/// Ranks by B' the documents that share a term with the query.
 pub fn rank_by_lexical<Id: Ord + Clone>(documents: &[FusionCandidate<Id>], gate: f64) -> Vec<RankedHit<Id>> {
     let matching = documents.iter().filter(|document| document.lexical_score(gate) > 0.0);
     rank_by_score(matching, |document| document.lexical_score(gate))
 }
 
-/// The order by cosine.
+/// Ranks all documents by cosine.
 pub fn rank_by_cosine<Id: Ord + Clone>(documents: &[FusionCandidate<Id>]) -> Vec<RankedHit<Id>> {
     rank_by_score(documents.iter(), |document| document.cosine)
 }
 
-/// Best first; scores that are equal when rounded to 1e-6 go by id. The same rule holds for every index.
+/// Orders best first; scores that are equal when rounded to 1e-6 are ordered by id. Every index uses this rule.
 pub fn compare_hits<Id: Ord>(a: &RankedHit<Id>, b: &RankedHit<Id>) -> Ordering {
-    // Adding zero turns -0 into 0, which `total_cmp` tells apart.
+    // Adding zero turns -0 into 0; `total_cmp` distinguishes them.
     let rounded = |score: f64| (score * TIE_RESOLUTION).round() + 0.0;
     rounded(b.score)
         .total_cmp(&rounded(a.score))

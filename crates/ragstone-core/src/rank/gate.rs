@@ -1,15 +1,15 @@
-//! How far the encoder may be believed: the gate g is near 1 for text that its tokenizer reads like English prose and 0
-//! for scripts that it cannot read. It measures spelling, not language.
+//! How far the encoder is trusted: the gate g is near 1 for text that its tokenizer reads like English prose, and 0 for
+//! scripts that it cannot read. It measures spelling, not language.
 
 use std::sync::LazyLock;
 
 use regex::Regex;
 
-/// Documents, best first by B, whose gates are averaged for a query.
+/// Number of best documents by B whose gates are averaged for a query.
 pub const GATE_DOCUMENTS: usize = 10;
-/// Characters at the start of a document that its gate looks at.
+/// Characters at the start of a document that its gate is computed from.
 pub const GATE_CHARACTERS: usize = 1000;
-/// Wordpieces per word from which a document's gate is 0. (English prose: 1.2.)
+/// Wordpieces per word from which on a document's gate is 0. (English prose: 1.2.)
 const FERTILITY_SHUT: f64 = 3.2;
 /// The gate falls from 1 to 0 over this many pieces per word.
 const FERTILITY_RANGE: f64 = 1.6;
@@ -22,15 +22,15 @@ fn compile_pattern(pattern: &str) -> Regex {
     Regex::new(pattern).expect("a constant that the tests compile")
 }
 
-/// The encoder's tokenizer, asked for one word at a time and without special tokens.
+/// The encoder's tokenizer for single words, without special tokens.
 pub trait WordPieces {
     /// Ids of the word's pieces.
     fn word_pieces(&self, word: &str) -> Vec<u32>;
-    /// Id of the piece that stands for what the vocabulary lacks.
+    /// Id of the piece for text that the vocabulary lacks.
     fn unknown_piece(&self) -> u32;
 }
 
-/// What the tokenizer makes of a text's words.
+/// How the tokenizer splits the words of a text.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct WordStatistics {
     /// Wordpieces per word, at least 0; 1 without words.
@@ -41,7 +41,7 @@ pub struct WordStatistics {
     pub latin_share: f64,
 }
 
-/// Statistics over a whole text. A text without words is read well: (1, 0, 1).
+/// Statistics over a whole text. A text without words counts as well read: (1, 0, 1).
 pub fn word_statistics(text: &str, tokenizer: &impl WordPieces) -> WordStatistics {
     let (mut words, mut pieces, mut unknown) = (0_u32, 0, 0_u32);
     for word in WORD.find_iter(text) {
@@ -64,7 +64,7 @@ pub fn word_statistics(text: &str, tokenizer: &impl WordPieces) -> WordStatistic
     }
 }
 
-/// Gate of a document's text from its first [`GATE_CHARACTERS`], in [0, 1].
+/// Gate of a document from the first [`GATE_CHARACTERS`] of its text, in [0, 1].
 pub fn gate_of_document(text: &str, tokenizer: &impl WordPieces) -> f64 {
     let end = text
         .char_indices()
@@ -78,18 +78,19 @@ pub fn gate_of_query(question: &str, tokenizer: &impl WordPieces) -> f64 {
     query_gate(word_statistics(question, tokenizer))
 }
 
-/// 1 up to 1.6 pieces per word, 0 from 3.2 on, times the shares of known words and of Latin letters.
+/// Gate of a document: 1 up to 1.6 pieces per word, 0 from 3.2 on, times the shares of known words and Latin letters.
 pub fn document_gate(statistics: WordStatistics) -> f64 {
     ((FERTILITY_SHUT - statistics.fertility) / FERTILITY_RANGE).clamp(0.0, 1.0) * query_gate(statistics)
 }
 
-/// Questions are short and full of names, so fertility does not count.
+/// Gate of a question: the share of known words times that of Latin letters. Questions are short and full of names, so
+/// fertility does not count.
 pub fn query_gate(statistics: WordStatistics) -> f64 {
     (1.0 - statistics.unknown_share) * statistics.latin_share
 }
 
-/// g of a query: its own gate times the mean gate of its [`GATE_DOCUMENTS`] best documents by B (those with B > 0, or
-/// where there is none, of its best by cosine). 0 without documents.
+/// g of a query: its own gate times the mean gate of its [`GATE_DOCUMENTS`] best documents by B (those with B > 0; if
+/// there are none, of its best by cosine). 0 without documents.
 pub fn combine_gates(query_gate: f64, document_gates: &[f64]) -> f64 {
     if document_gates.is_empty() {
         return 0.0;
@@ -97,7 +98,7 @@ pub fn combine_gates(query_gate: f64, document_gates: &[f64]) -> f64 {
     query_gate * document_gates.iter().sum::<f64>() / document_gates.len() as f64
 }
 
-/// Latin characters per letter, 0 to 1: the part of a reading that needs no tokenizer.
+/// Latin characters per letter, 0 to 1: the only statistic that needs no tokenizer.
 pub fn latin_share(text: &str) -> f64 {
     if text.is_ascii() {
         return if text.bytes().any(|byte| byte.is_ascii_alphabetic()) {

@@ -1,7 +1,8 @@
-//! Identifiers: clause numbers, versions, part and ticket numbers, dates, which an analyzer of words takes apart.
+//! Identifiers: clause numbers, versions, part and ticket numbers, dates, which the word analyzer would split.
 //!
-//! "12.1.2" as three small numbers matches half of a standard; as one term it matches its clause. The recipe tells them
-//! apart by pairs of neighbouring terms only, which count little, and not at all in languages that the model cannot read.
+//! "12.1.2" as three small numbers matches half of a standard; as one term it matches its clause. The recipe
+//! distinguishes them by pairs of neighbouring terms only, which count little, and not at all in languages that the
+//! model cannot read.
 //!
 //! Invariant: no analyzed term and no pair equals an identifier's term.
 
@@ -9,16 +10,16 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-/// What an identifier's term begins with; no other term does.
+/// First character of an identifier's term; no other term begins with it.
 const MARK: char = '=';
-/// Longer ones are paths or encoded data, which nobody asks for.
+/// Longest identifier, in bytes; longer ones are paths or encoded data, which nobody searches for.
 const MAX_BYTES: usize = 48;
 
-/// Runs of ASCII letters and digits joined by single dots, hyphens, slashes or low lines.
+/// Runs of ASCII letters and digits joined by single dots, hyphens, slashes or underscores.
 static JOINED: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"[0-9A-Za-z]+(?:[.\-/_][0-9A-Za-z]+)+").expect("a constant that the tests compile"));
 
-/// The terms of a text's identifiers, in order, repeats kept: those that hold a digit, in small letters.
+/// The terms of a text's identifiers, in order, repeats kept: joined runs that contain a digit, in lower case.
 pub fn identifier_terms(text: &str) -> Vec<String> {
     JOINED
         .find_iter(text)

@@ -1,5 +1,5 @@
-//! Late interaction: every wordpiece of the question looks for its best match among the wordpieces of a text (MS), and
-//! the head of a fused list is put in order of S = F + g MS.
+//! Late interaction: every wordpiece of the question takes its best match among the wordpieces of a text (MS), and the
+//! head of a fused list is re-ordered by S = F + g MS.
 
 use super::bm25::idf;
 use super::fusion::{RankedHit, compare_hits};
@@ -7,7 +7,7 @@ use super::stop_words::is_stop_word;
 
 /// Weight of g MS in S.
 pub const LATE_WEIGHT: f64 = 1.0;
-/// How many of the best by F late interaction looks at.
+/// Number of best hits by F that late interaction re-orders.
 pub const TOP_LATE: usize = 30;
 /// Added to a norm, so that a zero row stays zero.
 const LEAST_NORM: f32 = 1e-9;
@@ -39,17 +39,17 @@ impl TokenVectors {
         TokenVectors { dimensions, values }
     }
 
-    /// Length of a row.
+    /// Number of values in a row.
     pub fn dimensions(&self) -> usize {
         self.dimensions
     }
 
-    /// The vectors in order of the text.
+    /// The vectors in the order of their wordpieces in the text.
     pub fn rows(&self) -> std::slice::ChunksExact<'_, f32> {
         self.values.chunks_exact(self.dimensions)
     }
 
-    /// Number of wordpieces.
+    /// Number of wordpieces, that is of rows.
     pub fn len(&self) -> usize {
         self.values.len() / self.dimensions
     }
@@ -91,20 +91,20 @@ fn dot_product(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
-/// Weights of the question's pieces: their idf over the library's chunks divided by the sum. `df` counts the chunks that
-/// hold an id, special tokens and the encoder's truncation as they are.
+/// Weights of the question's pieces: their idf over the library's chunks divided by the sum. `df` counts the chunks
+/// that contain an id, with special tokens and truncation as the encoder applies them.
 pub fn piece_weights(ids: &[u32], documents: u64, df: impl Fn(u32) -> u64) -> Vec<f64> {
     let idfs: Vec<f64> = ids.iter().map(|&id| idf(df(id).min(documents), documents)).collect();
     token_weights(&idfs)
 }
 
-/// idf of the question's pieces divided by their sum.
+/// Each idf of the question's pieces divided by their sum.
 pub fn token_weights(idfs: &[f64]) -> Vec<f64> {
     let sum = idfs.iter().sum::<f64>().max(LEAST_WEIGHT_SUM);
     idfs.iter().map(|idf| idf / sum).collect()
 }
 
-/// The ids that one text adds to the df of wordpieces: each of its own once, in order.
+/// The distinct ids of one text, ascending: those whose df it raises by one.
 pub fn distinct_pieces(ids: &[u32]) -> Vec<u32> {
     let mut distinct = ids.to_vec();
     distinct.sort_unstable();
@@ -113,13 +113,13 @@ pub fn distinct_pieces(ids: &[u32]) -> Vec<u32> {
 }
 
 /// Whether a document's wordpiece is worth storing: neither punctuation nor a stop word by itself. A continuation
-/// (`##the`) is no stop word.
+/// (`##the`) does not count as a stop word.
 pub fn keep_piece(piece: &str) -> bool {
     !is_stop_word(piece.as_bytes()) && piece.chars().any(char::is_alphanumeric)
 }
 
-/// Puts the first [`TOP_LATE`] of a list fused by F in order of S; the rest keeps its place and its F, which is not on
-/// the same scale. `maxsim_of` gives MS (0 for a text without stored vectors) and is not called when the gate is shut.
+/// Re-orders the first [`TOP_LATE`] hits of a list fused by F by their S; the rest keeps its order and its F, which is
+/// on another scale. `maxsim_of` gives MS (0 for a text without stored vectors) and is not called if the gate is 0.
 pub fn late_interaction<Id: Ord>(
     mut fused: Vec<RankedHit<Id>>,
     gate: f64,

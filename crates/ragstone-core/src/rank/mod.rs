@@ -1,7 +1,7 @@
-//! Retrieval and answers by recipe: lexical scores, their fusion with cosines, late interaction, sentences to quote.
+//! Ranking by the retrieval recipe: lexical scores, their fusion with cosines, late interaction, sentences to quote.
 //! Pure functions over text and numbers.
 //!
-//! Invariant: knows nothing about indexes, models or stores; equal input gives equal output in every process.
+//! Invariant: this module uses no index, model or store; equal input gives equal output in every process.
 
 pub mod analyzer;
 pub mod bm25;

@@ -1,21 +1,21 @@
-//! Near copies among passages: the same paragraph in two files, or in two versions of one.
+//! Finds near copies among passages: the same paragraph in two files, or in two versions of one.
 //!
-//! Neighbouring chunks overlap by a fifth and must both stay, so only texts that agree nearly everywhere are copies. Texts
-//! whose numbers differ are none, however alike the words: last year's table is not this year's.
+//! Neighbouring chunks overlap by a fifth and must both stay, so only texts that agree nearly everywhere are copies.
+//! Texts with different numbers are never copies, however alike their words: last year's table is not this year's.
 
 use super::analyzer::{for_each_term, hash_terms};
 
-/// Least share of common to all term triples (Jaccard) that makes two texts copies.
+/// Least share of common among all term triples (Jaccard similarity) that makes two texts copies.
 pub const COPY_SIMILARITY: f64 = 0.9;
-/// Neighbouring terms that are compared as one.
+/// Number of neighbouring terms that are compared as one unit.
 const SHINGLE: usize = 3;
 
-/// The texts that stay of those shown to it, the best first.
+/// Fingerprints of the texts that were kept; texts must be passed best first.
 #[derive(Default)]
 pub struct DuplicateFilter(Vec<ShingleFingerprint>);
 
 impl DuplicateFilter {
-    /// Whether `text` is no near copy of one that stays, and so stays itself.
+    /// Keeps `text` and returns true, unless it is a near copy of a text that was kept before.
     pub fn keep_if_new(&mut self, text: &str) -> bool {
         let fingerprint = ShingleFingerprint::from_text(text);
         let stays = !self.0.iter().any(|earlier| earlier.is_near_copy(&fingerprint));
@@ -27,7 +27,7 @@ impl DuplicateFilter {
 }
 
 struct ShingleFingerprint {
-    /// Hashes of the term triples, sorted, each once. They live as long as one search.
+    /// Hashes of the term triples, sorted, each once. They are used within one search only.
     shingles: Vec<u64>,
     /// Terms with a digit, sorted, repeats kept.
     numbers: Vec<String>,
@@ -56,7 +56,7 @@ impl ShingleFingerprint {
     fn is_near_copy(&self, other: &ShingleFingerprint) -> bool {
         let (few, many) = (self.shingles.len(), other.shingles.len());
         let (few, many) = (few.min(many), few.max(many));
-        // No more can be in common than the shorter one has.
+        // Two texts cannot share more triples than the shorter one has.
         if (few as f64) < COPY_SIMILARITY * many as f64 || self.numbers != other.numbers {
             return false;
         }

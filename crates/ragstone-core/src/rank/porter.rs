@@ -2,9 +2,9 @@
 //! Snowball (`porter`, not Porter2 or `english`). The steps keep the paper's numbers.
 //!
 //! Invariant: input is lower-case ASCII letters and digits; a digit counts as a consonant. The result is never empty
-//! unless the input is, and is at most one byte longer than the input ("e" may be added, two bytes less were there).
+//! unless the input is, and is never longer than the input ("e" is added only where two or more bytes were removed).
 
-/// Replaces `word` by its stem. Bytes other than `a..=z` and `0..=9` are taken for consonants.
+/// Replaces `word` by its stem. Bytes other than `a..=z` and `0..=9` count as consonants.
 pub fn stem_word(word: &mut Vec<u8>) {
     let has_y = mark_consonant_y(word);
     let (region1, region2) = find_regions(word);
@@ -22,7 +22,7 @@ pub fn stem_word(word: &mut Vec<u8>) {
     }
 }
 
-/// Writes each `y` that acts as a consonant (first letter, or after a vowel) as `Y`; tells whether there was one.
+/// Writes each `y` that acts as a consonant (first letter, or after a vowel) as `Y`; returns whether there was one.
 fn mark_consonant_y(word: &mut [u8]) -> bool {
     let mut found = false;
     let mut after_vowel = true;
@@ -61,10 +61,10 @@ const fn is_vowel(byte: u8) -> bool {
     matches!(byte, b'a' | b'e' | b'i' | b'o' | b'u' | b'y')
 }
 
-/// Suffix and what stands in its place. A table names every suffix before those that it ends with.
+/// A suffix and its replacement. A table lists every suffix before the shorter ones that it ends with.
 type SuffixRule = (&'static [u8], &'static [u8]);
 
-/// Step 2.
+/// Rules of step 2, which turns double suffixes into single ones.
 const DOUBLE: &[SuffixRule] = &[
     (b"ational", b"ate"),
     (b"tional", b"tion"),
@@ -88,7 +88,7 @@ const DOUBLE: &[SuffixRule] = &[
     (b"biliti", b"ble"),
 ];
 
-/// Step 3.
+/// Rules of step 3, for suffixes such as `-ful` and `-ness`.
 const ADJECTIVE: &[SuffixRule] = &[
     (b"alize", b"al"),
     (b"icate", b"ic"),
@@ -99,7 +99,7 @@ const ADJECTIVE: &[SuffixRule] = &[
     (b"ness", b""),
 ];
 
-/// Step 4, all of them removed.
+/// Suffixes that step 4 removes.
 const BARE: &[&[u8]] = &[
     b"al", b"ance", b"ence", b"er", b"ic", b"able", b"ible", b"ant", b"ement", b"ment", b"ent", b"ou", b"ism", b"ate",
     b"iti", b"ous", b"ive", b"ize", b"ion",
@@ -112,7 +112,7 @@ struct PorterStemmer<'a> {
 }
 
 impl PorterStemmer<'_> {
-    /// Step 1a.
+    /// Step 1a of the paper: plurals.
     fn strip_plurals(&mut self) {
         if !self.word.ends_with(b"s") || self.word.ends_with(b"ss") {
             return;
@@ -125,7 +125,7 @@ impl PorterStemmer<'_> {
         self.cut_bytes(cut);
     }
 
-    /// Step 1b.
+    /// Step 1b of the paper: `-eed`, `-ed` and `-ing`.
     fn strip_past_and_gerund(&mut self) {
         if self.word.ends_with(b"eed") {
             if self.word.len() - 3 >= self.region1 {
@@ -156,7 +156,7 @@ impl PorterStemmer<'_> {
         }
     }
 
-    /// Step 1c.
+    /// Step 1c of the paper: a final `y` behind a stem with a vowel.
     fn final_y(&mut self) {
         if let Some((last @ (b'y' | b'Y'), rest)) = self.word.split_last_mut()
             && rest.iter().any(|&byte| is_vowel(byte))
@@ -165,14 +165,14 @@ impl PorterStemmer<'_> {
         }
     }
 
-    /// Step 2.
+    /// Step 2 of the paper: the rules of [`DOUBLE`].
     fn double_suffixes(&mut self) {
         if let Some((_, b'i' | b'l' | b'm' | b'n' | b'r' | b's')) = self.last_two() {
             self.apply_rules(DOUBLE);
         }
     }
 
-    /// Step 3.
+    /// Step 3 of the paper: the rules of [`ADJECTIVE`].
     fn adjective_suffixes(&mut self) {
         if let Some((_, b'e' | b'i' | b'l' | b's')) = self.last_two() {
             self.apply_rules(ADJECTIVE);
@@ -191,7 +191,7 @@ impl PorterStemmer<'_> {
         }
     }
 
-    /// Step 4. "ion" goes only after "s" or "t".
+    /// Step 4 of the paper: the suffixes of [`BARE`]; `ion` is removed only after `s` or `t`.
     fn bare_suffixes(&mut self) {
         let Some((_, b'c' | b'e' | b'i' | b'l' | b'm' | b'n' | b'r' | b's' | b't' | b'u')) = self.last_two() else {
             return;
@@ -206,7 +206,7 @@ impl PorterStemmer<'_> {
         }
     }
 
-    /// Step 5a.
+    /// Step 5a of the paper: a final `e`.
     fn final_e(&mut self) {
         if let Some((b'e', rest)) = self.word.split_last() {
             let position = rest.len();
@@ -216,7 +216,7 @@ impl PorterStemmer<'_> {
         }
     }
 
-    /// Step 5b.
+    /// Step 5b of the paper: a final double `l`.
     fn final_double_l(&mut self) {
         if self.word.ends_with(b"ll") && self.word.len() > self.region2 {
             self.cut_bytes(1);
@@ -235,7 +235,7 @@ impl PorterStemmer<'_> {
     }
 }
 
-/// Ends in consonant, vowel, consonant, where the last is not w, x or y: "hop", "fil". (*o of the paper.)
+/// Whether `word` ends in consonant, vowel, consonant, the last not w, x or y: "hop", "fil". (*o of the paper.)
 fn ends_short(word: &[u8]) -> bool {
     matches!(word, [.., first, vowel, last]
         if !is_vowel(*first) && is_vowel(*vowel) && !is_vowel(*last) && !matches!(last, b'w' | b'x' | b'Y'))

@@ -1,7 +1,8 @@
-//! Sentences of a passage, and which of them to quote.
+//! Splits a passage into sentences, and ranks them for quoting.
 //!
-//! A break is white space behind a full stop, question or exclamation mark (closing quotes between) before an upper-case
-//! letter or digit (opening quotes between); or a full-width mark; or an empty line. Abbreviations and initials break nothing.
+//! A break is white space behind a full stop, question or exclamation mark (closing quotes between) before an
+//! upper-case letter or digit (opening quotes between); or a full-width mark; or an empty line. The full stop of an
+//! abbreviation or initial is no break.
 
 use std::ops::Range;
 
@@ -10,7 +11,7 @@ use super::bm25::LexicalQuery;
 /// Weight of the passage's score S in the score of its sentences.
 pub const PASSAGE_WEIGHT: f64 = 0.25;
 
-/// Words whose full stop ends no sentence, as spelled; so does that of a single capital.
+/// Words whose full stop ends no sentence, case-sensitive; neither does that of a single capital.
 const ABBREVIATIONS: [&str; 22] = [
     "Mr", "Mrs", "Ms", "Dr", "St", "vs", "etc", "Jr", "Sr", "No", "Fig", "al", "e.g", "i.e", "U.S", "Inc", "Ltd", "Co",
     "Prof", "Gen", "ca", "c",
@@ -19,7 +20,7 @@ const ABBREVIATIONS: [&str; 22] = [
 /// A sentence of a passage as a byte range, with its score.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ScoredSentence {
-    /// Bytes in the passage's text.
+    /// Byte range in the passage's text.
     pub range: Range<usize>,
     /// MS over its own wordpieces, or its share of the question's idf, plus 0.25 S of the passage.
     pub score: f64,
@@ -46,8 +47,8 @@ pub fn split_sentences(text: &str) -> Vec<Range<usize>> {
     sentences
 }
 
-/// The sentences by MS of the wordpieces that lie wholly inside them, best first. `spans` are byte ranges in `text`;
-/// `maxsim_of` gets the numbers of a sentence's pieces. Sentences without a piece are left out.
+/// Ranks the sentences by MS of the wordpieces that lie wholly inside them, best first. `spans` are byte ranges in
+/// `text`; `maxsim_of` gets the indexes of a sentence's pieces. Sentences without a piece are left out.
 pub fn best_sentences(
     text: &str,
     spans: &[Range<u32>],
@@ -64,7 +65,8 @@ pub fn best_sentences(
     best_first(scored, passage_score)
 }
 
-/// The sentences by the share of the question's idf that their words hold, best first: where no token vectors are.
+/// Ranks the sentences by the share of the question's idf that their words cover, best first; for texts without token
+/// vectors.
 pub fn best_sentences_by_words(text: &str, question: &LexicalQuery, passage_score: f64) -> Vec<ScoredSentence> {
     let scored = split_sentences(text)
         .into_iter()
@@ -137,7 +139,7 @@ fn is_word_character(character: char) -> bool {
     character.is_alphanumeric() || character == '_'
 }
 
-/// White space and the four separators U+001C to U+001F.
+/// `text` without white space and the separators U+001C to U+001F at its end.
 fn trim_end(text: &str) -> &str {
     text.trim_end_matches(|character: char| character.is_whitespace() || matches!(character, '\u{1c}'..='\u{1f}'))
 }

@@ -1,4 +1,4 @@
-//! The stop list: English function words that carry no topic. Compared after lower-casing and before stemming.
+//! The stop list: English function words that carry no topic, compared after lower-casing and before stemming.
 
 use std::sync::LazyLock;
 
@@ -8,7 +8,7 @@ const STOP_WORDS: &str = "a about after again all also an and any are as at be b
     there these they this to too under up very was we were what when where which who whom whose why will with would \
     you your";
 
-/// The longest stop word has seven bytes, so that each fits a machine word.
+/// Length of the longest stop word, in bytes; each fits a `u64`.
 const LONGEST: usize = 7;
 
 static PACKED: LazyLock<Vec<u64>> = LazyLock::new(|| {

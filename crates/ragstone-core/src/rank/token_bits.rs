@@ -1,9 +1,10 @@
-//! Token vectors as one bit a dimension, for storage beside a chunk, and MS from them.
+//! Token vectors as one bit per dimension, for storage beside a chunk, and MS computed from them.
 //!
-//! A stored byte string is: version, dimensions (u16), number of pieces (u32), for each piece its span as two variable-length
-//! integers (distance from the end of the span before, zigzag; length), then the sign bits of all pieces. Little endian.
+//! A stored byte string is: version (u8), dimensions (u16), number of pieces (u32), for each piece its span as two
+//! variable-length integers (distance from the end of the span before, zigzag; length), then the sign bits of all
+//! pieces. Little endian.
 //!
-//! Invariant: spans are byte ranges in the chunk's text, so that the pieces of one sentence can be told.
+//! Invariant: spans are byte ranges in the chunk's text, so that the pieces of one sentence can be selected.
 
 use std::ops::Range;
 
@@ -11,15 +12,15 @@ use thiserror::Error;
 
 use super::late::TokenVectors;
 
-/// First byte of the stored form. Another layout gets another number.
+/// First byte of the stored form. A different layout needs a different number.
 const VERSION: u8 = 1;
-/// Restores the scale of a cosine that was taken with signs: about √(π/2).
+/// Restores the scale of a cosine that was computed with signs: about √(π/2).
 const SIGN_SCALE: f64 = 1.25;
-/// Question pieces that one table serves: a row of a table is then one cache line.
+/// Question pieces per table: a row of a table is then one cache line of 64 bytes.
 const LANES: usize = 16;
 const HEADER: usize = 1 + 2 + 4;
 
-/// Sign bits of a chunk's wordpieces with the spans they came from.
+/// Sign bits of a chunk's wordpieces, with the spans they came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenBits {
     dimensions: u16,
@@ -27,20 +28,20 @@ pub struct TokenBits {
     bits: Vec<u8>,
 }
 
-/// Why stored token bits cannot be read. The text counts as having none; re-indexing makes them again.
+/// Why stored token bits cannot be read. The chunk then counts as having none; re-indexing creates them again.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum TokenBitsError {
     /// Written by another version of the layout.
     #[error("token bits have version {0}, expected {VERSION}")]
     Version(u8),
-    /// Cut off, or longer or shorter than its own counts say.
+    /// Truncated, or longer or shorter than its own counts say.
     #[error("token bits are damaged: {0}")]
     Damaged(&'static str),
 }
 
 impl TokenBits {
-    /// Signs (bit set = value at least 0) of the pieces that `keep` wants; of all if it wants none. `spans` are byte ranges
-    /// in the chunk's text, one for each row.
+    /// Signs (bit set = value at least 0) of the pieces for which `keep` is true; of all if it is true for none.
+    /// `spans` are byte ranges in the chunk's text, one for each row.
     ///
     /// # Panics
     /// If rows and spans differ in number or a row is longer than 65,535.
@@ -60,12 +61,12 @@ impl TokenBits {
         kept
     }
 
-    /// Spans of the stored pieces.
+    /// Byte ranges of the stored pieces in the chunk's text.
     pub fn spans(&self) -> &[Range<u32>] {
         &self.spans
     }
 
-    /// The stored form: about 50 bytes a piece at 384 dimensions.
+    /// Encodes the stored form: about 50 bytes per piece at 384 dimensions.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(HEADER + 4 * self.spans.len() + self.bits.len());
         bytes.push(VERSION);
@@ -86,7 +87,7 @@ impl TokenBits {
         bytes
     }
 
-    /// Reads the stored form.
+    /// Decodes the stored form.
     ///
     /// # Errors
     /// [`TokenBitsError`] if it has another version or is damaged.
@@ -124,7 +125,7 @@ impl TokenBits {
     }
 }
 
-/// A question prepared for MS from sign bits: the sum of ±value of each byte of dimensions is looked up.
+/// A question prepared for MS from sign bits: for each byte of dimensions, the sum of ±value is looked up in a table.
 #[derive(Clone, Debug)]
 pub struct BitQuery {
     dimensions: usize,
@@ -152,13 +153,13 @@ impl BitQuery {
         }
     }
 
-    /// MS over all stored pieces.
+    /// MS over all stored pieces of a chunk.
     pub fn maxsim(&self, document: &TokenBits) -> f64 {
         self.maxsim_rows(document, 0..document.spans.len())
     }
 
-    /// MS over some stored pieces, such as those of one sentence. 0 if there are none, or if they come from an encoder with
-    /// other dimensions.
+    /// MS over some stored pieces, such as those of one sentence. 0 if there are none, or if they come from an encoder
+    /// with other dimensions.
     pub fn maxsim_rows(&self, document: &TokenBits, rows: impl Iterator<Item = usize> + Clone) -> f64 {
         if self.dimensions != usize::from(document.dimensions) || rows.clone().next().is_none() {
             return 0.0;
@@ -177,7 +178,7 @@ impl BitQuery {
     }
 }
 
-/// For each of the table's pieces its greatest sum over the rows.
+/// For each piece of the table, its greatest sum over the rows.
 fn best_sums(table: &[[f32; LANES]], document: &TokenBits, rows: impl Iterator<Item = usize>) -> [f32; LANES] {
     let mut best = [f32::MIN; LANES];
     for row in rows {
@@ -209,7 +210,7 @@ fn build_table(pieces: &[&[f32]], dimensions: usize) -> Vec<[f32; LANES]> {
     table
 }
 
-/// Entry 0 has every sign negative; each other entry differs in its lowest set bit from one that is already there.
+/// Entry 0 has every sign negative; each other entry differs in its lowest set bit from one that is already filled.
 fn fill_table(entries: &mut [[f32; LANES]], values: &[[f32; LANES]; 8]) {
     for lane in 0..LANES {
         entries[0][lane] = -values.iter().map(|value| value[lane]).sum::<f32>();
@@ -223,7 +224,7 @@ fn fill_table(entries: &mut [[f32; LANES]], values: &[[f32; LANES]; 8]) {
     }
 }
 
-/// Bit set = value at least 0, lowest bit first.
+/// Signs of up to eight values: bit set = value at least 0, lowest bit first.
 fn sign_byte(values: &[f32]) -> u8 {
     values
         .iter()

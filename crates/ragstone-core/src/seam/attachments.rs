@@ -1,7 +1,8 @@
-//! What came in a document: the files in a mail, documents of their own that are begun, readable and deleted with it.
+//! Attachments: the files in a mail are documents of their own, ingested, readable and deleted together with it.
 //!
-//! Invariant: a file is attached under the lease of its mail's job, so a mail that was deleted or replaced meanwhile takes
-//! nothing more; it has its mail's readers from the same transaction on, and so have the files in it.
+//! Invariant: a file is attached under the lease of its mail's job, so a mail that was deleted or replaced meanwhile
+//! gets no more attachments. A file has its mail's readers from the transaction that sets them, and so have files
+//! inside it.
 
 use async_trait::async_trait;
 use time::OffsetDateTime;
@@ -10,27 +11,28 @@ use super::catalogue::{BeginOutcome, CatalogueResult, JobLease, NewVersion};
 use crate::document::{Document, Job};
 use crate::id::{ContentHash, DocumentId, Generation, JobId};
 
-/// A file in a mail whose bytes were received.
+/// A file from a mail whose bytes have been received.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewAttachment {
-    /// Its document's name within the mail's source.
+    /// URI of the file's document within the mail's source.
     pub uri: String,
-    /// The file name, which with the bytes decides the type.
+    /// File name; together with the bytes it determines the media type.
     pub name: String,
-    /// What the mail says the bytes are; a hint.
+    /// Media type declared in the mail; a hint.
     pub declared_media_type: Option<String>,
-    /// BLAKE3 of the bytes.
+    /// BLAKE3 hash of the bytes.
     pub content_hash: ContentHash,
-    /// How many bytes.
+    /// Size of the file in bytes.
     pub bytes: u64,
-    /// Where they wait in the blob store.
+    /// Blob key of the received bytes.
     pub incoming: String,
-    /// The pipeline that will make chunks of it.
+    /// Fingerprint of the pipeline that will make the chunks.
     pub pipeline: String,
 }
 
 impl NewAttachment {
-    /// The version that it begins: everything beside its bytes is the mail's. `batch` is the one of the mail's job.
+    /// The version to begin: everything except name, type and bytes comes from the mail. `batch` is the batch of the
+    /// mail's job.
     pub fn into_new_version(self, mail: &Document, batch: Option<JobId>) -> NewVersion {
         NewVersion {
             collection: mail.collection.clone(),
@@ -54,20 +56,20 @@ impl NewAttachment {
     }
 }
 
-/// A document that is attached to another one.
+/// A document that is attached to another document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct AttachedDocument {
-    /// The document.
+    /// Id of the attached document.
     pub document: DocumentId,
-    /// The generation of its mail that brought it last.
+    /// The mail's generation that contained it last.
     pub mail_generation: Generation,
 }
 
-/// Keeps what is attached to what.
+/// Stores which document is attached to which.
 #[async_trait]
 pub trait AttachmentStore: Send + Sync {
-    /// Begins a version of a file in the lease's document, as `begin` does, and notes that it is attached to it. A document
-    /// that has the URI without being attached, and other readers than the mail, is `UriTaken`.
+    /// Begins a version of a file in the lease's document, like `begin_version`, and records that it is attached.
+    /// `UriTaken` if a document with this URI is not attached to the mail and has other readers.
     async fn begin_attachment(
         &self,
         lease: &JobLease,
@@ -76,11 +78,11 @@ pub trait AttachmentStore: Send + Sync {
         now: OffsetDateTime,
     ) -> CatalogueResult<BeginOutcome>;
 
-    /// What is attached to a document, living or not, by id; what is attached to that is not among it.
+    /// Documents attached directly to `document`, which may be tombstoned; ordered by id.
     async fn list_attachments(&self, document: DocumentId) -> CatalogueResult<Vec<AttachedDocument>>;
 
-    /// Tombstones what an earlier generation than the lease's brought into its document, and queues its purge. None if
-    /// there is no such attachment.
+    /// Tombstones an attachment that only an earlier generation of the lease's document contained, and queues its
+    /// purge. `None` if there is no such attachment.
     async fn remove_attachment(
         &self,
         lease: &JobLease,

@@ -1,7 +1,9 @@
-//! What the catalogue's rows name, for whoever compares them with index and blobs.
+//! The consistency scan: which documents, generations and blobs the catalogue's rows refer to, for comparison with the
+//! index and the blob store.
 //!
-//! Invariant: a generation that no row names and no live job covers is never named later, for each claim draws a new
-//! one. So whoever lists what is stored first and reads the rows afterwards may remove what they do not explain.
+//! Invariant: a generation that no row refers to and that no live job covers is never referred to later, because each
+//! claim draws a new one. So it is safe to list what is stored first, read the rows afterwards, and remove what the
+//! rows do not explain.
 
 use async_trait::async_trait;
 use time::OffsetDateTime;
@@ -11,75 +13,76 @@ use super::manifest::RevisionStamp;
 use crate::document::{DocumentStatus, Job, JobKind};
 use crate::id::{DocumentId, Generation, JobId, TenantId};
 
-/// What the rows of one document name, tombstoned or not.
+/// What the rows of one document refer to, tombstoned or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DocumentRefs {
-    /// The document.
+    /// Id of the document.
     pub document: DocumentId,
-    /// Its tenant.
+    /// Tenant of the document.
     pub tenant: TenantId,
-    /// Where it stands.
+    /// The document's status; `Deleting` means it is tombstoned.
     pub status: DocumentStatus,
-    /// The published generation, if any.
+    /// The published generation; `None` if there is none.
     pub published: Option<Generation>,
-    /// Chunks of the published generation.
+    /// Number of chunks of the published generation.
     pub chunks: u32,
-    /// Chunks that the term statistics count for the published generation, if they count it.
+    /// Chunks that the term statistics count for the published generation; `None` if they do not count it.
     pub counted: Option<u64>,
-    /// The generation whose final key holds the bytes of the newest begin; none while they wait.
+    /// The generation whose final key holds the bytes of the newest begun version; `None` while they are still at
+    /// `incoming`.
     pub stored: Option<Generation>,
-    /// Where they wait until then.
+    /// Blob key of the accepted bytes until they are moved to their final key.
     pub incoming: String,
-    /// The title that the caller of the newest begin gave.
+    /// The title that the caller gave with the newest begun version, if any.
     pub given_title: Option<String>,
-    /// How new the document's state is.
+    /// Revision and time of the document's state, to compare it with manifests.
     pub stamp: RevisionStamp,
-    /// Its jobs that are not final.
+    /// The document's jobs that have not ended.
     pub jobs: Vec<LiveJob>,
 }
 
-/// A job that is not final.
+/// A job that has not ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LiveJob {
-    /// What it is for.
+    /// Whether the job ingests or purges.
     pub kind: JobKind,
-    /// What it wrote last, or the first generation that its purge leaves alone.
+    /// The generation that the job wrote last; for a purge, the first generation that it keeps.
     pub generation: Generation,
 }
 
-/// How a stored thing stands to the rows.
+/// How the rows refer to a stored object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reference {
-    /// A row names it.
+    /// A row refers to it.
     Live,
-    /// A live job writes it, or will purge it.
+    /// A live job is writing it or will purge it.
     Pending,
-    /// Nothing does.
+    /// Neither a row nor a live job refers to it: it may be removed.
     Orphan,
 }
 
 impl DocumentRefs {
-    /// Whether its document is to be found.
+    /// Whether the document can be found, that is, is not tombstoned.
     pub fn is_live(&self) -> bool {
         self.status != DocumentStatus::Deleting
     }
 
-    /// Whether a live job makes a version of it.
+    /// Whether a live job is ingesting a version of it.
     pub fn is_being_ingested(&self) -> bool {
         self.jobs.iter().any(|job| job.kind == JobKind::Ingest)
     }
 
-    /// Whether a later generation than this one is published.
+    /// Whether a generation later than `generation` is published.
     pub fn has_replaced(&self, generation: Generation) -> bool {
         self.is_live() && self.published > Some(generation)
     }
 
-    /// Where the bytes of the newest begin wait, if they do.
+    /// Blob key of the newest begun version's bytes, while they are not yet at their final key.
     pub fn incoming_key(&self) -> Option<&str> {
         (self.stored.is_none() && !self.incoming.is_empty()).then_some(&self.incoming)
     }
 
-    /// How points of `generation` stand to the rows.
+    /// How the rows refer to the points of `generation`.
     pub fn classify_points(&self, generation: Generation) -> Reference {
         match self.is_live() && self.published == Some(generation) {
             true => Reference::Live,
@@ -87,7 +90,7 @@ impl DocumentRefs {
         }
     }
 
-    /// How blobs of `generation` stand to the rows.
+    /// How the rows refer to the blobs of `generation`.
     pub fn classify_blobs(&self, generation: Generation) -> Reference {
         match self.is_live() && (self.published == Some(generation) || self.stored == Some(generation)) {
             true => Reference::Live,
@@ -95,7 +98,7 @@ impl DocumentRefs {
         }
     }
 
-    /// An ingestion purges everything before its own generation when it publishes.
+    /// An ingestion covers every generation: when it publishes, it purges all generations before its own.
     fn classify_by_jobs(&self, generation: Generation) -> Reference {
         let covers = |job: &LiveJob| job.kind == JobKind::Ingest || generation < job.generation;
         match self.jobs.iter().any(covers) {
@@ -105,18 +108,18 @@ impl DocumentRefs {
     }
 }
 
-/// What `fsck` and the sweep ask of a catalogue. Whatever the tenant: it is for whoever keeps the installation, and no
-/// caller's answer is made of it.
+/// Catalogue queries for `fsck` and the orphan sweep. They cross tenants: they are for operating the installation, and
+/// no caller's answer may be built from them.
 #[async_trait]
 pub trait ConsistencyScan: Send + Sync {
-    /// What the rows of the documents after `after` name, in order of id, at most `limit`.
+    /// The references of the documents after `after`, in order of id, at most `limit`.
     async fn list_document_refs(&self, after: Option<DocumentId>, limit: usize) -> CatalogueResult<Vec<DocumentRefs>>;
 
-    /// What the rows of these documents name; documents without a row are left out.
+    /// The references of these documents; documents without a row are left out.
     async fn get_document_refs(&self, documents: &[DocumentId]) -> CatalogueResult<Vec<DocumentRefs>>;
 
-    /// Queues what a document lacks: a purge if it is tombstoned, else a version of its published bytes by `pipeline`.
-    /// None if there is neither, or a job of it is live.
+    /// Queues the job that a document needs: a purge if it is tombstoned, else a new version of its published bytes by
+    /// `pipeline`. `None` if neither applies or the document has a live job.
     async fn queue_repair(
         &self,
         document: DocumentId,
@@ -125,14 +128,15 @@ pub trait ConsistencyScan: Send + Sync {
         now: OffsetDateTime,
     ) -> CatalogueResult<Option<Job>>;
 
-    /// The tenants whose term statistics are not the sum of what their published generations add.
+    /// Tenants whose term statistics differ from the sum over their published generations.
     async fn find_miscounted_tenants(&self) -> CatalogueResult<Vec<TenantId>>;
 
-    /// Counts the term statistics of every tenant again.
+    /// Recomputes the term statistics of every tenant.
     async fn recount_term_statistics(&self) -> CatalogueResult<()>;
 
-    /// The highest generation that was ever drawn, for any document; zero before the first. Read after a blob of a
-    /// generation was seen, it is at least that one, unless the rows are older than the blobs.
+    /// The highest generation ever drawn for any document; zero before the first. If it is read after a blob was
+    /// listed, it is at least that blob's generation, unless the rows were restored from an older backup than the
+    /// blobs.
     async fn highest_generation(&self) -> CatalogueResult<Generation>;
 }
 

@@ -1,4 +1,4 @@
-//! The truth about documents and jobs.
+//! The catalogue: the authoritative store of documents and jobs.
 //!
 //! Invariant: a document and its job are written in one transaction; every write of a worker carries its lease and
 //! changes nothing once the lease is stale; a tombstoned document is never published again under the same generation.
@@ -32,52 +32,52 @@ use crate::document::{
 use crate::id::{CollectionName, ContentHash, DocumentId, Generation, JobId, SourceName, TenantId};
 use crate::rank::bm25::{TermId, TermStatistics};
 
-/// What a caller hands in: one version of a document.
+/// One version of a document, as a caller submits it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewVersion {
-    /// The collection.
+    /// Collection of the document.
     pub collection: CollectionName,
-    /// The source.
+    /// Source of the document.
     pub source: SourceName,
-    /// The document's name within the source; with tenant, collection and source its identity.
+    /// Name of the document within its source; with tenant, collection and source it identifies the document.
     pub uri: String,
-    /// Whether it may take the place of other bytes.
+    /// Whether the version may replace different bytes.
     pub may_replace: bool,
-    /// The file name, which with the bytes decides the type.
+    /// File name; together with the bytes it determines the media type.
     pub name: String,
-    /// A title given by the caller; none lets the file or its name decide.
+    /// Title given by the caller; `None` takes it from the file or its name.
     pub title: Option<String>,
-    /// What the sender says the bytes are; a hint.
+    /// Media type declared by the sender; a hint.
     pub declared_media_type: Option<String>,
-    /// Who may read it.
+    /// Who may read the document.
     pub acl: Acl,
-    /// Who brings it, to be noted of a document's first version ([`Scope::creator_subject`]).
+    /// Subject of the caller, stored with the document's first version ([`Scope::creator_subject`]).
     pub brought_by: Option<String>,
-    /// The department it was given to, if any.
+    /// Department given by the caller, if any.
     pub department_id: Option<String>,
-    /// The caller's key-value pairs.
+    /// Key-value pairs given by the caller.
     pub metadata: DocumentMetadata,
-    /// Where a person can open it.
+    /// Address where a person can open the document.
     pub source_url: Option<SourceUrl>,
-    /// BLAKE3 of the bytes.
+    /// BLAKE3 hash of the bytes.
     pub content_hash: ContentHash,
-    /// How many bytes.
+    /// Size of the original in bytes.
     pub bytes: u64,
-    /// Where the accepted bytes wait in the blob store.
+    /// Blob key of the accepted bytes.
     pub incoming: String,
-    /// The pipeline that will make chunks of it; another one than the published version's is a new version.
+    /// Fingerprint of the pipeline for the chunks; if it differs from the published version's, this is a new version.
     pub pipeline: String,
-    /// The batch its job is part of; begun with the first version that names it.
+    /// The batch that the job belongs to; it is created with the first version that names it.
     pub batch: Option<JobId>,
 }
 
 impl NewVersion {
-    /// The document this is a version of.
+    /// Id of the document that this is a version of.
     pub fn document_id(&self) -> DocumentId {
         DocumentId::from_uri(&self.acl.tenant, &self.collection, &self.source, &self.uri)
     }
 
-    /// The document as its first version begins it; its title is the catalogue's to say.
+    /// The document that a first version creates. The title stays empty: the catalogue sets it.
     pub fn to_document(&self, now: OffsetDateTime) -> Document {
         Document {
             id: self.document_id(),
@@ -106,7 +106,7 @@ impl NewVersion {
         }
     }
 
-    /// Makes a living document's next version pending; the published one goes on answering.
+    /// Makes the next version of an existing document pending; the published version stays searchable.
     pub fn begin_next_version(&self, document: &mut Document, now: OffsetDateTime) {
         document.version += 1;
         document.content_hash = self.content_hash;
@@ -120,50 +120,50 @@ impl NewVersion {
     }
 }
 
-/// What `begin` did.
+/// Result of beginning a version.
 #[derive(Debug, Clone, PartialEq)]
 #[expect(clippy::large_enum_variant, reason = "one for each request; nobody keeps many")]
 pub enum BeginOutcome {
-    /// Everything is equal to the newest `begin`, which is pending or published: nothing was done.
+    /// Everything equals the newest begun version, which is pending or published: nothing was done.
     Unchanged(Document),
-    /// Same bytes, other title, metadata, source URL or readers: they hold from now on, nothing is embedded.
+    /// Same bytes, other title, metadata, source URL or readers: they take effect at once, nothing is embedded.
     Updated(Document),
     /// A new version is pending; older jobs of the document are cancelled.
     Started(Document, Job),
 }
 
-/// What one generation adds to the tenant's term statistics; taken off again when it is replaced or deleted.
+/// Contribution of one generation to the tenant's term statistics; subtracted again when it is replaced or deleted.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct StatisticsDelta {
-    /// Its chunks.
+    /// Number of chunks of the generation.
     pub chunks: u64,
-    /// In how many of them each term stands.
+    /// For each term, the number of chunks that contain it.
     pub terms: Vec<(TermId, u32)>,
-    /// In how many of them each wordpiece of the embedder stands.
+    /// For each wordpiece of the embedder, the number of chunks that contain it.
     pub pieces: Vec<(u32, u32)>,
 }
 
-/// What a worker made of a version.
+/// What the pipeline made of a version, to be published.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PublishedVersion {
-    /// The title: the caller's, else the file's, else its name.
+    /// Title: from the caller, else from the file, else the file name.
     pub title: String,
-    /// What name and bytes showed.
+    /// Media type detected from file name and bytes.
     pub media_type: String,
-    /// Pages, where the format has pages.
+    /// Number of pages; `None` for formats without pages.
     pub pages: Option<u32>,
-    /// Chunks.
+    /// Number of chunks of the version.
     pub chunks: u32,
-    /// What the parser warned of.
+    /// Warnings of the parser.
     pub warnings: Vec<ParseWarning>,
-    /// The pipeline that made it.
+    /// Fingerprint of the pipeline that made the chunks.
     pub pipeline: String,
-    /// What it adds to the statistics.
+    /// Contribution to the term statistics.
     pub statistics: StatisticsDelta,
 }
 
 impl PublishedVersion {
-    /// Makes `generation` the document's published one; gives the one that was.
+    /// Makes `generation` the published one and returns the one that it replaces.
     pub fn mark_published(
         &self,
         document: &mut Document,
@@ -182,81 +182,81 @@ impl PublishedVersion {
     }
 }
 
-/// What publishing did.
+/// Result of publishing a version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublishOutcome {
-    /// The generation that was published before and is to be purged.
+    /// The generation that was published before; it must be purged.
     pub replaced: Option<Generation>,
-    /// The ACL revision at the flip; newer than the points' one means their payload is updated again.
+    /// ACL revision when published; if newer than that of the points, their payload must be updated again.
     pub acl_revision: u64,
 }
 
-/// Changes to a document that touch no bytes; `None` leaves as it is.
+/// Changes to a document that do not affect its bytes; `None` keeps the present value.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct DocumentPatch {
-    /// Another title.
+    /// New title given by the caller.
     pub title: Option<String>,
-    /// Other key-value pairs, all of them.
+    /// New key-value pairs, which replace all present ones.
     pub metadata: Option<BoundedMetadata>,
-    /// Other readers.
+    /// New readers; the tenant must stay the same.
     pub acl: Option<Acl>,
-    /// Another department.
+    /// New department; `Some(None)` removes it.
     pub department_id: Option<Option<String>>,
-    /// Another URL.
+    /// New source URL; `Some(None)` removes it.
     pub source_url: Option<Option<SourceUrl>>,
 }
 
-/// Which documents are listed.
+/// Conditions for listing documents; `None` does not restrict.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct DocumentFilter {
-    /// Exactly this URI.
+    /// With exactly this URI.
     pub uri: Option<String>,
-    /// Of this source.
+    /// Only documents of this source.
     pub source: Option<SourceName>,
-    /// Of this collection.
+    /// Only documents of this collection.
     pub collection: Option<CollectionName>,
-    /// In this state.
+    /// Only documents with this status.
     pub status: Option<DocumentStatus>,
-    /// Published by this pipeline.
+    /// Published by the pipeline with this fingerprint.
     pub made_by: Option<String>,
-    /// Published by another pipeline than this one.
+    /// Published by a pipeline with another fingerprint.
     pub not_made_by: Option<String>,
 }
 
 /// One page of a list.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ListPage<T> {
-    /// The items.
+    /// Items of this page, in the order of the list.
     pub items: Vec<T>,
-    /// Where the next page starts; none at the end.
+    /// Cursor of the next page; `None` on the last page.
     pub next_cursor: Option<String>,
 }
 
-/// Documents of a source that have a `last_error`, tombstoned ones left out.
+/// Documents of a source that have a `last_error`, without tombstoned ones.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FailedDocuments {
-    /// How many there are.
+    /// Number of such documents.
     pub count: u64,
-    /// The first ones: their URIs and what went wrong.
+    /// URI and error of the first of them.
     pub first: Vec<(String, JobError)>,
 }
 
-/// Where a list goes on.
+/// Position and size of a requested page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PageRequest {
-    /// What the last page said; none for the first.
+    /// `next_cursor` of the previous page; `None` for the first page.
     pub cursor: Option<String>,
-    /// Most items, 1 to 1,000.
+    /// Most items of the page, 1 to 1,000.
     pub limit: usize,
 }
 
-/// The truth about documents and jobs. Times are given by the caller; a store with a clock of its own that all its
-/// processes share may use that in place of [`ClockReading::steady`].
+/// Stores documents and jobs. Callers pass the time; a store with its own clock, shared by all its processes, may use
+/// that in place of [`ClockReading::steady`].
 #[async_trait]
 pub trait Catalogue: super::ConsistencyScan + super::AttachmentStore + super::ManifestStore {
-    /// Writes a version and its job in one transaction, and cancels the document's older jobs. `scope` is the
-    /// writer's: a URI of a document that it may not write is taken, and so is the name of one with other bytes, unless the
-    /// version may replace them.
+    /// Writes a version and its job in one transaction, and cancels the document's older jobs. `scope` is the writer's:
+    /// `UriTaken` if it may not write the document with this URI, `NameTaken` if the document has other bytes and the
+    /// version may not replace them.
     async fn begin_version(
         &self,
         scope: &Scope,
@@ -265,8 +265,9 @@ pub trait Catalogue: super::ConsistencyScan + super::AttachmentStore + super::Ma
         now: OffsetDateTime,
     ) -> CatalogueResult<BeginOutcome>;
 
-    /// Queues a new version of the published bytes for another pipeline: the worker copies the original from the published
-    /// generation, and hash, size and name are that one's again if a newer version failed. None if `scope` does not admit the document, it has no published version, or a job of it is live.
+    /// Queues a new version of the published bytes for another pipeline. The worker copies the original of the
+    /// published generation; if a newer version failed, hash, size and name are reset to the published ones. `None` if
+    /// `scope` does not admit the document, it has no published version, or it has a live job.
     async fn queue_reingest(
         &self,
         scope: &Scope,
@@ -276,8 +277,8 @@ pub trait Catalogue: super::ConsistencyScan + super::AttachmentStore + super::Ma
         now: OffsetDateTime,
     ) -> CatalogueResult<Option<Job>>;
 
-    /// Changes what touches no bytes; none if `scope` does not admit the document. A caller who may read and not write it
-    /// is refused, and so is one who gives or takes away a reader that it may not grant.
+    /// Changes metadata, title or readers; `None` if `scope` does not admit the document. Refuses a caller who may read
+    /// but not write it, and one who adds or removes a reader that it may not grant.
     async fn patch_document(
         &self,
         scope: &Scope,
@@ -286,8 +287,8 @@ pub trait Catalogue: super::ConsistencyScan + super::AttachmentStore + super::Ma
         now: OffsetDateTime,
     ) -> CatalogueResult<Option<Document>>;
 
-    /// Tombstones a document and queues its purge, in one transaction; none if `scope` does not admit it. A caller who
-    /// may read and not write it is refused.
+    /// Tombstones a document and queues its purge in one transaction; `None` if `scope` does not admit it. Refuses a
+    /// caller who may read but not write it.
     async fn tombstone_document(
         &self,
         scope: &Scope,
@@ -296,13 +297,13 @@ pub trait Catalogue: super::ConsistencyScan + super::AttachmentStore + super::Ma
         now: OffsetDateTime,
     ) -> CatalogueResult<Option<Job>>;
 
-    /// Takes a queued job for `worker` and draws a new generation for it; none if nothing waits. Tenants and sources
-    /// take turns, and within one of them the oldest job comes first. The lease runs out after `lease` unless a
-    /// heartbeat extends it; a job whose lease ran out is queued again before anything is taken.
+    /// Claims a queued job for `worker` and draws a new generation for it; `None` if no job is ready. Tenants and
+    /// sources take turns; within one of them the oldest job comes first. The lease ends after `lease` unless it is
+    /// extended. Jobs with expired leases are queued again before anything is claimed.
     ///
-    /// A job whose process died (a suspect) is taken once no other is ready, or has let [`SUSPECT_TURNS`] of them go
-    /// first, and only while its process works on nothing else; until it ended or got further than it was at the death,
-    /// that process takes nothing beside it. After [`MAX_DEATHS`] the claim says that it is [`ClaimedJob::poisoned`].
+    /// A job whose process died (a suspect) is claimed only when no other job is ready, or after [`SUSPECT_TURNS`]
+    /// others went first, and only while its process runs nothing else. Until it ends or passes the point of the death,
+    /// its process claims nothing beside it. After [`MAX_DEATHS`] deaths the claim has [`ClaimedJob::poisoned`] set.
     async fn claim_job(
         &self,
         worker: WorkerId,
@@ -310,26 +311,26 @@ pub trait Catalogue: super::ConsistencyScan + super::AttachmentStore + super::Ma
         now: ClockReading,
     ) -> CatalogueResult<Option<ClaimedJob>>;
 
-    /// Extends a lease to `extend` from now; says how long ago its job last noted progress.
+    /// Extends a lease to `extend` from now; returns the time since the job last recorded progress.
     async fn extend_lease(&self, lease: &JobLease, extend: Duration, now: ClockReading) -> CatalogueResult<Duration>;
 
-    /// Called once as a process starts, before its first claim: what ran when the last process ended is queued again as
-    /// suspect, and waits are counted from this process's start, none longer than it was. Says how many jobs ran.
+    /// Called once at process start, before the first claim: queues the jobs that ran when the last process ended as
+    /// suspects and restarts waits on this process's clock, none longer than before. Returns the number of those jobs.
     async fn requeue_interrupted_jobs(&self, now: ClockReading) -> CatalogueResult<u64>;
 
-    /// Puts a job whose worker is told to stop back in its old place; nothing is spent.
+    /// Returns a job to its place in the queue because its worker shuts down; it counts as neither attempt nor failure.
     async fn release_job(&self, lease: &JobLease, now: OffsetDateTime) -> CatalogueResult<()>;
 
-    /// Notes that the version's bytes are at the final key of the lease's generation.
+    /// Records that the version's bytes are at the final key of the lease's generation.
     async fn mark_original_stored(&self, lease: &JobLease) -> CatalogueResult<()>;
 
-    /// Where the bytes of the newest begin lie; none if the document is gone or tombstoned.
+    /// Location of the newest begun version's bytes; `None` if the document is gone or tombstoned.
     async fn locate_original(&self, document: DocumentId) -> CatalogueResult<Option<OriginalLocation>>;
 
-    /// Notes how far a job is. Within an attempt neither stage nor count goes back.
+    /// Records the progress of a job. Within an attempt neither stage nor count decreases.
     async fn record_progress(&self, lease: &JobLease, progress: JobProgress, now: ClockReading) -> CatalogueResult<()>;
 
-    /// Flips the published generation in one row, applies the statistics and ends the job.
+    /// Publishes the generation by one row update, applies its statistics and ends the job.
     async fn publish_version(
         &self,
         lease: &JobLease,
@@ -337,10 +338,10 @@ pub trait Catalogue: super::ConsistencyScan + super::AttachmentStore + super::Ma
         now: OffsetDateTime,
     ) -> CatalogueResult<PublishOutcome>;
 
-    /// Ends a job for good. A document that has a published version stays published, with `last_error`.
+    /// Ends a job as failed. A document with a published version stays published and gets `last_error`.
     async fn fail_job(&self, lease: &JobLease, error: JobError, now: OffsetDateTime) -> CatalogueResult<()>;
 
-    /// Puts a job back into the queue after an error, not to be claimed before `wait` has passed.
+    /// Queues a job again after an error; it is not claimed before `wait` has passed.
     async fn schedule_retry(
         &self,
         lease: &JobLease,
@@ -349,11 +350,11 @@ pub trait Catalogue: super::ConsistencyScan + super::AttachmentStore + super::Ma
         now: ClockReading,
     ) -> CatalogueResult<()>;
 
-    /// Ends a purge: the document's row and statistics are gone.
+    /// Ends a purge and removes the document's row and statistics.
     async fn finish_purge(&self, lease: &JobLease, now: OffsetDateTime) -> CatalogueResult<()>;
 
-    /// Queues a job that failed or was cancelled again, its attempts counted anew, if its document was not begun again
-    /// meanwhile; of a batch, every such child. None if `scope` does not admit its document.
+    /// Queues a failed or cancelled job again with its attempts reset, unless a newer version of its document was
+    /// begun; for a batch, all such children. `None` if `scope` does not admit its document.
     async fn requeue_job(
         &self,
         scope: &Scope,
@@ -361,7 +362,7 @@ pub trait Catalogue: super::ConsistencyScan + super::AttachmentStore + super::Ma
         now: OffsetDateTime,
     ) -> CatalogueResult<Option<RequeueOutcome>>;
 
-    /// Cancels a job that is not final, and of a batch every child that `scope` admits; none if `scope` does not admit
+    /// Cancels a job that has not ended; for a batch, every child that `scope` admits. `None` if `scope` does not admit
     /// its document.
     async fn cancel_job(&self, scope: &Scope, job: JobId, now: OffsetDateTime) -> CatalogueResult<Option<Job>>;
 
@@ -376,8 +377,8 @@ pub trait Catalogue: super::ConsistencyScan + super::AttachmentStore + super::Ma
         page: &PageRequest,
     ) -> CatalogueResult<ListPage<Document>>;
 
-    /// The documents of a source whose newest version could not be published, whoever may read them: for those who
-    /// manage the source, and for nothing else. `limit` of them are named, oldest first.
+    /// The documents of a source whose newest version failed, whoever may read them; `limit` of them are named, oldest
+    /// first. Only for managers of the source.
     async fn list_failed_documents(
         &self,
         tenant: &TenantId,
@@ -385,18 +386,17 @@ pub trait Catalogue: super::ConsistencyScan + super::AttachmentStore + super::Ma
         limit: usize,
     ) -> CatalogueResult<FailedDocuments>;
 
-    /// Every tenant that has documents, in order: for the upkeep of the whole library, and for nothing else.
+    /// Every tenant that has documents, in order. Only for maintenance of the whole library.
     async fn list_tenants(&self) -> CatalogueResult<Vec<TenantId>>;
 
-    /// These documents, whatever their tenant and ACL, tombstoned ones left out: for workers, and for nothing that is shown
-    /// to a caller.
+    /// These documents, of any tenant and ACL, without tombstoned ones. Only for workers, never for a caller.
     async fn documents_unchecked(&self, documents: &[DocumentId]) -> CatalogueResult<Vec<Document>>;
 
-    /// Who may read these documents, whatever their tenant and ACL, tombstoned ones left out, in no promised order: what
-    /// `library` checks every hit against, from memory or in one query. For nothing else.
+    /// Who may read these documents, of any tenant and ACL, without tombstoned ones, in no guaranteed order; from
+    /// memory or by one query. Only for the check of every hit in `library`.
     async fn get_document_access(&self, documents: &[DocumentId]) -> CatalogueResult<Vec<DocumentAccess>>;
 
-    /// How those of these documents are named that `scope` admits, tombstoned ones left out, in no promised order.
+    /// Title, URI and address of those documents that `scope` admits, without tombstoned ones, in no guaranteed order.
     async fn get_document_labels(&self, scope: &Scope, documents: &[DocumentId])
     -> CatalogueResult<Vec<DocumentLabel>>;
 
@@ -406,12 +406,12 @@ pub trait Catalogue: super::ConsistencyScan + super::AttachmentStore + super::Ma
     /// Jobs whose documents `scope` admits, newest first.
     async fn list_jobs(&self, scope: &Scope, filter: &JobFilter, page: &PageRequest) -> CatalogueResult<ListPage<Job>>;
 
-    /// How many jobs of the tenant are in each state, batches left out.
+    /// Number of jobs of the tenant by state, without batches.
     async fn count_jobs(&self, tenant: &TenantId) -> CatalogueResult<JobCounts>;
 
-    /// Removes jobs that ended before `before`, at most `most` of them and as many batches, and says how many went. A batch
-    /// goes with its children, once all of them may. What failed or was cancelled last of a document that is there stays:
-    /// it can be driven again.
+    /// Removes jobs that ended before `before`, at most `most` of them and as many batches; returns how many. A batch
+    /// is removed with its children once all of them may go. The last failed or cancelled job of an existing document
+    /// is kept, because it can be retried.
     async fn remove_ended_jobs(&self, before: OffsetDateTime, most: usize) -> CatalogueResult<u64>;
 
     /// Document frequencies of the given terms over the tenant's published chunks.
@@ -420,9 +420,9 @@ pub trait Catalogue: super::ConsistencyScan + super::AttachmentStore + super::Ma
     /// Document frequencies of the given wordpieces, in order, over the tenant's published chunks.
     async fn piece_frequencies(&self, tenant: &TenantId, pieces: &[u32]) -> CatalogueResult<Vec<u64>>;
 
-    /// A small value of the installation (the active index spec, a calibration).
+    /// A small value of the installation, such as the active index spec or a calibration.
     async fn get_setting(&self, key: &str) -> CatalogueResult<Option<String>>;
 
-    /// Stores a small value.
+    /// Stores a small value for `get_setting`.
     async fn set_setting(&self, key: &str, value: &str) -> CatalogueResult<()>;
 }

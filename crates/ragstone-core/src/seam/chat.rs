@@ -1,4 +1,4 @@
-//! Passages and a question to an answer, streamed.
+//! The chat model: streams an answer to a question from passages.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,135 +10,135 @@ use serde::{Deserialize, Serialize};
 use crate::access::Admitted;
 use crate::library::Passage;
 
-/// Who says a message.
+/// Author of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MessageRole {
-    /// The rules.
+    /// Instructions of the system, not of the caller.
     System,
-    /// The caller, and the passages as data.
+    /// The caller's question and the passages, which are data.
     User,
-    /// The model, earlier in the conversation.
+    /// The model's own earlier messages.
     Assistant,
 }
 
 /// One message of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChatMessage {
-    /// Who says it.
+    /// Author of the message.
     pub role: MessageRole,
-    /// What is said.
+    /// Text of the message.
     pub content: String,
 }
 
-/// What a model is asked.
+/// Request for an answer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ChatRequest {
-    /// The prompt, made by `prompt`.
+    /// The complete prompt, built by `prompt`.
     pub messages: Vec<ChatMessage>,
-    /// The question alone, for a model that reads no prompt.
+    /// The question alone, for a model that does not read the prompt.
     pub question: String,
     /// The passages that the prompt numbers from 1, in that order.
     pub passages: Arc<[Admitted<Passage>]>,
-    /// Another model than the configured one, from the allowed list.
+    /// A model other than the configured one, from the allowed list.
     pub model: Option<String>,
-    /// 0 to 2.
+    /// Sampling temperature, 0 to 2; `None` for the service's default.
     pub temperature: Option<f32>,
-    /// Most tokens of an answer.
+    /// Most tokens of the answer; `None` for the service's default.
     pub max_tokens: Option<u32>,
-    /// The JSON Schema that a reply must fit, for services that can hold a model to one.
+    /// JSON Schema that the reply must match, for services that support structured output.
     pub reply_schema: Option<serde_json::Value>,
 }
 
-/// What a model streams.
+/// Event of a streamed answer.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ChatEvent {
-    /// More of the answer; citations are written `[n]` behind what they support.
+    /// More text of the answer; a citation `[n]` follows the statement that it supports.
     Delta(String),
-    /// A sentence whose quote the model gives itself: byte range of the passage's text.
-    /// For models that copy (the extractive one); it is verified as any other.
+    /// A sentence that is copied from a passage, as a byte range of the passage's text. Sent by the extractive model;
+    /// it is verified like any other quote.
     Quote {
-        /// The passage, from 1.
+        /// Number of the passage, from 1.
         passage: usize,
-        /// Where in the passage's text.
+        /// Byte range in the passage's text.
         range: std::ops::Range<usize>,
     },
-    /// What was spent; at most once.
+    /// Tokens used; sent at most once.
     Usage(TokenUsage),
-    /// The end; nothing follows.
+    /// End of the answer; nothing follows.
     End(FinishReason),
 }
 
-/// Why a model stopped.
+/// Why the answer ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FinishReason {
-    /// It had said everything.
+    /// The model finished the answer.
     Stop,
-    /// The limit of tokens.
+    /// The token limit was reached.
     Length,
-    /// The model found that the passages hold no answer.
+    /// The model found no answer in the passages.
     NoAnswer,
-    /// The service withheld the rest.
+    /// The service's content filter withheld the rest.
     Filtered,
-    /// The service ended it for another reason, in its own word.
+    /// The service ended the answer for another reason, given in its own words.
     Interrupted(String),
 }
 
-/// Tokens spent.
+/// Number of tokens used by a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct TokenUsage {
-    /// Tokens read.
+    /// Tokens of the prompt.
     pub prompt_tokens: u64,
-    /// Tokens written.
+    /// Tokens of the answer.
     pub completion_tokens: u64,
 }
 
-/// What a chat model is.
+/// Properties of a chat model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChatDescription {
-    /// The model's name, `extractive` for none.
+    /// Name of the model; `extractive` if there is no language model.
     pub model: String,
-    /// Where the text of prompts goes; none where it stays in the process.
+    /// Address that prompts are sent to; `None` if they stay in the process.
     pub endpoint: Option<String>,
-    /// Whether it quotes the scored sentences of passages, and so wants them.
+    /// Whether the model quotes scored sentences of passages, which the caller must then provide.
     pub quotes_sentences: bool,
-    /// Tokens the model can read, prompt and answer together.
+    /// Context window in tokens, prompt and answer together.
     pub context_tokens: usize,
 }
 
-/// Why there is no answer, or no more of it.
+/// Error of a chat model, before or during an answer.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ChatError {
-    /// Try again, not before `after` if given.
+    /// Overloaded: retry, not before `after` if given.
     #[error("the model is busy: {detail}")]
     Busy {
-        /// What it said.
+        /// Message of the service.
         detail: String,
-        /// When to come back.
+        /// `Retry-After`, if the service sent it.
         after: Option<Duration>,
     },
-    /// The same request will be refused again.
+    /// The same request would be refused again.
     #[error("the model refused: {detail}")]
     Refused {
-        /// What it said.
+        /// Message of the service.
         detail: String,
     },
-    /// It did not work, for a reason that may pass.
+    /// A failure that may pass.
     #[error("the model failed: {detail}")]
     Broken {
-        /// What went wrong.
+        /// Cause of the failure.
         detail: String,
     },
 }
 
-/// Passages and a question to an answer.
+/// Answers questions from passages.
 #[async_trait]
 pub trait ChatModel: Send + Sync {
-    /// What it is and where text goes.
+    /// Name, endpoint and limits of the model.
     fn model_description(&self) -> ChatDescription;
 
-    /// Starts an answer. Retries happen only before the first event; dropping the stream ends the upstream call.
+    /// Starts an answer. Retries happen only before the first event; dropping the stream cancels the upstream request.
     async fn stream_reply(
         &self,
         request: ChatRequest,

@@ -1,4 +1,4 @@
-//! What every chat model keeps, whatever stands behind it.
+//! Contract of every chat model.
 
 use futures::StreamExt;
 

@@ -1,4 +1,4 @@
-//! What every embedder keeps, whatever stands behind it.
+//! Contract of every embedder.
 
 use super::embedder::{EmbedError, Embedder, Embedding, TextKind};
 

@@ -1,22 +1,23 @@
-//! The doorbell: wakes workers that wait, in this process and in others.
+//! The notifier: wakes idle workers in this process and in others.
 //!
-//! Invariant: it carries no work. The ledger alone says what is to be done; a ring that is lost costs a wait, and one too
-//! many a look.
+//! Invariant: a notification carries no work. The job ledger alone decides what is to be done; a lost notification
+//! costs a polling delay, a superfluous one costs a query.
 
 use async_trait::async_trait;
 
-/// Wakes workers. Where it has to reach other processes it does so in the background, for as long as it takes: whoever
-/// rings or waits never meets its troubles.
+/// Wakes workers. An implementation that reaches other processes does so in the background and retries there: callers
+/// of `notify_workers` and `wait_for_notification` never see connection errors.
 #[async_trait]
 pub trait Notifier: Send + Sync {
-    /// Says that there may be work: somebody who waits here is woken, and one of each other process that listens.
-    /// Neither waits nor fails.
+    /// Announces that there may be work: wakes one waiter in this process and one in each other listening process.
+    /// Returns at once and cannot fail.
     fn notify_workers(&self);
 
-    /// Waits for a ring; one that came while nobody waited counts. Ends as well when this process begins to listen, be it
-    /// again, as what was rung before went unheard. Of several who wait a ring wakes one.
+    /// Waits for a notification; one that arrived while nobody waited still counts. Also returns when this process
+    /// starts or resumes listening, because earlier notifications were missed. A notification wakes one of several
+    /// waiters.
     async fn wait_for_notification(&self);
 
-    /// Why other processes are not reached at the moment; none if they are, or there are none to reach.
+    /// Why other processes cannot be reached at the moment; `None` if they can, or if there are none to reach.
     fn connection_error(&self) -> Option<String>;
 }

@@ -1,4 +1,4 @@
-//! Text to vectors.
+//! The embedder: turns texts into vectors.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -9,120 +9,120 @@ use serde::{Deserialize, Serialize};
 use crate::rank::gate::WordStatistics;
 use crate::rank::late::TokenVectors;
 
-/// Everything that decides which vector a text gets; vectors of two fingerprints are never compared.
+/// Everything that determines a text's vector; vectors of different fingerprints are never compared.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct EmbedderFingerprint {
-    /// The model's name.
+    /// Name of the model.
     pub model: String,
-    /// A pinned revision or hash of the weights; empty where a service does not tell.
+    /// Pinned revision or hash of the weights; empty if a service does not report it.
     pub revision: String,
     /// Length of a vector.
     pub dimensions: usize,
-    /// How token states become one vector, such as `mean`; empty where a service does not tell.
+    /// How token states are pooled into one vector, such as `mean`; empty if a service does not report it.
     pub pooling: String,
-    /// What is put before a question.
+    /// Prefix of every query.
     pub query_prefix: String,
-    /// What is put before a passage.
+    /// Prefix of every passage.
     pub passage_prefix: String,
 }
 
 impl EmbedderFingerprint {
-    /// A short stable name, part of the pipeline's.
+    /// A short stable name of the fingerprint, part of the pipeline's fingerprint.
     pub fn digest(&self) -> String {
         let json = serde_json::to_vec(self).expect("a struct of strings and a number serialises");
         blake3::hash(&json).to_hex()[..16].to_owned()
     }
 }
 
-/// What a text is; some models are told by a prefix.
+/// Role of a text; some models expect a prefix for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TextKind {
-    /// A question; embedded in a lane of its own, ahead of passages.
+    /// A question. Queries are embedded in a queue of their own, ahead of passages.
     Query,
-    /// A stored text.
+    /// A chunk to be stored.
     Passage,
 }
 
-/// A text's vector, and its tokens' where the model is ours.
+/// Vector of a text, and vectors of its tokens where the model gives them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Embedding {
-    /// Unit length, `dimensions` long.
+    /// Unit length, with as many components as the fingerprint's `dimensions`.
     pub vector: Vec<f32>,
-    /// The last hidden states, where the model gives them.
+    /// Last hidden states of the tokens; `None` if the model does not give them.
     pub tokens: Option<EmbeddedTokens>,
 }
 
-/// What a stored text got.
+/// Result of embedding one passage.
 #[derive(Debug, Clone, PartialEq)]
 pub enum PassageEmbedding {
-    /// The embedding of all of it.
+    /// Embedding of the whole text.
     Full(Embedding),
-    /// The embedding of its beginning: the model takes no more of this text.
+    /// Embedding of the beginning of the text: the model's input limit is shorter.
     Truncated(Embedding),
-    /// None, and why: the model cannot embed this text, while it embeds others.
+    /// No embedding, with the reason: the model fails on this text but embeds others.
     None(String),
 }
 
-/// The last hidden states of a text's wordpieces, without the special tokens, in order of the text.
+/// Last hidden states of a text's wordpieces in text order, without special tokens.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EmbeddedTokens {
-    /// Wordpiece ids.
+    /// Ids of the wordpieces.
     pub ids: Vec<u32>,
     /// The wordpieces as the vocabulary spells them.
     pub pieces: Vec<String>,
-    /// Bytes in the text that was embedded, prefix not counted.
+    /// Byte ranges in the embedded text, without its prefix.
     pub spans: Vec<Range<u32>>,
-    /// A unit vector each.
+    /// Token vectors, each of unit length.
     pub vectors: TokenVectors,
 }
 
-/// Why texts got no vectors.
+/// Error of an embedder.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum EmbedError {
-    /// Try again, not before `after` if given.
+    /// Overloaded: retry, not before `after` if given.
     #[error("the embedder is busy: {detail}")]
     Busy {
-        /// What it said.
+        /// Message of the service.
         detail: String,
-        /// When to come back.
+        /// `Retry-After`, if the service sent it.
         after: Option<Duration>,
     },
-    /// The same texts will be refused again.
+    /// The same texts would be refused again.
     #[error("the embedder refused: {detail}")]
     Refused {
-        /// What it said.
+        /// Message of the service.
         detail: String,
     },
-    /// It did not work, for a reason that may pass.
+    /// A failure that may pass.
     #[error("the embedder failed: {detail}")]
     Broken {
-        /// What went wrong.
+        /// Cause of the failure.
         detail: String,
     },
 }
 
-/// Text to vectors.
+/// Turns texts into vectors.
 #[async_trait]
 pub trait Embedder: Send + Sync {
-    /// What decides the vectors.
+    /// The fingerprint of this embedder.
     fn fingerprint(&self) -> &EmbedderFingerprint;
 
-    /// The embeddings of `texts`, in order. Retries what may pass before it gives up.
+    /// Embeds `texts`, in order. Transient errors are retried before one is returned.
     async fn embed_texts(&self, texts: &[String], kind: TextKind) -> Result<Vec<Embedding>, EmbedError>;
 
-    /// The embeddings of stored `texts`, in order. A text that alone keeps them from being embedded costs no other one its
-    /// embedding; an error says that the embedder itself fails.
+    /// Embeds passages, in order. A text that cannot be embedded does not affect the others: it gets
+    /// [`PassageEmbedding::None`]. An error means that the embedder itself fails.
     async fn embed_passages(&self, texts: &[String]) -> Result<Vec<PassageEmbedding>, EmbedError> {
         let embeddings = self.embed_texts(texts, TextKind::Passage).await?;
         Ok(embeddings.into_iter().map(PassageEmbedding::Full).collect())
     }
 
-    /// Whether the model reads all of a chunk, as far as that is known without asking it; the same at all times.
+    /// Whether the model reads all of a chunk, as far as that is known without calling it. The answer never changes.
     fn fits_input_limit(&self, _text: &str) -> bool {
         true
     }
 
-    /// How well the model can read `text`; none if it cannot tell, which counts as fully.
+    /// How well the model can read `text`; `None` if it cannot tell, which counts as fully.
     fn word_statistics(&self, text: &str) -> Option<WordStatistics>;
 }

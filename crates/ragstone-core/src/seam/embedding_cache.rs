@@ -1,24 +1,25 @@
-//! What was embedded before, so that a text is embedded once.
+//! The embedding cache: an unchanged text is embedded only once.
 //!
-//! Invariant: the cache is a copy; it may be lost at any time, and costs embeddings then. What it gives is bit for bit
-//! what was put, so a version made with its help is the version that would have been made without it.
+//! Invariant: the cache may be lost at any time, which costs only new embeddings. It returns bit for bit what was
+//! stored, so a version made with its help equals one made without it.
 
 use async_trait::async_trait;
 
 use crate::id::{DocumentId, TenantId};
 use crate::rank::analyzer::LEXICAL_NAME;
 
-/// What a key stands for: everything beside the embedder that decides a [`StoredEmbedding`]. Another rule of what is
-/// kept of an embedding, or how, gets another name.
+/// Part of every key that stands for everything, apart from the embedder, that determines a [`StoredEmbedding`]. Change
+/// it when the stored content or its encoding changes.
 const CONTEXT: &str = "ragstone embedding cache: distinct pieces, token bits 1";
 
-/// Names a text that was embedded for a tenant.
+/// Key of a text that was embedded for a tenant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EmbeddingKey(pub [u8; 32]);
 
 impl EmbeddingKey {
-    /// The key of `text` as the embedder gets it; its first `prefix` bytes are not the chunk's, which shifts the spans of
-    /// its tokens. Tenants share nothing, so that none can tell by the time it takes what another one has.
+    /// The key of `text` as the embedder gets it; its first `prefix` bytes are not part of the chunk, which shifts the
+    /// spans of its tokens. Keys contain the tenant, so that no tenant can learn from response times which texts
+    /// another one has.
     pub fn for_text(tenant: &TenantId, prefix: usize, text: &str) -> Self {
         let mut hasher = blake3::Hasher::new_derive_key(CONTEXT);
         for part in [LEXICAL_NAME, tenant.as_str()] {
@@ -31,30 +32,30 @@ impl EmbeddingKey {
     }
 }
 
-/// What ingestion keeps of an embedding.
+/// The parts of an embedding that ingestion stores.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoredEmbedding {
-    /// Unit length.
+    /// Vector of unit length.
     pub vector: Vec<f32>,
-    /// The wordpieces of the text, each once, for the statistics (`rank::late::distinct_pieces`).
+    /// Distinct wordpieces of the text, for the term statistics (`rank::late::distinct_pieces`).
     pub pieces: Vec<u32>,
-    /// Token vectors in `rank::token_bits` form, where the model gives them.
+    /// Token vectors in `rank::token_bits` form; `None` if the model gives none.
     pub tokens: Option<Vec<u8>>,
 }
 
-/// Why the cache did not do what it was asked. Nobody needs it to: whoever asked embeds.
+/// Error of the cache. It is never fatal: the caller embeds the text instead.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("the embedding cache is unavailable: {detail}")]
 pub struct EmbeddingCacheError {
-    /// What went wrong.
+    /// Cause of the failure.
     pub detail: String,
 }
 
-/// What was embedded before.
+/// Stores embeddings by fingerprint and key.
 #[async_trait]
 pub trait EmbeddingCache: Send + Sync {
-    /// What is held under `keys` for the embedder of this fingerprint, in order. `document` uses what was found from here
-    /// on.
+    /// The embeddings stored under `keys` for the embedder with this fingerprint, in order. `document` is recorded as a
+    /// user of those found.
     async fn get_embeddings(
         &self,
         fingerprint: &str,
@@ -62,8 +63,8 @@ pub trait EmbeddingCache: Send + Sync {
         keys: &[EmbeddingKey],
     ) -> Result<Vec<Option<StoredEmbedding>>, EmbeddingCacheError>;
 
-    /// Keeps embeddings that `document` uses. Of two under one key the first stays. What was not used for longest goes where
-    /// there is no room.
+    /// Stores embeddings that `document` uses. An existing entry is kept. If the cache is full, the least recently used
+    /// entries are removed.
     async fn put_embeddings(
         &self,
         fingerprint: &str,
@@ -71,10 +72,10 @@ pub trait EmbeddingCache: Send + Sync {
         entries: Vec<(EmbeddingKey, StoredEmbedding)>,
     ) -> Result<(), EmbeddingCacheError>;
 
-    /// Removes everything that `document` ever used; others that used the same embed it once more.
+    /// Removes every entry that `document` ever used; other documents that shared one embed it again.
     async fn remove_document(&self, document: DocumentId) -> Result<(), EmbeddingCacheError>;
 
-    /// Every document that uses anything, in order: what `fsck` compares with the catalogue.
+    /// Every document that uses an entry, in order; `fsck` compares them with the catalogue.
     async fn list_documents(&self) -> Result<Vec<DocumentId>, EmbeddingCacheError>;
 }
 

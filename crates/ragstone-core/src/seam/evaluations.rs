@@ -1,6 +1,7 @@
-//! Runs of evaluation sets, kept with what they were made of, so that later ones can be compared with them.
+//! Stored evaluation runs with their fingerprints, so that later runs can be compared with them.
 //!
-//! Invariant: a run is finished once, by whoever began it; what was recorded of an unfinished one survives a restart.
+//! Invariant: a run is finished once, by the process that began it; recorded outcomes of an unfinished run survive a
+//! restart.
 
 use async_trait::async_trait;
 use time::OffsetDateTime;
@@ -11,33 +12,33 @@ use crate::id::TenantId;
 /// Longest name of a run, in bytes.
 pub const MAX_RUN_NAME: usize = 100;
 
-/// What is known of a run beside its outcomes.
+/// A run without its outcomes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunHead {
-    /// Its name, unique within the tenant.
+    /// Name, unique within the tenant.
     pub name: String,
-    /// What it was made of, as JSON that only `evaluate` reads.
+    /// Fingerprint of corpus, set and settings, as JSON that only `evaluate` reads.
     pub fingerprint: String,
-    /// Whether all of its questions are recorded.
+    /// Whether all questions are recorded.
     pub finished: bool,
-    /// When it was begun.
+    /// Time at which the run began.
     pub started_at: OffsetDateTime,
 }
 
-/// What was recorded of one question, as JSON that only `evaluate` reads.
+/// Recorded outcome of one question.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecordedOutcome {
-    /// The question's id.
+    /// Id of the question.
     pub question: String,
-    /// What came of it.
+    /// The outcome, as JSON that only `evaluate` reads.
     pub outcome: String,
 }
 
-/// Runs by tenant and name.
+/// Stores runs by tenant and name.
 #[async_trait]
 pub trait EvaluationStore: Send + Sync {
-    /// Begins a run, or goes on with an unfinished one of the same fingerprint; gives what that one recorded. Any other
-    /// run of the name is forgotten.
+    /// Begins a run, or resumes an unfinished one with the same fingerprint and returns its outcomes. Any other run of
+    /// this name is deleted.
     async fn begin_run(
         &self,
         tenant: &TenantId,
@@ -46,15 +47,15 @@ pub trait EvaluationStore: Send + Sync {
         now: OffsetDateTime,
     ) -> CatalogueResult<Vec<RecordedOutcome>>;
 
-    /// Records what came of a question, in place of what was recorded before; false if there is no such unfinished run.
+    /// Records the outcome of a question and replaces an earlier one; false if there is no such unfinished run.
     async fn record_outcome(&self, tenant: &TenantId, name: &str, outcome: RecordedOutcome) -> CatalogueResult<bool>;
 
-    /// Finishes a run; false if there is no such unfinished one.
+    /// Finishes a run; false if there is no such unfinished run.
     async fn finish_run(&self, tenant: &TenantId, name: &str) -> CatalogueResult<bool>;
 
-    /// A run and its outcomes, by question.
+    /// A run with its outcomes, ordered by question.
     async fn get_run(&self, tenant: &TenantId, name: &str) -> CatalogueResult<Option<(RunHead, Vec<RecordedOutcome>)>>;
 
-    /// The runs of a tenant, by name.
+    /// The runs of a tenant, ordered by name.
     async fn list_runs(&self, tenant: &TenantId) -> CatalogueResult<Vec<RunHead>>;
 }

@@ -1,4 +1,4 @@
-//! A chat model that says what a test told it to, for the tests of everything above the seam.
+//! A scripted chat model, for the tests of everything above the seam.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -25,7 +25,7 @@ impl FakeChat {
         Self::giving(deltas.chain([ChatEvent::End(FinishReason::Stop)]).map(Ok).collect())
     }
 
-    /// Gives these events.
+    /// A model that streams these events.
     pub fn giving(events: Vec<Result<ChatEvent, ChatError>>) -> Self {
         Self {
             events,

@@ -1,7 +1,7 @@
-//! What callers said of answers, kept with the question and the answer, so that sets for evaluation can be made of it.
+//! Feedback: ratings of answers, stored with question and answer, so that evaluation sets can be made from them.
 //!
-//! Invariant: an answer is its asker's, who alone may rate it; a tenant's feedback is read by that tenant alone. What is
-//! too old or too much is forgotten, rated or not.
+//! Invariant: only its asker may rate an answer; feedback is readable only within its tenant. Answers beyond the age or
+//! number limit are deleted, rated or not.
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -16,78 +16,78 @@ pub const MAX_COMMENT_BYTES: usize = 4 << 10;
 /// Longest correct answer, in bytes.
 pub const MAX_CORRECT_ANSWER_BYTES: usize = 16 << 10;
 
-/// A question and what it was answered.
+/// A question with its answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AnsweredQuestion {
-    /// Names it; the asker was told.
+    /// Trace id of the answer, as it was returned to the asker.
     pub trace_id: TraceId,
-    /// Who asked, within the tenant.
+    /// Subject of the asker within the tenant.
     pub subject: String,
-    /// Whom the asker acted as; none for everybody of the tenant.
+    /// The readers that the asker held; `None` if the asker held every reader of the tenant.
     pub readers: Option<ReaderSet>,
-    /// When it was answered.
+    /// Time of the answer.
     pub asked_at: OffsetDateTime,
-    /// What was asked.
+    /// Text of the question.
     pub question: String,
-    /// The answer without its markers.
+    /// Text of the answer without citation markers.
     pub answer: String,
-    /// Whether it is one.
+    /// Whether the question was answered; false if the answer is a refusal.
     pub answered: bool,
-    /// Where its citations are, each place once.
+    /// Documents and pages that were cited, without duplicates.
     pub cited: Vec<CitedPlace>,
-    /// The model that spoke.
+    /// Name of the chat model that answered.
     pub model: String,
 }
 
-/// Where a citation is.
+/// A document, and page if any, that was cited.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct CitedPlace {
-    /// The document.
+    /// URI of the document.
     pub uri: String,
-    /// Its page, from 1.
+    /// Page number, from 1; `None` for formats without pages.
     pub page: Option<u32>,
 }
 
-/// A word about an answer.
+/// Verdict of the asker on an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ThumbVote {
-    /// It helped.
+    /// The answer was helpful.
     Up,
-    /// It did not.
+    /// The answer was not helpful.
     Down,
 }
 
-/// What an asker said of an answer.
+/// Feedback of the asker on one answer.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AnswerRating {
-    /// Whether it helped.
+    /// Whether the answer helped; `None` if the asker gave no verdict.
     pub thumb: Option<ThumbVote>,
-    /// In the asker's words.
+    /// Free text of the asker, at most [`MAX_COMMENT_BYTES`].
     pub comment: Option<String>,
-    /// What would have been right.
+    /// The answer that would have been correct, at most [`MAX_CORRECT_ANSWER_BYTES`].
     pub correct_answer: Option<String>,
 }
 
-/// An answer that was rated.
+/// An answer with its rating.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RatedAnswer {
-    /// The answer.
+    /// The question and the answer.
     pub answer: AnsweredQuestion,
-    /// What its asker said of it last.
+    /// The asker's most recent rating.
     pub rating: AnswerRating,
-    /// When.
+    /// Time of the rating.
     pub rated_at: OffsetDateTime,
 }
 
-/// Answers, and what was said of them.
+/// Stores answers and their ratings.
 #[async_trait]
 pub trait FeedbackStore: Send + Sync {
-    /// Keeps an answer of `tenant`. One that is kept already stays.
+    /// Stores an answer of `tenant`; one that is already stored is not changed.
     async fn save_answer(&self, tenant: &TenantId, answer: &AnsweredQuestion) -> CatalogueResult<()>;
 
-    /// Notes what `subject` says of its answer, in place of what it said before. False if there is no such answer, or it
-    /// is another's.
+    /// Stores the rating by `subject` and replaces an earlier one. False if no such answer exists or it is another
+    /// caller's.
     async fn rate_answer(
         &self,
         tenant: &TenantId,
@@ -97,14 +97,15 @@ pub trait FeedbackStore: Send + Sync {
         now: OffsetDateTime,
     ) -> CatalogueResult<bool>;
 
-    /// The rated answers of `tenant`, those that were rated first at first.
+    /// The rated answers of `tenant`, in order of rating, oldest first.
     async fn list_rated_answers(&self, tenant: &TenantId, page: &PageRequest)
     -> CatalogueResult<ListPage<RatedAnswer>>;
 
-    /// Removes an answer and what was said of it, where it is `subject`'s (or anybody's). False if there is none.
+    /// Removes an answer with its rating if it belongs to `subject` (`None`: to anybody). False if there is none.
     async fn remove_answer(&self, tenant: &TenantId, subject: Option<&str>, trace_id: TraceId)
     -> CatalogueResult<bool>;
 
-    /// Forgets what was asked before `before`, and of each tenant the oldest answers beyond `most`. How many went.
+    /// Deletes answers given before `before`, and for each tenant the oldest ones beyond `most`. Returns how many were
+    /// deleted.
     async fn remove_old_answers(&self, before: OffsetDateTime, most: u64) -> CatalogueResult<u64>;
 }

@@ -1,6 +1,6 @@
-//! What requests with an idempotency key were answered, so that one that is sent again is not carried out again.
+//! Responses to requests with an idempotency key, so that a repeated request is not executed again.
 //!
-//! Invariant: a key belongs to one caller; the first answer under a key stays until it is too old.
+//! Invariant: a key belongs to one caller; the first response under a key is kept until it expires.
 
 use std::time::Duration;
 
@@ -10,40 +10,40 @@ use time::OffsetDateTime;
 use super::catalogue::CatalogueResult;
 use crate::id::TenantId;
 
-/// How long an answer is given again.
+/// How long a stored response is returned for repeated requests.
 pub const RESPONSE_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
-/// Most answers that are kept for one caller; the oldest go first.
+/// Most responses stored for one caller; the oldest are deleted first.
 pub const MAX_RESPONSES_PER_CALLER: u64 = 4_096;
 
-/// Names a request of a caller.
+/// Identifies a request of a caller.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestKey {
-    /// The caller's tenant.
+    /// Tenant of the caller.
     pub tenant: TenantId,
-    /// The caller's name within it.
+    /// Subject of the caller within the tenant.
     pub subject: String,
-    /// What the caller named it.
+    /// Idempotency key chosen by the caller.
     pub key: String,
 }
 
-/// What a request was answered.
+/// A response stored for repeated requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredResponse {
-    /// Of all that the request asked for.
+    /// Hash of the complete request, to detect that a key is reused for a different one.
     pub fingerprint: [u8; 32],
-    /// The HTTP status.
+    /// HTTP status of the response.
     pub status: u16,
-    /// The body, JSON.
+    /// JSON body of the response.
     pub body: String,
 }
 
-/// The answers by key.
+/// Stores responses by request key.
 #[async_trait]
 pub trait IdempotencyStore: Send + Sync {
-    /// What was answered under `key` less than [`RESPONSE_LIFETIME`] before `now`.
+    /// The response stored under `key` less than [`RESPONSE_LIFETIME`] before `now`.
     async fn find_response(&self, key: &RequestKey, now: OffsetDateTime) -> CatalogueResult<Option<StoredResponse>>;
 
-    /// Keeps an answer, and forgets what is too old and what is too much. One that is kept already stays.
+    /// Stores a response, and deletes expired and surplus ones. A response that is already stored is kept.
     async fn save_response(
         &self,
         key: &RequestKey,

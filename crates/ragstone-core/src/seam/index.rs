@@ -1,7 +1,7 @@
-//! Where chunks are found: an index of points, each a chunk as one generation stored it.
+//! The vector index: stores points, each a chunk as one generation wrote it, and searches them.
 //!
-//! Invariant: an index is a copy; it may be lost and built again. It answers a [`ScopedQuery`] only, with both true
-//! scores for every candidate, and statistics never come from it: weights are ours (`rank`).
+//! Invariant: an index is a copy that may be lost and rebuilt. It answers only a [`ScopedQuery`], with both exact
+//! scores for every candidate. It computes no statistics: term weights come from `rank`.
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -11,35 +11,35 @@ use crate::document::{Chunk, DocumentMetadata};
 use crate::id::{ChunkId, CollectionName, DocumentId, Generation, PointId};
 use crate::rank::bm25::{LexicalQuery, SparseVector};
 
-/// What an index holds; points of another spec are refused.
+/// What an index stores; points that do not match are refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IndexSpec {
-    /// Digest of the embedder's fingerprint; none for a lexical index.
+    /// Digest of the embedder's fingerprint; `None` for a lexical index.
     pub embedder: Option<String>,
-    /// Length of a dense vector; none for a lexical index.
+    /// Length of a dense vector; `None` for a lexical index.
     pub dimensions: Option<usize>,
-    /// Name of the lexical side (`rank::LEXICAL_NAME`).
+    /// Name of the lexical analysis (`rank::LEXICAL_NAME`).
     pub lexical: String,
 }
 
-/// A chunk as one generation stores it.
+/// A chunk as one generation stored it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct IndexPoint {
-    /// Derived from chunk and generation.
+    /// Point id, derived from chunk and generation.
     pub id: PointId,
-    /// The chunk itself.
+    /// The chunk with its text.
     pub chunk: Chunk,
     /// The collection of its document.
     pub collection: CollectionName,
-    /// The generation that stores it.
+    /// The generation that stored the point.
     pub generation: Generation,
-    /// Who may read it, tenant included.
+    /// Who may read the point, including the tenant.
     pub acl: Acl,
-    /// The revision of the ACL.
+    /// Revision number of `acl`.
     pub acl_revision: u64,
-    /// What a caller's filter may compare (`Document::filter_fields`).
+    /// Fields that a caller's metadata filter may compare (`Document::filter_fields`).
     pub fields: DocumentMetadata,
-    /// Unit length; none in a lexical index.
+    /// Dense vector of unit length; `None` in a lexical index.
     pub dense: Option<Vec<f32>>,
     /// Document-side weights of terms and pairs.
     pub lexical: SparseVector,
@@ -49,129 +49,129 @@ pub struct IndexPoint {
     pub tokens: Option<Vec<u8>>,
 }
 
-/// Which legs a search stands on.
+/// Which candidate lists a search uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SearchMode {
-    /// Both.
+    /// Dense and lexical candidates.
     #[default]
     Hybrid,
-    /// Vectors alone.
+    /// Dense candidates only (vectors).
     Dense,
-    /// Words alone.
+    /// Lexical candidates only (words).
     Lexical,
 }
 
-/// What is looked for.
+/// A search over the index.
 #[derive(Debug, Clone, PartialEq)]
 pub struct IndexQuery {
-    /// Which candidate lists are made.
+    /// Which candidate lists to compute.
     pub mode: SearchMode,
-    /// The question's vector, unit length; none where there is no embedder.
+    /// Query vector of unit length; `None` without an embedder.
     pub dense: Option<Vec<f32>>,
-    /// The question's terms with their idf.
+    /// Query terms with their idf.
     pub lexical: LexicalQuery,
-    /// How well the encoder reads the question, 0 to 1.
+    /// How well the encoder reads the query, 0 to 1.
     pub query_gate: f64,
     /// Length of each candidate list (`rank::fusion::DEPTH`).
     pub depth: usize,
-    /// So many of the best by the mode's order (F, cosine or B'/U) carry scores that are the same to the last digit in
-    /// every index, and so does what ties with the last of them; others are true to single precision.
+    /// This many of the best hits by the mode's order (F, cosine or B'/U), and all that tie with the last of them, get
+    /// scores that are identical to the last digit in every index; other scores are accurate to single precision.
     pub exact_count: usize,
-    /// Generations that must not be found: a search repeated after stale hits.
+    /// Generations to leave out: set when a search is repeated after stale hits.
     pub excluded: Vec<DocumentGeneration>,
 }
 
-/// A document's generation.
+/// A document with one of its generations.
 pub type DocumentGeneration = (DocumentId, Generation);
 
-/// What an index found, not yet checked.
+/// A search hit, not yet checked against the catalogue.
 #[derive(Debug, Clone, PartialEq)]
 pub struct IndexHit {
-    /// The point.
+    /// Id of the point.
     pub point: PointId,
-    /// Its chunk.
+    /// Id of the chunk.
     pub chunk: ChunkId,
-    /// Its document.
+    /// Id of the document.
     pub document: DocumentId,
-    /// The generation that stored it.
+    /// The generation that stored the point.
     pub generation: Generation,
-    /// The ACL's revision the index filtered by.
+    /// Revision of the ACL that the index filtered by.
     pub acl_revision: u64,
-    /// Cosine, -1 to 1; 0 where there is no dense leg.
+    /// Cosine, -1 to 1; 0 without a dense side.
     pub dense: f64,
-    /// B: the BM25 score of single terms.
+    /// B: the BM25 score over single terms.
     pub unigrams: f64,
-    /// B2: the score of adjacent pairs.
+    /// B2: the BM25 score over pairs of adjacent terms.
     pub bigrams: f64,
 }
 
-/// The union of both candidate lists, each hit with both true scores.
+/// The union of both candidate lists; each hit has both exact scores.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct IndexHits {
-    /// The gate of this question over these documents: the question's own times the mean stored gate of the ten
-    /// best points by B (of the ten best by cosine where no point has B > 0).
+    /// Gate of this query over these documents: the query's own gate times the mean stored gate of the ten best points
+    /// by B (the ten best by cosine if no point has B > 0).
     pub gate: f64,
-    /// In no promised order.
+    /// The hits, in no guaranteed order.
     pub hits: Vec<IndexHit>,
 }
 
-/// A point's text and tokens, not yet checked.
+/// A stored chunk with its tokens, not yet checked against the catalogue.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoredChunk {
-    /// The point.
+    /// Id of the point.
     pub point: PointId,
-    /// The generation that stored it.
+    /// The generation that stored the point.
     pub generation: Generation,
-    /// The chunk.
+    /// The chunk with its text.
     pub chunk: Chunk,
     /// The collection of its document.
     pub collection: CollectionName,
-    /// Token vectors, where they were stored and asked for.
+    /// Token vectors; `None` if they were not stored or not requested.
     pub tokens: Option<Vec<u8>>,
 }
 
-/// Why an index did not do what it was asked.
+/// Error of an index.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum IndexError {
-    /// It is down or busy, for a reason that may pass.
+    /// The index is down or busy; a retry may succeed.
     #[error("the index is unavailable: {detail}")]
     Unavailable {
-        /// What went wrong.
+        /// Cause of the failure.
         detail: String,
     },
-    /// It holds something else than what was asked of it.
+    /// The index was built for another spec than the one requested.
     #[error("the index does not fit: {detail}")]
     Mismatch {
-        /// What it holds and what was wanted.
+        /// What the index holds and what was requested.
         detail: String,
     },
-    /// What it holds is damaged; it can be built again.
+    /// The stored data is corrupt; the index can be rebuilt.
     #[error("the index is damaged: {detail}; hint: run `ragstone index rebuild`")]
     Damaged {
-        /// What was found.
+        /// Description of the damage.
         detail: String,
     },
 }
 
-/// Where chunks are found.
+/// Stores and searches points.
 #[async_trait]
 pub trait VectorIndex: Send + Sync {
-    /// Makes the index ready for `spec`; refuses if it holds points of another embedder or lexical side. Points without
-    /// vectors fit any embedder: an index begun without one takes vectors from here on and keeps what it has, or refuses
-    /// (`Mismatch`) where its store cannot; it is then rebuilt.
+    /// Prepares the index for `spec`; refuses if it holds points of another embedder or lexical analysis. Points
+    /// without vectors fit any embedder: an index created without one starts to accept vectors and keeps its points, or
+    /// returns `Mismatch` if its store cannot do so and must be rebuilt.
     async fn prepare_index(&self, spec: &IndexSpec) -> Result<(), IndexError>;
 
-    /// Stores points, not visible yet. The same point again changes nothing.
+    /// Stores points; they stay invisible until published. Storing the same point again changes nothing.
     async fn upsert_points(&self, points: Vec<IndexPoint>) -> Result<(), IndexError>;
 
-    /// Makes the points of one generation visible.
+    /// Makes the points of one generation visible to searches.
     async fn publish_generation(&self, document: DocumentId, generation: Generation) -> Result<(), IndexError>;
 
     /// Removes the points of one generation, visible or not.
     async fn delete_generation(&self, document: DocumentId, generation: Generation) -> Result<(), IndexError>;
 
-    /// Gives the points of one generation another ACL and other filter fields.
+    /// Replaces ACL and filter fields of the points of one generation.
     async fn set_access(
         &self,
         document: DocumentId,
@@ -181,11 +181,11 @@ pub trait VectorIndex: Send + Sync {
         fields: &DocumentMetadata,
     ) -> Result<(), IndexError>;
 
-    /// The union of the best `depth` visible points of each leg, each with both true scores (0 only where no term is
-    /// shared, or there is no dense leg). Ties go by chunk id after rounding to 1e-6.
+    /// Searches visible points: the union of the best `depth` of each side, each with both exact scores (0 only if no
+    /// term is shared, or without a dense side). Scores are rounded to 1e-6; ties are ordered by chunk id.
     async fn search(&self, query: &ScopedQuery<IndexQuery>) -> Result<IndexHits, IndexError>;
 
-    /// Text (and token vectors if `with_tokens`) of visible points that `scope` admits; others are left out.
+    /// Text (and token vectors if `with_tokens`) of the visible points that `scope` admits; others are left out.
     async fn get_chunks(
         &self,
         scope: &Scope,
@@ -203,11 +203,10 @@ pub trait VectorIndex: Send + Sync {
         limit: usize,
     ) -> Result<Vec<StoredChunk>, IndexError>;
 
-    /// How many points are stored, visible or not.
+    /// Number of stored points, visible or not.
     async fn count_points(&self) -> Result<u64, IndexError>;
 
-    /// Every generation that has points, with their number; of one document or of all. What a purge removes, and what
-    /// `fsck` compares with the catalogue.
+    /// Every generation that has points, with their number, of one document or of all. Used by purges and by `fsck`.
     async fn list_generations(
         &self,
         document: Option<DocumentId>,

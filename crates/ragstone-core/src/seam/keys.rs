@@ -1,7 +1,7 @@
-//! API keys: what the catalogue keeps of them.
+//! API keys as the catalogue stores them.
 //!
-//! Invariant: a secret is never stored, only its keyed hash; a key is never removed, so that a library that had one
-//! stays closed to callers without. Keys of one tenant are changed and listed by that tenant, or by whoever has them all.
+//! Invariant: a secret is never stored, only its keyed hash. A key is never deleted, so a library that ever had a key
+//! never accepts callers without one. A tenant's keys are listed and changed by that tenant or by the operator of all.
 
 mod secret;
 
@@ -15,49 +15,49 @@ use super::catalogue::{CatalogueResult, ListPage, PageRequest};
 use crate::access::{ReaderSet, Role};
 use crate::id::TenantId;
 
-/// Within this time a further use of a key is not worth a write.
+/// Uses within this time after the recorded last use are not written again, which saves a write per request.
 pub const LAST_USED_RESOLUTION: Duration = Duration::minutes(1);
 
-/// What is known of a key.
+/// A key without its secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyRecord {
-    /// Its public name, part of its text.
+    /// Public id, part of the key's text.
     pub id: KeyId,
-    /// What people call it.
+    /// Display name, chosen by its creator.
     pub name: String,
     /// The tenant its callers belong to.
     pub tenant: TenantId,
-    /// What its callers may do.
+    /// What the key's callers may do.
     pub role: Role,
-    /// Whom its callers may act as.
+    /// The readers that the key's callers hold.
     pub readers: ReaderSet,
-    /// What its callers are called within the tenant.
+    /// Subject of the key's callers within the tenant.
     pub subject: String,
-    /// When it was made.
+    /// Time at which the key was created.
     pub created_at: OffsetDateTime,
-    /// From when on it is refused, if ever.
+    /// The key is refused from this time on; `None` if it never expires.
     pub expires_at: Option<OffsetDateTime>,
-    /// When it was revoked.
+    /// Time of revocation; `None` if it was not revoked.
     pub revoked_at: Option<OffsetDateTime>,
-    /// When it was last used, give or take [`LAST_USED_RESOLUTION`].
+    /// Time of the last recorded use, accurate to [`LAST_USED_RESOLUTION`]; `None` if it was never used.
     pub last_used_at: Option<OffsetDateTime>,
-    /// The key that took its place.
+    /// The key that replaced this one by rotation.
     pub successor: Option<KeyId>,
 }
 
 impl KeyRecord {
-    /// Whether it opens anything at `now`.
+    /// Whether the key is accepted at `now`: neither revoked nor expired.
     pub fn is_live(&self, now: OffsetDateTime) -> bool {
         self.revoked_at.is_none() && self.expires_at.is_none_or(|end| now < end)
     }
 
-    /// Whether another key may still take its place: it is live and none has.
+    /// Whether the key may be rotated: it is live and has no successor.
     pub fn may_be_rotated(&self, now: OffsetDateTime) -> bool {
         self.is_live(now) && self.successor.is_none()
     }
 
-    /// Gives its place to a key `id`: the same caller with the same rights until the same end. This one ends at `until`,
-    /// or before if it would have.
+    /// Creates the successor `id`: the same caller with the same rights and the same expiry. This key then expires at
+    /// `until`, or earlier if it would have anyway.
     pub fn create_successor(&mut self, id: KeyId, now: OffsetDateTime, until: OffsetDateTime) -> Self {
         let successor = Self {
             id,
@@ -71,51 +71,52 @@ impl KeyRecord {
         successor
     }
 
-    /// Whether a use at `now` is worth a write.
+    /// Whether a use at `now` should be written, see [`LAST_USED_RESOLUTION`].
     pub fn should_record_use(&self, now: OffsetDateTime) -> bool {
         self.last_used_at.is_none_or(|last| now >= last + LAST_USED_RESOLUTION)
     }
 }
 
-/// A key with what its secret is known by.
+/// A key with the hash of its secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredKey {
-    /// The key.
+    /// The key without its secret.
     pub key: KeyRecord,
-    /// The hash of its secret.
+    /// Keyed hash of the secret.
     pub hash: KeyHash,
 }
 
-/// What rotating did.
+/// Result of a rotation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RotationOutcome {
-    /// This key took the old one's place.
+    /// The new key, which replaces the old one.
     Done(KeyRecord),
-    /// It was revoked, has expired, or another key has its place already.
+    /// The old key was revoked, has expired or already has a successor.
     Ended,
-    /// There is no such key, or it is another tenant's.
+    /// No such key exists, or it belongs to another tenant.
     Unknown,
 }
 
-/// Keeps keys. `tenant` is whose keys may be seen or changed, all where it is none.
+/// Stores keys. `tenant` limits which keys are visible and changeable; `None` means those of all tenants.
 #[async_trait]
 pub trait KeyStore: Send + Sync {
-    /// The library's pepper; `fresh` becomes it where there is none.
+    /// The library's pepper; stores `fresh` as the pepper if there is none yet.
     async fn get_or_create_pepper(&self, fresh: Pepper) -> CatalogueResult<Pepper>;
 
-    /// Whether there ever was a key, of whatever tenant.
+    /// Whether any tenant ever had a key.
     async fn has_keys(&self) -> CatalogueResult<bool>;
 
-    /// Keeps a key; false if its id is taken, and nothing was done.
+    /// Stores a key; false, without any change, if its id is taken.
     async fn create_key(&self, key: StoredKey) -> CatalogueResult<bool>;
 
-    /// The key of this id, of whatever tenant, live or not: for whoever checks a secret, and for nothing else.
+    /// The key with this id, of any tenant, live or not. Only for checking a secret.
     async fn find_key(&self, id: KeyId) -> CatalogueResult<Option<StoredKey>>;
 
-    /// Keys, oldest first, live or not.
+    /// Lists keys, live or not, oldest first.
     async fn list_keys(&self, tenant: Option<&TenantId>, page: &PageRequest) -> CatalogueResult<ListPage<KeyRecord>>;
 
-    /// Gives a key's place to another one ([`KeyRecord::create_successor`]); the old one ends at `until`, or before if it would have.
+    /// Replaces a key by `successor` ([`KeyRecord::create_successor`]); the old one expires at `until`, or earlier if
+    /// it would have anyway.
     async fn rotate_key(
         &self,
         tenant: Option<&TenantId>,
@@ -125,7 +126,8 @@ pub trait KeyStore: Send + Sync {
         now: OffsetDateTime,
     ) -> CatalogueResult<RotationOutcome>;
 
-    /// Ends a key for good; the first time stays. None if there is no such key, or it is another tenant's.
+    /// Revokes a key permanently; revoking it again keeps the first time. `None` if no such key exists or it is another
+    /// tenant's.
     async fn revoke_key(
         &self,
         tenant: Option<&TenantId>,
@@ -133,6 +135,6 @@ pub trait KeyStore: Send + Sync {
         now: OffsetDateTime,
     ) -> CatalogueResult<Option<KeyRecord>>;
 
-    /// Notes a use; a later one that is noted already stays.
+    /// Records a use at `at`; a later use that is already recorded is kept.
     async fn record_key_use(&self, id: KeyId, at: OffsetDateTime) -> CatalogueResult<()>;
 }

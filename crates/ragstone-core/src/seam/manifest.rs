@@ -1,7 +1,7 @@
-//! What is kept beside the original of a published version, so that its row can be made again.
+//! Manifests: stored beside the original of a published version, so that its catalogue row can be recovered.
 //!
-//! Invariant: a manifest is never more open than its document. Each has a stamp that grows with every change, and what
-//! has the greatest one counts; so two processes that write at once never put an older state over a newer one.
+//! Invariant: a manifest never admits more readers than its document. Each has a stamp that grows with every change,
+//! and the greatest stamp wins, so concurrent writers never replace a newer state by an older one.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,17 +14,17 @@ use super::catalogue::CatalogueResult;
 use super::portable::ExportedVersion;
 use crate::id::{DocumentId, Generation};
 
-/// How new a state of a document is: the revision of its readers, then the time of its last change.
+/// Orders the states of a document: by revision of its readers, then by time of the last change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RevisionStamp {
-    /// The revision of its readers.
+    /// Revision of the document's readers.
     pub revision: u64,
-    /// When it was changed last, in nanoseconds since 1970.
+    /// Time of the last change, in nanoseconds since 1970-01-01 UTC.
     pub updated: i128,
 }
 
 impl RevisionStamp {
-    /// The stamp of a document in this state.
+    /// The stamp of a document with this revision and time of change.
     pub fn new(revision: u64, updated: OffsetDateTime) -> Self {
         Self {
             revision,
@@ -51,39 +51,39 @@ impl FromStr for RevisionStamp {
     }
 }
 
-/// A published version with what makes its row again.
+/// A published version with everything needed to recover its row.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DocumentManifest {
-    /// The library whose document it is.
+    /// Name of the library that the document belongs to.
     #[serde(default)]
     pub library: String,
-    /// The version, without what it adds to the statistics: they are counted again.
+    /// The version, without its contribution to the term statistics: they are counted again.
     pub document: ExportedVersion,
-    /// Who brought it, and so may change it whoever reads it.
+    /// Subject that created the document and may therefore change it, whoever may read it.
     #[serde(default)]
     pub brought_by: Option<String>,
-    /// The document that it came in, for a file in a mail.
+    /// The document that this one is attached to, for a file in a mail.
     #[serde(default)]
     pub attached_to: Option<DocumentId>,
 }
 
 impl DocumentManifest {
-    /// How new it is.
+    /// The stamp of the document's state.
     pub fn stamp(&self) -> RevisionStamp {
         RevisionStamp::new(self.document.acl_revision, self.document.updated_at)
     }
 }
 
-/// Says what belongs into manifests, and makes rows of them.
+/// Reads manifests from the catalogue and recovers rows from them.
 #[async_trait]
 pub trait ManifestStore: Send + Sync {
-    /// The manifest of a document's published version, without the library's name; whatever its tenant: for who writes it
-    /// beside the original, and for nothing else. None where there is no such version, or the document is tombstoned.
+    /// The manifest of a document's published version, of any tenant, without the library's name. Only for writing it
+    /// beside the original. `None` if nothing is published or the document is tombstoned.
     async fn get_manifest(&self, document: DocumentId) -> CatalogueResult<Option<DocumentManifest>>;
 
-    /// Makes the row of a manifest: a published document without jobs, points and statistics. False if there is a row.
+    /// Recovers a row: a published document without jobs, points and statistics. False if the row exists.
     async fn recover_document(&self, manifest: &DocumentManifest) -> CatalogueResult<bool>;
 
-    /// From now on no generation up to `to` is drawn.
+    /// Ensures that generations drawn from now on are greater than `to`.
     async fn raise_generation(&self, to: Generation) -> CatalogueResult<()>;
 }

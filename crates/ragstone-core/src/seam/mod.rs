@@ -1,7 +1,7 @@
-//! The seams: what the product needs of the outside world, as traits with their errors.
+//! Seams: the traits through which the core uses databases, indexes, models and sources, with their error types.
 //!
-//! Invariant: nothing of an implementation stands here; each seam has one contract suite that every
-//! implementation passes.
+//! Invariant: no production implementation lives here; every implementation of a seam passes that seam's contract
+//! suite.
 
 pub mod attachments;
 pub mod audit;

@@ -1,4 +1,4 @@
-//! Bytes to text, isolated from the rest of the process.
+//! The document parser: extracts text from files, isolated from the rest of the process.
 
 use async_trait::async_trait;
 use object_store::ObjectStore;
@@ -6,79 +6,79 @@ use object_store::ObjectStore;
 use crate::document::{AttachedFile, DocumentOutline, JobError};
 use crate::id::TenantId;
 
-/// A file could not be made into text; says why to the person who sent it.
+/// A file could not be parsed; the error is written for the person who sent it.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{}", error.detail)]
 pub struct ParseFailure {
-    /// Code, detail and hint.
+    /// Code, detail and hint of the error.
     pub error: JobError,
-    /// Whether the same bytes are parsed again.
+    /// Whether to parse the same bytes again.
     pub retry: ParseRetry,
 }
 
-/// Whether the same bytes are parsed again after a failure.
+/// Whether to parse the same bytes again after a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ParseRetry {
-    /// They would fail again.
+    /// The bytes would fail again.
     Never,
-    /// One time: they held a parser for its whole time, which a busy machine explains once and not twice.
+    /// Once: parsing reached its time limit, which a busy machine may explain once but not twice.
     Once,
-    /// The fault is not in them: as often as any failure that may pass.
+    /// The bytes are not at fault: retry as often as after any transient failure.
     Usual,
 }
 
-/// What is to be parsed.
+/// A file to be parsed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParseRequest {
-    /// Whose document it is: tenants share the parsers.
+    /// Tenant of the document; tenants share the parser processes.
     pub tenant: TenantId,
-    /// Where the bytes lie in the blob store.
+    /// Blob key of the bytes.
     pub blob: object_store::path::Path,
-    /// The file's name, which with the bytes decides its type.
+    /// File name; together with the bytes it determines the media type.
     pub name: String,
-    /// What the sender says it is; a hint.
+    /// Media type declared by the sender; a hint.
     pub declared_media_type: Option<String>,
 }
 
-/// What is known of a file once all of its text was handed out.
+/// Properties of a file, known once all of its text was handed out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ParseOutput {
-    /// The media type that name and bytes showed.
+    /// Media type detected from file name and bytes.
     pub media_type: String,
     /// Title, sections and warnings.
     pub outline: DocumentOutline,
 }
 
-/// The receiver takes no more text; it knows why.
+/// The receiver refuses more text; it keeps the reason itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the text is not taken any further")]
 pub struct ReceiverClosedError;
 
-/// Receives a document's text, one page after the other.
+/// Receives the text of a document page by page.
 #[async_trait]
 pub trait PageReceiver: Send {
-    /// Takes the whole text of one page (`None` where the format has no pages). The parser waits meanwhile.
+    /// Receives the whole text of one page (`None` for formats without pages). The parser waits until it returns.
     async fn receive_page(&mut self, page: Option<u32>, text: &str) -> Result<(), ReceiverClosedError>;
 
-    /// A file that came in the document begins, after all pages; its bytes follow, as many as it says.
+    /// Announces a file attached to the document, after all pages. As many bytes as it declares follow.
     async fn receive_attachment(&mut self, _file: &AttachedFile) -> Result<(), ReceiverClosedError> {
         Ok(())
     }
 
-    /// The next bytes of the file that began last.
+    /// The next bytes of the file announced last.
     async fn receive_attachment_bytes(&mut self, _bytes: &[u8]) -> Result<(), ReceiverClosedError> {
         Ok(())
     }
 }
 
-/// Bytes to text.
+/// Extracts text from files.
 #[async_trait]
 pub trait DocumentParser: Send + Sync {
-    /// The parsers' version: part of the pipeline's fingerprint.
+    /// Version of the parsers, part of the pipeline's fingerprint.
     fn fingerprint(&self) -> &str;
 
-    /// Hands the text of a stored file to `pages` and holds no more than one page of it. After a failure, one of
-    /// `pages` included, what was handed out is void. A file without text is a failure (`no_text`), never an empty
+    /// Hands the text of a stored file to `pages`, at most one page in memory at a time. After a failure, including one
+    /// of `pages`, all text that was handed out is void. A file without text is a failure (`no_text`), never an empty
     /// document.
     async fn parse_document(
         &self,

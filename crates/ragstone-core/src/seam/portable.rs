@@ -1,7 +1,8 @@
-//! Moving house: a published version taken out of one library and put into another, as it is.
+//! Export and import: a published version is copied unchanged from one library to another.
 //!
-//! Invariant: what is put in is what was taken out, readers above all; nothing that the library has is overwritten. A
-//! version is put in under a lease like any other work, so whoever dies over it leaves a job that somebody finishes.
+//! Invariant: an import stores exactly what was exported, above all its readers, and overwrites nothing that the
+//! library has. An import runs under a lease like any other job, so if its process dies, another worker finishes the
+//! job.
 
 use std::time::Duration;
 
@@ -19,64 +20,65 @@ use crate::document::{
 use crate::id::{CollectionName, ContentHash, DocumentId, Generation, JobId, SourceName};
 use crate::rank::bm25::SparseVector;
 
-/// A published version with everything that a catalogue knows of it.
+/// A published version with all that the catalogue stores about it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ExportedVersion {
-    /// Derived from tenant, collection, source and URI.
+    /// Document id, derived from tenant, collection, source and URI.
     pub id: DocumentId,
-    /// Its collection.
+    /// Collection of the document.
     pub collection: CollectionName,
-    /// Its source.
+    /// Source of the document.
     pub source: SourceName,
-    /// Its name within the source.
+    /// Name of the document within the source.
     pub uri: String,
-    /// The file name.
+    /// File name of the original.
     pub name: String,
-    /// The title that a caller gave.
+    /// The title given by the caller, if any.
     pub given_title: Option<String>,
     /// The title of the published version.
     pub title: String,
-    /// What the sender said the bytes are.
+    /// Media type that the sender declared, if any.
     pub declared_media_type: Option<String>,
-    /// What name and bytes showed.
+    /// Media type detected from file name and bytes.
     pub media_type: String,
-    /// Counts its versions, from 1.
+    /// Version number of the document, from 1.
     pub version: u64,
-    /// BLAKE3 of the original.
+    /// BLAKE3 hash of the original.
     pub content_hash: ContentHash,
-    /// Bytes of the original.
+    /// Size of the original in bytes.
     pub bytes: u64,
-    /// Pages, where the format has pages.
+    /// Number of pages; `None` for formats without pages.
     pub pages: Option<u32>,
-    /// Chunks.
+    /// Number of chunks of the version.
     pub chunks: u32,
-    /// Who may read it.
+    /// Who may read the document.
     pub acl: Acl,
-    /// The revision of that.
+    /// Revision number of `acl`.
     pub acl_revision: u64,
-    /// The caller's key-value pairs.
+    /// Key-value pairs given by the caller.
     pub metadata: DocumentMetadata,
-    /// The department it was given to, if any.
+    /// Department given by the caller, if any.
     pub department_id: Option<String>,
-    /// Where a person can open it; what is no address of the web is left behind.
+    /// Address where a person can open the document; a value that is not a web address is dropped on import.
     #[serde(default, deserialize_with = "SourceUrl::of_any")]
     pub source_url: Option<SourceUrl>,
-    /// What the parser warned of.
+    /// Warnings of the parser.
     pub warnings: Vec<ParseWarning>,
-    /// The pipeline that made it.
+    /// Fingerprint of the pipeline that made the chunks.
     pub pipeline: String,
-    /// What it adds to the term statistics.
+    /// Contribution to the term statistics.
     pub statistics: StatisticsDelta,
-    /// The generation that is published in the library it was taken from.
+    /// The published generation in the exporting library.
     pub generation: Generation,
-    /// First accepted.
+    /// Time at which the document was first accepted.
     pub created_at: OffsetDateTime,
-    /// Last changed.
+    /// Time of the last change.
     pub updated_at: OffsetDateTime,
 }
 
 impl ExportedVersion {
-    /// Whether `other` says the same of the same bytes. Which pipeline made it, and when, is each library's own affair.
+    /// Whether `other` is the same document with equal bytes, name, readers, metadata, department, source URL and given
+    /// title. Pipeline and times are ignored, because they differ between libraries.
     pub fn is_same(&self, other: &Self) -> bool {
         let said = |packed: &Self| {
             let Self {
@@ -93,7 +95,7 @@ impl ExportedVersion {
             && said(self) == said(other)
     }
 
-    /// What is too much of it for a library to take in, if anything.
+    /// Why this version exceeds a limit of the library (metadata, URI); `None` if it does not.
     pub fn describe_excess(&self) -> Option<String> {
         let bounded = BoundedMetadata::try_from(self.metadata.clone());
         let fits = self.uri.len() <= MAX_URI_BYTES && !self.uri.chars().any(char::is_control);
@@ -104,24 +106,24 @@ impl ExportedVersion {
         }
     }
 
-    /// Whether its id is that of the document it describes.
+    /// Whether the id matches tenant, collection, source and URI.
     pub fn has_correct_id(&self) -> bool {
         self.id == DocumentId::from_uri(&self.acl.tenant, &self.collection, &self.source, &self.uri)
     }
 }
 
-/// A chunk with all that an index holds of it, but for what follows from its document.
+/// A chunk with everything an index stores about it, except what is derived from its document.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ExportedChunk {
-    /// The chunk.
+    /// The chunk with its text.
     pub chunk: Chunk,
-    /// Its vector; none in a lexical library.
+    /// Dense vector; `None` in a lexical library.
     pub dense: Option<Vec<f32>>,
     /// Document-side weights of terms and pairs.
     pub lexical: SparseVector,
-    /// How well the encoder reads it.
+    /// How well the encoder reads the chunk, 0 to 1 (`rank::gate`).
     pub gate: f32,
-    /// Token vectors for late interaction.
+    /// Token vectors for late interaction, in `rank::token_bits` form; `None` if the embedder gives none.
     pub tokens: Option<Vec<u8>>,
 }
 
@@ -137,38 +139,38 @@ impl From<IndexPoint> for ExportedChunk {
     }
 }
 
-/// Who puts a version in, and until when nobody else does.
+/// The worker that runs an import, and the lease it asks for.
 #[derive(Debug, Clone, Copy)]
 pub struct LeaseHolder {
-    /// The worker.
+    /// The worker that takes the lease.
     pub worker: WorkerId,
-    /// How long its lease holds without a sign of life.
+    /// How long the lease lasts without a heartbeat.
     pub lease: Duration,
-    /// This moment.
+    /// Current time at the holder.
     pub now: ClockReading,
 }
 
-/// What came of putting a version in.
+/// Result of beginning an import.
 #[derive(Debug, Clone, PartialEq)]
 #[expect(clippy::large_enum_variant, reason = "one for each document; nobody keeps many")]
 pub enum BeginImportOutcome {
-    /// The library has the same.
+    /// The library already has the same version.
     Unchanged,
-    /// The library has another one, which stays.
+    /// The library has a different version, which is kept.
     SkippedExisting,
-    /// Its row is written, and its points and blobs are the claim's to write; `publish` ends it.
+    /// The row is written; the holder of the claim now writes points and blobs and ends with `publish_version`.
     Begun(ClaimedJob),
 }
 
-/// Takes published versions out of a catalogue and puts them in.
+/// Exports published versions from a catalogue and imports them.
 #[async_trait]
 pub trait ExportStore: Send + Sync {
-    /// The published version of a document, whatever its tenant: for who moves the whole library, and for nothing else.
-    /// None where there is none, or it is tombstoned.
+    /// The published version of a document of any tenant. Only for exporting the whole library. `None` if nothing is
+    /// published or the document is tombstoned.
     async fn export_version(&self, document: DocumentId) -> CatalogueResult<Option<ExportedVersion>>;
 
-    /// Begins to put a version in, with a job that `holder` has. Its original waits at `incoming`. What the library began
-    /// of the same bytes and never published is taken over.
+    /// Begins an import with a job that is leased to `holder`. The original waits at blob key `incoming`. A version of
+    /// the same bytes that the library began and never published is taken over.
     async fn begin_import(
         &self,
         scope: &Scope,
@@ -179,11 +181,11 @@ pub trait ExportStore: Send + Sync {
     ) -> CatalogueResult<BeginImportOutcome>;
 }
 
-/// Reads points as they were stored.
+/// Reads points exactly as they were stored.
 #[async_trait]
 pub trait PointReader: Send + Sync {
-    /// The points of one generation, visible or not, whatever their ACL, by ordinal from `from` on, at most `limit`: for
-    /// who moves the whole library, and for nothing else.
+    /// The points of one generation by ordinal from `from` on, at most `limit`: visible or not, with any ACL. Only for
+    /// exporting the whole library.
     async fn read_points(
         &self,
         document: DocumentId,
@@ -193,14 +195,14 @@ pub trait PointReader: Send + Sync {
     ) -> Result<Vec<IndexPoint>, IndexError>;
 }
 
-/// Where the parts of a packed version are read.
+/// Streams the parts of an exported version.
 pub trait ExportedContent: Send + Sync {
-    /// The original bytes.
+    /// The bytes of the original.
     fn read_original(&self) -> BoxStream<'_, std::io::Result<bytes::Bytes>>;
 
-    /// The stored text, as an object of the blob store.
+    /// The stored text, in the form of its blob.
     fn read_text(&self) -> BoxStream<'_, std::io::Result<bytes::Bytes>>;
 
-    /// The chunks by ordinal, some at a time.
+    /// The chunks by ordinal, in batches.
     fn read_chunks(&self) -> BoxStream<'_, std::io::Result<Vec<ExportedChunk>>>;
 }

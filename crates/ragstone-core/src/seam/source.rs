@@ -1,7 +1,7 @@
-//! Places that documents come from, beyond uploads, and what is kept of them.
+//! Sources: places beside uploads that documents are synced from, and what is stored about them.
 //!
-//! Invariant: a source gives what is there now and nothing else; what it may not or cannot tell is a gap or an error, never
-//! a shorter list, because what is missing from a list is deleted. No credential is kept, only where one stands.
+//! Invariant: a source lists exactly what is there at the moment. What it cannot list is a gap or an error, never a
+//! shorter list, because items missing from a list are deleted. No credential is stored, only a reference to one.
 
 mod listing;
 
@@ -24,44 +24,44 @@ use crate::id::{CollectionName, JobId, SourceId, SourceName, TenantId};
 
 pub use listing::{HiddenItems, ListEntry, ListGap};
 
-/// Failures of one sync that are kept with their reasons; the rest is counted.
+/// Most failures of one sync that are stored with their reasons; further ones are only counted.
 pub const MAX_FAILURES: usize = 100;
-/// Bytes of each text of a kept failure; the rest is cut off.
+/// Most bytes of each text of a stored failure; the rest is cut off.
 pub const MAX_FAILURE_BYTES: usize = 1_000;
 
-/// One thing that a source holds, as its list names it.
+/// One item of a source, as its list describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceItem {
-    /// Names it within the source: a path, a URL.
+    /// Key within the source, such as a path or a URL.
     pub key: String,
-    /// The URI that its document would have.
+    /// URI of the item's document.
     pub uri: String,
     /// The file name, which with the bytes decides the type.
     pub name: String,
-    /// What people call it, where the place knows more than a file name.
+    /// Title, where the source knows more than a file name.
     pub title: Option<String>,
-    /// Where a person can open it.
+    /// Address where a person can open the item.
     pub source_url: Option<String>,
-    /// Equal as long as it did not change (size and time, an ETag); none if only its bytes can tell.
+    /// Equal while the item is unchanged (size and time, an ETag); `None` if only its bytes can show a change.
     pub marker: Option<String>,
-    /// Who may read it there.
+    /// Who may read the item in its source.
     pub access: ItemAccess,
 }
 
-/// Who may read an item where it stands. It only narrows whom the source's own readers admit.
+/// Who may read an item in its source. This only narrows the readers that the source record admits.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum ItemAccess {
-    /// The place has no say in it.
+    /// The source has no access rights of its own.
     #[default]
     Unspecified,
-    /// Whoever holds one of the readers of each set: a space, and each restricted page above and at the item.
+    /// Callers need one reader of each set: a space, and each restricted page at and above the item.
     Sets(Vec<ReaderSet>),
-    /// It could not be read, so nobody reads the item until it can.
+    /// The rights could not be read, so nobody may read the item until they can.
     Unknown(SourceError),
 }
 
 impl ItemAccess {
-    /// The reader sets of a document whose source admits `readers`.
+    /// The reader sets of the item's document, for a source that admits `readers`.
     pub fn effective_reader_sets(&self, readers: &ReaderSet) -> Vec<ReaderSet> {
         let sets = match self {
             Self::Unspecified => &[],
@@ -82,113 +82,113 @@ impl ItemAccess {
     }
 }
 
-/// The bytes of an item as they come.
+/// The content of an item as a stream.
 pub struct ItemContent {
-    /// What the place says they are; a hint.
+    /// Media type that the source declares; a hint.
     pub media_type: Option<String>,
-    /// The bytes.
+    /// The bytes, in order.
     pub bytes: BoxStream<'static, Result<Bytes, std::io::Error>>,
 }
 
-/// Why a source gave nothing, by what can be done about it.
+/// Error of a source, by what can be done about it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SourceError {
-    /// The place cannot be used as it is set up.
+    /// The source cannot be used with its current settings.
     #[error("{0}")]
     Refused(String),
-    /// It may work later.
+    /// A temporary failure; a later attempt may succeed.
     #[error("{0}")]
     Broken(String),
-    /// It was listed a moment ago and is gone.
+    /// The item was listed but no longer exists.
     #[error("{0} is gone")]
     Gone(String),
 }
 
-/// A place that documents come from.
+/// A place that documents are synced from.
 #[async_trait]
 pub trait DocumentSource: Send + Sync {
-    /// What the last sync knew: the markers of its items by their keys. Told before the list is asked for, so that a
-    /// place which can ask what is new since then does so.
+    /// Passes the markers that the last sync stored, by item key. Called before `list_items`, so that a source with a
+    /// change feed can ask only for changes.
     fn set_known_markers(&self, _markers: BTreeMap<String, Option<String>>) {}
 
-    /// Everything that is there now, each once, and what of it could not be listed. An error means that nothing can be said
-    /// about what is there; it ends the list, and nothing follows it.
+    /// Lists every item once, and a gap for each part that could not be listed. An error means that the content of the
+    /// source is unknown; it ends the stream.
     fn list_items(&self) -> BoxStream<'_, Result<ListEntry, SourceError>>;
 
-    /// The bytes of an item.
+    /// Fetches the bytes of an item.
     async fn fetch_item(&self, item: &SourceItem) -> Result<ItemContent, SourceError>;
 
-    /// Items whose bytes may be asked for at once.
+    /// How many items may be fetched concurrently.
     fn max_concurrent_fetches(&self) -> usize {
         1
     }
 }
 
-/// What is kept of a source.
+/// A source as it is configured and stored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SourceRecord {
-    /// Its id.
+    /// Id of the source.
     pub id: SourceId,
-    /// Whose it is.
+    /// Tenant that owns the source.
     pub tenant: TenantId,
-    /// What people call it, once in a tenant; part of its documents' ids.
+    /// Name, unique within the tenant; part of the ids of its documents.
     pub name: SourceName,
-    /// What kind of place: `folder`, `confluence`, `s3`, `web`.
+    /// Kind of source: `folder`, `confluence`, `s3` or `web`.
     pub kind: String,
-    /// What the kind wants to know. Credentials stand here by reference only: `env:NAME` or `file:PATH`.
+    /// Settings of this kind of source. Credentials appear only by reference: `env:NAME` or `file:PATH`.
     pub settings: Map<String, Value>,
     /// The collection of its documents.
     pub collection: CollectionName,
-    /// Who may read its documents.
+    /// Readers of its documents.
     pub readers: ReaderSet,
-    /// When it is synced by itself, in cron's form, UTC; none for never.
+    /// Schedule of automatic syncs as a cron expression in UTC; `None` for manual syncs only.
     pub schedule: Option<String>,
-    /// Whether it rests: no sync by schedule.
+    /// Whether scheduled syncs are paused.
     pub paused: bool,
-    /// Who made it.
+    /// Subject of the caller that created the source.
     pub created_by: String,
-    /// When.
+    /// Time at which the source was created.
     pub created_at: OffsetDateTime,
-    /// How the last sync went.
+    /// Report of the last sync; `None` before the first.
     pub last_sync: Option<SyncReport>,
 }
 
-/// What a sync found and did.
+/// Progress and result of a sync.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SyncReport {
-    /// When it began.
+    /// Time at which the sync began.
     pub started_at: OffsetDateTime,
-    /// When it ended; none while it runs, or if its process died.
+    /// Time at which the sync ended; `None` while it runs, or if its process died.
     pub ended_at: Option<OffsetDateTime>,
-    /// The batch that its documents' jobs are children of; none as long as it has begun none.
+    /// The batch job whose children are the documents' jobs; `None` until the first document is queued.
     pub job: Option<JobId>,
-    /// How many of what.
+    /// Number of items by result.
     pub counts: SyncCounts,
-    /// What could not be taken in, at most [`MAX_FAILURES`].
+    /// Items that could not be ingested, at most [`MAX_FAILURES`].
     pub failures: Vec<ItemFailure>,
-    /// Why it did not do all of its work, if so. Nothing is deleted then.
+    /// Why the sync did not complete; `None` if it did. Nothing is deleted after an error.
     pub error: Option<JobError>,
-    /// Documents that the list no longer names and that were kept, for the sync would have deleted too many or could not
-    /// tell what is there. Stays until a sync that comes to its end without holding any.
+    /// Documents that are missing from the list but were kept, because the sync would have deleted too many or could
+    /// not tell what is there. Reset only by a complete sync that holds none back.
     #[serde(default)]
     pub held: u64,
 }
 
-/// How a sync ended, or that it did not.
+/// State of a sync.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SyncState {
-    /// It has not ended: it runs, or its process died.
+    /// The sync has not ended: it runs, or its process died.
     Running,
-    /// It came to its end; single items may have failed.
+    /// The sync completed; single items may have failed.
     Succeeded,
-    /// Deletions were held back: a person decides.
+    /// Deletions were held back until a person decides.
     Held,
-    /// It could not be carried out.
+    /// The sync could not be completed.
     Failed,
 }
 
 impl SyncReport {
-    /// How the sync ended.
+    /// The state that follows from end time, held documents and error.
     pub fn state(&self) -> SyncState {
         match (self.ended_at, self.held, &self.error) {
             (None, ..) => SyncState::Running,
@@ -200,7 +200,7 @@ impl SyncReport {
 }
 
 impl SyncState {
-    /// The state as the API and the command line write it.
+    /// Name of the state in the API and on the command line.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Running => "running",
@@ -211,32 +211,32 @@ impl SyncState {
     }
 }
 
-/// How many documents a sync did what with.
+/// Number of items of a sync, by result.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SyncCounts {
-    /// Seen for the first time.
+    /// Items seen for the first time.
     pub new: u64,
-    /// With other bytes than before, or in another place.
+    /// Items with other bytes than before, or at another place.
     pub changed: u64,
-    /// As they were.
+    /// Items that did not change.
     pub unchanged: u64,
-    /// Gone.
+    /// Items that are gone; their documents are deleted.
     pub deleted: u64,
-    /// Not taken in.
+    /// Items that could not be ingested.
     pub failed: u64,
 }
 
-/// An item that was not taken in.
+/// An item that could not be ingested.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ItemFailure {
-    /// Which.
+    /// URI of the item's document.
     pub uri: String,
-    /// Why.
+    /// Reason of the failure.
     pub error: JobError,
 }
 
 impl ItemFailure {
-    /// A failure whose texts are bounded: servers and file names write them.
+    /// Truncates both texts to [`MAX_FAILURE_BYTES`], because servers and file names control their length.
     pub fn with_bounded_texts(uri: &str, error: JobError) -> Self {
         let error = JobError {
             detail: truncate_text(&error.detail),
@@ -249,7 +249,7 @@ impl ItemFailure {
     }
 }
 
-/// The text, or its first [`MAX_FAILURE_BYTES`] bytes with a mark that more was there.
+/// The text, or its first [`MAX_FAILURE_BYTES`] bytes followed by `…`.
 fn truncate_text(text: &str) -> String {
     if text.len() <= MAX_FAILURE_BYTES {
         return text.to_owned();
@@ -257,35 +257,35 @@ fn truncate_text(text: &str) -> String {
     format!("{}…", &text[..text.floor_char_boundary(MAX_FAILURE_BYTES)])
 }
 
-/// What is remembered of an item between two syncs.
+/// State of an item, stored between syncs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ItemState {
-    /// The URI of its document, which stays when the item moves.
+    /// URI of the item's document; it stays the same when the item moves.
     pub uri: String,
-    /// [`SourceItem::marker`] when it was taken in.
+    /// [`SourceItem::marker`] of the ingested version.
     pub marker: Option<String>,
-    /// Hash of its bytes, in hexadecimal digits.
+    /// Hash of the ingested bytes, in hexadecimal.
     pub hash: String,
 }
 
-/// What is remembered of all items, by their keys.
+/// States of all items of a source, by item key.
 pub type ItemStates = BTreeMap<String, ItemState>;
 
-/// Changes to a source; `None` leaves as it is.
+/// Changes to a source; `None` keeps the present value.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct SourcePatch {
-    /// Another schedule, or none.
+    /// New schedule; `Some(None)` removes it.
     pub schedule: Option<Option<String>>,
-    /// Whether it rests.
+    /// Whether to pause scheduled syncs.
     pub paused: Option<bool>,
-    /// Other settings, all of them.
+    /// New settings, which replace all present ones.
     pub settings: Option<Map<String, Value>>,
-    /// Other readers; they hold for each document from its next sync on.
+    /// New readers; each document gets them at the next sync.
     pub readers: Option<ReaderSet>,
 }
 
 impl SourcePatch {
-    /// Makes the changes.
+    /// Applies the changes to `source`.
     pub fn apply_to_record(self, source: &mut SourceRecord) {
         if let Some(schedule) = self.schedule {
             source.schedule = schedule;
@@ -302,21 +302,21 @@ impl SourcePatch {
     }
 }
 
-/// Who syncs a source, and until when nobody else does.
+/// A request for the exclusive right to sync a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SyncLease {
-    /// The process.
+    /// Id of the process that takes the lease.
     pub process: Uuid,
-    /// How long its turn lasts without a sign of life.
+    /// How long the lease lasts unless it is renewed.
     pub duration: Duration,
 }
 
-/// Turns in the memory of the one process that has a store.
+/// Sync leases in memory, for stores that only one process uses.
 #[derive(Debug, Default)]
 pub struct SyncLeases(Mutex<BTreeMap<SourceId, (Uuid, Duration)>>);
 
 impl SyncLeases {
-    /// [`SourceStore::acquire_sync_lease`].
+    /// Takes or renews a lease, see [`SourceStore::acquire_sync_lease`].
     pub fn acquire(&self, id: SourceId, holder: SyncLease, now: Duration) -> bool {
         let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let held = turns.get(&id);
@@ -327,7 +327,7 @@ impl SyncLeases {
         true
     }
 
-    /// [`SourceStore::release_sync_lease`].
+    /// Releases a lease, see [`SourceStore::release_sync_lease`].
     pub fn release(&self, id: SourceId, process: Uuid) {
         let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if turns.get(&id).is_some_and(|(holder, _)| *holder == process) {
@@ -336,26 +336,26 @@ impl SyncLeases {
     }
 }
 
-/// Sources that are asked for at once where one is looked for by its name.
+/// Page size of the search for a source by name.
 const SOURCES_AT_ONCE: usize = 1_000;
 
-/// Keeps sources. What is another tenant's is as if it were not there.
+/// Stores sources. A source of another tenant is treated as not existing.
 #[async_trait]
 pub trait SourceStore: Send + Sync {
-    /// Keeps a source; false if its name is taken in its tenant, and nothing was done.
+    /// Stores a source; false, without any change, if its name is taken in its tenant.
     async fn add_source(&self, source: SourceRecord) -> CatalogueResult<bool>;
 
-    /// A source of a tenant.
+    /// A source of a tenant, by id.
     async fn get_source(&self, tenant: &TenantId, id: SourceId) -> CatalogueResult<Option<SourceRecord>>;
 
-    /// Sources by their names: of a tenant, or of all for the clock that starts syncs and for nothing else.
+    /// Sources ordered by name: of one tenant, or of all tenants, which is only for the scheduler of syncs.
     async fn list_sources(
         &self,
         tenant: Option<&TenantId>,
         page: &PageRequest,
     ) -> CatalogueResult<ListPage<SourceRecord>>;
 
-    /// The source that a tenant calls `name`.
+    /// The source named `name` of a tenant.
     async fn find_source_by_name(&self, tenant: &TenantId, name: &SourceName) -> CatalogueResult<Option<SourceRecord>> {
         let mut cursor = None;
         loop {
@@ -372,7 +372,7 @@ pub trait SourceStore: Send + Sync {
         }
     }
 
-    /// Changes a source; none if there is no such one.
+    /// Changes a source and returns it; `None` if it does not exist.
     async fn patch_source(
         &self,
         tenant: &TenantId,
@@ -380,22 +380,22 @@ pub trait SourceStore: Send + Sync {
         patch: SourcePatch,
     ) -> CatalogueResult<Option<SourceRecord>>;
 
-    /// Notes how a sync goes; false if the source is gone meanwhile.
+    /// Stores the report of a running or ended sync; false if the source was removed meanwhile.
     async fn save_sync_report(&self, tenant: &TenantId, id: SourceId, report: SyncReport) -> CatalogueResult<bool>;
 
-    /// What is remembered of its items.
+    /// The item states stored by the last sync.
     async fn load_item_states(&self, tenant: &TenantId, id: SourceId) -> CatalogueResult<ItemStates>;
 
-    /// Remembers other things of its items; false if the source is gone meanwhile.
+    /// Replaces the item states; false if the source was removed meanwhile.
     async fn save_item_states(&self, tenant: &TenantId, id: SourceId, memory: ItemStates) -> CatalogueResult<bool>;
 
-    /// Takes the turn to sync a source, or prolongs it; false while another process has it. Of a process that died, it ends
-    /// when its time has passed.
+    /// Takes or renews the lease to sync a source; false while another process holds it. The lease of a dead process
+    /// expires.
     async fn acquire_sync_lease(&self, id: SourceId, holder: SyncLease, now: ClockReading) -> CatalogueResult<bool>;
 
-    /// Ends a turn, if this process has it.
+    /// Releases the lease if this process holds it.
     async fn release_sync_lease(&self, id: SourceId, process: Uuid) -> CatalogueResult<()>;
 
-    /// Forgets a source and what is remembered of its items; false if there was none.
+    /// Removes a source with its item states; false if there was none.
     async fn remove_source(&self, tenant: &TenantId, id: SourceId) -> CatalogueResult<bool>;
 }

@@ -1,6 +1,6 @@
-//! Tokens that callers spent of the chat model, by day.
+//! Chat-model tokens spent per caller and day, for daily limits.
 //!
-//! Invariant: what was added survives a restart; a tenant's sum is the sum of its callers.
+//! Invariant: recorded usage survives a restart; a tenant's total is the sum over its callers.
 
 use async_trait::async_trait;
 use time::Date;
@@ -8,21 +8,21 @@ use time::Date;
 use super::catalogue::CatalogueResult;
 use crate::id::TenantId;
 
-/// What was spent on a day, in tokens.
+/// Tokens spent on one day (UTC).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct DailyUsage {
-    /// By the caller.
+    /// Tokens spent by the caller itself.
     pub caller: u64,
-    /// By all callers of its tenant.
+    /// Tokens spent by all callers of the caller's tenant.
     pub tenant: u64,
 }
 
-/// What callers spent. Days are those of UTC.
+/// Stores daily token usage. A day is a UTC calendar day.
 #[async_trait]
 pub trait UsageStore: Send + Sync {
-    /// Adds `tokens` to what `subject` spent on `day`; days before the one before may be forgotten.
+    /// Adds `tokens` to the usage of `subject` on `day`. Usage from before the previous day may be deleted.
     async fn add_daily_usage(&self, tenant: &TenantId, subject: &str, day: Date, tokens: u64) -> CatalogueResult<()>;
 
-    /// What was spent on `day`.
+    /// Usage on `day`: of `subject` and of its whole tenant.
     async fn get_daily_usage(&self, tenant: &TenantId, subject: &str, day: Date) -> CatalogueResult<DailyUsage>;
 }

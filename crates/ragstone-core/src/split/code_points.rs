@@ -1,10 +1,10 @@
-//! Lengths and white space as Python sees them: a length is a number of Unicode code points.
+//! Lengths and white space as Python defines them: a length is a number of Unicode code points.
 //!
-//! Most text is ASCII for longer than a chunk, and there a length is a difference of positions.
+//! Long stretches of most texts are ASCII, where a length is simply a difference of byte positions.
 
 use std::ops::Range;
 
-/// How many code points `range` holds.
+/// Number of code points in `range`.
 pub(super) fn count_code_points(text: &str, range: Range<usize>) -> usize {
     let part = &text[range];
     if part.is_ascii() {
@@ -36,7 +36,7 @@ pub(super) fn step_back(text: &str, from: usize, points: usize, start: usize) ->
     start + rest.as_str().len()
 }
 
-/// `range` without the white space at its ends, as `str.strip()` removes it; empty if nothing else is there.
+/// `range` without the white space at its ends, as `str.strip()` removes it; empty if it is only white space.
 pub(super) fn strip_range(text: &str, range: Range<usize>) -> Range<usize> {
     let without_end = text[range.clone()].trim_end_matches(is_space);
     let stripped = without_end.trim_start_matches(is_space);

@@ -1,13 +1,13 @@
-//! Chunks that fit what a model reads, which is counted in tokens and not in characters.
+//! Cuts chunks to what a model can read, which is limited in tokens and not in characters.
 //!
-//! Invariant: a chunk that fits as it was cut stays as it was cut; ranges lie in the text that was split.
+//! Invariant: a chunk that fits at once is not changed; ranges lie in the text that was split.
 
 use super::{SplitSettings, TextPiece, split_text};
 
-/// Fewest characters of a chunk that is cut again.
+/// Smallest chunk size, in characters, for another cut; below it a chunk stays as it is.
 const MIN_CHARACTERS: usize = 32;
 
-/// The chunks of `text`, each that does not fit cut again by half the size.
+/// The chunks of `text`; each one that does not fit is cut again to half the size.
 pub(super) fn split_to_fit(text: &str, settings: &SplitSettings, fits: &dyn Fn(&str) -> bool) -> Vec<TextPiece> {
     let mut fitting = Vec::new();
     for piece in split_text(text, settings) {
@@ -40,7 +40,8 @@ fn cut_oversized(
     }));
 }
 
-/// The same with a smaller size: as much of a chunk overlaps, and a text without any separator is cut between characters.
+/// The settings with a smaller size: the overlap shrinks in proportion, and a text without any separator is cut between
+/// characters.
 fn smaller_settings(settings: &SplitSettings, chunk_size: usize) -> SplitSettings {
     let mut smaller = SplitSettings {
         chunk_size,

@@ -1,9 +1,9 @@
-//! The splitter for text with structure: Markdown, and HTML that a parser made Markdown of.
+//! The splitter for text with structure: Markdown, and HTML that a parser converted to Markdown.
 //!
 //! Prose is cut by `text-splitter` at the highest level that fits: headings, then blocks, then sentences and words,
-//! overlapping inside a run of prose. Between runs stand *atoms*, the tables and code blocks that fit a chunk: each is
-//! in one chunk whole, together with its neighbours where there is room. A table or code block longer than a chunk is
-//! prose: cut between rows or lines.
+//! overlapping inside a run of prose. Between runs stand *atoms*, the tables and code blocks that fit a chunk: each
+//! stays whole in one chunk, together with its neighbours if there is room. A table or code block longer than a chunk
+//! is treated as prose: cut between rows or lines.
 //!
 //! Invariant: a chunk's text is the text at its range, and a chunk is never longer than `chunk_size`.
 
@@ -15,10 +15,10 @@ use text_splitter::{ChunkConfig, MarkdownSplitter};
 use super::{SplitSettings, TextPiece, code_points, recursive};
 use crate::document::SectionSpan;
 
-/// The longest run of prose for `text-splitter`, in bytes: its work grows with the square of the number of elements.
+/// Longest run of prose for `text-splitter`, in bytes: its work grows with the square of the number of elements.
 const LONGEST_RUN: usize = 32 * 1024;
 
-/// Between the headings of a path.
+/// Separates the headings of a section's path.
 const PATH_SEPARATOR: &str = " > ";
 
 /// Splits Markdown `text` with `settings`, which must be valid. `separators` and `keep_separator` are not used:
@@ -52,7 +52,7 @@ pub fn split_markdown(text: &str, settings: &SplitSettings) -> Vec<TextPiece> {
 }
 
 /// The sections of Markdown `text`, each from its heading to the next one of any level. Text before the first
-/// heading is in no section; headings without text and those inside quotations begin none.
+/// heading is in no section; headings without text and those inside block quotes begin none.
 pub fn markdown_sections(text: &str) -> Vec<SectionSpan> {
     let mut sections: Vec<SectionSpan> = Vec::new();
     let mut open: Vec<(u8, String)> = Vec::new();
@@ -71,8 +71,8 @@ pub fn markdown_sections(text: &str) -> Vec<SectionSpan> {
     sections
 }
 
-/// A chunk of several lines keeps its indentation, one of a single line does not: of two that overlap the later one
-/// may begin with white space that the earlier one lost.
+/// Makes the starts of chunks ascend. A chunk of several lines keeps its indentation, one of a single line does not, so
+/// of two overlapping chunks the later one may begin with white space that the earlier one lost.
 fn keep_order(chunks: &mut [Range<usize>]) {
     let mut earliest = 0;
     for chunk in chunks {
@@ -122,7 +122,7 @@ fn find_headings(text: &str) -> Vec<SectionHeading> {
     found
 }
 
-/// Events with their bytes. Typographic replacements stay off: a heading keeps its words as written.
+/// Markdown events with their byte ranges. Typographic replacements stay off: a heading keeps its words as written.
 fn parse_events(text: &str) -> impl Iterator<Item = (Event<'_>, Range<usize>)> {
     let options = Options::ENABLE_TABLES
         | Options::ENABLE_FOOTNOTES
@@ -136,15 +136,15 @@ fn parse_events(text: &str) -> impl Iterator<Item = (Event<'_>, Range<usize>)> {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum RunKind {
-    /// Stays whole.
+    /// A table or code block that stays whole.
     Atom,
-    /// Cut by its structure.
+    /// Text that `text-splitter` cuts by its structure.
     Prose,
-    /// One block that is too long for that.
+    /// One block that is too long for `text-splitter`: the recursive splitter cuts it.
     Huge,
 }
 
-/// A stretch of text that is cut on its own. All runs together are the text.
+/// A stretch of text that is cut on its own. All runs together cover the text.
 struct TextRun {
     range: Range<usize>,
     kind: RunKind,
@@ -179,11 +179,11 @@ fn collect_runs(text: &str, chunk_size: usize) -> Vec<TextRun> {
     runs.runs
 }
 
-/// Runs as they are collected, from left to right.
+/// Collects the runs of a text from left to right.
 struct RunCollector<'a> {
     text: &'a str,
     runs: Vec<TextRun>,
-    /// Of the open run of prose.
+    /// Where the open run of prose starts.
     start: usize,
     begins_section: bool,
     /// Where the last block of the open run starts.
@@ -191,7 +191,7 @@ struct RunCollector<'a> {
 }
 
 impl RunCollector<'_> {
-    /// A block that is not inside another one starts here. A run that would become too long ends at its last block.
+    /// Handles the start of a top-level block. A run that would become too long ends at its last block.
     fn start_block(&mut self, start: usize, is_heading: bool) {
         if start < self.start {
             return;
@@ -239,7 +239,8 @@ impl RunCollector<'_> {
     }
 }
 
-/// Indentation belongs to a block, and what stands before it on its line is not cut off.
+/// Start of the line that `position` is on, not before `from`: a block keeps its indentation, and what stands before it
+/// on its line is not cut off.
 fn line_start(text: &str, from: usize, position: usize) -> usize {
     text[from..position].rfind('\n').map_or(from, |at| from + at + 1)
 }

@@ -1,4 +1,4 @@
-//! From the text of a document to the chunks that are stored.
+//! Splits the text of a document into the chunks that are stored.
 //!
 //! Invariant: a chunk never crosses a page, and its range lies in the document's text on character boundaries.
 
@@ -14,7 +14,7 @@ pub use settings::{KeepSeparator, SplitSettings, SplitSettingsError, SplitStrate
 
 use crate::document::{PageSpan, ParsedDocument, SectionSpan};
 
-/// Whether the text of a file of this type is Markdown once its parser is done with it.
+/// Whether parsers turn files of this media type into Markdown.
 pub fn arrives_as_markdown(media_type: &str) -> bool {
     let office = media_type.starts_with("application/vnd.openxmlformats-officedocument.")
         || media_type.starts_with("application/vnd.oasis.opendocument.")
@@ -32,29 +32,29 @@ pub fn arrives_as_markdown(media_type: &str) -> bool {
     office || others.contains(&media_type)
 }
 
-/// A part of a text, as a splitter cut it.
+/// A part of a text, as cut by a splitter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TextPiece {
-    /// What will be stored. Equal to the text at `range`, with the one exception that [`recursive`] documents.
+    /// The text to store. Equal to the text at `range`, with the one exception that [`recursive`] documents.
     pub text: String,
-    /// Bytes in the text that was split.
+    /// Byte range in the text that was split.
     pub range: Range<usize>,
 }
 
-/// A chunk of a document: its text and where it stands.
+/// A chunk of a document: its text and its position.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SplitChunk {
-    /// What will be stored.
+    /// The text to store.
     pub text: String,
-    /// Bytes in the document's text.
+    /// Byte range in the document's text.
     pub range: Range<usize>,
-    /// The page it stands on, from 1, in formats with pages.
+    /// The page it stands on, from 1; `None` if the format has no pages.
     pub page: Option<u32>,
-    /// The heading path at its first byte.
+    /// The heading path at its first byte; `None` outside any section.
     pub section: Option<String>,
 }
 
-/// Splits a document page by page with valid `settings`.
+/// Splits a document page by page with `settings`, which must be valid.
 pub fn split_document(document: &ParsedDocument, settings: &SplitSettings) -> Vec<SplitChunk> {
     let whole = [PageSpan {
         page: None,
@@ -73,7 +73,8 @@ pub fn split_document(document: &ParsedDocument, settings: &SplitSettings) -> Ve
     segments
 }
 
-/// Splits the `text` of one `page` of a document with these `sections`. All pages in order are the whole document.
+/// Splits the `text` of one `page` of a document with these `sections`. Called for all pages in order, it gives the
+/// chunks of [`split_document`].
 pub fn split_page<'a>(
     text: &str,
     page: &'a PageSpan,
@@ -84,8 +85,8 @@ pub fn split_page<'a>(
     pieces.into_iter().map(move |piece| place_piece(piece, page, sections))
 }
 
-/// Splits a page as [`split_page`] does; a chunk that does not `fit` is cut again, into chunks of half the size, until all
-/// of them do or are too short to be worth it.
+/// Splits a page as [`split_page`] does; a chunk for which `fits` is false is cut again, into chunks of half the size,
+/// until all of them fit or are too short to be worth it.
 pub fn split_page_to_fit(
     text: &str,
     page: &PageSpan,

@@ -1,35 +1,35 @@
-//! How text is split, and which settings are refused.
+//! The settings of the splitters, and their validation.
 
 use serde::{Deserialize, Serialize};
 
-/// How many separators may be given: each costs one level of recursion.
+/// Most separators: each costs one level of recursion.
 pub const MAX_SEPARATORS: usize = 256;
 
-/// Names what the splitters make of equal settings. To be raised with every change of their output, a newer
-/// `text-splitter` included, because chunk ids are derived from it.
+/// Version of the splitters' output. Must be raised with every change of that output, also by a newer
+/// `text-splitter`, because chunk ids are derived from it.
 const REVISION: &str = "split-1";
 
-/// How a text becomes chunks. Sizes are in Unicode code points.
+/// How a text is split into chunks. Sizes are in Unicode code points.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SplitSettings {
-    /// The longest chunk; at least 1. A piece without any separator in it may still be longer.
+    /// The longest chunk; at least 1. A piece that contains no separator may be longer.
     pub chunk_size: usize,
-    /// How much of a chunk's end the next one may repeat. At most `chunk_size`, as in LangChain, and less than
+    /// The most of a chunk's end that the next one may repeat. At most `chunk_size`, as in LangChain, and less than
     /// that with [`SplitStrategy::Markdown`].
     pub chunk_overlap: usize,
-    /// Where to cut, best first; the empty one cuts between any two characters. None at all means the default
-    /// ones, as in LangChain.
+    /// Where to cut, best first; the empty string cuts between any two characters. An empty list means the default
+    /// separators, as in LangChain.
     pub separators: Vec<String>,
-    /// What becomes of a separator.
+    /// What happens to a separator.
     pub keep_separator: KeepSeparator,
     /// Whether white space around a chunk is removed.
     pub strip: bool,
-    /// Which splitter.
+    /// Which splitter is used.
     pub strategy: SplitStrategy,
 }
 
-/// What becomes of a separator where a text is cut.
+/// What happens to a separator where a text is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum KeepSeparator {
@@ -37,11 +37,11 @@ pub enum KeepSeparator {
     Start,
     /// It ends the piece before it.
     End,
-    /// It is dropped, and put back where pieces are joined again.
+    /// It is removed, and inserted again where pieces are joined.
     None,
 }
 
-/// The splitters.
+/// Selects one of the splitters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SplitStrategy {
@@ -51,23 +51,23 @@ pub enum SplitStrategy {
     Markdown,
 }
 
-/// Settings that cannot be used.
+/// Why settings were refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SplitSettingsError {
-    /// A chunk would hold nothing.
+    /// `chunk_size` is 0: a chunk could contain nothing.
     #[error("chunk_size must be at least 1, got 0")]
     NoSize,
-    /// A chunk would repeat more than it may hold.
+    /// `chunk_overlap` is too large for `chunk_size`.
     #[error("chunk_overlap must be at most {allowed} for chunk_size {size}, got {overlap}")]
     Overlap {
-        /// The overlap given.
+        /// The `chunk_overlap` that was given.
         overlap: usize,
-        /// The chunk size given.
+        /// The `chunk_size` that was given.
         size: usize,
-        /// The largest overlap that this strategy takes.
+        /// The largest overlap that this strategy allows.
         allowed: usize,
     },
-    /// More levels of recursion than a stack should hold.
+    /// More separators, and so more levels of recursion, than a stack should hold.
     #[error("separators must be at most {MAX_SEPARATORS}, got {0}")]
     TooManySeparators(usize),
 }
@@ -86,7 +86,7 @@ impl Default for SplitSettings {
 }
 
 impl SplitSettings {
-    /// Whether these settings can be used, else which one is wrong and what is allowed.
+    /// Checks the settings; the error says which one is wrong and what is allowed.
     pub fn validate(&self) -> Result<(), SplitSettingsError> {
         let (size, overlap) = (self.chunk_size, self.chunk_overlap);
         if size == 0 {
@@ -105,7 +105,7 @@ impl SplitSettings {
         Ok(())
     }
 
-    /// A name for the chunks that these settings make: equal names, equal chunks.
+    /// A name for the chunks that these settings produce: equal names mean equal chunks of equal text.
     pub fn fingerprint(&self) -> String {
         let settings = serde_json::to_string(self).expect("plain fields always serialise");
         format!("{REVISION}:{settings}")

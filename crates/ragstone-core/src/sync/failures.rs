@@ -1,12 +1,12 @@
-//! What a sync could not take in. Until it has come to its end, what the last one could not take in counts too: it was not
-//! looked at again.
+//! The failures of a sync. Until it has completed, the failures of the last sync count too, because their items were
+//! not checked again.
 
 use std::collections::BTreeSet;
 
 use crate::document::JobError;
 use crate::seam::source::{ItemFailure, MAX_FAILURES, SyncReport};
 
-/// Failures, bounded in number and size.
+/// Failures of single items, bounded in number and size.
 #[derive(Debug, Clone, Default)]
 pub(super) struct FailureList {
     first: Vec<ItemFailure>,
@@ -25,13 +25,13 @@ impl FailureList {
         self.count == 0
     }
 
-    /// Writes them into the report of a sync that came to its end.
+    /// Writes them into the report of a completed sync.
     pub fn write_to_report(&self, report: &mut SyncReport) {
         report.counts.failed = self.count;
         report.failures.clone_from(&self.first);
     }
 
-    /// Writes them into the report of a sync that has not come to its end, behind those of `last`, the sync before.
+    /// Writes them into the report of an incomplete sync, followed by those of `last`, the sync before.
     pub fn merge_into_report(&self, last: Option<&SyncReport>, report: &mut SyncReport) {
         self.write_to_report(report);
         let Some(last) = last else { return };
@@ -42,7 +42,7 @@ impl FailureList {
             .iter()
             .filter(|failure| !seen.contains(failure.uri.as_str()));
         let earlier: Vec<ItemFailure> = earlier.cloned().collect();
-        // Those beyond the first hundred have no names, so they count as they did.
+        // Failures beyond [`MAX_FAILURES`] were only counted, so their number is carried over.
         let nameless = last.counts.failed.saturating_sub(last.failures.len() as u64);
         report.counts.failed += earlier.len() as u64 + nameless;
         report.failures.extend(earlier);

@@ -1,14 +1,14 @@
-//! When a sync may delete: not if so much would go that a disk which is not mounted, or a site under maintenance, is likelier
-//! than a person who tidied up.
+//! Decides whether a sync may delete: not if so much is missing that a disk which is not mounted, or a site under
+//! maintenance, is more likely than a person who tidied up.
 //!
-//! Invariant: without a person's word a sync deletes a bounded share of a source, and never all of it.
+//! Invariant: without a person's permission a sync deletes a bounded share of a source, and never all of it.
 
-/// Documents that a sync may always delete, if they are not all that there is.
+/// Number of documents that a sync may always delete, unless they are all that there is.
 const ALWAYS_DELETED: u64 = 10;
-/// From so many documents on, a list that names none of them is taken for a mistake, even if it names others.
+/// From this many documents on, a list that names none of them counts as a mistake, even if it names others.
 const MIN_REPLACED: u64 = 3;
 
-/// Whether a person has said that whatever is missing may go.
+/// Whether a person has permitted the deletion of everything that is missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum DeletionPolicy {
     /// An unusual number of deletions is held back.
@@ -18,19 +18,19 @@ pub enum DeletionPolicy {
     Allowed,
 }
 
-/// What a complete list left over.
+/// How many documents a complete list no longer names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct MissingCounts {
-    /// Documents that no listed item has any more.
+    /// Documents that no longer belong to a listed item.
     pub missing: u64,
-    /// Documents that were there before this sync, the missing ones included.
+    /// Documents that existed before this sync, the missing ones included.
     pub before: u64,
-    /// Whether the list named nothing at all.
+    /// Whether the list was empty.
     pub is_empty: bool,
 }
 
 impl MissingCounts {
-    /// Whether the missing documents are kept until a person has a look.
+    /// Whether the missing documents are kept until a person decides. `max_deleted_share` is 0 to 1.
     pub fn is_held(self, max_deleted_share: f64) -> bool {
         let Self {
             missing,

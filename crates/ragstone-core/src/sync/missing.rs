@@ -1,4 +1,4 @@
-//! What of a source's documents is missing from its list, and what becomes of it.
+//! Finds the documents that a source's list no longer names, and deletes or holds them.
 
 use std::collections::BTreeSet;
 
@@ -11,24 +11,24 @@ use crate::seam::CatalogueError;
 use crate::seam::catalogue::{DocumentFilter, PageRequest};
 use crate::seam::source::{HiddenItems, ListGap, SourceError};
 
-/// The code of a sync that held deletions back.
+/// Error code of a sync that held deletions back.
 const HELD: &str = "sync_held";
-/// The code of a sync that found nothing.
+/// Error code of a sync whose source listed nothing.
 const NOTHING_LISTED: &str = "source_empty";
 
-/// Gaps that are looked through for each known item; with more of them, anything may be behind one.
+/// Most gaps that are compared with each known item; with more of them, any item may be behind one.
 const MAX_GAPS: usize = 1_000;
 
-/// The documents of a source, by whether an item of the list has them.
+/// The documents of a source, sorted by whether a listed item has them.
 #[derive(Default)]
 struct SourceDocuments {
     missing: Vec<DocumentId>,
-    /// Those that this sync has not begun itself.
+    /// Number of documents that this sync has not created itself.
     before: u64,
 }
 
 impl SyncRun<'_> {
-    /// Keeps what is known of items that may be behind a gap, and tells of the gap.
+    /// Keeps the state of items that may be behind a gap, and reports each gap as a failure.
     pub(super) fn retain_hidden_items(&mut self, gaps: &[ListGap], listed: &BTreeSet<&str>) {
         let hiding = || gaps.iter().filter(|gap| gap.hides != HiddenItems::None);
         let is_too_many = hiding().nth(MAX_GAPS).is_some();
@@ -43,8 +43,8 @@ impl SyncRun<'_> {
         }
     }
 
-    /// Deletes the documents that the list no longer names, or holds them all if they are unusually many. `is_empty` says
-    /// whether the list named nothing.
+    /// Deletes the documents that the list no longer names, or holds them all if they are unusually many. `is_empty` is
+    /// true if the list was empty.
     pub(super) async fn handle_missing(&mut self, gaps: &[ListGap], is_empty: bool) -> Result<(), CatalogueError> {
         let SourceDocuments { missing, before } = self.sort_documents(gaps).await?;
         let leftover = MissingCounts {
@@ -70,7 +70,7 @@ impl SyncRun<'_> {
         Ok(())
     }
 
-    /// Keeps the missing documents, and what is known of their items, so that one which comes back is known again.
+    /// Keeps the missing documents and the state of their items, so that an item that comes back is recognised.
     fn hold_deletions(&mut self, leftover: MissingCounts, gaps: &[ListGap]) {
         let renamed: BTreeSet<&str> = self.now.values().map(|known| known.uri.as_str()).collect();
         let missing: Vec<_> = self
@@ -94,7 +94,7 @@ impl SyncRun<'_> {
         });
     }
 
-    /// Notes that nothing can be said about what is there: every document is kept, whatever was allowed.
+    /// Reports that the source could not be listed: every document is kept, even if deletions were allowed.
     pub(super) async fn hold_all_documents(&mut self, error: &SourceError) -> Result<(), CatalogueError> {
         let mut told = source_job_error(error);
         if !matches!(error, SourceError::Refused(_)) {
@@ -116,8 +116,8 @@ impl SyncRun<'_> {
         format!("`ragstone source sync {} --allow-deletions`", self.record.name)
     }
 
-    /// Sorts every document of the source. What is attached to a kept one is kept, and what no sync remembers is kept if
-    /// there is a gap that may hide it.
+    /// Sorts every document of the source. Attachments of a kept document are kept; a document without a saved item
+    /// state is kept if there is a gap that may hide its item.
     async fn sort_documents(&self, gaps: &[ListGap]) -> Result<SourceDocuments, CatalogueError> {
         let kept: BTreeSet<DocumentId> = self.now.values().map(|known| self.document_id(&known.uri)).collect();
         let remembered: BTreeSet<DocumentId> = self.before.values().map(|known| self.document_id(&known.uri)).collect();

@@ -1,8 +1,8 @@
-//! Syncing a source: what it holds now becomes what the library holds of it.
+//! Syncs a source: the library's documents follow the items that the source has now.
 //!
-//! Invariant: nothing is deleted unless the source's list came to its end, and not unusually much without a person's word;
-//! every step may be repeated, so a sync that was cut off is made good by the next one. A source is synced once at a time, whatever process does it: a turn is a lease
-//! in the store, which a process that died gives up by its silence.
+//! Invariant: nothing is deleted unless the source's list is complete, and not unusually much without a person's
+//! permission. Every step may be repeated, so the next sync completes one that was interrupted. Only one process syncs
+//! a source at a time: it holds a lease in the store, which expires if the process dies.
 
 mod failures;
 mod guard;
@@ -31,64 +31,65 @@ use crate::seam::{Catalogue, CatalogueError};
 
 pub use guard::DeletionPolicy;
 
-/// Documents that are asked for at once.
+/// Documents that are listed in one call.
 const PAGE: usize = 1_000;
 
-/// Makes the place of a record; refuses settings that are wrong.
+/// Opens the source of a record; refuses wrong settings.
 pub type SourceOpener = Arc<dyn Fn(&SourceRecord) -> Result<Arc<dyn DocumentSource>, SourceError> + Send + Sync>;
 
-/// Syncs sources.
+/// Syncs sources into the library.
 pub struct SourceSyncer {
-    /// Keeps the sources.
+    /// Store of the sources and their item states.
     pub sources: Arc<dyn SourceStore>,
-    /// Keeps the documents.
+    /// Store of the documents.
     pub catalogue: Arc<dyn Catalogue>,
-    /// Takes documents in.
+    /// Accepts, changes and deletes documents.
     pub ingestor: Arc<Ingestor>,
-    /// Makes a place of what is kept of it.
+    /// Opens a source from its record.
     pub source_opener: SourceOpener,
-    /// In whose name a tenant's sources are synced.
+    /// The principal that syncs a tenant's sources.
     pub operator: fn(TenantId) -> Principal,
-    /// Rung when jobs were queued.
+    /// Wakes the workers after jobs were queued.
     pub notify_workers: Arc<dyn Fn() + Send + Sync>,
-    /// Tells the time.
+    /// The current wall-clock time.
     pub clock: WallClockFn,
-    /// Gives a fresh random id.
+    /// Returns a fresh random id.
     pub new_id: IdGenerator,
-    /// The share of a source's documents that a sync deletes without a person's word; more is held, from eleven documents on.
+    /// Share of a source's documents (0 to 1) that a sync may delete without a person's permission; more is held, from
+    /// eleven documents on.
     pub max_deleted_share: f64,
-    /// Sources that are at work in this process.
+    /// Sources that this process is syncing.
     pub running_syncs: Mutex<RunningSyncs>,
 }
 
-/// How long a process that gives no sign of life keeps its turn.
+/// How long a lease lasts after its last renewal.
 const LEASE_DURATION: Duration = Duration::from_secs(60);
-/// How often it gives one.
+/// How often a lease is renewed; a renewal that fails is tried again at the next interval.
 const LEASE_RENEWAL: Duration = Duration::from_secs(15);
 
-/// What this process syncs.
+/// The sources that this process is syncing, and its own id.
 #[derive(Debug, Default)]
 pub struct RunningSyncs {
     sources: HashSet<SourceId>,
-    /// What it calls itself; drawn at its first sync.
+    /// Random id of this process, drawn at its first sync.
     process: Option<Uuid>,
 }
 
-/// Why a sync did not begin, or was not noted.
+/// Why a sync did not start, or its report was not saved.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum SyncError {
-    /// It is being synced already.
+    /// The source is being synced already.
     #[error("the source is being synced already")]
     Running,
     /// There is no such source.
     #[error("there is no such source")]
     Unknown,
-    /// The catalogue failed.
+    /// A call to the catalogue failed.
     #[error(transparent)]
     Catalogue(#[from] CatalogueError),
 }
 
-/// The right to sync a source, held by one at a time.
+/// The permit to sync a source; there is only one at a time. Dropping it allows this process another sync.
 pub struct SyncPermit {
     syncer: Arc<SourceSyncer>,
     id: SourceId,
@@ -101,13 +102,13 @@ impl Drop for SyncPermit {
 }
 
 impl SyncPermit {
-    /// Syncs the source to its end and says how it went. What the place refuses is in the report. Should another process have
-    /// the turn meanwhile, this one stops where it is, and that one makes it good.
+    /// Syncs the source to its end and returns the report, which contains the errors of the source itself. If another
+    /// process gets the lease meanwhile, this one stops with [`SyncError::Running`], and the other completes the work.
     pub async fn run_sync(self, tenant: &TenantId) -> Result<SyncReport, SyncError> {
         self.run_sync_with(tenant, DeletionPolicy::Guarded).await
     }
 
-    /// The same, where a person may have said that whatever is missing from the list is to go.
+    /// Like [`Self::run_sync`], where a person may have permitted the deletion of everything missing from the list.
     pub async fn run_sync_with(self, tenant: &TenantId, deletions: DeletionPolicy) -> Result<SyncReport, SyncError> {
         let (work, lost) = (
             pin!(self.run_with_lease(tenant, deletions)),
@@ -124,7 +125,7 @@ impl SyncPermit {
         done
     }
 
-    /// Gives signs of life; ends when another process has the turn.
+    /// Renews the lease; returns when another process holds it.
     async fn wait_until_lease_lost(&self) {
         let syncer = &self.syncer;
         loop {
@@ -158,7 +159,7 @@ impl SyncPermit {
                 warn_of_failure(self.id, &report);
                 Ok(report)
             }
-            // It was removed meanwhile; what this sync has taken in goes after it.
+            // The source was removed meanwhile: delete what this sync has taken in.
             false => {
                 syncer.delete_documents(&record).await?;
                 Err(SyncError::Unknown)
@@ -168,12 +169,12 @@ impl SyncPermit {
 }
 
 impl SourceSyncer {
-    /// Whether a source is at work in this process.
+    /// Whether this process is syncing a source.
     pub fn is_running(&self, id: SourceId) -> bool {
         self.running_syncs().sources.contains(&id)
     }
 
-    /// The right to sync a source now.
+    /// Acquires the permit to sync a source; fails with [`SyncError::Running`] if another sync holds it.
     pub async fn acquire_permit(self: &Arc<Self>, id: SourceId) -> Result<SyncPermit, SyncError> {
         if !self.running_syncs().sources.insert(id) {
             return Err(SyncError::Running);
@@ -197,13 +198,13 @@ impl SourceSyncer {
         self.sources.acquire_sync_lease(id, holder, now).await
     }
 
-    /// What this process calls itself.
+    /// Id of this process in its leases.
     fn process_id(&self) -> Uuid {
         *self.running_syncs().process.get_or_insert_with(|| (self.new_id)())
     }
 
-    /// Removes a source with its documents; false if there was none. What a running sync still takes in, it removes
-    /// itself.
+    /// Removes a source with its documents; false if there was none. A running sync itself removes what it still takes
+    /// in.
     pub async fn remove_source(&self, tenant: &TenantId, id: SourceId) -> Result<bool, SyncError> {
         let Some(record) = self.sources.get_source(tenant, id).await? else {
             return Ok(false);
@@ -219,7 +220,7 @@ impl SourceSyncer {
             source: Some(record.name.clone()),
             ..DocumentFilter::default()
         };
-        // The first page again and again: what was deleted is listed no more.
+        // Always the first page: deleted documents are no longer listed.
         loop {
             let first = PageRequest {
                 cursor: None,
@@ -245,7 +246,7 @@ impl SourceSyncer {
     }
 }
 
-/// The one line that a sync leaves in the log if it ended early or could not take in everything.
+/// Logs one line for a sync that ended early or in which items failed.
 fn warn_of_failure(source: SourceId, report: &SyncReport) {
     let failed = report.counts.failed;
     let code = match &report.error {
@@ -256,7 +257,7 @@ fn warn_of_failure(source: SourceId, report: &SyncReport) {
     tracing::warn!(target: TARGET, %source, code, failed, "sync failed");
 }
 
-/// The report of a source that cannot be opened: what the last sync reported still holds.
+/// The report of a source that cannot be opened: the failures of the last sync stay in it.
 fn refused_report(now: time::OffsetDateTime, error: &SourceError, last: Option<&SyncReport>) -> SyncReport {
     let mut report = SyncReport {
         started_at: now,
@@ -271,7 +272,7 @@ fn refused_report(now: time::OffsetDateTime, error: &SourceError, last: Option<&
     report
 }
 
-/// A source's error as people read it.
+/// An error of a source, with a code and a hint for people.
 fn source_job_error(error: &SourceError) -> JobError {
     let (code, hint) = match error {
         SourceError::Refused(_) => ("source_refused", "correct the source's settings"),

@@ -1,4 +1,4 @@
-//! One sync of one source.
+//! One sync of one source: lists its items, takes in new and changed ones, and handles missing ones.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,45 +19,45 @@ use crate::seam::source::{
     SyncReport,
 };
 
-/// Items after which what is remembered is kept, so that a sync that is cut off has not worked for nothing.
+/// The item states are saved after this many items, so that an interrupted sync keeps its progress.
 const SAVE_EVERY: u64 = 200;
 
-/// A sync on its way.
+/// State of a running sync.
 pub(super) struct SyncRun<'a> {
     pub(super) syncer: &'a SourceSyncer,
     pub(super) record: &'a SourceRecord,
     pub(super) principal: Principal,
-    /// What the last syncs left.
+    /// Item states that earlier syncs saved.
     pub(super) before: ItemStates,
-    /// What this one has seen.
+    /// Item states that this sync has seen.
     pub(super) now: ItemStates,
-    /// URIs of documents that some item has, before or now.
+    /// URIs of the documents of all items, before and now.
     pub(super) taken: BTreeSet<String>,
-    /// Documents that were not there before this sync.
+    /// Documents that did not exist before this sync.
     pub(super) begun: BTreeSet<DocumentId>,
-    /// The batch of what this sync queues.
+    /// The batch of the jobs that this sync queues.
     batch: JobId,
     pub(super) deletions: DeletionPolicy,
     pub(super) failures: FailureList,
     pub(super) report: SyncReport,
-    /// Whether it came to its end, so that what the last sync reported no longer holds.
+    /// Whether it has completed, so that the failures of the last sync no longer count.
     is_complete: bool,
 }
 
-/// What a source lists.
+/// Everything that a source lists.
 struct SourceListing {
     items: Vec<SourceItem>,
     gaps: Vec<ListGap>,
 }
 
-/// What became of an item.
+/// Result of syncing one item.
 enum ItemOutcome {
     New,
     Changed,
     Unchanged,
 }
 
-/// Why an item was not taken in; the rest goes on unless the library itself failed.
+/// Why an item was not taken in. The sync continues after `Item`, and stops after `Library`.
 enum SyncItemError {
     Item(JobError),
     Library(JobError),
@@ -96,7 +96,7 @@ impl<'a> SyncRun<'a> {
         Ok(sync)
     }
 
-    /// Runs it to its end.
+    /// Runs the sync to its end and returns the report.
     pub(super) async fn run_to_end(mut self, source: &dyn DocumentSource) -> SyncReport {
         if let Err(error) = self.sync_items(source).await {
             self.report.error = Some(error);
@@ -113,7 +113,7 @@ impl<'a> SyncRun<'a> {
         let plans = self.apply_access_changes(&items).await.map_err(catalogue_job_error)?;
         let keys: BTreeSet<&str> = items.iter().map(|item| item.key.as_str()).collect();
         self.retain_hidden_items(&gaps, &keys);
-        // What a gap may hide has not moved elsewhere.
+        // An item that a gap may hide is not gone, so no new item can be its renamed copy.
         let mut gone: BTreeMap<String, ItemState> = self.before.clone();
         gone.retain(|key, _| !keys.contains(key.as_str()) && !self.now.contains_key(key));
         let wanted = |n: usize| fetch_content(source, &items[n], &plans[n]);
@@ -139,7 +139,7 @@ impl<'a> SyncRun<'a> {
         self.save_state(self.now.clone()).await.map_err(catalogue_job_error)
     }
 
-    /// The whole list: renames are told from what is gone, so it comes first; it holds names, no bytes.
+    /// Reads the whole list before anything else, since renames are recognised by what is gone. It has names, no bytes.
     async fn list_items(&self, source: &dyn DocumentSource) -> Result<SourceListing, SourceError> {
         let markers = self
             .before
@@ -224,7 +224,8 @@ impl<'a> SyncRun<'a> {
         Ok(fate)
     }
 
-    /// The same bytes in another place: the document stays, and says where it is now. A title of its own stays too.
+    /// Handles an item with the same bytes under another name: its document stays and gets the new address, and the new
+    /// name as title unless it has a title of its own.
     async fn rename_document(&mut self, item: &SourceItem, known: ItemState) -> Result<ItemOutcome, SyncItemError> {
         let (scope, id) = (self.principal.scope(), self.document_id(&known.uri));
         let found = self.syncer.catalogue.get_document(&scope, id).await;
@@ -260,7 +261,7 @@ impl<'a> SyncRun<'a> {
             acl: self.item_acl(item),
             department_id: None,
             metadata: Default::default(),
-            // An address that is none costs the document its link, and nothing else.
+            // A bad address costs the document only its link.
             source_url: SourceUrl::from_text(item.source_url.as_deref()),
             batch: Some(self.batch),
         }
@@ -277,7 +278,7 @@ impl<'a> SyncRun<'a> {
         DocumentId::from_uri(&self.record.tenant, &self.record.collection, &self.record.name, uri)
     }
 
-    /// The URI of a new item, or one beside it where a document that moved away has that one still.
+    /// The URI of a new item, with a number if a document that moved away still has that URI.
     fn choose_free_uri(&self, wanted: &str) -> String {
         let numbered = (2..).map(|n| format!("{wanted}#{n}"));
         let mut all = std::iter::once(wanted.to_owned()).chain(numbered);
@@ -285,7 +286,7 @@ impl<'a> SyncRun<'a> {
             .expect("the numbers do not end")
     }
 
-    /// An item that could not be read now keeps the document that it has.
+    /// Records a failure. The item keeps its document, and loses its marker, so that the next sync reads it again.
     fn record_failure(&mut self, item: &SourceItem, error: JobError) {
         if let Some(known) = self.before.get(&item.key) {
             let known = ItemState {
@@ -297,7 +298,7 @@ impl<'a> SyncRun<'a> {
         self.failures.add_failure(&item.uri, error);
     }
 
-    /// Keeps what is known in the middle: of this sync, and of the last ones what this one has not come to.
+    /// Saves the item states in the middle of a sync: its own, and earlier ones of items that it has not reached.
     async fn save_progress(&self) -> Result<(), CatalogueError> {
         let mut memory = self.before.clone();
         memory.extend(self.now.clone());
@@ -322,7 +323,7 @@ impl<'a> SyncRun<'a> {
             .map(drop)
     }
 
-    /// The report as it is kept and shown.
+    /// The report as it is saved and shown.
     fn build_report(&self) -> SyncReport {
         let mut report = self.report.clone();
         match self.is_complete {
@@ -335,7 +336,7 @@ impl<'a> SyncRun<'a> {
     }
 }
 
-/// The item that is gone and had the same bytes under the same ending, if this one is new.
+/// For a new item, the gone item with the same bytes and file extension, which it was before a rename.
 fn find_moved_item(
     known: &Option<ItemState>,
     hash: &str,
@@ -356,7 +357,7 @@ fn catalogue_job_error(error: CatalogueError) -> JobError {
     }
 }
 
-/// The place's own name of the item cannot be a document's.
+/// The error for an item whose name in the source cannot be a document's URI.
 fn bad_uri_error(error: &UriError) -> JobError {
     JobError {
         code: "bad_uri".into(),
@@ -385,7 +386,7 @@ fn accept_item_error(error: AcceptError) -> SyncItemError {
     }
 }
 
-/// The last part of a name, without its extension.
+/// The last part of a path, without its extension.
 fn file_stem(name: &str) -> &str {
     let last = name.rsplit('/').next().unwrap_or(name);
     last.rsplit_once('.').map_or(last, |(stem, _)| stem)

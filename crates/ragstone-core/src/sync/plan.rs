@@ -1,5 +1,5 @@
-//! What a sync has to do about each item, and what it does about all of them first: whoever lost the right to read
-//! something loses it before any bytes are asked for.
+//! Plans what a sync does with each item, after it has applied the access changes of all items: a revoked reader loses
+//! access before any bytes are fetched.
 
 use super::one::SyncRun;
 use super::source_job_error;
@@ -9,24 +9,24 @@ use crate::seam::CatalogueError;
 use crate::seam::catalogue::DocumentPatch;
 use crate::seam::source::{DocumentSource, ItemAccess, ItemContent, SourceError, SourceItem};
 
-/// What is to be done about an item, once everybody who lost it has lost it.
+/// What to do with an item once its access changes are applied.
 pub(super) enum ItemPlan {
-    /// Its bytes are wanted; `moved` if its document says already what else is new.
+    /// Fetch its bytes; `moved` if its document was already changed in other respects.
     Fetch { moved: bool },
-    /// Its bytes are as they were.
+    /// Its bytes are unchanged; `moved` as above.
     Keep { moved: bool },
-    /// Nobody may read it, for who may is not known.
+    /// Nobody may read it, because its access rights are not known.
     Closed(JobError),
 }
 
 impl SyncRun<'_> {
-    /// Tells the documents that are there who may read them and where they are, before any bytes are asked for: who
-    /// lost the right to one does not keep it for as long as a sync takes.
+    /// Applies changes of access, title and address to existing documents before any bytes are fetched, so that a
+    /// revoked reader does not keep access for as long as a sync takes. Returns one plan per item.
     pub(super) async fn apply_access_changes(&self, items: &[SourceItem]) -> Result<Vec<ItemPlan>, CatalogueError> {
         let mut plans = Vec::with_capacity(items.len());
         for item in items {
             let known = self.before.get(&item.key);
-            // An item that a sync which was cut off took in is not known, but its document is there.
+            // An item taken in by an interrupted sync has no saved state, but its document exists.
             let uri = match known {
                 Some(known) => Some(&known.uri),
                 None => Some(&item.uri).filter(|uri| !self.taken.contains(*uri)),
@@ -45,7 +45,7 @@ impl SyncRun<'_> {
         Ok(plans)
     }
 
-    /// Whether an item's document is there, and whether it was told something new.
+    /// Applies the changes of one item. Returns whether its document exists, and whether it was changed.
     async fn apply_item_changes(&self, id: DocumentId, item: &SourceItem) -> Result<(bool, bool), CatalogueError> {
         let found = self.syncer.catalogue.get_document(&self.principal.scope(), id).await?;
         let Some(document) = found else {
@@ -68,7 +68,7 @@ impl SyncRun<'_> {
     }
 }
 
-/// The bytes of an item, if they are wanted.
+/// Fetches the bytes of an item, if its plan needs them.
 pub(super) async fn fetch_content(
     source: &dyn DocumentSource,
     item: &SourceItem,

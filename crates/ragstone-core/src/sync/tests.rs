@@ -1,4 +1,4 @@
-//! Syncing a source of which the test says what it holds.
+//! Syncing a source whose items are set by the test.
 
 mod held;
 
@@ -460,7 +460,7 @@ async fn one_sync_at_a_time_in_all_processes() {
     let turn = world.syncer.acquire_permit(id).await.unwrap();
     assert!(matches!(other.acquire_permit(id).await, Err(SyncError::Running)));
     turn.run_sync(&world.record.tenant).await.unwrap();
-    // The other one dies in its turn, which ends by itself.
+    // The other one dies while it holds the lease, which then expires.
     std::mem::forget(other.acquire_permit(id).await.unwrap());
     assert!(matches!(world.syncer.acquire_permit(id).await, Err(SyncError::Running)));
     world.house.wait(61);
@@ -479,7 +479,7 @@ async fn a_sync_whose_turn_was_taken_stops() {
     while hands.sleepers() == 0 {
         tokio::task::yield_now().await;
     }
-    // This process was held up for longer than its turn lasts, and another one took it.
+    // This process was held up for longer than its lease lasts, and another one took it.
     let holder = SyncLease {
         process: Uuid::from_u128(99),
         duration: LEASE_DURATION,

@@ -9,7 +9,7 @@ use super::{Bf16, Simd, SimdKernel};
 pub(in super::super) struct Avx2(());
 
 impl Avx2 {
-    /// The proof, if this CPU has the instructions.
+    /// The proof; `None` if this CPU lacks the instructions.
     pub fn detect() -> Option<Self> {
         (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Self(()))
     }

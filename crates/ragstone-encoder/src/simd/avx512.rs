@@ -5,11 +5,11 @@ use std::arch::x86_64::*;
 
 use super::{Bf16, HalfFloat, Simd, SimdKernel};
 
-/// AVX-512 F alone.
+/// Extension parameter: AVX-512 F alone.
 pub(in super::super) const PLAIN: u8 = 0;
-/// With AVX-512 BF16.
+/// Extension parameter: with AVX-512 BF16.
 pub(in super::super) const BF16: u8 = 1;
-/// With AVX-512 FP16.
+/// Extension parameter: with AVX-512 FP16.
 pub(in super::super) const FP16: u8 = 2;
 
 /// Proof that the CPU has AVX-512 F and the extension.
@@ -17,7 +17,7 @@ pub(in super::super) const FP16: u8 = 2;
 pub(in super::super) struct Avx512<const EXTENSION: u8>(());
 
 impl<const EXTENSION: u8> Avx512<EXTENSION> {
-    /// The proof, if this CPU has the instructions.
+    /// The proof; `None` if this CPU lacks the instructions.
     pub fn detect() -> Option<Self> {
         let has = is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx2")
@@ -208,7 +208,7 @@ impl<const EXTENSION: u8> Simd for Avx512<EXTENSION> {
     }
 }
 
-/// The lower and the upper halves of sixteen pairs, in single precision.
+/// The lower and the upper half floats of sixteen pairs, in single precision.
 #[inline(always)]
 unsafe fn widen_pairs(pairs: __m512i) -> (__m512, __m512) {
     // SAFETY: called where AVX-512 F is proven.
@@ -221,7 +221,7 @@ unsafe fn widen_pairs(pairs: __m512i) -> (__m512, __m512) {
     }
 }
 
-/// Products of half floats on a CPU that can only convert them.
+/// Products of half floats on a CPU that can convert them but not multiply them.
 ///
 /// # Safety
 /// As [`Simd::add_half_products`], and the CPU has AVX-512 F.

@@ -1,6 +1,6 @@
-//! The vector instructions the forward pass is written in: one trait, four implementations, chosen at run time.
+//! SIMD operations of the forward pass: one trait, four implementations, chosen at run time.
 //!
-//! Kernels are generic over [`Simd`] and are run by [`SimdLevel::run`], which enters a function compiled for the
+//! Kernels are generic over [`Simd`] and started by [`SimdLevel::run_kernel`], which enters a function compiled for the
 //! instruction set. Everything between that function and the instructions is `inline(always)`: a call that is not
 //! inlined would be compiled for the baseline CPU.
 //!
@@ -32,7 +32,7 @@ pub(super) const MOST_TILE_ROWS: usize = 12;
 pub(super) struct Bf16(pub u16);
 
 impl Bf16 {
-    /// The nearest brain float, ties to even. Not for NaN.
+    /// The nearest brain float, ties to even. `value` must not be NaN.
     pub fn round_f32(value: f32) -> Self {
         let bits = value.to_bits();
         Self((bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16) as u16)
@@ -45,7 +45,7 @@ impl Bf16 {
 pub(super) struct HalfFloat(pub u16);
 
 impl HalfFloat {
-    /// The nearest half float, ties to even; what is too large becomes the largest one. Not for NaN.
+    /// The nearest half float, ties to even; too large values become the largest finite one. `value` must not be NaN.
     pub fn round_f32(value: f32) -> Self {
         const LARGEST: f32 = 65504.0;
         let magnitude = value.abs().min(LARGEST);
@@ -57,7 +57,7 @@ impl HalfFloat {
         Self(half as u16 | (value.to_bits() >> 16 & 0x8000) as u16)
     }
 
-    /// The same number in single precision.
+    /// The exact value in single precision.
     pub fn to_f32(self) -> f32 {
         let magnitude = u32::from(self.0 & 0x7fff);
         let widened = match magnitude {
@@ -70,9 +70,9 @@ impl HalfFloat {
     }
 }
 
-/// The operations kernels are made of.
+/// Vector operations that kernels are built from.
 pub(super) trait Simd: Copy {
-    /// `f32` values in a vector.
+    /// Number of `f32` values in a vector.
     const LANES: usize;
     /// Rows of the register tile, which is two vectors wide.
     const TILE_ROWS: usize;
@@ -81,19 +81,19 @@ pub(super) trait Simd: Copy {
     /// A vector of `LANES` pairs of brain floats.
     type PairVector: Copy;
 
-    /// The same value in every lane.
+    /// A vector with the same value in every lane.
     fn splat(self, value: f32) -> Self::FloatVector;
-    /// Lane-wise sum.
+    /// Sum of each pair of lanes.
     fn add(self, a: Self::FloatVector, b: Self::FloatVector) -> Self::FloatVector;
-    /// Lane-wise difference.
+    /// Difference of each pair of lanes.
     fn sub(self, a: Self::FloatVector, b: Self::FloatVector) -> Self::FloatVector;
-    /// Lane-wise product.
+    /// Product of each pair of lanes.
     fn mul(self, a: Self::FloatVector, b: Self::FloatVector) -> Self::FloatVector;
-    /// `a * b + c`, with one rounding where the CPU has it.
+    /// `a * b + c`, rounded once where the CPU has a fused instruction.
     fn mul_add(self, a: Self::FloatVector, b: Self::FloatVector, c: Self::FloatVector) -> Self::FloatVector;
-    /// Lane-wise maximum.
+    /// Maximum of each pair of lanes.
     fn max(self, a: Self::FloatVector, b: Self::FloatVector) -> Self::FloatVector;
-    /// Lane-wise minimum.
+    /// Minimum of each pair of lanes.
     fn min(self, a: Self::FloatVector, b: Self::FloatVector) -> Self::FloatVector;
     /// The nearest integer; magnitudes below 2^22 only.
     fn round(self, a: Self::FloatVector) -> Self::FloatVector;
@@ -101,15 +101,15 @@ pub(super) trait Simd: Copy {
     fn scale_by_exponent(self, a: Self::FloatVector, n: Self::FloatVector) -> Self::FloatVector;
     /// Sum of all lanes.
     fn sum_lanes(self, a: Self::FloatVector) -> f32;
-    /// Greatest lane.
+    /// Maximum of all lanes.
     fn max_lane(self, a: Self::FloatVector) -> f32;
 
-    /// Reads a vector.
+    /// Reads a vector of `LANES` floats.
     ///
     /// # Safety
     /// `from` is readable for `LANES` floats.
     unsafe fn load_floats(self, from: *const f32) -> Self::FloatVector;
-    /// Writes a vector.
+    /// Writes a vector of `LANES` floats.
     ///
     /// # Safety
     /// `to` is writable for `LANES` floats.
@@ -119,7 +119,7 @@ pub(super) trait Simd: Copy {
     /// # Safety
     /// `to` is writable for `LANES` brain floats.
     unsafe fn store_bf16(self, to: *mut Bf16, a: Self::FloatVector);
-    /// Writes a vector rounded to half floats; what is too large becomes the largest one.
+    /// Writes a vector rounded to half floats; too large values become the largest finite one.
     ///
     /// # Safety
     /// `to` is writable for `LANES` half floats.
@@ -164,12 +164,12 @@ pub(super) trait Simd: Copy {
             }
         }
     }
-    /// Reads a vector of pairs.
+    /// Reads a vector of `LANES` pairs of brain floats.
     ///
     /// # Safety
     /// `from` is readable for `2 * LANES` brain floats.
     unsafe fn load_pairs(self, from: *const Bf16) -> Self::PairVector;
-    /// One pair in every lane.
+    /// A vector with the same pair in every lane.
     ///
     /// # Safety
     /// `from` is readable for two brain floats.
@@ -178,21 +178,21 @@ pub(super) trait Simd: Copy {
     fn dot_pairs(self, a: Self::PairVector, b: Self::PairVector, acc: Self::FloatVector) -> Self::FloatVector;
 }
 
-/// A piece of work written once for all instruction sets.
+/// A computation written once for all instruction sets.
 pub(super) trait SimdKernel {
-    /// Does the work. Implementations are `#[inline(always)]`.
+    /// Runs the computation. Implementations must be `#[inline(always)]`.
     fn run_with<S: Simd>(self, simd: S);
 }
 
 /// An instruction set that this CPU has.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum SimdLevel {
-    /// What every CPU has.
+    /// Baseline instructions, which every CPU has.
     Portable(PortableSimd),
-    /// AVX2 and FMA.
+    /// AVX2 with fused multiply-add (FMA).
     #[cfg(target_arch = "x86_64")]
     Avx2(Avx2),
-    /// AVX-512 F.
+    /// AVX-512 F without extensions.
     #[cfg(target_arch = "x86_64")]
     Avx512(Avx512<PLAIN>),
     /// AVX-512 with dot products of brain floats.
@@ -217,14 +217,14 @@ impl SimdLevel {
         levels
     }
 
-    /// The last level this CPU has of which something is true, else the fastest one.
+    /// The fastest level of this CPU that satisfies `wanted`, else the fastest one of all.
     pub fn best_level(wanted: impl Fn(Self) -> bool) -> Self {
         let levels = Self::available_levels();
         let best = levels.iter().rfind(|level| wanted(**level)).or(levels.last());
         *best.expect("portable is always there")
     }
 
-    /// Whether the CPU multiplies brain floats itself.
+    /// Whether the CPU has instructions for products of brain floats.
     pub fn has_bf16(self) -> bool {
         #[cfg(target_arch = "x86_64")]
         return matches!(self, Self::Avx512Bf16(_));
@@ -232,7 +232,7 @@ impl SimdLevel {
         false
     }
 
-    /// Whether the CPU multiplies half floats itself.
+    /// Whether the CPU has half-precision arithmetic.
     pub fn has_f16(self) -> bool {
         #[cfg(target_arch = "x86_64")]
         return matches!(self, Self::Avx512Fp16(_));
@@ -251,7 +251,7 @@ impl SimdLevel {
         }
     }
 
-    /// Runs a kernel with this level's instructions.
+    /// Runs a kernel compiled for this level's instructions.
     pub fn run_kernel(self, kernel: impl SimdKernel) {
         match self {
             Self::Portable(simd) => kernel.run_with(simd),

@@ -1,8 +1,8 @@
-//! Plain Rust over four lanes, which the compiler turns into the baseline vectors of the target (SSE2, NEON).
+//! Portable implementation over four lanes, which the compiler maps to the target's baseline vectors (SSE2, NEON).
 
 use super::{Bf16, Simd};
 
-/// What every CPU has.
+/// Plain Rust, which runs on every CPU.
 #[derive(Clone, Copy, Debug)]
 pub(in super::super) struct PortableSimd;
 

@@ -1,7 +1,7 @@
-//! Where a request comes from: the peer of its connection, or whom a trusted proxy names in its place.
+//! The client address of a request: the peer of its connection, or the address that a trusted proxy reports.
 //!
-//! Invariant: a header is believed only where the peer, and every address behind the named one, is a trusted proxy: nobody
-//! chooses an address for itself.
+//! Invariant: an entry of `X-Forwarded-For` is used only if the peer and every later entry are trusted proxies, so a
+//! client cannot choose its own address.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
@@ -9,15 +9,15 @@ use std::str::FromStr;
 use axum::extract::ConnectInfo;
 use axum::http::{Extensions, HeaderMap};
 
-/// What a proxy adds the address of its client to.
+/// The header to which each proxy appends the address of its client.
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
-/// Addresses that one sender has: of IPv6 usually a whole /64.
+/// The network that counts as one client: a single IPv4 address, or the /64 of an IPv6 address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(in crate::http) struct ClientNetwork(IpAddr);
 
 impl ClientNetwork {
-    /// The one that an address lies in.
+    /// The network that contains `address`.
     pub fn from_address(address: IpAddr) -> Self {
         Self(match address.to_canonical() {
             IpAddr::V6(address) => {
@@ -29,11 +29,11 @@ impl ClientNetwork {
     }
 }
 
-/// Proxies whose word on their client's address is taken.
+/// Proxies whose `X-Forwarded-For` is trusted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TrustedProxies(Vec<ProxyRange>);
 
-/// Addresses that begin alike.
+/// A CIDR range: the addresses whose first `bits` bits equal those of `first`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct ProxyRange {
     first: IpAddr,
@@ -41,13 +41,13 @@ struct ProxyRange {
 }
 
 impl TrustedProxies {
-    /// Of addresses, and ranges of them such as `10.0.0.0/8`; the text that is neither, if one is.
+    /// Parses addresses and CIDR ranges such as `10.0.0.0/8`. The error is the first text that is neither.
     pub fn new<'a>(ranges: &'a [String]) -> Result<Self, &'a str> {
         let ranges = ranges.iter().map(|text| text.parse().map_err(|()| text.as_str()));
         ranges.collect::<Result<_, &'a str>>().map(Self)
     }
 
-    /// Whether an address is one of them.
+    /// Whether one of the ranges contains `address`.
     pub fn contains(&self, address: IpAddr) -> bool {
         self.0.iter().any(|range| range.contains(address))
     }
@@ -78,7 +78,7 @@ impl ProxyRange {
     }
 }
 
-/// The address that a request comes from; none where it came over no network.
+/// The client address of a request; `None` if it did not come over TCP.
 pub(in crate::http) fn client_address(
     extensions: &Extensions,
     headers: &HeaderMap,

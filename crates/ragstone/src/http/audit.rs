@@ -1,7 +1,8 @@
-//! A line of the audit log for each request that was identified, or could not be.
+//! Writes one audit line for each request to a path that needs a caller, whether the caller was identified or refused.
 //!
-//! Invariant: no answer leaves before its line was handed over, and a request whose caller left has a line too. Of a
-//! path only ids and numbers are told, of a query nothing: whatever else stands there may be a secret.
+//! Invariant: the line is handed to the log before the response is sent, and a request whose client disconnected has a
+//! line too. Of the path only ids and numbers are logged and of the query nothing, because anything else may hold a
+//! secret.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,14 +22,14 @@ use super::auth::{self, OperatorChannel};
 use super::problem::Code;
 use crate::telemetry::audit::{AuditDecision, AuditLine};
 
-/// Longest subject that is told whole, in characters.
+/// Characters of a subject that are logged; the rest is cut off.
 const MAX_SUBJECT: usize = 256;
-/// Longest question that is told whole, in characters.
+/// Characters of a question that are logged; the rest is cut off.
 const MAX_QUESTION: usize = 1_000;
-/// Most targets of one line.
+/// Maximum number of targets in one line.
 const MAX_TARGETS: usize = 2_000;
 
-/// What the handlers of a request add to its line. Without an audit log it takes notes for nobody.
+/// Facts that the handler of a request adds to its audit line; an extractor. Without an audit log they are discarded.
 #[derive(Clone, Default)]
 pub struct AuditRecord(Arc<Mutex<AuditNotes>>);
 
@@ -40,7 +41,8 @@ struct AuditNotes {
 }
 
 impl AuditRecord {
-    /// The request made, changed or showed this.
+    /// Adds the id of something that the request created, changed or returned. Repeated ids and those beyond the limit
+    /// are ignored.
     pub fn add_target(&self, id: impl ToString) {
         let (mut notes, id) = (self.lock_notes(), id.to_string());
         if notes.targets.len() < MAX_TARGETS && !notes.targets.contains(&id) {
@@ -48,7 +50,7 @@ impl AuditRecord {
         }
     }
 
-    /// The request asked this.
+    /// Sets the question or search text of the request.
     pub fn set_question(&self, text: &str) {
         self.lock_notes().question = Some(text.chars().take(MAX_QUESTION).collect());
     }
@@ -65,7 +67,7 @@ impl<S: Sync> FromRequestParts<S> for AuditRecord {
     }
 }
 
-/// Writes the line; stands outside of `identify`, which may refuse the request.
+/// Middleware that writes the line. It runs outside of `identify_caller`, which may refuse the request.
 pub(super) async fn record_request(State(api): State<Arc<ApiServices>>, request: Request, next: Next) -> Response {
     if api.audit.is_none() || auth::is_open_path(request.uri().path()) {
         return next.run(request).await;
@@ -82,7 +84,7 @@ pub(super) async fn record_request(State(api): State<Arc<ApiServices>>, request:
     response
 }
 
-/// Notes who was identified; stands inside of `identify`.
+/// Middleware that records the identified caller. It runs inside of `identify_caller`.
 pub(super) async fn record_caller(request: Request, next: Next) -> Response {
     let extensions = request.extensions();
     if let (Some(trail), Some(caller)) = (extensions.get::<AuditRecord>(), auth::identified_caller(extensions)) {
@@ -91,7 +93,7 @@ pub(super) async fn record_caller(request: Request, next: Next) -> Response {
     next.run(request).await
 }
 
-/// The same for routes that nobody but the operator reaches.
+/// Records the operator as the caller, for routes that only the operator channel reaches.
 pub(super) async fn record_operator(State(api): State<Arc<ApiServices>>, request: Request, next: Next) -> Response {
     if let Some(trail) = request.extensions().get::<AuditRecord>() {
         trail.lock_notes().caller = Some((api.operator)());
@@ -99,14 +101,14 @@ pub(super) async fn record_operator(State(api): State<Arc<ApiServices>>, request
     next.run(request).await
 }
 
-/// A line that is to be written, at the latest when the request is dropped.
+/// The audit line of a request in progress; written at the latest when the request is dropped.
 struct PendingAuditLine {
     api: Arc<ApiServices>,
     trail: AuditRecord,
     trace_id: Option<TraceId>,
     action: String,
     address: Option<String>,
-    /// What is on its way to the log.
+    /// The finished line, while `record_request` writes it.
     ended: Option<AuditLine>,
     written: bool,
 }
@@ -175,7 +177,7 @@ impl PendingAuditLine {
     }
 }
 
-/// Whoever hangs up before the answer may still have had something carried out.
+/// A request whose client disconnected before the response may still have changed something, so it is logged here.
 impl Drop for PendingAuditLine {
     fn drop(&mut self) {
         if let (false, Some(log)) = (self.written, &self.api.audit) {
@@ -185,7 +187,7 @@ impl Drop for PendingAuditLine {
     }
 }
 
-/// Whether a part of a path is a UUID or a number.
+/// Whether a path segment is a UUID or a number, and so safe to log.
 fn is_id(value: &str) -> bool {
     value.parse::<Uuid>().is_ok() || value.parse::<u32>().is_ok()
 }

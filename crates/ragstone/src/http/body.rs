@@ -1,4 +1,4 @@
-//! The nouns of the product as JSON shows them.
+//! JSON forms of the types that several endpoints return.
 
 use axum::http::StatusCode;
 use ragstone_core::access::{Admitted, ReaderSet};
@@ -11,53 +11,54 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-/// A document.
+/// A document and the state of its ingestion.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Document)]
 pub(super) struct DocumentBody {
-    /// Derived from tenant, collection, source and URI.
+    /// Derived from tenant, collection, source and URI, so the same document always has the same id.
     id: Uuid,
-    /// Its name within the source.
+    /// Name of the document, unique within its collection and source.
     uri: String,
-    /// What people call it.
+    /// Title of the document.
     title: String,
-    /// `pending`, `published`, `failed` or `deleting`; a failed re-ingestion stays `published` with `last_error`.
+    /// `pending` (no version published yet), `published`, `failed` or `deleting`. If a new version of a published
+    /// document fails, it stays `published` and `last_error` is set.
     #[schema(value_type = String)]
     status: DocumentStatus,
-    /// Counts its versions, from 1.
+    /// Version number, from 1.
     version: u64,
-    /// The collection it belongs to.
+    /// Collection that contains the document.
     collection: String,
-    /// The source it came from.
+    /// Source that the document came from; `upload` for uploads.
     source: String,
-    /// The media type of the published version, else the declared one.
+    /// Media type of the published version; the declared one while there is none.
     media_type: String,
-    /// Size of the newest accepted bytes.
+    /// Size of the newest accepted file, in bytes.
     bytes: u64,
-    /// Pages, where the format has pages.
+    /// Number of pages; null if the format has no pages.
     pages: Option<u32>,
-    /// Chunks of the published version.
+    /// Number of chunks of the published version.
     chunks: u32,
-    /// Readers any one of which may read it.
+    /// Readers such as `everyone` or `dept:<id>`; a caller needs to hold at least one.
     readers: Vec<String>,
-    /// Further sets, each of which must hold one of the caller's readers too.
+    /// Further sets of readers (inherited restrictions); a caller needs to hold at least one of each set.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     restrictions: Vec<Vec<String>>,
-    /// The department it was given to.
+    /// Department that the document was assigned to; null if none.
     department_id: Option<String>,
-    /// The caller's key-value pairs.
+    /// Key-value pairs; searches can filter by them.
     #[schema(value_type = Object)]
     metadata: DocumentMetadata,
-    /// Where a person can open it.
+    /// URL where a person can open the document; null if not known.
     source_url: Option<String>,
-    /// Why the newest version could not be published.
+    /// Why the newest version could not be published; null if it could.
     last_error: Option<ErrorBody>,
-    /// What the parser warned of.
+    /// Warnings that the parser gave.
     #[schema(value_type = Vec<Object>)]
     warnings: Vec<ParseWarning>,
-    /// First accepted, RFC 3339.
+    /// When it was first accepted, RFC 3339.
     created_at: String,
-    /// Last changed, RFC 3339.
+    /// When it last changed, RFC 3339.
     updated_at: String,
 }
 
@@ -97,11 +98,11 @@ fn reader_names(set: &ReaderSet) -> Vec<String> {
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[schema(as = JobError)]
 pub(super) struct ErrorBody {
-    /// A stable word, such as `no_text`.
+    /// Stable code, such as `no_text`.
     pub code: String,
-    /// What and which.
+    /// What is wrong, and with which item.
     pub detail: String,
-    /// What to do next.
+    /// Suggestion what to do next.
     pub hint: String,
 }
 
@@ -111,46 +112,46 @@ impl From<JobError> for ErrorBody {
     }
 }
 
-/// A unit of background work.
+/// A unit of background work, such as ingesting a document.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[schema(as = Job)]
 pub(super) struct JobBody {
-    /// Its id.
+    /// Id of the job; for a batch of uploads, the UUID that the client chose.
     pub id: Uuid,
-    /// `ingest`, `purge`, or `batch` for one whose work is its children's.
+    /// `ingest`, `purge` (removes a deleted document), or `batch` (groups other jobs).
     #[schema(value_type = String)]
     pub kind: JobKind,
-    /// The document it is about; null for a batch.
+    /// The document that is processed; null for a batch.
     pub document_id: Option<Uuid>,
-    /// The batch it is part of.
+    /// The batch that contains the job; null if none.
     pub parent: Option<Uuid>,
-    /// How the children of a batch stand; its state follows them: it has ended when all it has so far have, and goes
-    /// on when one more is begun or tried again.
+    /// Only for a batch: how many of its jobs are in each state. The batch ends when all of its jobs so far have ended,
+    /// and continues when another one is added or retried.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub children: Option<CountsBody>,
     /// `queued`, `running`, `succeeded`, `failed` or `cancelled`.
     #[schema(value_type = String)]
     pub state: JobState,
-    /// `queued`, `load`, `parse`, `split`, `embed`, `publish`, `purge`, `children` or `done`; of a failed job the one in
-    /// which it failed.
+    /// `queued`, `load`, `parse`, `split`, `embed`, `publish`, `purge`, `children` or `done`; for a failed job, the
+    /// stage that failed.
     #[schema(value_type = String)]
     pub stage: JobStage,
-    /// Units done: chunks, and of a batch the children that have ended. Never goes back within an attempt; the next
-    /// attempt goes on from there if it comes to the same total.
+    /// Units done: chunks, or for a batch the jobs that have ended. Never decreases within an attempt; the next attempt
+    /// continues from there if it has the same total.
     pub done: u64,
-    /// Units in all, 0 while unknown.
+    /// Total number of units; 0 while unknown.
     pub total: u64,
-    /// Units a second, while it runs and once it is known.
+    /// Units per second; null unless the job runs and the rate is known.
     pub rate: Option<f64>,
-    /// Seconds that are left at this rate.
+    /// Estimated seconds left at this rate; null if the rate is not known.
     pub remaining: Option<f64>,
-    /// How often a worker took it and did not hand it back; from 0 again when it is retried by hand.
+    /// How many times a worker claimed the job, without claims that it handed back; 0 again after a manual retry.
     pub attempts: u32,
-    /// Why it failed, or failed last.
+    /// Why the job failed, or why its last attempt did; null if neither.
     pub error: Option<ErrorBody>,
     /// When it was queued, RFC 3339.
     pub created_at: String,
-    /// Last change, RFC 3339.
+    /// When it last changed, RFC 3339.
     pub updated_at: String,
 }
 
@@ -180,7 +181,7 @@ fn round_to_tenths(value: f64) -> f64 {
     (value * 10.0).round() / 10.0
 }
 
-/// How many jobs are in each state.
+/// Number of jobs in each state.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
 #[schema(as = JobCounts)]
 pub(super) struct CountsBody {
@@ -203,20 +204,21 @@ impl From<JobCounts> for CountsBody {
     }
 }
 
-/// What an upload did.
+/// Result of an upload.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct UploadResponse {
-    /// The document.
+    /// The document that was created or updated.
     pub document: DocumentBody,
-    /// The job that will publish it; where nothing has to be done, the newest job of the document, if it is known still.
+    /// The job that will publish it. If there is nothing to do, the newest job of the document; null if that is no
+    /// longer known.
     pub job: Option<JobBody>,
-    /// Whether the job was queued by this request.
+    /// Whether this request queued the job. Not sent.
     #[serde(skip)]
     pub queued: bool,
 }
 
 impl UploadResponse {
-    /// 202 where a job was queued.
+    /// 202 if a job was queued, else 200.
     pub fn status(&self) -> StatusCode {
         match self.queued {
             true => StatusCode::ACCEPTED,
@@ -225,33 +227,43 @@ impl UploadResponse {
     }
 }
 
-/// A chunk that fits a question.
+/// A chunk that matches a search or a question.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Passage)]
 pub(super) struct PassageBody {
+    /// Id of the chunk.
     chunk_id: Uuid,
+    /// Id of its document.
     document_id: Uuid,
+    /// Title of the document.
     title: String,
+    /// URI of the document.
     uri: String,
+    /// URL where a person can open the document; null if not known.
     source_url: Option<String>,
+    /// Collection of the document.
     collection: String,
-    /// From 1; null where the format has no pages.
+    /// Page, from 1; null if the format has no pages.
     page: Option<u32>,
-    /// The heading path, such as `Setup > Linux`.
+    /// Heading path, such as `Setup > Linux`; null if there is none.
     section: Option<String>,
-    /// Start and end of the text, as UTF-8 bytes of the document's text.
+    /// Start and end of the text, as byte offsets in the document's UTF-8 text.
     range: [usize; 2],
+    /// Text of the chunk.
     text: String,
-    /// Higher fits better; comparable within one search only.
+    /// Relevance; higher is better. Comparable within one search only.
     score: f64,
+    /// Its ranks in the separate searches that were combined.
     ranks: RanksBody,
 }
 
-/// Where each leg put a passage, from 1; null where it is not among the leg's candidates.
+/// Rank of a passage in each search, from 1; null if that search did not return it or was not run.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Ranks)]
 pub(super) struct RanksBody {
+    /// Rank in the search by vectors.
     dense: Option<u32>,
+    /// Rank in the search by words.
     lexical: Option<u32>,
 }
 
@@ -278,18 +290,18 @@ impl From<&Passage> for PassageBody {
     }
 }
 
-/// Passages as they are sent.
+/// The JSON forms of passages.
 pub(super) fn passage_bodies(passages: &[Admitted<Passage>]) -> Vec<PassageBody> {
     passages.iter().map(|passage| PassageBody::from(&**passage)).collect()
 }
 
-/// Something the reader of an answer should know.
+/// Something that the reader of a result or an answer should know.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Notice)]
 pub(super) struct NoticeBody {
-    /// A stable word, such as `lexical_only`.
+    /// Stable code, such as `lexical_only`.
     pub code: String,
-    /// What and why.
+    /// What happened, and why.
     pub detail: String,
 }
 

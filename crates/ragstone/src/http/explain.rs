@@ -1,7 +1,8 @@
-//! `POST /api/v1/explain-access`: why a caller may read a document, or may not.
+//! `POST /api/v1/explain-access`: explains why a caller may or may not read a document.
 //!
-//! Invariant: nothing of a document is told but its name, its readers and where it stands; nobody becomes a caller here;
-//! an administrator is told of its own tenant's documents and keys only, unless it is the operator or has the first key.
+//! Invariant: of a document only its name, readers and state are returned; the hypothetical caller never becomes a
+//! principal; an administrator gets answers about documents and keys of its own tenant only, unless it is the operator
+//! or has the admin key of the settings.
 
 use std::sync::Arc;
 
@@ -33,99 +34,109 @@ pub(super) const PROBLEMS: &[Code] = &[
     Code::CatalogueUnavailable,
 ];
 
-/// Most documents that are explained at once: one URI may stand in several tenants, collections and sources.
+/// Maximum number of documents explained at once: one URI may exist in several tenants, collections and sources.
 const MAX_DOCUMENTS: usize = 100;
 
-/// A document by id or URI, and a caller by what it holds or by its key.
+/// A document, by id or URI, and a caller, by its readers or by its API key.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = AccessQuestion)]
 pub(super) struct AccessQuestion {
-    /// Its id or its URI.
+    /// Id or URI of the document.
     document: String,
-    /// The caller's tenant; the administrator's own if not said. Another one is for the operator and the first key.
+    /// Tenant of the caller. Default: the administrator's own. Only the operator and the key `RAGSTONE_ADMIN_KEY`
+    /// may name another one.
     #[schema(value_type = Option<String>)]
     tenant: Option<TenantId>,
-    /// The person.
+    /// User id of the caller; adds the reader `user:<id>`.
     user: Option<String>,
-    /// The person's departments.
+    /// Departments of the caller; each adds the reader `dept:<id>`.
     #[serde(default)]
     departments: Vec<String>,
-    /// The person's groups.
+    /// Groups of the caller; each adds the reader `group:<id>`.
     #[serde(default)]
     groups: Vec<String>,
-    /// In place of all these: whoever calls with the key of this id.
+    /// Id of an API key. If it is set, its tenant, role and readers are used and the fields above are ignored.
     #[schema(value_type = Option<String>)]
     key: Option<KeyId>,
 }
 
-/// What is to be told of each document that was meant.
+/// One explanation for each document that matches.
 #[derive(Serialize, ToSchema)]
 #[schema(as = AccessExplained)]
 pub(super) struct ExplainAccessResponse {
     documents: Vec<DocumentAccessReport>,
 }
 
-/// Why a caller may read a document, or may not.
+/// Whether a caller may read a document, and why.
 #[derive(Serialize, ToSchema)]
 #[schema(as = AccessOfDocument)]
 pub(super) struct DocumentAccessReport {
+    /// The document that is explained.
     document: ExplainedDocument,
+    /// The caller, as it was derived from the request.
     caller: SupposedCaller,
-    /// Whether the caller may know of the document.
+    /// Whether the caller may see that the document exists.
     admitted: bool,
-    /// Whether it may read a text of it.
+    /// Whether the caller may read its text; false as long as no version is published.
     readable: bool,
-    /// The document's sets of readers; each of them has to admit the caller.
+    /// The reader sets of the document; the caller needs to be admitted by each of them.
     sets: Vec<ExplainedSet>,
-    /// What stands in the way.
+    /// Why the caller may not read the text; empty if it may.
     reasons: Vec<RefusalReason>,
 }
 
-/// A document by name.
+/// The document that is explained.
 #[derive(Serialize, ToSchema)]
 #[schema(as = ExplainedDocument)]
 pub(super) struct ExplainedDocument {
+    /// Id of the document.
     id: String,
+    /// Tenant of the document.
     tenant: String,
-    /// None where only the work of deleting it is left.
+    /// URI of the document; null if it was deleted and only its purge job is left.
     uri: Option<String>,
-    /// As in the list of documents, or `deleted`.
+    /// `pending`, `published`, `failed`, `deleting` or `deleted`.
     status: String,
 }
 
-/// The caller who is supposed.
+/// The hypothetical caller.
 #[derive(Serialize, ToSchema)]
 #[schema(as = SupposedCaller)]
 pub(super) struct SupposedCaller {
+    /// Tenant of the caller.
     tenant: String,
+    /// `reader`, `writer` or `admin`.
     role: String,
-    /// What it holds; null where its role holds every reader.
+    /// Readers that it holds; null if its role holds all readers.
     readers: Option<Vec<String>>,
+    /// Id of its API key; null if the request named none.
     key: Option<String>,
 }
 
-/// A set of readers.
+/// A set of readers of the document.
 #[derive(Serialize, ToSchema)]
 #[schema(as = ExplainedSet)]
 pub(super) struct ExplainedSet {
+    /// The readers of the set.
     readers: Vec<String>,
     /// Whether the caller holds one of them.
     admits: bool,
-    /// Those that it holds, or `admin`.
+    /// The readers of the set that the caller holds, or `admin` if its role admits it.
     by: Vec<String>,
 }
 
-/// Why not.
+/// A reason why the caller may not read the text.
 #[derive(Serialize, ToSchema)]
 #[schema(as = RefusalReason)]
 pub(super) struct RefusalReason {
     /// `key_ended`, `deleted`, `other_tenant`, `no_sets`, `set_refuses` or `not_published`.
     code: &'static str,
+    /// The reason in words.
     detail: String,
 }
 
-/// A caller who is only supposed.
+/// A caller that is only assumed; it has no principal.
 struct HypotheticalCaller {
     tenant: TenantId,
     role: Role,
@@ -133,14 +144,15 @@ struct HypotheticalCaller {
     key: Option<KeyRecord>,
 }
 
-/// A document that is there, or one of which only work is left.
+/// A document that exists, or a deleted one whose purge job is still known.
 enum ExplainTarget {
     Existing(Box<Document>),
     Deleted(DocumentId, TenantId),
 }
 
-/// Tells which grant lets a caller read a document, or which set of readers refuses it; for administrators. Nothing is
-/// read with that caller's rights.
+/// Explains which reader lets a caller read a document, or which reader set refuses it.
+///
+/// For administrators. No document is read with the rights of that caller.
 #[utoipa::path(post, path = "/api/v1/explain-access", tag = "keys", request_body = AccessQuestion,
     responses((status = 200, body = ExplainAccessResponse)))]
 pub(super) async fn explain_access(
@@ -193,7 +205,7 @@ async fn resolve_caller(
     })
 }
 
-/// The documents of this id or URI in every tenant that the administrator reaches, those of `first` before the others.
+/// The documents with this id or URI in each tenant that the administrator manages; those of tenant `first` come first.
 async fn find_documents(
     app: &RouterState,
     admin: &CallerIdentity,
@@ -213,7 +225,7 @@ async fn find_documents(
     Ok(found)
 }
 
-/// Who may look at each tenant.
+/// One principal for each tenant that the administrator manages.
 async fn reachable_principals(
     app: &RouterState,
     admin: &CallerIdentity,
@@ -228,7 +240,7 @@ async fn reachable_principals(
     Ok(tenants.into_iter().map(operator::operator_principal_of).collect())
 }
 
-/// The ids of what is called `uri` in a tenant. An upload is found whoever may read it, also if nobody may.
+/// Ids of the documents with this URI in one tenant. An upload is found by its derived id, even if nobody may read it.
 async fn find_by_uri(app: &RouterState, looks: &Principal, uri: &str) -> CatalogueResult<Vec<DocumentId>> {
     let filter = DocumentFilter {
         uri: Some(uri.to_owned()),

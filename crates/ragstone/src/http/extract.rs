@@ -1,4 +1,4 @@
-//! Bodies, queries and ids, each read once at the door; what is wrong with one is a problem.
+//! Extractors for bodies, query parameters and ids; invalid input becomes a problem that names its place.
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -18,12 +18,12 @@ use super::limits::linger;
 use super::problem::{ApiProblem, Code};
 use super::unknown::{self, unknown_field, unknown_parameter};
 
-/// Items of a list that does not say.
+/// Items of a list page if the request sets no limit.
 const DEFAULT_PAGE_ITEMS: usize = 50;
-/// Most items of a list.
+/// Maximum number of items of a list page.
 const MAX_PAGE_ITEMS: usize = 1_000;
 
-/// A JSON body.
+/// Extractor for a JSON body of at most `settings.json_bytes`, declared as JSON and not compressed.
 pub(super) struct Json<T>(pub T);
 
 impl<T: DeserializeOwned> FromRequest<Arc<RouterState>> for Json<T> {
@@ -46,7 +46,7 @@ impl<T: DeserializeOwned> FromRequest<Arc<RouterState>> for Json<T> {
     }
 }
 
-/// Reads a whole JSON body; a mistake is named with its place.
+/// Parses a whole JSON body. The problem of a mistake has a pointer to its place.
 pub(super) fn read_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiProblem> {
     let mut text = serde_json::Deserializer::from_slice(body);
     let read = serde_path_to_error::deserialize(&mut text).map_err(|error| {
@@ -63,7 +63,7 @@ pub(super) fn read_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiProble
     text.end().map(|()| read).map_err(|error| json_problem(&error))
 }
 
-/// A step of the path to a mistake, as a part of a JSON pointer.
+/// One segment of the path to a mistake, as part of a JSON pointer.
 fn pointer_segment(segment: &serde_path_to_error::Segment) -> String {
     use serde_path_to_error::Segment;
     match segment {
@@ -73,7 +73,7 @@ fn pointer_segment(segment: &serde_path_to_error::Segment) -> String {
     }
 }
 
-/// A JSON body that may be left out.
+/// Extractor for an optional JSON body; an empty body gives the default.
 pub(super) struct OptionalJson<T>(pub T);
 
 impl<T: DeserializeOwned + Default> FromRequest<Arc<RouterState>> for OptionalJson<T> {
@@ -86,7 +86,7 @@ impl<T: DeserializeOwned + Default> FromRequest<Arc<RouterState>> for OptionalJs
     }
 }
 
-/// Refuses compressed bodies: their size says nothing about what they unpack to.
+/// Refuses compressed bodies, because their length does not limit their decompressed size.
 pub(super) fn check_uncompressed(headers: &HeaderMap) -> Result<(), ApiProblem> {
     match header_text(headers, &CONTENT_ENCODING) {
         Some(encoding) if !encoding.trim().eq_ignore_ascii_case("identity") => Err(ApiProblem::new(
@@ -97,7 +97,7 @@ pub(super) fn check_uncompressed(headers: &HeaderMap) -> Result<(), ApiProblem> 
     }
 }
 
-/// Whether a body is JSON by its declared type.
+/// Whether `Content-Type` declares JSON: `application/json` or `application/*+json`.
 pub(super) fn is_json(headers: &HeaderMap) -> bool {
     let declared = header_text(headers, &CONTENT_TYPE).unwrap_or_default();
     let essence = declared
@@ -109,18 +109,19 @@ pub(super) fn is_json(headers: &HeaderMap) -> bool {
     essence == "application/json" || essence.starts_with("application/") && essence.ends_with("+json")
 }
 
-/// A header's text.
+/// The value of a header; `None` if it is absent or not visible ASCII.
 pub(super) fn header_text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
 
-/// Whether a body says that it has more than `limit` bytes.
+/// Whether `Content-Length` is greater than `limit`.
 pub(super) fn declares_more_than(headers: &HeaderMap, limit: u64) -> bool {
     let declared = header_text(headers, &CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
     declared.is_some_and(|length| length > limit)
 }
 
-/// All bytes of a body; one that is too large is refused before it is read where it says so, and else at the limit.
+/// Reads a whole body. One that declares more than `limit` bytes is refused before it is read, others when they exceed
+/// it.
 async fn read_body(request: Request, limit: usize) -> Result<Vec<u8>, ApiProblem> {
     let (parts, body) = request.into_parts();
     let too_large = |rest: Body| {
@@ -142,18 +143,18 @@ async fn read_body(request: Request, limit: usize) -> Result<Vec<u8>, ApiProblem
     Ok(bytes)
 }
 
-/// Whether the connection ended before the body did.
+/// Whether an error means that the client disconnected before the body was complete.
 pub(super) fn is_disconnected(error: &(dyn std::error::Error + 'static)) -> bool {
     std::iter::successors(Some(error), |error| error.source()).any(|error| error.is::<hyper::Error>())
 }
 
-/// Malformed JSON is one problem, JSON of another form is another.
+/// Malformed JSON is `bad_json`; valid JSON of the wrong shape is `bad_body`.
 pub(super) fn json_problem(error: &serde_json::Error) -> ApiProblem {
     let code = if error.is_data() { Code::BadBody } else { Code::BadJson };
     ApiProblem::new(code, error.to_string())
 }
 
-/// Query parameters.
+/// Extractor for query parameters; an unknown parameter is refused.
 pub(super) struct Query<T>(pub T);
 
 impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Query<T> {
@@ -171,7 +172,7 @@ impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Query<T> {
     }
 }
 
-/// Parts of the path. What is no text names nothing.
+/// Extractor for path parameters. A segment that is not UTF-8 gives 404.
 pub(super) struct Path<T>(pub T);
 
 impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T> {
@@ -184,17 +185,17 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
     }
 }
 
-/// Tells null from nothing, in a field that may be left out.
+/// For optional nullable fields: a null becomes `Some(None)`; with `default`, an absent field is `None`.
 pub(super) fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
 }
 
-/// An id in the path. Text that is no id names nothing.
+/// Parses an id from the path. Invalid text gives 404, because it names nothing.
 pub(super) fn parse_id<T: FromStr>(what: &str, text: &str) -> Result<T, ApiProblem> {
     text.parse().map_err(|_| ApiProblem::not_found(what))
 }
 
-/// Where a list goes on; 50 items if not said, at most 1,000.
+/// Page request from query parameters: 50 items by default, clamped to 1 to 1,000.
 pub(super) fn page_request(cursor: Option<String>, limit: Option<usize>) -> PageRequest {
     PageRequest {
         cursor,

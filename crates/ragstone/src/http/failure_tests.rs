@@ -1,4 +1,4 @@
-//! Each request that fails leaves one WARN line, with its id and its code, and one that succeeds leaves none.
+//! Each failed request logs one WARN line with its id and code; a successful one logs none.
 
 use std::io::Write;
 use std::sync::{Arc, Mutex};

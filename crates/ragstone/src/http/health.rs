@@ -1,4 +1,4 @@
-//! `GET /healthz` and `GET /readyz`: alive, and ready.
+//! `GET /healthz` and `GET /readyz`: liveness and readiness.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,23 +14,23 @@ use super::problem::{ApiProblem, Code};
 
 pub(super) const READY_PROBLEMS: &[Code] = &[Code::NotReady, Code::ShuttingDown];
 
-/// How each dependency stands.
+/// State of the server's dependencies.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ReadinessReport {
     /// Whether questions can be answered.
     pub ready: bool,
-    /// A word or two for each dependency, such as `embedder: fetching`.
+    /// State of each dependency by name, such as `embedder: fetching`.
     pub dependencies: BTreeMap<String, String>,
 }
 
-/// 200 while the process is alive.
+/// Liveness: 200 while the process runs.
 #[utoipa::path(get, path = "/healthz", tag = "operation",
     responses((status = 200, description = "`{\"status\": \"ok\"}`")))]
 pub(super) async fn get_health() -> Json<Value> {
     Json(json!({"status": "ok"}))
 }
 
-/// 200 when questions can be answered, else 503; each dependency is named.
+/// Readiness: 200 if questions can be answered, else 503. Both list the state of each dependency.
 #[utoipa::path(get, path = "/readyz", tag = "operation", responses((status = 200, body = ReadinessReport)))]
 pub(super) async fn get_readiness(State(app): State<Arc<RouterState>>) -> Result<Json<ReadinessReport>, ApiProblem> {
     let readiness = (app.readiness)();

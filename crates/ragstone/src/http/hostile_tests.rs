@@ -1,4 +1,4 @@
-//! Bodies, names and headers that were made to break something: each is refused in words, and nothing answers 500.
+//! Hostile bodies, names and headers: each is refused with a problem, and none causes a 500.
 
 use serde_json::{Value, json};
 

@@ -1,7 +1,7 @@
-//! Pages of lists, bounded in bytes as well as in items.
+//! Pages of lists, limited in bytes as well as in items.
 //!
-//! Invariant: a page holds one item at least, and more only while they stay within the bound; a page that ends early says
-//! where the next one begins, so that nothing is left out and no list fails for its size.
+//! Invariant: a page has at least one item, and more only within both limits; a page that ends early has a cursor for
+//! the next one, so no item is skipped and no list fails because of its size.
 
 use std::io::{self, Write};
 
@@ -10,10 +10,11 @@ use serde::Serialize;
 
 use super::problem::ApiProblem;
 
-/// Items that are asked of a store at once: what it answers is in memory before its bytes are known.
+/// Items fetched from the store at once: they are in memory before their JSON size is known.
 const FETCH_BATCH: usize = 50;
 
-/// Fills a page with what `fetch` gives, up to `most_bytes` of JSON.
+/// Fills a page from `fetch`, up to `most_bytes` of JSON. Returns the items and the cursor of the next page, `None` at
+/// the end.
 pub(super) async fn fill_page<T, B: Serialize, Found>(
     request: PageRequest,
     most_bytes: usize,
@@ -38,7 +39,7 @@ where
             if bytes > most_bytes && !filled.is_empty() {
                 let next = match taken {
                     0 => cursor,
-                    // Only the store knows the cursor behind an item: it is asked for as many as were taken.
+                    // Only the store knows the cursor after an item, so the items taken are fetched again to get it.
                     taken => fetch(PageRequest { cursor, limit: taken }).await?.next_cursor,
                 };
                 return Ok((filled, next));
@@ -52,10 +53,10 @@ where
     }
 }
 
-/// Bytes of a value as JSON.
+/// Length of a value as JSON, in bytes.
 pub(super) fn json_length(value: &impl Serialize) -> usize {
     let mut counted = ByteCounter(0);
-    // What cannot be written shows when the page is.
+    // An error is ignored: it appears again when the page is serialised.
     let _ = serde_json::to_writer(&mut counted, value);
     counted.0
 }

@@ -1,6 +1,6 @@
-//! `GET /metrics`: what was counted, for Prometheus.
+//! `GET /metrics`: metrics in the text format of Prometheus.
 //!
-//! Invariant: no label holds text of a tenant: routes are templates, states and outcomes are words of ours.
+//! Invariant: no label contains text of a tenant: routes are templates, states and outcomes are fixed words.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -32,10 +32,10 @@ const CACHE_ERRORS: &str = "ragstone_embedding_cache_errors_total";
 const FAILED_AUTHS: &str = "ragstone_wrong_proofs_total";
 const AUDIT_LOST: &str = "ragstone_audit_lines_lost_total";
 
-/// Bounds of the histogram of durations, in seconds.
+/// Upper bounds of the histogram of durations, in seconds.
 const BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 
-/// The process's recorder, installed on the first call; every later one gives the same.
+/// The recorder of the process, installed on the first call; later calls return the same handle.
 pub fn install_recorder() -> PrometheusHandle {
     static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
     RECORDER
@@ -85,19 +85,19 @@ fn describe_metrics() {
     );
 }
 
-/// Counts an answered request; `route` is its template.
+/// Counts a request and its duration; `route` is the route's template.
 pub(super) fn count_request(method: &str, route: &str, status: u16, elapsed: Duration) {
     let (method, route) = (method.to_owned(), route.to_owned());
     histogram!(SECONDS, "method" => method.clone(), "route" => route.clone()).record(elapsed.as_secs_f64());
     counter!(REQUESTS, "method" => method, "route" => route, "status" => status.to_string()).increment(1);
 }
 
-/// Counts how a question ended.
+/// Counts a question by its outcome.
 pub(super) fn count_question(outcome: &'static str) {
     counter!(ASKS, "outcome" => outcome).increment(1);
 }
 
-/// Counts what was said of an answer.
+/// Counts feedback by its rating; without a rating as `words`.
 pub(super) fn count_feedback(thumb: Option<ThumbVote>) {
     let rating = match thumb {
         Some(ThumbVote::Up) => "up",
@@ -107,19 +107,21 @@ pub(super) fn count_feedback(thumb: Option<ThumbVote>) {
     counter!(FEEDBACK, "rating" => rating).increment(1);
 }
 
-/// Counts a key, a token or a ticket that opened nothing.
+/// Counts a failed authentication by the code that its sender got.
 pub(super) fn count_failed_auth(code: Code) {
     counter!(FAILED_AUTHS, "code" => code.as_str()).increment(1);
 }
 
-/// What was counted, as Prometheus reads it.
+/// Returns the metrics in the text format of Prometheus.
+///
+/// For administrators of the operator's tenant.
 #[utoipa::path(get, path = "/metrics", tag = "operation",
     responses((status = 200, description = "Prometheus text format", body = String, content_type = "text/plain")))]
 pub(super) async fn get_metrics(
     State(app): State<Arc<RouterState>>,
     RequireAdminIdentity(identity): RequireAdminIdentity,
 ) -> Result<impl IntoResponse, ApiProblem> {
-    // Some figures are those of the operator's tenant: another tenant's administrator has no part in them.
+    // Some metrics are about the operator's tenant, which administrators of other tenants must not see.
     if !identity.manages_all_tenants && identity.principal.tenant() != (app.operator)().tenant() {
         return Err(ApiProblem::new(Code::Forbidden, "this is for the operator's tenant"));
     }

@@ -1,4 +1,5 @@
-//! What every request passes: an id, a limit of time, headers, counters, and a problem for whatever goes wrong.
+//! Middleware of every request: id, log and metrics, panics, security headers, concurrency limit, timeout, and problems
+//! for all errors.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -19,15 +20,15 @@ use super::limits::shares::{self, ConcurrencyLimit};
 use super::problem::{ApiProblem, Code, FailureNote, PROBLEM_JSON};
 use super::{ApiServices, RouterState, auth, limits, metrics};
 
-/// Names a request in answers and in the log.
+/// Response header with the id of the request, which the log shows as `trace_id`.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// What pages of this server may load, unless they say otherwise: nothing.
+/// Content security policy of responses that set none: nothing may be loaded.
 const POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
 
-/// When one request more may find a place.
+/// `Retry-After` of responses to requests for which there is no slot.
 pub(super) const BUSY_RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// Gives the request its id, and counts and logs its answer.
+/// Gives the request its id; counts and logs its response.
 pub(super) async fn observe_request(State(api): State<Arc<ApiServices>>, mut request: Request, next: Next) -> Response {
     let trace_id = TraceId((api.new_id)());
     request.extensions_mut().insert(trace_id);
@@ -44,7 +45,7 @@ pub(super) async fn observe_request(State(api): State<Arc<ApiServices>>, mut req
     let (status, elapsed) = (response.status(), started.elapsed());
     metrics::count_request(method_label(&method), &route, status.as_u16(), elapsed);
     tracing::debug!(%trace_id, %method, route, status = status.as_u16(), ?elapsed, "answered");
-    // A probe that fails is the state of a store, which is logged where it changes.
+    // A failing probe shows the state of a dependency, which is logged when it changes.
     if (status.is_client_error() || status.is_server_error()) && !probed {
         log_failure(&response, trace_id, &method, &route);
     }
@@ -53,7 +54,7 @@ pub(super) async fn observe_request(State(api): State<Arc<ApiServices>>, mut req
     response
 }
 
-/// The one line that a failed request leaves.
+/// Writes the one log line of a failed request.
 fn log_failure(response: &Response, trace_id: TraceId, method: &Method, route: &str) {
     let status = response.status();
     let note = response.extensions().get::<FailureNote>();
@@ -63,7 +64,7 @@ fn log_failure(response: &Response, trace_id: TraceId, method: &Method, route: &
     tracing::warn!(target: TARGET, %trace_id, code, status, %method, route, cause, "request failed");
 }
 
-/// Callers may invent methods; metrics have a label for those that exist.
+/// The method as a metrics label. Callers can invent methods, so unknown ones become `other`.
 pub(super) fn method_label(method: &Method) -> &'static str {
     ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
         .into_iter()
@@ -71,7 +72,7 @@ pub(super) fn method_label(method: &Method) -> &'static str {
         .unwrap_or("other")
 }
 
-/// A handler that panics answers 500 and takes nothing else along.
+/// Turns a panic of a handler into a 500, so that other requests are not affected.
 pub(super) async fn catch_panic(request: Request, next: Next) -> Response {
     match AssertUnwindSafe(next.run(request)).catch_unwind().await {
         Ok(response) => response,
@@ -79,7 +80,7 @@ pub(super) async fn catch_panic(request: Request, next: Next) -> Response {
     }
 }
 
-/// Makes a problem of every answer that is not 2xx and none yet, keeping its headers.
+/// Turns every response that is neither 2xx nor a problem yet into a problem, and keeps the relevant headers.
 pub(super) async fn complete_problem(request: Request, next: Next) -> Response {
     let response = next.run(request).await;
     let status = response.status();
@@ -108,7 +109,7 @@ pub(super) async fn complete_problem(request: Request, next: Next) -> Response {
     problem
 }
 
-/// Headers that keep browsers from guessing, framing and remembering.
+/// Adds headers that forbid browsers to guess media types, to frame and to cache.
 pub(super) async fn add_security_headers(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
@@ -124,8 +125,8 @@ pub(super) async fn add_security_headers(request: Request, next: Next) -> Respon
     response
 }
 
-/// Bounds the requests that are worked on at once, of all, of one caller and of one address. A place is held until the
-/// answer's body is sent, or nobody reads it; health needs none.
+/// Limits the requests in progress: in total, per caller and per client address. A slot is held until the response body
+/// is sent or dropped; health checks need none.
 pub(super) async fn limit_concurrency(State(app): State<Arc<RouterState>>, request: Request, next: Next) -> Response {
     if auth::is_open_path(request.uri().path()) {
         return next.run(request).await;
@@ -134,7 +135,7 @@ pub(super) async fn limit_concurrency(State(app): State<Arc<RouterState>>, reque
     let place = match ConcurrencyLimit::acquire_slot(&app.concurrency_limit, holders) {
         Ok(place) => place,
         Err(problem) => {
-            // Who is refused while it sends would see a reset in place of the answer.
+            // A client that is refused while it sends would otherwise see a reset instead of the response.
             let (parts, body) = request.into_parts();
             limits::linger::drain_body(&parts.headers, body);
             return problem.into_response();
@@ -147,7 +148,7 @@ pub(super) async fn limit_concurrency(State(app): State<Arc<RouterState>>, reque
     next.run(request).await.map(|body| Body::new(body.map_err(held)))
 }
 
-/// Bounds the time to the head of an answer; for routes that stream nothing.
+/// Limits the time to the response head; for routes that do not stream.
 pub(super) async fn enforce_timeout(State(app): State<Arc<RouterState>>, request: Request, next: Next) -> Response {
     let limit = app.settings.request_timeout;
     match tokio::time::timeout(limit, next.run(request)).await {

@@ -1,6 +1,6 @@
-//! The HTTP interface: handlers over the library, the ingestor and the answerer.
+//! The HTTP API: router, middleware and one handler per endpoint, over the library, the ingestor and the answerer.
 //!
-//! Invariant: a handler that reads or writes documents takes a principal, which only `auth` makes; every answer that
+//! Invariant: a handler that reads or writes documents takes a principal, which only `auth` makes; every response that
 //! is not 2xx is a [`problem::ApiProblem`].
 
 #[cfg(test)]
@@ -70,64 +70,66 @@ pub use routes::{build_router, build_worker_router, wrap_operator_routes};
 pub use settings::HttpSettings;
 pub use shutdown::ShutdownSignal;
 
-/// Answers a question: the events end with exactly one `Done` or `Failed`, and dropping them ends the model's call.
+/// Answers a question. The stream ends with exactly one `Done` or `Failed`; dropping it cancels the model's call.
 pub type AnswerFn = Arc<dyn Fn(Scope, AskRequest, TraceId) -> BoxStream<'static, AnswerEvent> + Send + Sync>;
 
-/// What the handlers stand on.
+/// The services that the handlers use.
 pub struct ApiServices {
-    /// The only road to stored text.
+    /// Search and access to stored text; there is no other access to stored text.
     pub library: Arc<Library>,
-    /// Takes documents in.
+    /// Accepts uploads, and changes and deletes documents.
     pub ingestor: Arc<Ingestor>,
-    /// The uploads that have all their bytes and get their rows, whether or not their senders still wait.
+    /// Tracks uploads whose bytes are complete while their catalogue rows are written; they finish even if the client
+    /// has disconnected.
     pub upload_tasks: TaskTracker,
-    /// The ledger of jobs.
+    /// Documents and the job queue.
     pub catalogue: Arc<dyn Catalogue>,
-    /// The keys of callers.
+    /// The API keys of callers.
     pub keys: Arc<ApiKeyring>,
-    /// What callers spent of the chat model.
+    /// Chat model tokens that callers used, per day.
     pub usage: Arc<dyn UsageStore>,
-    /// Syncs sources, and keeps them.
+    /// Syncs sources, and stores them.
     pub syncer: Arc<SourceSyncer>,
-    /// What uploads with a key were answered.
+    /// Stored responses to uploads that had an `Idempotency-Key`.
     pub idempotency: Arc<dyn IdempotencyStore>,
-    /// Answers, and what was said of them.
+    /// Kept answers and the feedback on them.
     pub feedback: Arc<dyn FeedbackStore>,
-    /// Who did what; none writes no log of it.
+    /// The audit log; `None` writes none.
     pub audit: Option<AuditLog>,
-    /// Answers questions.
+    /// Answers questions; see [`AnswerFn`].
     pub answerer: AnswerFn,
-    /// Names the local operator.
+    /// Makes the principal of the local operator.
     pub operator: fn() -> Principal,
-    /// Rung when a job was queued.
+    /// Wakes the workers after a job was queued.
     pub notify_workers: Arc<dyn Fn() + Send + Sync>,
-    /// Tells that a job moved; progress is also looked up every `settings.job_poll`.
+    /// Sends the id of each job that changed. A receiver also polls the job every `settings.job_poll`, because events
+    /// may be lost.
     pub job_events: broadcast::Sender<JobId>,
-    /// Told to whoever is being answered when the process ends.
+    /// Signals the two steps of a shutdown to everything that is in progress.
     pub shutdown: ShutdownSignal,
-    /// How each dependency stands.
+    /// Returns the state of each dependency.
     pub readiness: Arc<dyn Fn() -> ReadinessReport + Send + Sync>,
-    /// Tells the time.
+    /// The wall clock, in UTC.
     pub clock: WallClockFn,
-    /// Gives a fresh random id.
+    /// Returns a fresh random UUID.
     pub new_id: IdGenerator,
-    /// Renders what was counted ([`metrics::install_recorder`]).
+    /// Renders the collected metrics ([`metrics::install_recorder`]).
     pub metrics: metrics_exporter_prometheus::PrometheusHandle,
-    /// Limits and defaults.
+    /// Limits and defaults of the HTTP API.
     pub settings: HttpSettings,
 }
 
-/// What a running router holds: the API, the memory of its streams, and how many requests still fit.
+/// State of a running router: the services, and what it keeps in memory only.
 struct RouterState {
     api: Arc<ApiServices>,
     tickets: auth::TicketStore,
     replays: ask::ResumableStreams,
-    /// Answers of a while ago.
+    /// Recent answers, which can still be rated.
     recent_answers: Arc<feedback::RecentAnswers>,
-    /// What callers use at the moment.
+    /// Current use of rates and streams by callers.
     limits: limits::CallerLimits,
     in_flight_keys: documents::InFlightKeys,
-    /// For each request that may be worked on at once.
+    /// Slots for the requests in progress at once.
     concurrency_limit: Arc<limits::shares::ConcurrencyLimit>,
 }
 

@@ -1,4 +1,4 @@
-//! `GET /openapi.json` and `GET /docs`: the description of the API, and a page that shows it.
+//! `GET /openapi.json` and `GET /docs`: the OpenAPI description, and a page that shows it.
 //!
 //! Invariant: the page loads nothing from another host.
 
@@ -16,10 +16,10 @@ use super::problem::{Code, PROBLEM_JSON, ProblemBody, code_table};
 const PAGE: &str = include_str!("../ui/docs.html");
 const STYLE: &str = include_str!("../ui/docs.css");
 const SCRIPT: &str = include_str!("../ui/docs.js");
-/// The page runs its own script and style and calls its own server.
+/// Content security policy of the page: only its own script and style, and calls to its own server.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// Problems that every call but health may end with.
+/// Problems that every endpoint except health can return.
 const COMMON: [Code; 14] = [
     Code::Unauthorized,
     Code::NotLocal,
@@ -55,7 +55,7 @@ const COMMON: [Code; 14] = [
 )]
 pub(super) struct ApiDescription;
 
-/// What the macro cannot say: text made from tables, and the scheme of keys.
+/// Adds what the derive macro cannot express: the version, the table of problem codes and the security scheme.
 struct DescriptionModifier;
 
 impl Modify for DescriptionModifier {
@@ -71,7 +71,7 @@ impl Modify for DescriptionModifier {
     }
 }
 
-/// A route with the problems it may end with, beside those of every call.
+/// Describes the problems of a route that needs a caller: `problems` and those in `COMMON`.
 pub(super) fn guarded_endpoint<S>(mut routes: UtoipaMethodRouter<S>, problems: &[Code]) -> UtoipaMethodRouter<S> {
     let mut codes: Vec<Code> = problems.iter().copied().chain(COMMON).collect();
     codes.sort_unstable();
@@ -80,7 +80,7 @@ pub(super) fn guarded_endpoint<S>(mut routes: UtoipaMethodRouter<S>, problems: &
     routes
 }
 
-/// A route that answers anybody.
+/// Describes the problems of a route that needs no caller.
 pub(super) fn open_endpoint<S>(mut routes: UtoipaMethodRouter<S>, problems: &[Code]) -> UtoipaMethodRouter<S> {
     describe_problems(&mut routes, problems);
     routes
@@ -95,7 +95,7 @@ fn describe_problems<S>((_, paths, _): &mut UtoipaMethodRouter<S>, codes: &[Code
     }
 }
 
-/// Codes that share a status share a response.
+/// Adds a problem code to an operation. Codes with the same status share one response.
 fn add_problem(operation: &mut Operation, code: Code) {
     let status = code.status().as_str().to_owned();
     let line = format!("`{}`: {}", code.as_str(), code.title());
@@ -114,27 +114,27 @@ fn add_problem(operation: &mut Operation, code: Code) {
     operation.responses.responses.insert(status, response.into());
 }
 
-/// The description as it is sent.
+/// Serialises the description to JSON once, at start.
 pub(super) fn render_description(api: &Description) -> Bytes {
     Bytes::from(serde_json::to_vec(api).expect("a description serialises"))
 }
 
-/// Sends the description.
+/// Response with the description as JSON.
 pub(super) fn description_response(description: &Bytes) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], description.clone()).into_response()
 }
 
-/// The page.
+/// `GET /docs`: the HTML page.
 pub(super) async fn docs_page() -> Response {
     static_asset("text/html; charset=utf-8", PAGE)
 }
 
-/// Its style.
+/// `GET /docs/page.css`: the style of the page.
 pub(super) async fn docs_style() -> Response {
     static_asset("text/css; charset=utf-8", STYLE)
 }
 
-/// Its script.
+/// `GET /docs/page.js`: the script of the page.
 pub(super) async fn docs_script() -> Response {
     static_asset("text/javascript; charset=utf-8", SCRIPT)
 }

@@ -1,4 +1,4 @@
-//! Every route, on one page.
+//! All routes of the HTTP API, and the middleware in front of them.
 
 use std::sync::Arc;
 
@@ -19,7 +19,8 @@ use super::{
     metrics, middleware, openapi, search, shutdown, sources, stream_tickets,
 };
 
-/// The whole HTTP interface. Serve it with [`super::server::run_server`]: without the caller's address, and without a key or the operator's door, nobody is let in.
+/// Builds the router of the whole HTTP API. Serve it with [`super::server::run_server`], which adds the peer address:
+/// a request with neither that address nor a key is refused, unless it comes through the operator channel.
 pub fn build_router(api: Arc<ApiServices>) -> Router {
     let app = build_state(api);
     let quick = timed_routes().route_layer(from_fn_with_state(app.clone(), middleware::enforce_timeout));
@@ -39,7 +40,7 @@ pub fn build_router(api: Arc<ApiServices>) -> Router {
     add_middleware(app, router)
 }
 
-/// What a process shows that does background work alone: how it is, and what was counted.
+/// Builds the router of a process that runs workers only: health, readiness and metrics.
 pub fn build_worker_router(api: Arc<ApiServices>) -> Router {
     let app = build_state(api);
     let routes = operation_routes().route_layer(from_fn_with_state(app.clone(), middleware::enforce_timeout));
@@ -62,7 +63,7 @@ fn build_state(api: Arc<ApiServices>) -> Arc<RouterState> {
     })
 }
 
-/// What stands before every route.
+/// Adds the middleware of every route. The layer that is added last runs first.
 fn add_middleware(app: Arc<RouterState>, routes: Router<Arc<RouterState>>) -> Router {
     let body_bytes = usize::try_from(app.settings.body_bytes).unwrap_or(usize::MAX);
     let router = routes
@@ -87,8 +88,9 @@ fn add_middleware(app: Arc<RouterState>, routes: Router<Arc<RouterState>>) -> Ro
         .with_state(app)
 }
 
-/// `routes` behind the door that only the operator can open: each request has an id, is counted, and has its line in the
-/// audit log as the operator's. Put [`super::OperatorChannel`] around what this gives.
+/// Wraps routes that are reachable through the operator channel only: each request gets an id, is counted, and is
+/// written to the audit log as the operator's. The caller adds the [`super::OperatorChannel`] extension around the
+/// result.
 pub fn wrap_operator_routes(api: Arc<ApiServices>, routes: Router) -> Router {
     routes
         .layer(from_fn_with_state(api.clone(), audit::record_operator))
@@ -104,7 +106,7 @@ fn operation_routes() -> OpenApiRouter<Arc<RouterState>> {
         .routes(guarded_endpoint(routes!(metrics::get_metrics), metrics::PROBLEMS))
 }
 
-/// Routes whose answers come at once.
+/// Routes whose response head must be sent within `settings.request_timeout`.
 fn timed_routes() -> OpenApiRouter<Arc<RouterState>> {
     operation_routes()
         .routes(guarded_endpoint(
@@ -203,7 +205,7 @@ fn timed_routes() -> OpenApiRouter<Arc<RouterState>> {
         ))
 }
 
-/// Routes that take as long as a body or a model does; each bounds its own pauses.
+/// Routes without a total timeout, because an upload or a model may take long; each limits its own pauses.
 fn streaming_routes() -> OpenApiRouter<Arc<RouterState>> {
     OpenApiRouter::new()
         .routes(guarded_endpoint(
@@ -217,7 +219,7 @@ fn streaming_routes() -> OpenApiRouter<Arc<RouterState>> {
         ))
 }
 
-/// Off until origins are set.
+/// The CORS layer; `None` while no origins are configured.
 fn cors_layer(settings: &HttpSettings) -> Option<CorsLayer> {
     let origins: Vec<_> = settings
         .allowed_origins

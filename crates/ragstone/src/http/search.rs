@@ -1,4 +1,4 @@
-//! `POST /api/v1/search`: the passages that fit a question best.
+//! `POST /api/v1/search`: the passages that match a question best.
 
 use std::sync::Arc;
 
@@ -30,38 +30,40 @@ pub(super) const PROBLEMS: &[Code] = &[
     Code::EmbedderUnavailable,
 ];
 
-/// What is looked for.
+/// A search request.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Search)]
 pub(super) struct SearchBody {
-    /// A question, or some words; `question` is understood too.
+    /// A question or keywords. The name `question` is accepted too.
     #[serde(alias = "question")]
     query: String,
-    /// Most passages, 1 to 100.
+    /// Maximum number of passages; clamped to 1 to 100. Default: set by the server.
     limit: Option<usize>,
-    /// Only of this collection.
+    /// Search only this collection. Default: all collections.
     #[schema(value_type = Option<String>)]
     collection: Option<CollectionName>,
-    /// A comparison `{type: eq|ne|gt|gte|lt|lte|in|nin|prefix, key, value}` or a combination
-    /// `{type: and|or|not, filters: […]}` over metadata, `document_id`, `source`, `uri`, `department_id`, `created_at`.
+    /// Filter: a comparison `{type: eq|ne|gt|gte|lt|lte|in|nin|prefix, key, value}` or a combination
+    /// `{type: and|or|not, filters: […]}`. Keys are those of the metadata, and `document_id`, `source`, `uri`,
+    /// `department_id` and `created_at`.
     #[schema(value_type = Option<Object>)]
     filter: Option<Value>,
-    /// `hybrid`, `dense` or `lexical`.
+    /// `hybrid` (default), `dense` (vectors only) or `lexical` (words only).
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     mode: SearchMode,
 }
 
-/// What was found.
+/// The result of a search.
 #[derive(Serialize, ToSchema)]
 pub(super) struct SearchResponse {
-    /// Best first.
+    /// The passages, best first.
     passages: Vec<PassageBody>,
+    /// What the caller should know, such as a search by words only.
     notices: Vec<NoticeBody>,
 }
 
-/// The passages that the caller may read and that fit best.
+/// Returns the passages that match best, among those that the caller may read.
 #[utoipa::path(post, path = "/api/v1/search", tag = "ask", request_body = SearchBody,
     responses((status = 200, body = SearchResponse)))]
 pub(super) async fn search_passages(
@@ -89,7 +91,7 @@ pub(super) async fn search_passages(
     }))
 }
 
-/// Refuses a question that is too long.
+/// Fails if a question is longer than `settings.question_bytes`.
 pub(super) fn check_question(app: &RouterState, question: &str) -> Result<(), ApiProblem> {
     let (bytes, most) = (question.len(), app.settings.question_bytes);
     match bytes > most {
@@ -101,12 +103,12 @@ pub(super) fn check_question(app: &RouterState, question: &str) -> Result<(), Ap
     }
 }
 
-/// Passages asked for, within bounds.
+/// The number of passages: as requested or the default, clamped to the allowed range.
 pub(super) fn passage_limit(app: &RouterState, asked: Option<usize>) -> usize {
     asked.unwrap_or(app.settings.passages).clamp(1, MAX_PASSAGES)
 }
 
-/// The caller's filter; a mistake in it is named with its place.
+/// Parses a filter; null counts as absent. The problem of a mistake has a pointer to its place.
 pub(super) fn parse_filter(filter: Option<&Value>) -> Result<Option<MetadataFilter>, ApiProblem> {
     Ok(filter
         .filter(|filter| !filter.is_null())

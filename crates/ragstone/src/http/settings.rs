@@ -1,4 +1,4 @@
-//! Limits and defaults of the HTTP interface.
+//! Limits and defaults of the HTTP API.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,48 +9,48 @@ use super::auth::AdminKey;
 use super::auth::jwt::TokenIssuers;
 use super::{FeedbackSettings, LimitSettings, TrustedProxies};
 
-/// Limits and defaults of the HTTP interface.
+/// Limits and defaults of the HTTP API.
 #[derive(Debug, Clone)]
 pub struct HttpSettings {
-    /// The first key; while there is neither a key nor an issuer the caller is the local operator, and only from this
-    /// machine.
+    /// Hash of the admin key of the settings. While there is neither a key nor a token issuer, every caller is the
+    /// local operator, and only this machine may call.
     pub admin_key: Option<AdminKey>,
-    /// Who may vouch for callers with tokens.
+    /// Issuers whose tokens authenticate callers.
     pub issuers: Option<Arc<TokenIssuers>>,
-    /// Other origins whose pages may call, such as `https://wiki.example.com`; CORS is off while there are none.
+    /// Other origins whose pages may call, such as `https://wiki.example.com`; if empty, CORS is off.
     pub allowed_origins: Vec<String>,
-    /// Who may read an upload that names nobody; empty asks every upload to name somebody. None: as shipped, which is
-    /// everyone of the tenant while there is no key, and nobody once there is one.
+    /// Readers of an upload that names none; empty requires every upload to name some. `None` is the default: everyone
+    /// of the tenant while no authentication is required, and nobody after that.
     pub default_readers: Option<ReaderSet>,
-    /// Passages of a search or an answer that does not say.
+    /// Passages of a search or an answer if the request sets no limit.
     pub passages: usize,
-    /// Largest multipart body, in bytes; a single file is also bound by the ingestor.
+    /// Largest multipart body, in bytes; the ingestor limits each file as well.
     pub body_bytes: u64,
     /// Largest JSON body, in bytes.
     pub json_bytes: usize,
     /// Longest question, in bytes.
     pub question_bytes: usize,
-    /// Requests that are worked on at once, their answers' bodies included; one more is told to come back.
+    /// Requests in progress at once, including the sending of their bodies; further ones get 503 with `Retry-After`.
     pub max_requests: usize,
-    /// The same of one caller, and of one address; 0 is half of all.
+    /// The same per caller and per client address; 0 means half of all.
     pub caller_requests: usize,
-    /// Most bytes of one page of a list; it ends early, and the next one goes on from there.
+    /// Maximum bytes of one page of a list; a page that reaches it ends early.
     pub list_bytes: usize,
-    /// Proxies whose word on their client's address is taken.
+    /// Proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Arc<TrustedProxies>,
-    /// Longest time to the head of an answer, where nothing is streamed in or out.
+    /// Time limit to the response head, for routes that stream neither request nor response.
     pub request_timeout: Duration,
-    /// Longest pause of a sender within a body.
+    /// Longest pause of a client while it sends a body.
     pub idle_timeout: Duration,
     /// Pause of a stream after which a comment is sent.
     pub heartbeat: Duration,
-    /// How often a job's progress is looked up for its listeners.
+    /// Interval at which a job's progress is polled for its listeners.
     pub job_poll: Duration,
-    /// What one caller and one tenant may use.
+    /// Limits per caller and per tenant.
     pub limits: LimitSettings,
-    /// What becomes of answers beside being sent.
+    /// How long answers can be rated, and which are kept.
     pub feedback: FeedbackSettings,
-    /// How long a resumable answer goes on without a reader.
+    /// How long a resumable answer continues without a reader.
     pub resume_for: Duration,
 }
 

@@ -1,7 +1,7 @@
-//! The end of the process: told to whoever is being answered.
+//! Shutdown in two steps, and what requests in progress get.
 //!
-//! Invariant: once it has begun, no request but `/healthz` is begun any more, and the progress of jobs ends with one
-//! `failed` event. Answers go on, streamed or not; those that are not done when it is over are ended, each with a word.
+//! Invariant: after the first step only `/healthz` is served and progress streams of jobs end with one `failed` event.
+//! Answers continue, streamed or not; those still running at the second step end with 503 or a `failed` event.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,14 +16,14 @@ use tokio_util::sync::CancellationToken;
 use super::ApiServices;
 use super::problem::{ApiProblem, Code};
 
-/// When another process may answer.
+/// `Retry-After` of refused requests: when another process may be ready.
 const SHUTDOWN_RETRY_AFTER: Duration = Duration::from_secs(5);
-/// The one path that is answered to the end: the process is alive.
+/// The only path served until the end, because the process is alive.
 const HEALTH_PATH: &str = "/healthz";
-/// What readers of streams and senders of requests are told.
+/// Detail of the problem and of the last stream event.
 const SHUTDOWN_DETAIL: &str = "the server is shutting down";
 
-/// The two steps of the end; clones share them.
+/// Signals the two steps of a shutdown; clones share their state.
 #[derive(Debug, Clone, Default)]
 pub struct ShutdownSignal {
     begun: CancellationToken,
@@ -31,22 +31,22 @@ pub struct ShutdownSignal {
 }
 
 impl ShutdownSignal {
-    /// Nothing more is begun, and what may have no end of its own ends.
+    /// First step: no new requests; streams that might never end are ended.
     pub fn begin_shutdown(&self) {
         self.begun.cancel();
     }
 
-    /// What is still worked on has to be answered.
+    /// Second step: requests in progress get their final response now.
     pub fn end_requests(&self) {
         self.over.cancel();
     }
 
-    /// Ends once it has begun.
+    /// Returns once the first step has begun.
     pub(super) async fn wait_begun(&self) {
         self.begun.cancelled().await;
     }
 
-    /// Ends once what is still worked on has to be answered.
+    /// Returns once the second step has begun.
     pub(super) async fn wait_over(&self) {
         self.over.cancelled().await;
     }
@@ -55,12 +55,12 @@ impl ShutdownSignal {
         self.over.is_cancelled()
     }
 
-    /// The code and the detail of the last event of a stream.
+    /// Code and detail of the last event of a stream.
     pub(super) fn failure_parts() -> (&'static str, &'static str) {
         (Code::ShuttingDown.as_str(), SHUTDOWN_DETAIL)
     }
 
-    /// The data of that event.
+    /// The same as the JSON data of the event.
     pub(super) fn last_event() -> Value {
         let (code, detail) = Self::failure_parts();
         json!({"code": code, "detail": detail})
@@ -75,7 +75,7 @@ fn refusal_response() -> Response {
     response
 }
 
-/// Refuses requests that come after the end has begun, and answers those that are not done when it is over.
+/// Middleware that refuses requests after the first step, and those still running at the second.
 pub(super) async fn refuse_during_shutdown(
     State(api): State<Arc<ApiServices>>,
     request: Request,

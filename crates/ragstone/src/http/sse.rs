@@ -1,6 +1,6 @@
-//! Server-sent events: frames of `event:`, `id:` and one JSON object in `data:`, comments while nothing happens.
+//! Server-sent events: frames with `event:`, `id:` and one JSON object in `data:`, and comments during pauses.
 //!
-//! Invariant: JSON has no line break of its own, so a frame is never cut by its data.
+//! Invariant: serialised JSON contains no line break, so data cannot end a frame early.
 
 use std::fmt::Display;
 use std::io::Write;
@@ -16,10 +16,10 @@ use futures::Stream;
 use serde::Serialize;
 use tokio::time::{Instant, Sleep};
 
-/// Sent while nothing happens, so that proxies keep the connection.
+/// Comment sent during pauses, so that proxies keep the connection open.
 const HEARTBEAT: Bytes = Bytes::from_static(b": heartbeat\n\n");
 
-/// One event.
+/// One frame with `data` as JSON.
 pub(super) fn event_frame(event: &str, id: &str, data: &impl Serialize) -> Bytes {
     let json = serde_json::to_vec(data).expect("what is sent is made of text and numbers");
     let mut frame = Vec::with_capacity(frame_bytes(event, id.len(), json.len()));
@@ -27,19 +27,19 @@ pub(super) fn event_frame(event: &str, id: &str, data: &impl Serialize) -> Bytes
     Bytes::from(frame)
 }
 
-/// Appends a frame whose data are JSON already.
+/// Appends a frame whose data is already JSON.
 pub(super) fn write_frame(frames: &mut Vec<u8>, event: &str, id: impl Display, json: &[u8]) {
     write!(frames, "event: {event}\nid: {id}\ndata: ").expect("a vector takes all");
     frames.extend_from_slice(json);
     frames.extend_from_slice(b"\n\n");
 }
 
-/// Bytes of the frame of an event whose id and data have so many.
+/// Length in bytes of a frame whose id and data have the given lengths.
 pub(super) const fn frame_bytes(event: &str, id: usize, data: usize) -> usize {
     "event: \nid: \ndata: \n\n".len() + event.len() + id + data
 }
 
-/// The answer that carries `frames`; ends when they end, and drops them when the client leaves.
+/// The streaming response for `frames`. It ends with them, and drops them when the client disconnects.
 pub(super) fn sse_response(frames: impl Stream<Item = Bytes> + Send + 'static, heartbeat: Duration) -> Response {
     let kept_alive = KeepAliveStream {
         frames: Box::pin(frames),
@@ -55,11 +55,11 @@ pub(super) fn sse_response(frames: impl Stream<Item = Bytes> + Send + 'static, h
     (head, Body::from_stream(kept_alive)).into_response()
 }
 
-/// Frames, and a comment where none came for a while. The timer is set anew when it ends, and not with every frame.
+/// Adds a comment after each `heartbeat` without a frame. The timer is reset when it fires and not with every frame.
 struct KeepAliveStream<S> {
     frames: Pin<Box<S>>,
     heartbeat: Duration,
-    /// When something was last sent.
+    /// When a frame or a comment was last sent.
     last: Instant,
     timer: Pin<Box<Sleep>>,
 }

@@ -1,4 +1,4 @@
-//! `POST /api/v1/stream-tickets`: a ticket for an `EventSource`, which can send no header.
+//! `POST /api/v1/stream-tickets`: issues a ticket for a browser's `EventSource`, which cannot send headers.
 
 use std::sync::Arc;
 
@@ -16,16 +16,17 @@ use super::problem::{ApiProblem, Code};
 
 pub(super) const PROBLEMS: &[Code] = &[Code::TooManyTickets];
 
-/// A ticket.
+/// A single-use ticket for one stream request.
 #[derive(Serialize, ToSchema)]
 pub(super) struct StreamTicket {
-    /// Goes into `?ticket=` of one request for a stream.
+    /// Value for the query parameter `ticket` of one stream request.
     ticket: String,
-    /// Seconds until it is void.
+    /// Seconds until the ticket expires.
     expires_in: u64,
 }
 
-/// A one-use ticket for `GET /api/v1/ask-stream` or `GET /api/v1/jobs/{id}/events`, good for 60 seconds.
+/// Issues a single-use ticket for `GET /api/v1/ask-stream` or `GET /api/v1/jobs/{id}/events`; it is valid for 60
+/// seconds.
 #[utoipa::path(post, path = "/api/v1/stream-tickets", tag = "ask",
     responses((status = 201, body = StreamTicket)))]
 pub(super) async fn create_stream_ticket(

@@ -1,5 +1,5 @@
-//! The real router over a database in memory, blobs in memory and a parser that takes bytes for text; callers are
-//! typed requests, and an answer's problem is checked in one call.
+//! The real router over an in-memory database, in-memory blobs and a parser that treats bytes as text. Callers are
+//! typed requests, and a problem response is checked in one call.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::net::SocketAddr;
@@ -46,7 +46,7 @@ pub const KEY: &str = "a-key-of-at-least-thirty-two-bytes";
 
 type Events = BoxStream<'static, AnswerEvent>;
 
-/// Who carries out the jobs.
+/// The worker that runs the jobs.
 pub const WORKER: WorkerId = WorkerId { process: 1, number: 1 };
 
 /// A verified caller.
@@ -55,15 +55,15 @@ pub fn caller(tenant: &str, readers: &[&str], role: Role) -> Principal {
     Principal::verified(tenant.parse().unwrap(), "u".into(), readers, role)
 }
 
-/// A running interface and what it stands on.
+/// A running API with its stores.
 pub struct TestApp {
     pub router: Router,
     pub api: Arc<ApiServices>,
     pub blobs: Arc<InMemory>,
     pub readiness: Arc<Mutex<ReadinessReport>>,
-    /// What the next questions are answered with.
+    /// The answers to the next questions.
     pub answers: Arc<Mutex<VecDeque<Events>>>,
-    /// How often the doorbell rang.
+    /// How often the workers were notified.
     pub rings: Arc<AtomicUsize>,
     /// The scopes that questions were asked in.
     pub scopes: Arc<Mutex<Vec<Scope>>>,
@@ -72,18 +72,18 @@ pub struct TestApp {
 /// Puts an index around another one.
 pub type Wrap = fn(Arc<dyn VectorIndex>) -> Arc<dyn VectorIndex>;
 
-/// What is put in place of what an app usually stands on.
+/// What replaces the parts that an app usually has.
 #[derive(Default)]
 pub struct Fittings {
-    /// Where the audit log goes; none writes none.
+    /// The audit log; `None` writes none.
     pub audit: Option<AuditLog>,
-    /// Gives passages and questions their vectors; none searches by words alone.
+    /// Embeds passages and questions; `None` searches by words only.
     pub embedder: Option<Arc<dyn Embedder>>,
-    /// What the library and the ingestor see in place of the index.
+    /// Wraps the index that the library and the ingestor use.
     pub index: Option<Wrap>,
     /// Reads documents in place of [`PlainParser`].
     pub parser: Option<Arc<dyn DocumentParser>>,
-    /// Questions are answered from the library, with its own words; else by script.
+    /// Whether questions are answered by quoting the library; else by script.
     pub quotes: bool,
 }
 

@@ -1,18 +1,19 @@
-//! A field or parameter that is not known: refused with its place and the name that was probably meant, never skipped.
-//! A filter that is skipped searches everything, and a skipped reader opens a document.
+//! Refuses unknown fields and parameters, with their place and the name that was probably meant. They are never
+//! ignored: without its filter a search covers everything, and without its readers a document may be readable by
+//! everyone.
 //!
-//! The names come from the structs that read them (`deny_unknown_fields`), through the one message that serde has for
-//! this case.
+//! The known names come from the structs that are deserialised (`deny_unknown_fields`), by parsing the message that
+//! serde gives in this case.
 
 use ragstone_core::nearest::suggest_name;
 
 use super::problem::{ApiProblem, Code};
 
-/// Longest part of an unknown name that is repeated in the answer, in characters.
+/// Characters of an unknown name that are repeated in the response; the rest is cut off.
 const MAX_REPEATED_CHARS: usize = 64;
 
-/// The problem of the field `name` inside the object at `pointer`, where `known` are the names it could have; `code` is
-/// that of the body it stands in.
+/// The problem for an unknown field `name` in the object at `pointer`. `known` are the allowed names; `code` depends on
+/// the kind of body.
 pub(super) fn unknown_field(code: Code, pointer: &str, name: &str, known: &[&str]) -> ApiProblem {
     let shown: String = name.chars().take(MAX_REPEATED_CHARS).collect();
     let detail = format!("field `{shown}` is not known here");
@@ -22,7 +23,7 @@ pub(super) fn unknown_field(code: Code, pointer: &str, name: &str, known: &[&str
         .with_pointer(pointer)
 }
 
-/// The problem of the query parameter `name`.
+/// The problem for an unknown query parameter `name`; `known` are the allowed names.
 pub(super) fn unknown_parameter(name: &str, known: &[&str]) -> ApiProblem {
     let shown: String = name.chars().take(MAX_REPEATED_CHARS).collect();
     let detail = format!("query parameter `{shown}` is not known here");
@@ -40,10 +41,10 @@ fn known_names_hint(name: &str, known: &[&str]) -> String {
     }
 }
 
-/// The name and the known names in serde's message about an unknown field; none if it is about something else.
+/// The unknown name and the known ones in serde's message; `None` if the message is about something else.
 pub(super) fn parse_unknown_field(message: &str) -> Option<(&str, Vec<&str>)> {
     let (_, rest) = message.split_once("unknown field `")?;
-    // The sender chose the name, so the end of it is looked for from behind.
+    // The client chose the name, which may contain the separator, so search from the end.
     let (name, known) = rest
         .rsplit_once("`, expected ")
         .or_else(|| rest.rsplit_once("`, there are no fields"))?;
@@ -51,7 +52,7 @@ pub(super) fn parse_unknown_field(message: &str) -> Option<(&str, Vec<&str>)> {
     Some((name, known))
 }
 
-/// A key as a part of a JSON pointer (RFC 6901).
+/// Escapes a key for a JSON pointer (RFC 6901).
 pub(super) fn escape_pointer(key: &str) -> String {
     key.replace('~', "~0").replace('/', "~1")
 }

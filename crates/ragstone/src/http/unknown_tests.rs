@@ -1,4 +1,4 @@
-//! Every body and every list of parameters in the description refuses what it does not know.
+//! Every request body and every list of parameters in the description refuses unknown names.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! The walls between tenants, and between callers of one, on every route: each call beside its twin from the other side.
+//! Isolation of tenants, and of callers within one, on every route: each call beside the same call from the other side.
 
 use ragstone_core::access::Acl;
 use ragstone_core::ask::AnswerEvent;
@@ -47,7 +47,8 @@ async fn call(app: &TestApp, key: &str, method: &str, path: &str, body: &Value) 
     }
 }
 
-/// Every route that names a document or its job, with the status for whoever may. What ends a document comes last.
+/// Every route that names a document or its job, with the status for a caller who may read it. Those that end it come
+/// last.
 fn routes(side: &Side) -> Vec<(&'static str, String, Value, u16)> {
     let (document, job) = (format!("{DOCUMENTS}/{}", side.document), format!("{JOBS}/{}", side.job));
     vec![
@@ -83,7 +84,7 @@ async fn found(app: &TestApp, key: &str) -> Vec<String> {
     ids
 }
 
-/// Nothing of `theirs` for whoever is on `ours`, on any route; everything for its owner.
+/// A caller on `ours` gets nothing of `theirs` on any route, and the owner gets everything.
 async fn check_wall(app: &TestApp, ours: &Side, theirs: &Side) {
     assert_eq!(found(app, &ours.key).await, std::slice::from_ref(&ours.document));
     for (method, path, body, _) in routes(theirs) {

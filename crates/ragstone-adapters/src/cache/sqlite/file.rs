@@ -1,4 +1,4 @@
-//! The file of the cache: opened, kept within its bound, and replaced where it is damaged.
+//! The cache file: opening it, bounding its size, and replacing it when it is damaged.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::{CacheFileError, rows, unavailable_error};
 use crate::sqlite::{create_private_file, open_connection};
 
-/// `user_version` of the layout below; a file of another one is replaced.
+/// `user_version` of the layout below; a file with another version is replaced.
 const LAYOUT: u32 = 1;
 const SCHEMA: &str = "
     create table entries (
@@ -38,25 +38,25 @@ const SCHEMA: &str = "
     ) without rowid, strict;
     create index uses_by_entry on uses (entry);
 ";
-/// Bytes that the write-ahead log keeps between checkpoints.
+/// Bytes of the write-ahead log that are kept between checkpoints.
 const LOG_BYTES: i64 = 4 * 1024 * 1024;
 
-/// An open file with its bound.
+/// An open cache file with its size limit.
 pub struct CacheFile {
     path: PathBuf,
     max_bytes: u64,
-    /// None between two files.
+    /// `None` while one file is replaced by another.
     open: Option<CacheConnection>,
 }
 
 struct CacheConnection {
     connection: Connection,
-    /// Counts calls; what was used in the lowest turn goes first.
+    /// Counter of calls; entries with the lowest value were not used for longest and are evicted first.
     turn: u64,
 }
 
 impl CacheFile {
-    /// Opens or makes the file, and brings it within its bound.
+    /// Opens or creates the file, and shrinks it to its limit.
     pub fn open(path: &Path, max_bytes: u64) -> Result<Self, EmbeddingCacheError> {
         let mut file = Self {
             path: path.to_owned(),
@@ -73,8 +73,8 @@ impl CacheFile {
         Ok(file)
     }
 
-    /// Runs `work` with the number of this turn, and again on an empty file if this one is damaged; then the file is within
-    /// its bound again.
+    /// Runs `work` with the current turn number; if the file is damaged, runs it again on an empty one. Then shrinks
+    /// the file to its limit.
     pub fn run_or_rebuild<T>(
         &mut self,
         work: impl Fn(&mut Connection, u64) -> Result<T, CacheFileError>,
@@ -106,7 +106,7 @@ impl CacheFile {
     }
 }
 
-/// Removes the file with its log.
+/// Removes the file and its write-ahead log.
 pub fn remove_files(path: &Path) -> Result<(), EmbeddingCacheError> {
     for end in ["", "-wal", "-shm"] {
         let mut name = path.as_os_str().to_owned();
@@ -127,7 +127,7 @@ fn open_cache_file(path: &Path) -> Result<CacheConnection, CacheFileError> {
         rusqlite::Error::SqliteFailure(code, Some(format!("cannot use {}", path.display())))
     })?;
     let mut connection = open_connection(path, OpenFlags::default())?;
-    // Counts only in a file without tables, and so comes first.
+    // Must come first: `auto_vacuum` has an effect only in a file without tables.
     connection.pragma_update(None, "auto_vacuum", "incremental")?;
     connection.pragma_update(None, "journal_mode", "wal")?;
     connection.pragma_update(None, "synchronous", "off")?;
@@ -146,7 +146,7 @@ fn open_cache_file(path: &Path) -> Result<CacheConnection, CacheFileError> {
     Ok(CacheConnection { connection, turn })
 }
 
-/// Removes what was not used for longest until the file's pages in use are within `max_bytes`.
+/// Removes the least recently used entries until the pages in use are within `max_bytes`.
 fn evict_oldest(connection: &mut Connection, max_bytes: u64) -> Result<(), CacheFileError> {
     while used_bytes(connection)? > max_bytes {
         if rows::remove_oldest(connection)? == 0 {
@@ -156,7 +156,7 @@ fn evict_oldest(connection: &mut Connection, max_bytes: u64) -> Result<(), Cache
     Ok(())
 }
 
-/// Shortens the file by its free pages, one a step.
+/// Returns free pages to the file system, one per step.
 fn shrink_file(connection: &Connection) -> Result<(), CacheFileError> {
     let mut statement = connection.prepare("pragma incremental_vacuum")?;
     let mut rows = statement.query([])?;

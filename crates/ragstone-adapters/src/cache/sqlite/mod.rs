@@ -1,7 +1,7 @@
 //! The embedding cache in a SQLite file of its own.
 //!
-//! Invariant: nothing in the file is needed. It is never waited for until it is on the disk, each embedding carries a
-//! hash of itself, and whatever is found damaged makes room for an empty file.
+//! Invariant: nothing in the file is required. Writes are not synced to disk, each embedding has a checksum, and a
+//! damaged file is replaced by an empty one.
 
 mod file;
 mod rows;
@@ -20,18 +20,18 @@ use rusqlite::Connection;
 use crate::sqlite::{SqliteError, lock_mutex, run_blocking};
 use file::CacheFile;
 
-/// Embeddings in a file, at most so many bytes of them.
+/// Embedding cache in a file with a size limit.
 #[derive(Clone)]
 pub struct SqliteEmbeddingCache {
     file: Arc<Mutex<CacheFile>>,
 }
 
 impl SqliteEmbeddingCache {
-    /// Opens the file, or makes it, readable by its owner only; a damaged one is replaced. At most `max_bytes` of it are in
-    /// use, beside a write-ahead log of a few megabytes. Blocks.
+    /// Opens or creates the file with mode 0600; replaces a damaged one. At most `max_bytes` of it are in use, plus a
+    /// write-ahead log of a few megabytes. Blocks.
     ///
     /// # Errors
-    /// If there can be no such file.
+    /// If the file cannot be created.
     pub fn open(path: &Path, max_bytes: u64) -> Result<Self, EmbeddingCacheError> {
         let file = CacheFile::open(path, max_bytes)?;
         Ok(Self {
@@ -39,10 +39,10 @@ impl SqliteEmbeddingCache {
         })
     }
 
-    /// Removes the file of a cache that is switched off: what is deleted meanwhile must not stay in it. Blocks.
+    /// Removes the file of a cache that is switched off, because later deletions would not reach it. Blocks.
     ///
     /// # Errors
-    /// If it is there and stays.
+    /// If the file exists and cannot be removed.
     pub fn remove_file(path: &Path) -> Result<(), EmbeddingCacheError> {
         file::remove_files(path)
     }
@@ -56,7 +56,7 @@ impl SqliteEmbeddingCache {
     }
 }
 
-/// Why a statement did not work.
+/// Why a statement failed.
 #[derive(Debug, thiserror::Error)]
 enum CacheFileError {
     #[error("sqlite: {0}")]
@@ -66,7 +66,7 @@ enum CacheFileError {
 }
 
 impl CacheFileError {
-    /// Whether an empty file would help: always but where the system is short of something.
+    /// Whether an empty file would help: always, except when the system is short of memory, disk or the like.
     fn is_damage(&self) -> bool {
         use rusqlite::ErrorCode;
         let Self::Sqlite(error) = self else {

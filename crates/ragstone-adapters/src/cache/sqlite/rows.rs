@@ -1,4 +1,4 @@
-//! Every SQL statement of the cache but its schema.
+//! All SQL statements of the cache except its schema.
 
 use ragstone_core::id::DocumentId;
 use ragstone_core::seam::embedding_cache::{EmbeddingKey, StoredEmbedding};
@@ -6,15 +6,15 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use super::CacheFileError;
 
-/// Entries that go at once where there is no room.
+/// Entries removed in one statement when there is no room.
 const EVICTED_AT_ONCE: u32 = 256;
 
-/// The turn of the last use.
+/// Turn number of the most recent use.
 pub fn last_turn(connection: &Connection) -> Result<u64, CacheFileError> {
     Ok(connection.query_row("select ifnull(max(used), 0) from entries", [], |row| row.get(0))?)
 }
 
-/// What is held under `keys`, from here on used by `document`.
+/// Returns the embeddings under `keys`, and marks them as used by `document`.
 pub fn get_embeddings(
     connection: &mut Connection,
     turn: u64,
@@ -39,7 +39,7 @@ pub fn get_embeddings(
     Ok(found)
 }
 
-/// Keeps what is not held yet, all of it used by `document`.
+/// Stores the embeddings that are missing, and marks all of them as used by `document`.
 pub fn put_embeddings(
     connection: &mut Connection,
     turn: u64,
@@ -69,14 +69,14 @@ pub fn remove_document(connection: &mut Connection, document: DocumentId) -> Res
     Ok(transaction.commit()?)
 }
 
-/// Every document that uses an entry.
+/// Lists every document that uses an entry.
 pub fn list_documents(connection: &Connection) -> Result<Vec<DocumentId>, CacheFileError> {
     let mut statement = connection.prepare_cached("select distinct document from uses order by document")?;
     let documents = statement.query_map([], |row| row.get(0).map(DocumentId))?;
     Ok(documents.collect::<Result<_, _>>()?)
 }
 
-/// Removes some of the entries that were not used for longest; says how many.
+/// Removes some of the least recently used entries; returns how many.
 pub fn remove_oldest(connection: &Connection) -> Result<usize, CacheFileError> {
     let oldest = "delete from entries where id in (select id from entries order by used, id limit ?1)";
     Ok(connection.prepare_cached(oldest)?.execute([EVICTED_AT_ONCE])?)
@@ -149,7 +149,7 @@ fn four_byte_groups(bytes: &[u8]) -> impl Iterator<Item = [u8; 4]> + '_ {
     bytes.as_chunks().0.iter().copied()
 }
 
-/// A hash that only this embedding under this key has.
+/// Checksum over an embedding and its key.
 fn embedding_checksum(key: &EmbeddingKey, vector: &[u8], pieces: &[u8], tokens: Option<&[u8]>) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new_keyed(&key.0);
     for part in [Some(vector), Some(pieces), tokens] {

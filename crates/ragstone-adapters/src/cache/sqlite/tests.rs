@@ -1,4 +1,4 @@
-//! The contract, the bound, and what becomes of a file that cannot be used.
+//! The contract suite, the size limit, and the replacement of unusable files.
 
 use std::path::PathBuf;
 

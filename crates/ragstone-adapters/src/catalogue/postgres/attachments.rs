@@ -1,6 +1,6 @@
-//! What is attached to what.
+//! Attachments: which documents belong to which mail.
 //!
-//! Invariant: a mail's row is held before the rows of what is in it, so no two transactions wait for each other.
+//! Invariant: a mail's row is locked before the rows of its attachments, so two transactions cannot deadlock.
 
 use async_trait::async_trait;
 use ragstone_core::document::{Document, DocumentStatus, Job, SourceUrl};
@@ -17,7 +17,7 @@ use super::lease::{check_incarnation, lock_leased_job, stale_lease_error};
 use super::row::{RowLock, get_number, get_value, load_document, to_bigint, without_nul};
 use crate::catalogue::value::{to_nanoseconds, write_json};
 
-/// Everything in a mail, at any depth.
+/// All documents in a mail, at any depth.
 const WITHIN: &str = "with recursive within (id) as (
     select document from attachments where mail = $1
     union select a.document from attachments a join within on a.mail = within.id)";
@@ -133,7 +133,7 @@ async fn remove_attachment(
     }
 }
 
-/// Which generation of `mail` brought `document` last.
+/// Generation of `mail` that last contained `document`.
 async fn last_mail_generation(
     t: &PostgresSession,
     document: DocumentId,
@@ -144,14 +144,14 @@ async fn last_mail_generation(
     row.map(|row| Ok(Generation(get_number(&row, "brought")?))).transpose()
 }
 
-/// A tombstoned document is attached to nothing.
+/// Deletes the attachment row of a document that is tombstoned.
 pub async fn delete_attachment_row(t: &PostgresSession, document: DocumentId) -> Result<(), PostgresTransactionError> {
     t.execute_statement("delete from attachments where document = $1", &[&document.0])
         .await
         .map(drop)
 }
 
-/// Gives everything in a mail what is the mail's own: its readers above all.
+/// Copies a mail's ACL, metadata, department and source URL to everything in it, at any depth.
 pub async fn update_attached_documents(t: &PostgresSession, mail: &Document) -> Result<(), PostgresTransactionError> {
     let has = "select document from attachments where mail = $1 limit 1";
     if t.query_first(has, &[&mail.id.0]).await?.is_none() {

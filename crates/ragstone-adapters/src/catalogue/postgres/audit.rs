@@ -1,4 +1,4 @@
-//! What the rows name, for `fsck` and the sweep.
+//! Consistency scan: what the rows refer to, for `fsck` and the sweep.
 
 use std::collections::HashMap;
 
@@ -74,14 +74,14 @@ impl ConsistencyScan for PostgresCatalogue {
 
     async fn highest_generation(&self) -> CatalogueResult<Generation> {
         let session = self.database.open_session().await?;
-        // A sequence that was never drawn from has its first number as its last.
+        // `last_value` of an unused sequence is its first number, which was not drawn yet.
         let drawn = "select case when is_called then last_value else 0 end as drawn from generations";
         let row = session.query_one(drawn, &[]).await?;
         Ok(Generation(get_number(&row, "drawn")?))
     }
 }
 
-/// Rows and jobs of one state of the database: between two, a job could end and what it published look like nobody's.
+/// Reads rows and jobs in one snapshot: between two, a job could end, and what it published would look like an orphan.
 async fn load_document_refs(
     t: &PostgresSession,
     query: &str,

@@ -1,7 +1,7 @@
-//! Writes that a caller asks for: a new version, a changed document, a deletion.
+//! Writes requested by a caller: a new version, a changed document, a deletion.
 //!
-//! Invariant: whoever writes a document or a job of it holds the document's row first, then rows of jobs, then the batch,
-//! then the lane; so no two of them wait for each other.
+//! Invariant: locks are taken in one order: the document's row, then rows of its jobs, then the batch, then the fair
+//! queue of its source; so two transactions cannot deadlock.
 
 use ragstone_core::access::{Acl, Scope};
 use ragstone_core::document::{Document, DocumentStatus, Job, JobKind};
@@ -23,7 +23,7 @@ use crate::catalogue::version::{
     next_version_row, rebuild_from_published, with_amendments,
 };
 
-/// Writes a version and its job, or finds that there is nothing to do.
+/// Writes a version and its job, or finds that nothing has to change.
 pub async fn begin_version(
     t: &PostgresSession,
     scope: &Scope,
@@ -41,7 +41,7 @@ pub async fn begin_version(
     write_version(t, &|acl: &Acl| scope.admits(acl), (id, found), version, job, now).await
 }
 
-/// Writes a version over what its row holds, which is held; `admits` says whose batches it may join.
+/// Writes a version over its row, which is locked; `admits` decides which batches it may join.
 pub async fn write_version(
     t: &PostgresSession,
     admits: &(dyn Fn(&Acl) -> bool + Sync),
@@ -76,7 +76,7 @@ pub async fn write_version(
     Ok(BeginOutcome::Started(stored.document, job))
 }
 
-/// The version as the rows will have it, so that the same one is the same when it comes again.
+/// The version as the rows will store it, so that an identical version is recognised later.
 pub fn storable_version(version: &NewVersion) -> NewVersion {
     let kept = |text: &Option<String>| text.as_deref().map(without_nul);
     NewVersion {
@@ -107,7 +107,7 @@ async fn amend_document(
     Ok(BeginOutcome::Updated(changed.document))
 }
 
-/// Finds the batch, or begins it.
+/// Joins the batch, or creates it.
 async fn join_batch(
     t: &PostgresSession,
     admits: &(dyn Fn(&Acl) -> bool + Sync),
@@ -127,7 +127,7 @@ async fn join_batch(
     }
 }
 
-/// Writes a job of a document.
+/// Inserts a job of a document.
 pub async fn queue_job(
     t: &PostgresSession,
     stored: &StoredDocument,
@@ -140,7 +140,7 @@ pub async fn queue_job(
     Ok(row.job)
 }
 
-/// Queues a version of the published bytes for another pipeline.
+/// Queues the published bytes for processing by another pipeline.
 pub async fn queue_reingest(
     t: &PostgresSession,
     scope: &Scope,
@@ -162,7 +162,7 @@ pub async fn queue_reingest(
     reingest_published(t, stored, pipeline, job, now).await.map(Some)
 }
 
-/// Queues a version of the published bytes of a document that has no live job.
+/// Queues the published bytes of a document that has no active job.
 pub async fn reingest_published(
     t: &PostgresSession,
     mut stored: StoredDocument,
@@ -175,7 +175,7 @@ pub async fn reingest_published(
     queue_job(t, &stored, Job::new_queued(job, JobKind::Ingest, None, now)).await
 }
 
-/// Changes what touches no bytes.
+/// Applies a patch, which changes no bytes.
 pub async fn patch_document(
     t: &PostgresSession,
     scope: &Scope,
@@ -197,7 +197,7 @@ pub async fn patch_document(
     Ok(Some(changed.document))
 }
 
-/// A document's jobs are seen by whom the document is seen, and so is what is attached to it.
+/// Saves a document, and gives its jobs and attachments the same readers.
 pub async fn save_with_jobs(t: &PostgresSession, stored: &StoredDocument) -> Result<(), PostgresTransactionError> {
     update_document(t, stored).await?;
     let acl = write_json(&stored.document.acl)?;
@@ -209,7 +209,7 @@ pub async fn save_with_jobs(t: &PostgresSession, stored: &StoredDocument) -> Res
     update_attached_documents(t, &stored.document).await
 }
 
-/// Tombstones a document and queues the purge of everything it has.
+/// Tombstones a document and queues a purge of all its data.
 pub async fn tombstone_document(
     t: &PostgresSession,
     scope: &Scope,
@@ -225,7 +225,7 @@ pub async fn tombstone_document(
     tombstone_unchecked(t, stored, job, now).await.map(Some)
 }
 
-/// Tombstones a document whose row is held.
+/// Tombstones a document whose row is locked, without a scope check.
 pub async fn tombstone_unchecked(
     t: &PostgresSession,
     mut stored: StoredDocument,
@@ -240,11 +240,12 @@ pub async fn tombstone_unchecked(
     let published = stored.document.published.unwrap_or(Generation(0));
     statistics::remove_generation(t, id, published).await?;
     delete_attachment_row(t, id).await?;
-    // Everything before this generation is the life that ends here.
+    // The purge removes everything before this generation: the incarnation that ends here.
     queue_job(t, &stored, Job::new_queued(job, JobKind::Purge, None, now)).await
 }
 
-/// Purges of earlier lives go on: what they remove is nobody else's.
+/// Cancels the ingestions of a document. Purges of earlier incarnations continue: what they remove belongs to nothing
+/// else.
 pub async fn cancel_ingests(
     t: &PostgresSession,
     id: DocumentId,

@@ -1,7 +1,7 @@
 //! Connections, and transactions on them.
 //!
-//! Invariant: a connection goes back into the pool only outside of a transaction; one that is left inside of one, because
-//! its caller left, is closed, which rolls it back.
+//! Invariant: a connection returns to the pool only outside a transaction; if the caller is cancelled inside one, the
+//! connection is closed, which rolls it back.
 
 use std::time::Duration;
 
@@ -12,26 +12,26 @@ use tokio_postgres::{NoTls, Row};
 use super::error::{PostgresError, PostgresTransactionError};
 use super::options::PostgresOptions;
 
-/// How often a transaction that lost a race is tried again.
+/// How often a transaction is retried after a race (serialization failure or the like).
 pub const MAX_RACES: u32 = 6;
-/// The wait before the first such try; each further one waits twice as long.
+/// Wait before the first retry; it doubles with each further one.
 const FIRST_WAIT: Duration = Duration::from_millis(4);
 
-/// Values for a statement.
+/// Parameters of a statement.
 pub type StatementValues<'a> = &'a [&'a (dyn ToSql + Sync)];
 
-/// What a transaction is for.
+/// Kind of a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TransactionMode {
-    /// It writes, and its commit waits for the disk.
+    /// Writes; the commit waits for the disk.
     Synced,
-    /// It writes what is worth no wait: a crash of the server may take it back, together with all that came after.
+    /// Writes without waiting for the disk: a crash of the server may lose it, together with all that came after.
     Ordered,
-    /// It reads, and all of its statements see one state.
+    /// Reads; all statements see one snapshot.
     Snapshot,
 }
 
-/// Runs a transaction, and again while it lost a race; `$work` is made anew each time.
+/// Runs a transaction and retries it after a race; `$work` is evaluated for each try.
 macro_rules! transact {
     ($database:expr, $mode:expr, |$t:ident| $work:expr) => {{
         let mut races = 0;
@@ -50,25 +50,25 @@ macro_rules! transact {
 }
 pub(super) use transact;
 
-/// Lets the winner of a race finish.
+/// Waits before a retry, so that the winner of a race can finish.
 pub async fn back_off(races: u32) {
     tokio::time::sleep(FIRST_WAIT * 2u32.pow(races.min(MAX_RACES))).await;
 }
 
-/// The pool.
+/// The connection pool of one process.
 #[derive(Clone)]
 pub struct PostgresDatabase {
     pool: Pool,
 }
 
 impl PostgresDatabase {
-    /// A pool that connects when it is first asked.
+    /// A pool that connects at first use.
     pub fn new(options: &PostgresOptions) -> Result<Self, PostgresError> {
         let config = options.tuned_config();
         let recycling = ManagerConfig {
             recycling_method: RecyclingMethod::Fast,
         };
-        // Not among the start parameters: poolers between here and the server refuse what they do not know there.
+        // Not sent as startup parameters, because connection poolers refuse those that they do not know.
         let settings = format!(
             "set statement_timeout = {0}; set idle_in_transaction_session_timeout = {0};
              set default_transaction_isolation = 'read committed'",
@@ -94,7 +94,7 @@ impl PostgresDatabase {
         Ok(Self { pool })
     }
 
-    /// A connection for statements that each stand alone.
+    /// A connection for single statements outside a transaction.
     pub async fn open_session(&self) -> Result<PostgresSession, PostgresError> {
         use deadpool_postgres::{PoolError, TimeoutType};
         let connection = self.pool.get().await.map_err(|error| match error {
@@ -122,7 +122,7 @@ impl PostgresDatabase {
     }
 }
 
-/// A connection of the pool.
+/// A connection taken from the pool.
 pub struct PostgresSession {
     connection: Option<Object>,
     is_open: bool,
@@ -134,7 +134,7 @@ impl PostgresSession {
         self.connection.as_ref().ok_or_else(gone)
     }
 
-    /// Commits what was done, or takes it back.
+    /// Commits if `done` is `Ok`, else rolls back.
     pub async fn end<T>(mut self, done: Result<T, PostgresTransactionError>) -> Result<T, PostgresTransactionError> {
         let word = match done {
             Ok(_) => "commit",
@@ -147,12 +147,12 @@ impl PostgresSession {
         Ok(value)
     }
 
-    /// Runs statements without values.
+    /// Runs SQL statements without parameters.
     pub async fn run_script(&self, statements: &str) -> Result<(), PostgresTransactionError> {
         Ok(self.pooled_client()?.batch_execute(statements).await?)
     }
 
-    /// Every row that a query finds.
+    /// Returns all rows of a query.
     pub async fn query_all(
         &self,
         query: &str,
@@ -163,7 +163,7 @@ impl PostgresSession {
         Ok(client.query(&statement, values).await?)
     }
 
-    /// The first row that a query finds.
+    /// Returns the first row of a query.
     pub async fn query_first(
         &self,
         query: &str,
@@ -172,14 +172,14 @@ impl PostgresSession {
         Ok(self.query_all(query, values).await?.into_iter().next())
     }
 
-    /// The row of a query that finds one.
+    /// Returns the only row of a query.
     pub async fn query_one(&self, query: &str, values: StatementValues<'_>) -> Result<Row, PostgresTransactionError> {
         let found = self.query_first(query, values).await?;
         let missing = || PostgresError::Damaged(format!("no row: {query}"));
         Ok(found.ok_or_else(missing)?)
     }
 
-    /// Runs a statement; says how many rows it moved.
+    /// Runs a statement; returns the number of affected rows.
     pub async fn execute_statement(
         &self,
         statement: &str,

@@ -1,4 +1,4 @@
-//! Reading documents, each time through a scope.
+//! Reads of documents, with a scope wherever a caller asks.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -95,7 +95,7 @@ fn document_key(document: &Document) -> Result<CursorKey, PostgresTransactionErr
     })
 }
 
-/// The documents of a source that have a `last_error`; the condition is that of the index `documents_with_error`.
+/// Documents of a source with a `last_error`; the condition matches that of the index `documents_with_error`.
 pub async fn list_failed_documents(
     c: &PostgresSession,
     tenant: &TenantId,
@@ -122,7 +122,7 @@ pub async fn list_failed_documents(
     Ok(FailedDocuments { count, first })
 }
 
-/// Every tenant that has documents.
+/// Lists every tenant that has documents.
 pub async fn list_tenants(c: &PostgresSession) -> Result<Vec<TenantId>, PostgresTransactionError> {
     let rows = c
         .query_all("select distinct tenant from documents order by tenant", &[])
@@ -130,7 +130,7 @@ pub async fn list_tenants(c: &PostgresSession) -> Result<Vec<TenantId>, Postgres
     rows.iter().map(|row| get_name(row, "tenant")).collect()
 }
 
-/// Of `ids`, the documents that are not tombstoned, whatever their tenant and ACL, in the order of `ids`.
+/// Those of `ids` that are not tombstoned, regardless of tenant and ACL, in the order of `ids`.
 pub async fn documents_unchecked(
     c: &PostgresSession,
     ids: &[DocumentId],
@@ -150,7 +150,7 @@ pub async fn documents_unchecked(
     Ok(ids.iter().filter_map(|id| found.get(id).cloned()).collect())
 }
 
-/// Who may read those of `ids` that are not tombstoned.
+/// ACLs of those of `ids` that are not tombstoned.
 pub async fn get_document_access(
     c: &PostgresSession,
     ids: &[DocumentId],
@@ -175,7 +175,7 @@ pub async fn get_document_access(
     rows.iter().map(of).collect()
 }
 
-/// How those of `ids` are named that `scope` admits and that are not tombstoned.
+/// Labels of those of `ids` that `scope` admits and that are not tombstoned.
 pub async fn get_document_labels(
     c: &PostgresSession,
     scope: &Scope,

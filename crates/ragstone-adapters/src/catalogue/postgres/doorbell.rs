@@ -1,5 +1,5 @@
-//! A doorbell over the database's own notifications, on a connection of its own. Poolers that hand connections from one
-//! client to the next do not pass them on: behind one of those, processes find work when they look for it.
+//! Notifier over LISTEN and NOTIFY, on a connection of its own. Poolers in transaction mode do not pass notifications
+//! on: behind one of those, processes find work only by polling.
 
 use std::sync::Arc;
 
@@ -17,12 +17,13 @@ use super::error::PostgresError;
 use super::options::PostgresOptions;
 use crate::doorbell::line::{NotifyTransport, RemoteNotifier};
 
-/// Rings that wait to be heard; what does not fit is no loss, as those before it wake as well.
+/// Capacity of the channel of received notifications; when it is full, dropping one is no loss, because those before
+/// it wake workers as well.
 const MAX_QUEUED_NOTIFICATIONS: usize = 16;
-/// One channel for each installation of a database: it lives in a schema of its own.
+/// Channel name, different for each installation in a database, because each has a schema of its own.
 const CHANNEL: &str = "select 'ragstone_' || md5(current_schema()) as channel";
 
-/// The doorbell of the database of `options`. Connects in the background, so it is called within a runtime.
+/// Notifier for the database of `options`. Connects in the background, so it must be called within a runtime.
 pub fn start_notifier(options: &PostgresOptions) -> Arc<dyn Notifier> {
     let wire = PostgresNotifyTransport {
         options: options.clone(),
@@ -34,7 +35,7 @@ pub fn start_notifier(options: &PostgresOptions) -> Arc<dyn Notifier> {
 
 struct PostgresNotifyTransport {
     options: PostgresOptions,
-    /// What this process signs its rings with, so that it does not hear itself.
+    /// Payload of this process's notifications, so that it ignores its own.
     sender_id: String,
     connection: Option<PostgresListener>,
 }
@@ -118,7 +119,7 @@ impl NotifyTransport for PostgresNotifyTransport {
     }
 }
 
-/// Carries the connection until it breaks, which closes the channel too.
+/// Drives the connection until it breaks, which closes the channel too.
 async fn forward_notifications<S, T>(mut connection: Connection<S, T>, tell: mpsc::Sender<String>)
 where
     S: AsyncRead + AsyncWrite + Unpin,

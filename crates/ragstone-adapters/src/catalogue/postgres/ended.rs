@@ -1,6 +1,6 @@
-//! Jobs that ended long ago are removed.
+//! Removal of jobs that ended long ago.
 //!
-//! Invariant: a batch goes only while nobody joins it: joining holds its row, and this passes over rows that are held.
+//! Invariant: a batch is removed only while no job joins it: joining locks its row, and locked rows are skipped here.
 
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -11,7 +11,7 @@ use super::row::get_uuid;
 use crate::catalogue::ended::{HAS_ENDED, IS_NEEDED};
 use crate::catalogue::value::to_nanoseconds;
 
-/// Removes at most `most` batches and as many other jobs; says how many went.
+/// Removes at most `most` batches and as many other jobs; returns how many were removed.
 pub async fn remove_ended_jobs(
     t: &PostgresSession,
     before: OffsetDateTime,
@@ -32,7 +32,7 @@ pub async fn remove_ended_jobs(
     Ok(batches + jobs)
 }
 
-/// Batches whose children have all ended and are not needed.
+/// Removes batches whose children have all ended and are not needed.
 async fn remove_ended_batches(t: &PostgresSession, before: i64, most: i64) -> Result<u64, PostgresTransactionError> {
     let is_over = format!(
         "not exists (select 1 from jobs j where j.parent = b.id
@@ -49,7 +49,7 @@ async fn remove_ended_batches(t: &PostgresSession, before: i64, most: i64) -> Re
     if held.is_empty() {
         return Ok(0);
     }
-    // Whoever joined one before its row was held has a child in it now.
+    // Checked again, because a job may have joined a batch before its row was locked.
     let gone = format!("delete from jobs b where b.kind = 'batch' and b.id = any($2) and {is_over} returning b.id");
     let gone = t.query_all(&gone, &[&before, &held]).await?;
     let gone: Vec<Uuid> = gone.iter().map(|row| get_uuid(row, "id")).collect::<Result<_, _>>()?;

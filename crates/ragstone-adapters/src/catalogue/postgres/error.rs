@@ -1,4 +1,4 @@
-//! What goes wrong with a server, and what the catalogue calls it.
+//! Errors of the PostgreSQL server, and the catalogue errors they become.
 
 use ragstone_core::seam::catalogue::CatalogueError;
 use tokio_postgres::Error;
@@ -6,27 +6,27 @@ use tokio_postgres::error::SqlState;
 
 use crate::catalogue::value::DamagedValue;
 
-/// Why the database did not do what it was asked.
+/// Why an operation on the database failed.
 #[derive(Debug, thiserror::Error)]
 pub enum PostgresError {
-    /// The URL is none.
+    /// The URL cannot be parsed.
     #[error("the postgresql url cannot be read; hint: postgresql://user:password@host:port/database")]
     Url,
     /// TLS cannot be set up.
     #[error("postgresql over tls: {0}")]
     Tls(String),
-    /// The server said no, or said nothing.
+    /// The server returned an error, or did not answer.
     #[error("postgresql: {}", describe_server_error(.0))]
     Server(#[from] Error),
-    /// No connection could be had in time.
+    /// No connection was available in time.
     #[error("postgresql: no connection: {0}")]
     NoConnection(String),
-    /// A later program wrote it.
+    /// A later program wrote the database.
     #[error("the database has schema {found}, this program knows up to {known}; hint: use the newer program")]
     Newer {
-        /// Its schema.
+        /// Schema number of the database.
         found: u32,
-        /// The newest schema known here.
+        /// Newest schema number of this program.
         known: u32,
     },
     /// A value in a row cannot be read.
@@ -34,7 +34,7 @@ pub enum PostgresError {
     Damaged(String),
 }
 
-/// The message alone: details of the server may hold values of rows.
+/// Only the error's message: the server's details may contain values of rows.
 fn describe_server_error(error: &Error) -> String {
     match error.as_db_error() {
         Some(said) => format!("{} ({})", said.message(), said.code().code()),
@@ -53,7 +53,7 @@ impl PostgresError {
         }
     }
 
-    /// Whether the transaction lost a race and may win the next one. Two that make the same row are such a race.
+    /// Whether the transaction lost a race and may succeed when retried. Two inserts of the same row are such a race.
     pub fn is_race(&self) -> bool {
         const RACES: [SqlState; 3] = [
             SqlState::T_R_SERIALIZATION_FAILURE,
@@ -63,9 +63,9 @@ impl PostgresError {
         self.sql_state().is_some_and(|code| RACES.contains(code))
     }
 
-    /// Whether a server that is not there, or not yet, may be the reason.
+    /// Whether a server that is absent or still starting may be the reason.
     pub fn is_transient(&self) -> bool {
-        // Connections that are refused for now, and a server that starts or stops.
+        // SQLSTATE classes of refused connections, exhausted resources, and a server that starts or stops.
         const PASSING: [&str; 3] = ["08", "53", "57"];
         let passes = |code: &SqlState| PASSING.iter().any(|class| code.code().starts_with(class));
         match self {
@@ -78,7 +78,7 @@ impl PostgresError {
         self.sql_state() == Some(&SqlState::DISK_FULL)
     }
 
-    /// Whether what is stored cannot be read, rather than not be read now.
+    /// Whether the stored data is corrupt, and not only unreadable for the moment.
     fn is_damaged(&self) -> bool {
         let damage = |code: &SqlState| *code == SqlState::DATA_CORRUPTED || *code == SqlState::INDEX_CORRUPTED;
         matches!(self, Self::Damaged(_)) || self.sql_state().is_some_and(damage)
@@ -96,7 +96,7 @@ impl From<PostgresError> for CatalogueError {
     }
 }
 
-/// What stops a transaction: the database, or a rule of the catalogue.
+/// Error of a transaction: from the database, or from a rule of the catalogue.
 #[derive(Debug)]
 pub enum PostgresTransactionError {
     Database(PostgresError),
@@ -104,7 +104,7 @@ pub enum PostgresTransactionError {
 }
 
 impl PostgresTransactionError {
-    /// See [`PostgresError::is_race`].
+    /// Whether to retry, see [`PostgresError::is_race`].
     pub fn is_race(&self) -> bool {
         matches!(self, Self::Database(error) if error.is_race())
     }

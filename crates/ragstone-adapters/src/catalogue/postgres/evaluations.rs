@@ -1,4 +1,4 @@
-//! Evaluation runs: a row a run, and a row a question.
+//! Evaluation runs: one row per run, and one per question.
 
 use async_trait::async_trait;
 use ragstone_core::id::TenantId;
@@ -32,7 +32,7 @@ impl EvaluationStore for PostgresCatalogue {
         ))?)
     }
 
-    /// A lost answer is asked for again: no disk write each.
+    /// Not synced: a lost outcome is computed again.
     async fn record_outcome(&self, tenant: &TenantId, name: &str, outcome: RecordedOutcome) -> CatalogueResult<bool> {
         Ok(transact!(self.database, TransactionMode::Ordered, |t| {
             insert_outcome(&t, tenant, name, &outcome)
@@ -101,7 +101,7 @@ async fn insert_outcome(
     name: &str,
     outcome: &RecordedOutcome,
 ) -> Result<bool, PostgresTransactionError> {
-    // Held, so that it is not finished meanwhile.
+    // Locked, so that the run is not finished meanwhile.
     let known = find_run(t, tenant, name, " for share").await?;
     if known.is_none_or(|head| head.finished) {
         return Ok(false);

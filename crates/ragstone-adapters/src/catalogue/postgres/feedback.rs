@@ -1,4 +1,4 @@
-//! Answers and what was said of them, a row an answer.
+//! Answers and the feedback on them, one row per answer.
 
 use async_trait::async_trait;
 use ragstone_core::id::{TenantId, TraceId};
@@ -17,7 +17,7 @@ use crate::catalogue::value::{damaged_value, to_nanoseconds, write_json};
 
 #[async_trait]
 impl FeedbackStore for PostgresCatalogue {
-    /// An answer that nobody said anything of is no great loss: no disk write each.
+    /// Not synced: the loss of an answer without feedback is acceptable.
     async fn save_answer(&self, tenant: &TenantId, answer: &AnsweredQuestion) -> CatalogueResult<()> {
         Ok(transact!(self.database, TransactionMode::Ordered, |t| {
             save_answer(&t, tenant, answer)
@@ -128,7 +128,7 @@ async fn remove_old_answers(
     before: OffsetDateTime,
     most: u64,
 ) -> Result<u64, PostgresTransactionError> {
-    // What another process forgets at this moment, it counts itself.
+    // Rows that another process deletes at this moment are counted by that process.
     let old = t
         .execute_statement(
             "delete from answers where (tenant, trace) in (

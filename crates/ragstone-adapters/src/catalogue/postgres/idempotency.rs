@@ -1,4 +1,4 @@
-//! What requests with an idempotency key were answered, a row a key.
+//! Responses to requests with an idempotency key, one row per key.
 
 use async_trait::async_trait;
 use ragstone_core::seam::catalogue::CatalogueResult;
@@ -14,7 +14,7 @@ use super::error::PostgresTransactionError;
 use super::row::{get_hash, get_number, get_value, without_nul};
 use crate::catalogue::value::to_nanoseconds;
 
-/// Answers that are too old which one writer forgets.
+/// Most expired responses that one write deletes.
 const FORGOTTEN_AT_ONCE: i64 = 256;
 
 #[async_trait]
@@ -64,14 +64,14 @@ async fn save_response(
     now: OffsetDateTime,
 ) -> Result<(), PostgresTransactionError> {
     let (tenant, subject, key) = (key.tenant.as_str(), without_nul(&key.subject), without_nul(&key.key));
-    // What another writer holds, it forgets itself.
+    // Rows that another writer has locked are deleted by that writer.
     t.execute_statement(
         "delete from answered_keys where (tenant, subject, key) in (
            select tenant, subject, key from answered_keys where answered_at <= $1 limit $2 for update skip locked)",
         &[&to_nanoseconds(now - RESPONSE_LIFETIME)?, &FORGOTTEN_AT_ONCE],
     )
     .await?;
-    // One that is too old and was not forgotten just now gives its place up.
+    // An expired response that is still there is replaced.
     t.execute_statement(
         "insert into answered_keys (tenant, subject, key, fingerprint, status, body, answered_at)
          values ($1, $2, $3, $4, $5, $6, $7)

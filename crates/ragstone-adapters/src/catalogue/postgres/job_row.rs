@@ -1,4 +1,4 @@
-//! Rows of jobs, and of the batches they are part of.
+//! Rows of jobs, and of batches.
 
 use std::collections::HashMap;
 
@@ -18,8 +18,8 @@ use super::row::{
 use crate::catalogue::stored::{BatchState, StoredJob, zip_options};
 use crate::catalogue::value::{read_instant, read_steady, steady_nanoseconds, to_nanoseconds, write_enum, write_json};
 
-/// Every column of a job that is read. Named one by one: what a later release adds must not change what this one
-/// prepared.
+/// Every column of a job that is read. They are named, because a column that a later release adds would change the
+/// result type of prepared statements.
 pub const JOB: &str = "id, kind, document, parent, life, tenant, source, acl, generation, state, stage, done, total, rate,
     attempts, error, created_at, updated_at, place, due, wait, wait_until, process, worker, lease_until, claims, failures,
     deaths, died_stage, died_at, reached, noted_at, timed_since, timed_from, suspect";
@@ -38,7 +38,7 @@ const UPDATE: &str = "update jobs set kind = $2, document = $3, parent = $4, lif
     worker = $24, lease_until = $25, claims = $26, failures = $27, deaths = $28, died_stage = $29, died_at = $30,
     reached = $31, noted_at = $32, timed_since = $33, timed_from = $34, holder = $35, suspect = $36 where id = $1";
 
-/// The row of `id`.
+/// Loads the row of `id`.
 pub async fn load_job(
     c: &PostgresSession,
     id: JobId,
@@ -51,7 +51,7 @@ pub async fn load_job(
     find_first_job(c, &query, &[&id.0]).await
 }
 
-/// The first job that `query` finds.
+/// Returns the first job that `query` finds.
 pub async fn find_first_job(
     c: &PostgresSession,
     query: &str,
@@ -60,17 +60,17 @@ pub async fn find_first_job(
     c.query_first(query, values).await?.as_ref().map(read_job).transpose()
 }
 
-/// Writes a job that is not there yet.
+/// Inserts a job that has no row yet.
 pub async fn insert_job(t: &PostgresSession, stored: &StoredJob) -> Result<(), PostgresTransactionError> {
     write_row(t, stored, None, INSERT).await
 }
 
-/// Writes a job whose row is held, and that nobody works on.
+/// Updates a job whose row is locked and which no worker holds.
 pub async fn update_job(t: &PostgresSession, stored: &StoredJob) -> Result<(), PostgresTransactionError> {
     write_row(t, stored, None, UPDATE).await
 }
 
-/// Writes a job whose row is held, and on which a worker of the process `holder` works.
+/// Updates a job whose row is locked and which a worker of process `holder` holds.
 pub async fn update_held_job(
     t: &PostgresSession,
     stored: &StoredJob,
@@ -135,7 +135,7 @@ async fn write_row(
     .map(drop)
 }
 
-/// Reads a row of [`JOB`].
+/// Reads a row with the columns of [`JOB`].
 pub fn read_job(row: &Row) -> Result<StoredJob, PostgresTransactionError> {
     Ok(StoredJob {
         job: read_public_job(row)?,
@@ -187,21 +187,21 @@ fn read_attempt_state(row: &Row) -> Result<AttemptState, PostgresTransactionErro
     })
 }
 
-/// A batch without children.
+/// Inserts a batch without children.
 pub async fn insert_batch(t: &PostgresSession, id: JobId) -> Result<(), PostgresTransactionError> {
     t.execute_statement("insert into batches (id) values ($1)", &[&id.0])
         .await
         .map(drop)
 }
 
-/// Notes whether a batch is cancelled.
+/// Sets whether a batch is cancelled.
 pub async fn set_batch_stopped(t: &PostgresSession, id: JobId, stopped: bool) -> Result<(), PostgresTransactionError> {
     t.execute_statement("update batches set stopped = $2 where id = $1", &[&id.0, &stopped])
         .await
         .map(drop)
 }
 
-/// Whether a batch takes children; it goes on doing so until the transaction ends.
+/// Whether a batch accepts children; locks it, so that this stays true until the transaction ends.
 pub async fn is_open_batch(t: &PostgresSession, id: JobId) -> Result<bool, PostgresTransactionError> {
     let row = t
         .query_first("select stopped from batches where id = $1 for share", &[&id.0])
@@ -210,7 +210,7 @@ pub async fn is_open_batch(t: &PostgresSession, id: JobId) -> Result<bool, Postg
     Ok(stopped == Some(false))
 }
 
-/// The jobs as others see them: batches as their children stand.
+/// Converts jobs to those that callers see: the state of a batch is computed from its children.
 pub async fn with_batch_states(
     c: &PostgresSession,
     mut jobs: Vec<StoredJob>,

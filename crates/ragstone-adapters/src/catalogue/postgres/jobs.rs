@@ -1,7 +1,7 @@
-//! The ledger as callers see it: looking, cancelling, driving again.
+//! Jobs as callers see them: reading, cancelling, requeueing.
 //!
-//! Invariant: of a batch each child is cancelled or driven again in a transaction of its own, so that a large batch holds
-//! nobody up. A batch is closed before its children are cancelled, so none joins it meanwhile.
+//! Invariant: each child of a batch is cancelled or requeued in a transaction of its own, so that a large batch blocks
+//! nothing. A batch is closed before its children are cancelled, so that none joins it meanwhile.
 
 use ragstone_core::access::Scope;
 use ragstone_core::document::{DocumentStatus, Job, JobCounts, JobKind, JobState};
@@ -21,8 +21,7 @@ use crate::catalogue::cursor::{CursorKey, build_page};
 use crate::catalogue::stored::{StoredJob, cancelled_error};
 use crate::catalogue::value::{to_nanoseconds, write_enum};
 
-/// Cancels an ingestion that is not final, or the children of a batch that are not. A deletion that was acknowledged is
-/// not taken back.
+/// Cancels an ingestion that has not ended, or such children of a batch. An acknowledged deletion cannot be cancelled.
 pub async fn cancel_job(
     database: &PostgresDatabase,
     scope: &Scope,
@@ -66,7 +65,7 @@ async fn cancel_one(
     end_job(t, stored, JobState::Cancelled, None, now).await
 }
 
-/// Holds the rows of a job that was seen, and of its document, if it may still be seen.
+/// Locks the rows of a visible job and of its document, if the caller may still see it.
 async fn lock_visible_job(
     t: &PostgresSession,
     scope: &Scope,
@@ -79,7 +78,7 @@ async fn lock_visible_job(
     Ok(held.filter(|stored| scope.admits(&stored.acl)))
 }
 
-/// Queues what failed or was cancelled again.
+/// Requeues a job, or a batch's children, that failed or was cancelled.
 pub async fn requeue_job(
     database: &PostgresDatabase,
     scope: &Scope,
@@ -112,7 +111,7 @@ pub async fn requeue_job(
     Ok(get_job(&session, scope, id).await?.map(RequeueOutcome::Queued))
 }
 
-/// Whether the job could be: its document was not begun again or deleted since.
+/// Requeues a job; returns false if its document was begun again or deleted since.
 async fn requeue_failed_job(
     t: &PostgresSession,
     scope: &Scope,
@@ -176,12 +175,12 @@ async fn find_visible_job(
     Ok(with_batch_states(c, seen.into_iter().collect()).await?.pop())
 }
 
-/// A job that `scope` may see.
+/// Returns a job that `scope` admits.
 pub async fn get_job(c: &PostgresSession, scope: &Scope, id: JobId) -> Result<Option<Job>, PostgresTransactionError> {
     Ok(find_visible_job(c, scope, id).await?.map(|stored| stored.job))
 }
 
-/// One page of the jobs that `scope` may see, newest first.
+/// One page of the jobs that `scope` admits, newest first.
 pub async fn list_jobs(
     c: &PostgresSession,
     scope: &Scope,
@@ -233,15 +232,15 @@ pub async fn list_jobs(
     Ok(ListPage { items, next_cursor })
 }
 
-/// Only what is asked for stands in the query, so that an index can answer it. A batch is in the state that its children
-/// give it.
+/// The query contains only the conditions in use, so that an index can answer it. The state of a batch is computed
+/// from its children.
 fn build_list_query(filter: &JobFilter) -> String {
     let asked = [
         (filter.kind.is_some(), "kind"),
         (filter.parent.is_some(), "parent"),
         (filter.document.is_some(), "document"),
     ];
-    // The state, if asked for, is the fifth value.
+    // The state, if it is a condition, is the fifth parameter.
     let first = 5 + usize::from(filter.state.is_some());
     let columns = asked.into_iter().filter(|(is_asked, _)| *is_asked);
     let narrow = |(number, (_, column))| format!(" and {column} = ${number}");
@@ -263,7 +262,7 @@ fn job_key(job: &Job) -> Result<CursorKey, PostgresTransactionError> {
     Ok(CursorKey { at, id: job.id.0 })
 }
 
-/// How many jobs of a tenant are in each state.
+/// Number of a tenant's jobs in each state.
 pub async fn count_jobs(c: &PostgresSession, tenant: &TenantId) -> Result<JobCounts, PostgresTransactionError> {
     let rows = c
         .query_all(
@@ -280,7 +279,7 @@ pub async fn count_jobs(c: &PostgresSession, tenant: &TenantId) -> Result<JobCou
     Ok(counts)
 }
 
-/// Puts changes of counts into the totals, unless somebody else does.
+/// Folds changes of counts into the totals, unless another process is doing so.
 pub async fn fold_job_counts(t: &PostgresSession) -> Result<(), PostgresTransactionError> {
     if t.query_first("select 1 from upkeep for update skip locked", &[])
         .await?

@@ -1,4 +1,4 @@
-//! API keys in rows.
+//! Rows of API keys.
 
 use async_trait::async_trait;
 use ragstone_core::id::TenantId;
@@ -102,7 +102,7 @@ async fn load_pepper(c: &PostgresSession) -> Result<Option<Pepper>, PostgresTran
     ))
 }
 
-/// False if the id is taken.
+/// Inserts a key; returns false if the id exists.
 async fn insert_key(t: &PostgresSession, stored: &StoredKey) -> Result<bool, PostgresTransactionError> {
     let key = &stored.key;
     let at = |at: Option<OffsetDateTime>| at.map(to_nanoseconds).transpose();
@@ -130,7 +130,7 @@ async fn insert_key(t: &PostgresSession, stored: &StoredKey) -> Result<bool, Pos
     Ok(rows == 1)
 }
 
-/// Writes what may change of a key.
+/// Updates the mutable fields of a key.
 async fn update_key(t: &PostgresSession, key: &KeyRecord) -> Result<(), PostgresTransactionError> {
     t.execute_statement(
         "update api_keys set expires_at = $2, revoked_at = $3, successor = $4 where id = $1",

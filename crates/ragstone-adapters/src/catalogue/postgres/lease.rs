@@ -1,7 +1,7 @@
-//! What a worker writes.
+//! Writes of a worker that holds a lease.
 //!
-//! Invariant: what a worker writes passes [`lock_leased_job`] first, while the job's row is held, so a job that was cancelled, taken
-//! over or ended takes nothing more.
+//! Invariant: every write of a worker first calls [`lock_leased_job`], which locks the job's row, so a job that was
+//! cancelled, taken over or ended accepts no more writes.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use super::row::{RowLock, load_document, update_document};
 use super::statistics;
 use crate::catalogue::stored::{StoredDocument, StoredJob};
 
-/// Notes that the accepted bytes are at their final key.
+/// Records that the accepted bytes are at their final key.
 pub async fn mark_original_stored(t: &PostgresSession, lease: &JobLease) -> Result<(), PostgresTransactionError> {
     let found = load_document(t, lease.document, RowLock::ForUpdate).await?;
     let job = lock_leased_job(t, lease).await?;
@@ -28,7 +28,7 @@ pub async fn mark_original_stored(t: &PostgresSession, lease: &JobLease) -> Resu
     update_document(t, &stored).await
 }
 
-/// Whether a lease holds, without holding its row.
+/// Whether a lease is valid, without locking its row.
 pub async fn check_lease(c: &PostgresSession, lease: &JobLease) -> Result<StoredJob, PostgresTransactionError> {
     let stored = load_job(c, lease.job, RowLock::Unlocked).await?;
     stored
@@ -36,7 +36,7 @@ pub async fn check_lease(c: &PostgresSession, lease: &JobLease) -> Result<Stored
         .ok_or_else(stale_lease_error)
 }
 
-/// Extends a lease.
+/// Extends the duration of a lease.
 pub async fn extend_lease(
     t: &PostgresSession,
     holder: Uuid,
@@ -50,7 +50,7 @@ pub async fn extend_lease(
     Ok(idle)
 }
 
-/// Notes how far a job is.
+/// Records the progress of a job.
 pub async fn record_progress(
     t: &PostgresSession,
     holder: Uuid,
@@ -63,7 +63,7 @@ pub async fn record_progress(
     update_held_job(t, &stored, holder).await
 }
 
-/// Makes the lease's generation the published one.
+/// Publishes the lease's generation.
 pub async fn publish_version(
     t: &PostgresSession,
     lease: &JobLease,
@@ -90,7 +90,7 @@ pub async fn publish_version(
     })
 }
 
-/// Ends a job for good.
+/// Ends a job as failed, without a retry.
 pub async fn fail_job(
     t: &PostgresSession,
     lease: &JobLease,
@@ -103,7 +103,7 @@ pub async fn fail_job(
     end_job(t, job, JobState::Failed, Some(error), now).await
 }
 
-/// A document whose ingestion ended without a version keeps the one it has, if any. Its row is held.
+/// Records a failed ingestion on its document, whose row is locked; the published version, if any, stays.
 pub async fn fail_document(
     t: &PostgresSession,
     job: &StoredJob,
@@ -118,7 +118,7 @@ pub async fn fail_document(
     update_document(t, &stored).await
 }
 
-/// Queues a job again, for later.
+/// Queues a job again, to run after a delay.
 pub async fn schedule_retry(
     t: &PostgresSession,
     lease: &JobLease,
@@ -131,7 +131,7 @@ pub async fn schedule_retry(
     update_job(t, &stored).await
 }
 
-/// Queues a job again in its old place.
+/// Queues a job again at its old position.
 pub async fn release_job(
     t: &PostgresSession,
     lease: &JobLease,
@@ -142,7 +142,7 @@ pub async fn release_job(
     update_job(t, &stored).await
 }
 
-/// Ends a purge. The row goes with the last purge of a document that was not begun again.
+/// Ends a purge. The last purge of a document that was not begun again deletes the document's row.
 pub async fn finish_purge(
     t: &PostgresSession,
     lease: &JobLease,
@@ -163,7 +163,7 @@ pub async fn finish_purge(
     .map(drop)
 }
 
-/// The running job of `lease`, if it still holds; nobody else writes its row until the transaction ends.
+/// The running job of `lease`, if it is still valid; its row is locked until the transaction ends.
 pub async fn lock_leased_job(t: &PostgresSession, lease: &JobLease) -> Result<StoredJob, PostgresTransactionError> {
     let stored = load_job(t, lease.job, RowLock::ForUpdate).await?;
     stored
@@ -171,7 +171,7 @@ pub async fn lock_leased_job(t: &PostgresSession, lease: &JobLease) -> Result<St
         .ok_or_else(stale_lease_error)
 }
 
-/// The document, if it is of the life that the job is about.
+/// Returns the document if it has the job's incarnation.
 pub fn check_incarnation(
     found: Option<StoredDocument>,
     job: &StoredJob,
@@ -185,7 +185,7 @@ pub fn stale_lease_error() -> PostgresTransactionError {
     CatalogueError::Stale.into()
 }
 
-/// Ends a job whose row is held.
+/// Ends a job whose row is locked.
 pub async fn end_job(
     t: &PostgresSession,
     mut stored: StoredJob,

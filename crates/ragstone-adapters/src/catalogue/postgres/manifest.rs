@@ -1,4 +1,4 @@
-//! Manifests of published versions, and rows made of them.
+//! Manifests of published versions, and rows recovered from them.
 
 use async_trait::async_trait;
 use ragstone_core::id::{DocumentId, Generation};
@@ -27,7 +27,7 @@ impl ManifestStore for PostgresCatalogue {
 
     async fn raise_generation(&self, to: Generation) -> CatalogueResult<()> {
         let (session, to) = (self.database.open_session().await?, to_bigint(to.0)?);
-        // Numbers that others draw meanwhile are below it or above the sequence's own.
+        // Safe beside concurrent draws: a number drawn meanwhile is below `to`, or above the last value.
         let raise = "select setval('generations', greatest($1, last_value)) from generations where $1 > 0";
         session.query_all(raise, &[&to]).await?;
         Ok(())
@@ -62,7 +62,8 @@ async fn recover_document(t: &PostgresSession, manifest: &DocumentManifest) -> R
     let stored = moved::recovered_document_row(manifest, draw_generation(t).await?.0);
     insert_document(t, &stored).await?;
     if let Some(mail) = manifest.attached_to {
-        // By no generation of its mail: the next version of that brings it again, or loses it.
+        // Generation 0 matches no generation of the mail: the mail's next version contains the attachment again, or it
+        // is removed.
         t.execute_statement(
             "insert into attachments (document, mail, brought) values ($1, $2, 0)
              on conflict (document) do update set mail = $2, brought = 0",

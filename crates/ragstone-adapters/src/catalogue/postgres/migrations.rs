@@ -1,30 +1,30 @@
-//! The schema and how an older database gets it.
+//! The schema, and the migration of older databases to it.
 //!
-//! Two kinds of steps stand in one list. A *numbered* step raises the number in `ragstone_schema`, and an older program
-//! refuses the database. An *additive* step only brings what an older program does not see (tables, indexes, columns
+//! The list has two kinds of steps. A *numbered* step raises the number in `ragstone_schema`, and an older program
+//! refuses the database. An *additive* step only adds what an older program does not see (tables, indexes, columns
 //! that may be null or have a default): it is recorded by name in `ragstone_schema_additions`, so that an upgrade can
 //! be undone by starting the older program, and old and new processes can run side by side.
 //!
-//! Invariant: a step that was released is never edited, renamed or moved, and leaves what the release before it needs
-//! while it still runs beside the new one. Processes that start at once take turns by an advisory lock: the first runs
-//! the steps, the others find them done.
+//! Invariant: a released step is never edited, renamed or moved, and retains what the previous release needs while it
+//! still runs beside the new one. Processes that start at once are serialised by an advisory lock: the first runs the
+//! steps, the others find them done.
 
 use super::database::{PostgresDatabase, PostgresSession, TransactionMode, transact};
 use super::error::{PostgresError, PostgresTransactionError};
 use super::row::get_number;
 
-/// One change of the schema.
+/// One step of a schema migration.
 #[derive(Debug, Clone, Copy)]
 enum PostgresMigrationStep {
-    /// Raises the schema's number by one.
+    /// Raises the schema number by one.
     Numbered(&'static str),
-    /// Is recorded by its name.
+    /// Recorded by its name; leaves the schema number alone.
     Additive { name: &'static str, script: &'static str },
 }
 
 use PostgresMigrationStep::{Additive, Numbered};
 
-/// In order. Additive steps come after the numbered step whose tables they need.
+/// All steps in order. An additive step comes after the numbered step whose tables it needs.
 const STEPS: &[PostgresMigrationStep] = &[
     Numbered(include_str!("schema_1.sql")),
     Numbered(include_str!("schema_2.sql")),
@@ -49,14 +49,14 @@ const STEPS: &[PostgresMigrationStep] = &[
         script: include_str!("additions/documents_with_error.sql"),
     },
 ];
-/// First half of the lock's key ("rags"); the other one is of the PostgreSQL schema, so that several installations in
-/// one database do not wait for each other.
+/// First half of the advisory lock's key ("rags"); the second half depends on the schema, so that installations in one
+/// database do not wait for each other.
 const LOCK: i32 = i32::from_be_bytes(*b"rags");
-/// How long all the steps, and the wait for another process that runs them, may take.
+/// Time limit for all steps, including the wait for another process that runs them.
 const MIGRATION_TIMEOUTS: &str =
     "set local statement_timeout = '15min'; set local idle_in_transaction_session_timeout = '15min'";
 
-/// Runs the steps that the database lacks, all in one transaction.
+/// Runs the missing steps in one transaction.
 pub async fn run_migrations(database: &PostgresDatabase) -> Result<(), PostgresTransactionError> {
     transact!(database, TransactionMode::Synced, |t| run_steps(&t, STEPS))
 }
@@ -108,7 +108,7 @@ async fn run_steps(t: &PostgresSession, steps: &[PostgresMigrationStep]) -> Resu
     Ok(())
 }
 
-/// Whether the step had to be run.
+/// Runs an additive step if it is missing; returns whether it was.
 async fn apply_addition(t: &PostgresSession, name: &str, script: &str) -> Result<bool, PostgresTransactionError> {
     t.run_script("create table if not exists ragstone_schema_additions (name text primary key)")
         .await?;

@@ -1,20 +1,20 @@
 //! The catalogue in PostgreSQL, shared by any number of processes.
 //!
-//! Invariant: each call is one transaction at `read committed` that holds the rows it decides by, but for batches, whose
-//! children go one by one; what a call acknowledged survives power loss, but for progress, which is worth no wait.
+//! Invariant: each call is one transaction at `read committed` that locks the rows it decides by, except children of
+//! batches, which go one by one; an acknowledged call survives power loss, except progress, which is not synced.
 //!
-//! *Clocks.* When a job may run and when a lease runs out is judged by the server's clock, the one that all processes
-//! share; [`ClockReading::steady`] is not looked at. Should that clock be set back (another server took over, say), waits are cut
-//! to their length when the next process starts, and leases of workers that died meanwhile last longer by the step.
+//! *Clocks.* Due times and lease expiry follow the server's clock, which all processes share; [`ClockReading::steady`]
+//! is ignored. If that clock is set back (after a failover, say), waits are cut to their length when the next process
+//! starts, and leases of dead workers last longer by the difference.
 //!
-//! *Processes that end.* Others go on while one starts, so [`requeue_interrupted_jobs`](Catalogue::requeue_interrupted_jobs) takes back the jobs that
-//! were claimed under this process's own `holder` ([`PostgresOptions::new`]) and no others: a name that one living process
-//! has at a time, such as one that lies in its locked data directory. The jobs of a process that never comes back are
-//! taken when their leases run out. Should two living processes share a name all the same, a job may be taken from a worker
-//! that lives: its lease is stale, it writes nothing more, and the work is done twice but published once.
+//! *Processes that end.* [`requeue_interrupted_jobs`](Catalogue::requeue_interrupted_jobs) requeues only jobs claimed
+//! under this process's `holder` ([`PostgresOptions::new`]), because other processes continue to run. Only one living
+//! process may have a given `holder`, such as an id in its locked data directory. Jobs of a process that never
+//! restarts are requeued when their leases expire. If two living processes share a `holder`, one may lose a running
+//! job: its lease is stale, it writes nothing more, and the work is done twice but published once.
 //!
-//! *Waiting.* Claims pass over what others hold, and those of one process come one after another. What is written often by many (counts of jobs, children of batches, term
-//! statistics) is written as changes that are summed when read and folded now and then, so no row makes workers queue.
+//! *Waiting.* Claims skip locked rows; those of one process run one after another. Job counts, children of batches and
+//! term statistics are stored as changes, summed when read and folded at times, so workers do not contend for a row.
 
 mod attachments;
 mod audit;
@@ -71,36 +71,36 @@ pub use error::PostgresError;
 pub use options::{CONNECT_TIMEOUT, POOL_SIZE, PostgresOptions, STATEMENT_TIMEOUT};
 pub use reach::{has_keys, server_version};
 
-/// Changes of jobs by this process after which those of all are put into the totals.
+/// Changes of jobs by this process after which all processes' changes are folded into the totals.
 const FOLD_JOBS_AFTER: usize = 512;
 
-/// Nanoseconds since 1970 by the server's clock.
+/// Server time in nanoseconds since 1970.
 const CLOCK: &str = "select (extract(epoch from clock_timestamp()) * 1000000000)::bigint as now";
 
-/// Documents and jobs in a PostgreSQL database.
+/// Catalogue of documents and jobs in a PostgreSQL database.
 pub struct PostgresCatalogue {
     database: PostgresDatabase,
     statistics: PostgresTermStatistics,
     holder: Uuid,
-    /// Held by the claim that is under way: beside a suspect a process takes nothing.
+    /// Held during a claim: while a process runs a suspect, it must claim nothing else.
     claiming: tokio::sync::Mutex<()>,
-    /// Changes of jobs since the last fold.
+    /// Number of job changes since the last fold.
     unfolded: AtomicUsize,
     clock: LeaseClock,
 }
 
-/// Whose time counts.
+/// Clock that decides about leases and due times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum LeaseClock {
-    /// The server's.
+    /// Clock of the server.
     Server,
-    /// The caller's, so that a test need not wait.
+    /// Clock of the caller, so that a test need not wait.
     #[cfg(test)]
     Caller,
 }
 
 impl PostgresCatalogue {
-    /// The catalogue of a database, which is brought to the newest schema.
+    /// Opens the catalogue of a database, and migrates it to the newest schema.
     pub async fn open(options: &PostgresOptions) -> Result<Self, PostgresError> {
         let database = PostgresDatabase::new(options)?;
         match migrations::run_migrations(&database).await {
@@ -117,7 +117,7 @@ impl PostgresCatalogue {
         }
     }
 
-    /// The moment by the clock that counts.
+    /// Replaces the steady time by that of the deciding clock.
     async fn current_moment(&self, now: ClockReading) -> Result<ClockReading, PostgresTransactionError> {
         match self.clock {
             LeaseClock::Server => {
@@ -130,13 +130,13 @@ impl PostgresCatalogue {
         }
     }
 
-    /// Counts changes of jobs, and puts them into the totals now and then.
+    /// Counts job changes, and folds them into the totals from time to time.
     async fn note_job_changes(&self, changes: usize) {
         if self.unfolded.fetch_add(changes, Ordering::Relaxed) + changes < FOLD_JOBS_AFTER {
             return;
         }
         self.unfolded.store(0, Ordering::Relaxed);
-        // The changes stand where they are until the next attempt.
+        // After an error the changes remain for the next attempt.
         if let Err(error) = self.fold_changes().await {
             tracing::warn!(?error, "counts of jobs were not folded");
         }
@@ -216,7 +216,7 @@ impl Catalogue for PostgresCatalogue {
         Ok(claim)
     }
 
-    /// Most heartbeats find that the lease holds long enough, and write nothing.
+    /// Most heartbeats find that the lease is valid long enough, and write nothing.
     async fn extend_lease(&self, lease: &JobLease, extend: Duration, now: ClockReading) -> CatalogueResult<Duration> {
         let now = self.current_moment(now).await?;
         let course = lease::check_lease(&self.database.open_session().await?, lease)

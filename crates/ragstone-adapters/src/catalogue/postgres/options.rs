@@ -1,4 +1,4 @@
-//! How the server is reached.
+//! Connection settings of a PostgreSQL server.
 
 use std::time::Duration;
 
@@ -10,44 +10,45 @@ use uuid::Uuid;
 use super::error::PostgresError;
 use super::tls;
 
-/// Connections of one process.
+/// Default size of the connection pool of one process.
 pub const POOL_SIZE: usize = 16;
-/// How long one statement may take.
+/// Default time limit of a statement.
 pub const STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long making a connection may take, and how long a call waits for one of the pool.
+/// Default time limit for opening a connection, and for the wait for one of the pool.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Silent probes after which a connection to a host that is gone is given up.
+/// Unanswered keepalive probes after which a connection is closed.
 const KEEPALIVE_PROBES: u32 = 3;
 
-/// How a process uses a server.
+/// Connection settings of a PostgreSQL server.
 #[derive(Debug, Clone)]
 pub struct PostgresOptions {
-    /// Where it is and who asks. Its `Debug` form leaves the password out.
+    /// Server, database and credentials. Its `Debug` form omits the password.
     pub(super) config: Config,
-    /// Certificates to trust, in PEM, in place of the machine's.
+    /// PEM certificates to trust in place of the machine's root certificates.
     pub(super) authorities: Option<Vec<u8>>,
-    /// Whose jobs [`take_back`](ragstone_core::seam::catalogue::Catalogue::take_back) takes back.
+    /// Holder id of this process's jobs, which
+    /// [`requeue_interrupted_jobs`](ragstone_core::seam::catalogue::Catalogue::requeue_interrupted_jobs) requeues.
     pub(super) holder: Uuid,
-    /// Most connections, 1 or more.
+    /// Most connections of the pool, at least 1.
     pub pool_size: usize,
-    /// Bounds each statement, on the server.
+    /// Time limit of each statement, enforced by the server.
     pub statement_timeout: Duration,
-    /// Bounds the making of a connection, and the wait for one.
+    /// Time limit for opening a connection, and for the wait for one of the pool.
     pub connect_timeout: Duration,
 }
 
 impl PostgresOptions {
-    /// The server of a URL (`postgresql://user:password@host:port/database`) or of a list of `key=value`. A schema other
-    /// than `public` is named by its `options`: `?options=-c%20search_path%3Dname`.
+    /// Settings from a URL (`postgresql://user:password@host:port/database`) or a list of `key=value`. A schema other
+    /// than `public` is selected by `options`: `?options=-c%20search_path%3Dname`.
     ///
-    /// TLS is spoken if the URL asks for it by `sslmode=require`, and the server's certificate is verified then; a URL that
-    /// does not goes without.
+    /// TLS is used if the URL has `sslmode=require`, and then the server's certificate is verified; otherwise the
+    /// connection is not encrypted.
     ///
-    /// `holder` names this process and, if it is to take its own jobs back at once after a crash, the process that comes
-    /// after it: an id that lies in a data directory which one process has at a time. Two processes that live at once must
-    /// not share it. A fresh one means that nothing is taken back and leases run out.
+    /// `holder` identifies this process, and the next one that shall requeue this one's jobs at once after a crash: an
+    /// id from a data directory that only one process has at a time. Two living processes must not share it. With a
+    /// fresh id nothing is requeued until leases expire.
     pub fn new(url: &str, holder: Uuid) -> Result<Self, PostgresError> {
-        // What the parser says of a bad URL may hold parts of it, so it is not passed on.
+        // Not passed on: the parser's message may contain parts of the URL.
         let config: Config = url.parse().map_err(|_| PostgresError::Url)?;
         Ok(Self {
             config,
@@ -59,7 +60,7 @@ impl PostgresOptions {
         })
     }
 
-    /// The same, trusting the certificates in `pem` in place of the machine's.
+    /// Trusts the certificates in `pem` in place of the machine's.
     pub fn with_authorities(self, pem: Vec<u8>) -> Self {
         Self {
             authorities: Some(pem),
@@ -67,7 +68,7 @@ impl PostgresOptions {
         }
     }
 
-    /// How TLS is spoken, if it is.
+    /// TLS connector, or `None` if TLS is off.
     pub(super) fn tls_connector(&self) -> Result<Option<MakeRustlsConnect>, PostgresError> {
         match self.config.get_ssl_mode() {
             SslMode::Require => tls::build_connector(self.authorities.as_deref()).map(Some),
@@ -75,7 +76,7 @@ impl PostgresOptions {
         }
     }
 
-    /// The way to the server, with bounds on how long it may be silent.
+    /// The configuration with timeouts and keepalives.
     pub(super) fn tuned_config(&self) -> Config {
         let mut config = self.config.clone();
         if config.get_ssl_mode() != SslMode::Require {

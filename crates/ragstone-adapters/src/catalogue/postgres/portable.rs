@@ -1,4 +1,4 @@
-//! Published versions taken out and put in.
+//! Export and import of published versions.
 
 use async_trait::async_trait;
 use ragstone_core::access::Scope;

@@ -1,8 +1,8 @@
-//! The queue: who is next, who takes it, and who lost it.
+//! The job queue: claims, positions, and jobs of lost workers.
 //!
-//! Invariant: no claim looks at more rows than it moves, suspects apart, of which there are never more than workers that
-//! died: each question has an index of the rows that may answer it. A claim waits for no other process: it passes over
-//! what others hold. Beside a suspect its process claims nothing, so the claims of one process come one after another.
+//! Invariant: no claim reads more rows than it changes, except suspects, of which there are at most as many as workers
+//! that died: each query has a matching index. A claim waits for no other process: it skips locked rows. While a
+//! process runs a suspect it claims nothing else, so the claims of one process run one after another.
 
 use std::time::Duration;
 
@@ -19,9 +19,9 @@ use super::row::{RowLock, draw_generation, get_number, get_uuid, get_value, load
 use crate::catalogue::stored::{StoredJob, missing_document_error};
 use crate::catalogue::value::steady_nanoseconds;
 
-/// Jobs whose wait is over that one claim puts back in line.
+/// Most due jobs that one claim returns to the queue.
 const DUE_JOBS_AT_ONCE: i64 = 64;
-/// Jobs whose lease ran out that one claim takes from their workers.
+/// Most jobs with an expired lease that one claim takes from their workers.
 const LOST_JOBS_AT_ONCE: i64 = 64;
 
 const RAN_OUT: &str = "select id from jobs where lease_until <= $1 order by lease_until limit $2";
@@ -44,10 +44,10 @@ fn first_suspect_query() -> String {
     )
 }
 
-/// Whether this process works on anything.
+/// Whether this process runs any job.
 const RUNNING: &str = "select 1 from jobs where holder = $1 and state = 'running' limit 1";
 
-/// What a claim asks of the queue before it moves anything, in one statement: nearly always all the answers are no.
+/// Checks of a claim before it changes anything, in one statement: nearly always all are false.
 const ASKED: &str = "select
     exists (select 1 from jobs where lease_until <= $1) as ran_out,
     exists (select 1 from jobs where state = 'queued' and due > 0 and due <= $1) as over,
@@ -55,7 +55,7 @@ const ASKED: &str = "select
     exists (select 1 from jobs where suspect and state = 'queued') as suspected,
     exists (select 1 from jobs where holder = $2 and state = 'running' and suspect) as taken_up";
 
-/// Takes the next job that may run. A process calls it once at a time.
+/// Claims the next job that may run. A process must not call it concurrently.
 pub async fn claim_job(
     database: &PostgresDatabase,
     holder: Uuid,
@@ -95,7 +95,7 @@ pub async fn claim_job(
     if over {
         transact!(database, TransactionMode::Synced, |t| requeue_due_jobs(&t, now))?;
     }
-    // The suspect whose lease ran out is at work no more.
+    // If a lease ran out, the running suspect may have been requeued above, so check again.
     let taken_up = match ran_out {
         true => {
             let session = database.open_session().await?;
@@ -132,7 +132,8 @@ async fn claim_next_job(
             end_job(t, stored, JobState::Failed, Some(missing_document_error()), now.wall).await?;
             continue;
         };
-        // Not in step with the transaction, and need not be: a turn that is one off serves somebody a little sooner.
+        // `setval` is not transactional and need not be: a position that is off by one only serves some source a
+        // little sooner.
         t.execute_statement(
             "select setval('turns', $1) from turns where last_value < $1",
             &[&to_bigint(stored.queue_sequence)?],
@@ -148,8 +149,8 @@ async fn claim_next_job(
     Ok(None)
 }
 
-/// A suspect comes after all others, unless it let too many of them go first, and only where its process works on
-/// nothing else.
+/// The next job to claim. A suspect comes after all others, unless it let too many of them go first, and only while
+/// its process runs nothing else.
 async fn next_job(
     t: &PostgresSession,
     holder: Uuid,
@@ -170,12 +171,13 @@ async fn next_job(
     Ok(is_alone.then_some(suspect))
 }
 
-/// The place of the job claimed last.
+/// Queue position of the job claimed last.
 async fn claimed_sequence(t: &PostgresSession) -> Result<u64, PostgresTransactionError> {
     get_number(&t.query_one("select last_value from turns", &[]).await?, "last_value")
 }
 
-/// Jobs whose wait is over take a turn like new ones. In the order of their lanes, as each lane is held to the end.
+/// Appends due jobs to the queue like new ones. They are ordered by fair queue, because each fair queue is locked to
+/// the end of the transaction and a fixed order avoids deadlocks.
 async fn requeue_due_jobs(t: &PostgresSession, now: ClockReading) -> Result<(), PostgresTransactionError> {
     let query = format!(
         "select {JOB} from jobs where id in ({OVER}) and state = 'queued' and due > 0 and due <= $1
@@ -193,8 +195,9 @@ async fn requeue_due_jobs(t: &PostgresSession, now: ClockReading) -> Result<(), 
     Ok(())
 }
 
-/// Behind everything that is ready of the same tenant and source, and behind what was claimed: so every source with
-/// something to do is served once before any is served twice. Holds the lane until the transaction ends.
+/// Next queue position for the tenant and source: after all ready jobs of the same tenant and source, and after what
+/// was claimed last; so every source with jobs is served once before any is served twice. Locks the fair queue until
+/// the transaction ends.
 pub async fn last_sequence(t: &PostgresSession, tenant: &str, source: &str) -> Result<u64, PostgresTransactionError> {
     let hold = "select 1 from lanes where tenant = $1 and source = $2 for update";
     if t.query_first(hold, &[&tenant, &source]).await?.is_none() {
@@ -220,7 +223,7 @@ async fn find_candidates(
     c.query_all(query, values).await?.iter().map(read).collect()
 }
 
-/// Takes a job from a worker that is gone, if nobody did and it did not come back; says whether.
+/// Requeues a job of a lost worker, if it is still running and `is_lost`; returns whether it was.
 async fn requeue_lost_job(
     t: &PostgresSession,
     candidate: JobId,
@@ -239,14 +242,15 @@ async fn requeue_lost_job(
     Ok(true)
 }
 
-/// Queues again what the process before this one held, and shortens waits that a clock set back made longer.
+/// Requeues the jobs that the previous process with this `holder` ran, and shortens waits that grew because the clock
+/// was set back.
 pub async fn requeue_interrupted_jobs(
     database: &PostgresDatabase,
     holder: Uuid,
     now: ClockReading,
 ) -> Result<u64, PostgresTransactionError> {
     let session = database.open_session().await?;
-    // One by one: the processes that do so at once take no rows in another order.
+    // One statement per job: concurrent processes could otherwise lock rows in different orders.
     let too_long = "select id from jobs where state = 'queued' and due > 0 and due > $1 + wait";
     let moment = steady_nanoseconds(now.steady)?;
     for row in session.query_all(too_long, &[&moment]).await? {
@@ -268,7 +272,7 @@ pub async fn requeue_interrupted_jobs(
     Ok(count)
 }
 
-/// Everything that a claim asks of the queue.
+/// All queries that a claim runs.
 #[cfg(test)]
 pub fn questions() -> Vec<String> {
     [RAN_OUT, OVER, LAST_IN_FAIR_QUEUE, RUNNING]
@@ -278,7 +282,7 @@ pub fn questions() -> Vec<String> {
         .collect()
 }
 
-/// Puts a job of a document in its place at the end of its lane.
+/// Appends a job of a document to the end of its fair queue.
 pub async fn append_to_queue(t: &PostgresSession, mut stored: StoredJob) -> Result<Job, PostgresTransactionError> {
     stored.queue_sequence = last_sequence(t, stored.acl.tenant.as_str(), &stored.source).await?;
     update_job(t, &stored).await?;

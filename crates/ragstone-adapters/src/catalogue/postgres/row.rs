@@ -1,4 +1,4 @@
-//! Rows of documents, and the values in rows.
+//! Rows of documents, and conversion of column values.
 
 use ragstone_core::access::Acl;
 use ragstone_core::document::{Document, SourceUrl};
@@ -14,7 +14,8 @@ use super::error::PostgresTransactionError;
 use crate::catalogue::stored::{StoredDocument, VersionFile};
 use crate::catalogue::value::{self, damaged_value, to_nanoseconds, write_enum, write_json};
 
-/// Every column of a document. Named one by one: what a later release adds must not change what this one prepared.
+/// Every column of a document. They are named, because a column that a later release adds would change the result type
+/// of prepared statements.
 pub const DOCUMENT: &str = "id, tenant, collection, source, uri, life, status, newest, version, published,
     published_pipeline, published_title, media_type, pages, chunks, warnings, name, given_title, declared_media_type,
     content_hash, bytes, incoming, stored, pipeline, acl, acl_revision, metadata, department_id, source_url, last_error,
@@ -36,16 +37,16 @@ const UPDATE: &str = "update documents set tenant = $2, collection = $3, source 
     published_hash = $33, published_bytes = $34, published_name = $35, published_declared = $36, brought_by = $37
     where id = $1";
 
-/// Whether a row that is read may be written in the same transaction.
+/// Whether a row is locked when it is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RowLock {
-    /// It is read only.
+    /// The row is not locked.
     Unlocked,
-    /// Nobody else writes it until the transaction ends.
+    /// The row is locked for writing until the transaction ends.
     ForUpdate,
 }
 
-/// The row of `id`, tombstoned or not.
+/// Loads the row of `id`, tombstoned or not.
 pub async fn load_document(
     c: &PostgresSession,
     id: DocumentId,
@@ -62,12 +63,12 @@ pub async fn load_document(
         .transpose()
 }
 
-/// Writes a document that has no row; one that got a row meanwhile is a race that is lost.
+/// Inserts a document; a row that appeared meanwhile is a lost race.
 pub async fn insert_document(t: &PostgresSession, stored: &StoredDocument) -> Result<(), PostgresTransactionError> {
     write_row(t, stored, INSERT).await
 }
 
-/// Writes a document whose row is held.
+/// Updates a document whose row is locked.
 pub async fn update_document(t: &PostgresSession, stored: &StoredDocument) -> Result<(), PostgresTransactionError> {
     write_row(t, stored, UPDATE).await
 }
@@ -126,7 +127,7 @@ async fn write_row(
     .map(drop)
 }
 
-/// Reads a row of [`DOCUMENT`].
+/// Reads a row with the columns of [`DOCUMENT`].
 pub fn read_document(row: &Row) -> Result<StoredDocument, PostgresTransactionError> {
     let mut stored = StoredDocument {
         document: read_public_document(row)?,
@@ -186,28 +187,28 @@ fn published_file(row: &Row) -> Result<Option<VersionFile>, PostgresTransactionE
     }))
 }
 
-/// The next number that no generation of any document, past or present, has.
+/// Draws the next generation number, unique over all documents, past or present.
 pub async fn draw_generation(t: &PostgresSession) -> Result<Generation, PostgresTransactionError> {
     let row = t.query_one("select nextval('generations') as drawn", &[]).await?;
     Ok(Generation(get_number(&row, "drawn")?))
 }
 
-/// Text as PostgreSQL can keep it: it has no character zero, which stands in titles that files bring.
+/// Removes NUL characters, which PostgreSQL cannot store and which occur in titles of files.
 pub fn without_nul(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
 }
 
-/// A number as it stands in a row.
+/// Converts a number to a bigint column.
 pub fn to_bigint(number: u64) -> Result<i64, PostgresTransactionError> {
     Ok(i64::try_from(number).map_err(|error| damaged_value("number", error))?)
 }
 
-/// What a column holds.
+/// Reads the value of a column.
 pub fn get_value<'r, T: FromSql<'r>>(row: &'r Row, column: &str) -> Result<T, PostgresTransactionError> {
     Ok(row.try_get(column).map_err(|error| damaged_value(column, error))?)
 }
 
-/// A number that is not below zero.
+/// Reads a number that is not negative.
 pub fn get_number<T: TryFrom<i64, Error: std::fmt::Display>>(
     row: &Row,
     column: &str,
@@ -216,7 +217,7 @@ pub fn get_number<T: TryFrom<i64, Error: std::fmt::Display>>(
     Ok(T::try_from(number).map_err(|error| damaged_value(column, error))?)
 }
 
-/// A number, if there is one.
+/// Reads a number that may be null.
 pub fn optional_number<T: TryFrom<i64, Error: std::fmt::Display>>(
     row: &Row,
     column: &str,
@@ -226,17 +227,17 @@ pub fn optional_number<T: TryFrom<i64, Error: std::fmt::Display>>(
     Ok(number.map(read).transpose()?)
 }
 
-/// The ACL in a row.
+/// Reads the ACL of a row.
 pub fn get_acl(row: &Row) -> Result<Acl, PostgresTransactionError> {
     get_json(row, "acl")
 }
 
-/// The id in a row.
+/// Reads a UUID column.
 pub fn get_uuid(row: &Row, column: &str) -> Result<Uuid, PostgresTransactionError> {
     get_value(row, column)
 }
 
-/// A name that was checked when it came in.
+/// Reads a name, which was validated when it was stored.
 pub fn get_name<T: TryFrom<String, Error: std::fmt::Display>>(
     row: &Row,
     column: &str,
@@ -244,40 +245,40 @@ pub fn get_name<T: TryFrom<String, Error: std::fmt::Display>>(
     Ok(value::read_name(get_value(row, column)?, column)?)
 }
 
-/// 32 bytes.
+/// Reads a hash of 32 bytes.
 pub fn get_hash(row: &Row, column: &str) -> Result<[u8; 32], PostgresTransactionError> {
     let bytes: &[u8] = get_value(row, column)?;
     Ok(bytes.try_into().map_err(|error| damaged_value(column, error))?)
 }
 
-/// What a JSON column holds.
+/// Parses a JSON column.
 pub fn get_json<T: DeserializeOwned>(row: &Row, column: &str) -> Result<T, PostgresTransactionError> {
     Ok(value::read_json(get_value(row, column)?, column)?)
 }
 
-/// What a JSON column holds, if anything.
+/// Parses a JSON column that may be null.
 pub fn optional_json<T: DeserializeOwned>(row: &Row, column: &str) -> Result<Option<T>, PostgresTransactionError> {
     let text: Option<&str> = get_value(row, column)?;
     Ok(text.map(|text| value::read_json(text, column)).transpose()?)
 }
 
-/// A value of an enum without fields.
+/// Reads an enum without fields.
 pub fn get_enum<T: DeserializeOwned>(row: &Row, column: &str) -> Result<T, PostgresTransactionError> {
     Ok(value::read_enum(get_value(row, column)?, column)?)
 }
 
-/// A value of an enum without fields, if there is one.
+/// Reads an enum without fields that may be null.
 pub fn optional_enum<T: DeserializeOwned>(row: &Row, column: &str) -> Result<Option<T>, PostgresTransactionError> {
     let word: Option<String> = get_value(row, column)?;
     Ok(word.map(|word| value::read_enum(word, column)).transpose()?)
 }
 
-/// The time in a row.
+/// Reads a time column.
 pub fn get_instant(row: &Row, column: &str) -> Result<OffsetDateTime, PostgresTransactionError> {
     Ok(value::read_instant(get_value(row, column)?, column)?)
 }
 
-/// The time in a row, if there is one.
+/// Reads a time column that may be null.
 pub fn optional_instant(row: &Row, column: &str) -> Result<Option<OffsetDateTime>, PostgresTransactionError> {
     let nanoseconds: Option<i64> = get_value(row, column)?;
     let read = |nanoseconds| value::read_instant(nanoseconds, column);

@@ -1,4 +1,4 @@
-//! Sources, a row each.
+//! Sources, one row each.
 
 use std::time::Duration;
 

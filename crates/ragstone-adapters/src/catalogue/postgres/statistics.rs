@@ -1,9 +1,9 @@
-//! Term statistics of each tenant: in the database as changes and totals, in each process's memory as sums.
+//! Term statistics of each tenant: changes and totals in the database, sums in each process's memory.
 //!
-//! Invariant: the sums are those of the generations in the table `statistics`. What a generation added is what its
-//! removal takes away, because the row keeps it. Whoever asks gets every change that was committed before: memory follows
-//! the changes by the transactions that wrote them, from the oldest one that still ran when it last looked, and begins
-//! again from the totals when the epoch says that changes went into them.
+//! Invariant: the sums are those of the generations in the table `statistics`. Removing a generation subtracts exactly
+//! what it added, because the row retains it. A reader sees every change that was committed before its call: the
+//! memory applies changes by the transactions that wrote them, from the oldest one that was running at the last
+//! refresh, and reloads the totals when the epoch shows that changes were folded into them.
 
 mod recount;
 
@@ -21,33 +21,33 @@ use super::error::PostgresTransactionError;
 use super::row::{get_name, get_value, to_bigint};
 use crate::catalogue::sums::{TermSums, decode_delta, encode_delta};
 
-/// Changes by one process after which it folds those of all into the totals.
+/// Changes by one process after which it folds all processes' changes into the totals.
 const FOLD_AFTER: usize = 1_024;
 
-/// The oldest transaction that runs, as a number; all below it are done and seen.
+/// Id of the oldest running transaction; all below it have ended and are visible.
 const SETTLED: &str = "pg_snapshot_xmin(pg_current_snapshot())::text::bigint";
 
 type PostgresSumsByTenant = HashMap<TenantId, TermSums>;
 
-/// What memory holds.
+/// Term statistics held in memory.
 #[derive(Default)]
 struct CachedStatistics {
     tenants: PostgresSumsByTenant,
-    /// None before it was first read.
+    /// Epoch of the totals; `None` before the first load.
     epoch: Option<i64>,
     /// Every change of a transaction below this one is in the sums.
     settled: i64,
-    /// The changes of other transactions that are in the sums: their numbers, and their transactions.
+    /// Changes of other transactions that are in the sums: change number to transaction id.
     applied: HashMap<i64, i64>,
-    /// The look that brought it here.
+    /// Number of the refresh that loaded this state.
     refresh: u64,
 }
 
-/// Sums of every tenant.
+/// Term statistics of all tenants.
 #[derive(Default)]
 pub struct PostgresTermStatistics {
     held: Mutex<CachedStatistics>,
-    /// Looks at the changes so far.
+    /// Number of refreshes so far.
     refreshes: AtomicU64,
     unfolded: AtomicUsize,
 }
@@ -65,7 +65,7 @@ impl PostgresTermStatistics {
         Ok(sums.map(|sums| sums.term_statistics(terms)).unwrap_or_default())
     }
 
-    /// Document frequencies of `pieces`, in order.
+    /// Document frequencies of `pieces`, in the same order.
     pub async fn piece_frequencies(
         &self,
         database: &PostgresDatabase,
@@ -78,7 +78,7 @@ impl PostgresTermStatistics {
         Ok(pieces.iter().map(count).collect())
     }
 
-    /// The sums as they are now. Callers that wait for a look share the next one: it begins after all of them came.
+    /// The current sums. Callers that wait for a refresh share the next one, which starts after all of them called.
     async fn current_sums(
         &self,
         database: &PostgresDatabase,
@@ -93,21 +93,21 @@ impl PostgresTermStatistics {
         Ok(held)
     }
 
-    /// Counts changes that were committed, and folds them now and then.
+    /// Counts committed changes, and folds them from time to time.
     pub async fn note_changes(&self, database: &PostgresDatabase, changes: usize) {
         let unfolded = self.unfolded.fetch_add(changes, Ordering::Relaxed) + changes;
         if unfolded < FOLD_AFTER {
             return;
         }
         self.unfolded.store(0, Ordering::Relaxed);
-        // The changes stand where they are until the next attempt.
+        // After an error the changes remain for the next attempt.
         if let Err(error) = fold_into_totals(database).await {
             tracing::warn!(?error, "term statistics were not folded");
         }
     }
 }
 
-/// Brings memory to what is committed.
+/// Updates the memory to the committed state.
 async fn refresh_cache(
     database: &PostgresDatabase,
     held: &mut CachedStatistics,
@@ -121,7 +121,7 @@ async fn refresh_cache(
     Ok(())
 }
 
-/// False if changes went into the totals meanwhile, and nothing was taken.
+/// Applies new changes; returns false, without effect, if changes were folded into the totals meanwhile.
 async fn apply_new_changes(c: &PostgresSession, held: &mut CachedStatistics) -> Result<bool, PostgresTransactionError> {
     let applied: Vec<i64> = held.applied.keys().copied().collect();
     let query = format!(
@@ -148,7 +148,7 @@ async fn apply_new_changes(c: &PostgresSession, held: &mut CachedStatistics) -> 
     Ok(true)
 }
 
-/// Reads everything, in one state of the database.
+/// Loads all sums from one snapshot of the database.
 async fn load_all_sums(t: &PostgresSession) -> Result<CachedStatistics, PostgresTransactionError> {
     let row = t
         .query_one(
@@ -181,7 +181,7 @@ async fn load_changes(t: &PostgresSession) -> Result<Vec<Row>, PostgresTransacti
     .await
 }
 
-/// The totals of some tenants, or of all.
+/// Loads the totals of some tenants, or of all.
 async fn load_totals(
     t: &PostgresSession,
     tenants: Option<Vec<&str>>,
@@ -204,7 +204,7 @@ fn read_change(row: &Row) -> Result<(TenantId, i64, StatisticsDelta), PostgresTr
     ))
 }
 
-/// Puts the changes into the totals, unless somebody else does.
+/// Folds the changes into the totals, unless another process is doing so.
 pub async fn fold_into_totals(database: &PostgresDatabase) -> Result<(), PostgresTransactionError> {
     transact!(database, TransactionMode::Synced, |t| fold_changes(&t))
 }
@@ -249,7 +249,7 @@ async fn begin_epoch(t: &PostgresSession) -> Result<(), PostgresTransactionError
         .map(drop)
 }
 
-/// Writes what the lease's generation adds.
+/// Adds the statistics of the lease's generation.
 pub async fn add_generation(
     t: &PostgresSession,
     tenant: &TenantId,
@@ -270,7 +270,7 @@ pub async fn add_generation(
     insert_change(t, tenant.as_str(), 1, &bytes).await
 }
 
-/// Takes away what a generation added, if it did and was not taken away yet.
+/// Subtracts the statistics of a generation, if they were added and not subtracted yet.
 pub async fn remove_generation(
     t: &PostgresSession,
     document: DocumentId,

@@ -1,6 +1,6 @@
-//! TLS to the server.
+//! TLS connections to the server.
 //!
-//! Invariant: a certificate is always verified; a URL that does not ask for TLS goes without.
+//! Invariant: a certificate is always verified; a URL that does not request TLS is not encrypted.
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -9,7 +9,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::error::PostgresError;
 
-/// A connector that trusts the certificates in `authorities` (PEM), or where there are none those of the machine.
+/// A connector that trusts the PEM certificates in `authorities`, or else the machine's root certificates.
 pub fn build_connector(authorities: Option<&[u8]>) -> Result<MakeRustlsConnect, PostgresError> {
     let mut roots = RootCertStore::empty();
     match authorities {
@@ -20,7 +20,7 @@ pub fn build_connector(authorities: Option<&[u8]>) -> Result<MakeRustlsConnect, 
             }
         }
         None => {
-            // Some of a machine's are often odd; the others do.
+            // A machine often has some certificates that cannot be parsed; they are skipped.
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         }
     }

@@ -1,4 +1,4 @@
-//! What callers spent, a row a caller and day.
+//! Token usage, one row per caller and day.
 
 use async_trait::async_trait;
 use ragstone_core::id::TenantId;
@@ -44,7 +44,7 @@ async fn add_daily_usage(
     day: Date,
     tokens: u64,
 ) -> Result<(), PostgresTransactionError> {
-    // What another writer holds, it forgets itself.
+    // Rows that another writer has locked are deleted by that writer.
     t.execute_statement(
         "delete from token_usage where (tenant, day, subject) in (
            select tenant, day, subject from token_usage where tenant = $1 and day < $2 for update skip locked)",

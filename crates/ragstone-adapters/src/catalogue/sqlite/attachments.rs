@@ -1,4 +1,4 @@
-//! What is attached to what.
+//! Attachments: which documents belong to which mail.
 
 use async_trait::async_trait;
 use ragstone_core::document::{Document, DocumentStatus, Job, SourceUrl};
@@ -16,7 +16,7 @@ use super::{SqliteCatalogue, SqliteTransactionError};
 use crate::catalogue::value::{to_nanoseconds, write_json};
 use crate::sqlite::Durability;
 
-/// Everything in a mail, at any depth.
+/// All documents in a mail, at any depth.
 const WITHIN: &str = "with recursive within (id) as (
     select document from attachments where mail = ?1
     union select a.document from attachments a join within on a.mail = within.id)";
@@ -113,7 +113,7 @@ fn remove_attachment(
     }
 }
 
-/// Which generation of `mail` brought `document` last.
+/// Generation of `mail` that last contained `document`.
 fn last_mail_generation(
     t: &Connection,
     document: DocumentId,
@@ -126,14 +126,14 @@ fn last_mail_generation(
     Ok(found.map(Generation))
 }
 
-/// A tombstoned document is attached to nothing.
+/// Deletes the attachment row of a document that is tombstoned.
 pub fn delete_attachment_row(t: &Connection, document: DocumentId) -> Result<(), SqliteTransactionError> {
     t.prepare_cached("delete from attachments where document = ?1")?
         .execute([document.0])?;
     Ok(())
 }
 
-/// Gives everything in a mail what is the mail's own: its readers above all.
+/// Copies a mail's ACL, metadata, department and source URL to everything in it, at any depth.
 pub fn update_attached_documents(t: &Connection, mail: &Document) -> Result<(), SqliteTransactionError> {
     let has = "select exists (select 1 from attachments where mail = ?1)";
     if !t

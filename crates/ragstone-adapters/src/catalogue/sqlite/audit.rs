@@ -1,4 +1,4 @@
-//! What the rows name, for `fsck` and the sweep.
+//! Consistency scan: what the rows refer to, for `fsck` and the sweep.
 
 use async_trait::async_trait;
 use ragstone_core::document::{DocumentStatus, Job, JobKind};
@@ -15,7 +15,7 @@ use super::{SqliteCatalogue, SqliteTransactionError};
 use crate::catalogue::value::read_chunk_count;
 use crate::sqlite::{Durability, run_blocking};
 
-/// The first eight bytes of a delta are its chunks.
+/// Documents with their references. The first eight bytes of a delta are its number of chunks.
 const NAMED: &str = "select d.id, d.tenant, d.status, d.published, d.chunks, d.stored, d.incoming, d.given_title,
     d.acl_revision, d.updated_at,
     (select substr(s.delta, 1, 8) from statistics s where s.document = d.id and s.generation = d.published) as counted

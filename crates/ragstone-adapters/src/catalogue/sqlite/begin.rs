@@ -1,4 +1,4 @@
-//! Writes that a caller asks for: a new version, a changed document, a deletion.
+//! Writes requested by a caller: a new version, a changed document, a deletion.
 
 use ragstone_core::access::{Acl, Scope};
 use ragstone_core::document::{Document, DocumentStatus, Job, JobKind};
@@ -19,7 +19,7 @@ use crate::catalogue::version::{
     next_version_row, rebuild_from_published, with_amendments,
 };
 
-/// Writes a version and its job, or finds that there is nothing to do.
+/// Writes a version and its job, or finds that nothing has to change.
 pub fn begin_version(
     t: &Connection,
     scope: &Scope,
@@ -34,7 +34,7 @@ pub fn begin_version(
     write_version(t, &|acl: &Acl| scope.admits(acl), living, version, job, now)
 }
 
-/// Writes a version over what lives in its place; `admits` says whose batches it may join.
+/// Writes a version over the current document; `admits` decides which batches it may join.
 pub fn write_version(
     t: &Connection,
     admits: &dyn Fn(&Acl) -> bool,
@@ -92,7 +92,7 @@ fn start_version(
     Ok(BeginOutcome::Started(stored.document, job))
 }
 
-/// Finds the batch, or begins it.
+/// Joins the batch, or creates it.
 fn join_batch(
     t: &Connection,
     admits: &dyn Fn(&Acl) -> bool,
@@ -113,7 +113,7 @@ fn join_batch(
     }
 }
 
-/// Writes a job of a document.
+/// Inserts a job of a document.
 pub fn queue_job(t: &Connection, stored: &StoredDocument, job: Job) -> Result<Job, SqliteTransactionError> {
     let mut row = StoredJob::for_document(stored, job);
     row.job.generation = draw_generation(t)?;
@@ -122,7 +122,7 @@ pub fn queue_job(t: &Connection, stored: &StoredDocument, job: Job) -> Result<Jo
     Ok(row.job)
 }
 
-/// Queues a version of the published bytes for another pipeline.
+/// Queues the published bytes for processing by another pipeline.
 pub fn queue_reingest(
     t: &Connection,
     scope: &Scope,
@@ -142,7 +142,7 @@ pub fn queue_reingest(
     reingest_published(t, stored, pipeline, job, now).map(Some)
 }
 
-/// Queues a version of the published bytes of a document that has no live job.
+/// Queues the published bytes of a document that has no active job.
 pub fn reingest_published(
     t: &Connection,
     mut stored: StoredDocument,
@@ -155,7 +155,7 @@ pub fn reingest_published(
     queue_job(t, &stored, Job::new_queued(job, JobKind::Ingest, None, now))
 }
 
-/// Changes what touches no bytes.
+/// Applies a patch, which changes no bytes.
 pub fn patch_document(
     t: &Connection,
     scope: &Scope,
@@ -177,7 +177,7 @@ pub fn patch_document(
     Ok(Some(changed.document))
 }
 
-/// A document's jobs are seen by whom the document is seen, and so is what is attached to it.
+/// Saves a document, and gives its jobs and attachments the same readers.
 pub fn save_with_jobs(t: &Connection, stored: &StoredDocument) -> Result<(), SqliteTransactionError> {
     stored.save_document(t)?;
     update_attached_documents(t, &stored.document)?;
@@ -190,7 +190,7 @@ pub fn save_with_jobs(t: &Connection, stored: &StoredDocument) -> Result<(), Sql
     Ok(())
 }
 
-/// Tombstones a document and queues the purge of everything it has.
+/// Tombstones a document and queues a purge of all its data.
 pub fn tombstone_document(
     t: &Connection,
     changes: &mut Vec<StatisticsChange>,
@@ -207,7 +207,7 @@ pub fn tombstone_document(
     tombstone_unchecked(t, changes, stored, job, now).map(Some)
 }
 
-/// Tombstones a document that is there.
+/// Tombstones an existing document, without a scope check.
 pub fn tombstone_unchecked(
     t: &Connection,
     changes: &mut Vec<StatisticsChange>,
@@ -223,11 +223,12 @@ pub fn tombstone_unchecked(
     let published = stored.document.published.unwrap_or(Generation(0));
     changes.extend(statistics::remove_generation(t, id, published)?);
     delete_attachment_row(t, id)?;
-    // Everything before this generation is the life that ends here.
+    // The purge removes everything before this generation: the incarnation that ends here.
     queue_job(t, &stored, Job::new_queued(job, JobKind::Purge, None, now))
 }
 
-/// Purges of earlier lives go on: what they remove is nobody else's.
+/// Cancels the ingestions of a document. Purges of earlier incarnations continue: what they remove belongs to nothing
+/// else.
 pub fn cancel_ingests(t: &Connection, id: DocumentId, now: OffsetDateTime) -> Result<(), SqliteTransactionError> {
     t.prepare_cached(
         "update jobs set state = 'cancelled', stage = 'done', updated_at = ?2, rate = null, process = null,

@@ -1,4 +1,4 @@
-//! Reading documents, each time through a scope.
+//! Reads of documents, with a scope wherever a caller asks.
 
 use ragstone_core::access::Scope;
 use ragstone_core::document::{Document, DocumentStatus, SourceUrl};
@@ -75,7 +75,7 @@ fn document_cursor(document: &Document) -> Result<String, SqliteTransactionError
     Ok(CursorKey { at, id: document.id.0 }.encode_cursor())
 }
 
-/// The documents of a source that have a `last_error`; the condition is that of the index `documents_with_error`.
+/// Documents of a source with a `last_error`; the condition matches that of the index `documents_with_error`.
 pub fn list_failed_documents(
     connection: &Connection,
     tenant: &TenantId,
@@ -99,7 +99,7 @@ pub fn list_failed_documents(
     Ok(FailedDocuments { count, first })
 }
 
-/// Every tenant that has documents.
+/// Lists every tenant that has documents.
 pub fn list_tenants(connection: &Connection) -> Result<Vec<TenantId>, SqliteTransactionError> {
     let mut statement = connection.prepare_cached("select distinct tenant from documents order by tenant")?;
     let mut rows = statement.query([])?;
@@ -110,7 +110,7 @@ pub fn list_tenants(connection: &Connection) -> Result<Vec<TenantId>, SqliteTran
     Ok(tenants)
 }
 
-/// Of `ids`, the documents that are not tombstoned, whatever their tenant and ACL.
+/// Those of `ids` that are not tombstoned, regardless of tenant and ACL.
 pub fn documents_unchecked(
     connection: &Connection,
     ids: &[DocumentId],
@@ -126,7 +126,7 @@ pub fn documents_unchecked(
 const LABEL: &str = "select acl, coalesce(given_title, published_title, name), uri, source_url from documents
     where id = ?1 and status <> 'deleting'";
 
-/// How those of `ids` are named that `scope` admits and that are not tombstoned.
+/// Labels of those of `ids` that `scope` admits and that are not tombstoned.
 pub fn get_document_labels(
     connection: &Connection,
     scope: &Scope,

@@ -1,4 +1,4 @@
-//! Jobs that ended long ago are removed.
+//! Removal of jobs that ended long ago.
 
 use std::sync::LazyLock;
 
@@ -21,7 +21,7 @@ static BATCHES: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// Jobs that ended before ?1, are not needed, and whose batch is there no more.
+/// Jobs that ended before ?1, are not needed, and whose batch no longer exists.
 static JOBS: LazyLock<String> = LazyLock::new(|| {
     format!(
         "delete from jobs where sequence in (
@@ -31,7 +31,7 @@ static JOBS: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// Removes at most `most` batches and as many other jobs; says how many went.
+/// Removes at most `most` batches and as many other jobs; returns how many were removed.
 pub fn remove_ended_jobs(t: &Connection, before: OffsetDateTime, most: usize) -> Result<u64, SqliteTransactionError> {
     let (before, most) = (to_nanoseconds(before)?, most as i64);
     let bounds = params![before, most];

@@ -1,4 +1,4 @@
-//! Evaluation runs: a row a run, and a row a question.
+//! Evaluation runs: one row per run, and one per question.
 
 use async_trait::async_trait;
 use ragstone_core::id::TenantId;
@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use super::{SqliteCatalogue, SqliteTransactionError};
 use crate::sqlite::Durability;
 
-/// What a head is read from.
+/// Query of a run's head, without its questions.
 const HEAD: &str = "select name, fingerprint, finished, started_at from evaluation_runs where tenant = ?1";
 
 #[async_trait]
@@ -43,7 +43,7 @@ impl EvaluationStore for SqliteCatalogue {
         .await
     }
 
-    /// A lost answer is asked for again: no disk write each.
+    /// Not synced: a lost outcome is computed again.
     async fn record_outcome(&self, tenant: &TenantId, name: &str, outcome: RecordedOutcome) -> CatalogueResult<bool> {
         let (tenant, name) = (tenant.as_str().to_owned(), name.to_owned());
         self.run_write(Durability::Ordered, move |t| {

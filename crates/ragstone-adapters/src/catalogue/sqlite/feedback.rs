@@ -1,4 +1,4 @@
-//! Answers and what was said of them, a row an answer.
+//! Answers and the feedback on them, one row per answer.
 
 use async_trait::async_trait;
 use ragstone_core::id::{TenantId, TraceId};
@@ -15,7 +15,7 @@ use crate::sqlite::Durability;
 
 #[async_trait]
 impl FeedbackStore for SqliteCatalogue {
-    /// An answer that nobody said anything of is no great loss: no disk write each.
+    /// Not synced: the loss of an answer without feedback is acceptable.
     async fn save_answer(&self, tenant: &TenantId, answer: &AnsweredQuestion) -> CatalogueResult<()> {
         let (tenant, answer) = (tenant.as_str().to_owned(), answer.clone());
         self.run_write(Durability::Ordered, move |t| {

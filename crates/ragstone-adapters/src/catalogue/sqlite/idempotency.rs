@@ -1,4 +1,4 @@
-//! What requests with an idempotency key were answered, a row a key.
+//! Responses to requests with an idempotency key, one row per key.
 
 use async_trait::async_trait;
 use ragstone_core::seam::catalogue::CatalogueResult;

@@ -1,4 +1,4 @@
-//! Rows of jobs, and of the batches they are part of.
+//! Rows of jobs, and of batches.
 
 use std::time::Duration;
 
@@ -15,12 +15,12 @@ use crate::catalogue::value::{read_steady, steady_nanoseconds, to_nanoseconds, w
 pub use crate::catalogue::stored::{BatchState, StoredJob};
 
 impl StoredJob {
-    /// The row of `id`.
+    /// Loads the row of `id`.
     pub fn load_job(connection: &Connection, id: JobId) -> Result<Option<Self>, SqliteTransactionError> {
         Self::find_first(connection, "select * from jobs where id = ?1", [id.0])
     }
 
-    /// The first row that `query` finds.
+    /// Returns the first row that `query` finds.
     pub fn find_first(
         connection: &Connection,
         query: &str,
@@ -31,7 +31,7 @@ impl StoredJob {
         rows.next()?.map(Self::from_row).transpose()
     }
 
-    /// Every row that `query` finds.
+    /// Returns all rows that `query` finds.
     pub fn find_all(
         connection: &Connection,
         query: &str,
@@ -58,7 +58,7 @@ impl StoredJob {
         })
     }
 
-    /// The job as others see it.
+    /// Converts the job to what callers see: the state of a batch is computed from its children.
     pub fn into_public_job(self, connection: &Connection) -> Result<Job, SqliteTransactionError> {
         match self.job.kind {
             JobKind::Batch => {
@@ -69,7 +69,7 @@ impl StoredJob {
         }
     }
 
-    /// Writes a job that is not there yet.
+    /// Inserts a job that has no row yet.
     pub fn insert_job(&self, connection: &Connection) -> Result<(), SqliteTransactionError> {
         self.write_row(
             connection,
@@ -83,7 +83,7 @@ impl StoredJob {
         )
     }
 
-    /// Writes a job that is there.
+    /// Updates the row of a job.
     pub fn update_job(&self, connection: &Connection) -> Result<(), SqliteTransactionError> {
         self.write_row(
             connection,
@@ -195,7 +195,7 @@ fn read_attempt_state(row: &Row<'_>) -> Result<AttemptState, SqliteTransactionEr
 }
 
 impl BatchState {
-    /// The row of `id`.
+    /// Loads the row of `id`.
     pub fn load_batch(connection: &Connection, id: JobId) -> Result<Option<Self>, SqliteTransactionError> {
         let mut statement = connection.prepare_cached("select * from batches where id = ?1")?;
         let read = |row: &Row<'_>| {
@@ -213,14 +213,14 @@ impl BatchState {
         Ok(statement.query_row([id.0], read).optional()?)
     }
 
-    /// A batch without children.
+    /// Inserts a batch without children.
     pub fn insert_batch(connection: &Connection, id: JobId) -> Result<(), SqliteTransactionError> {
         let mut statement = connection.prepare_cached("insert into batches (id) values (?1)")?;
         statement.execute([id.0])?;
         Ok(())
     }
 
-    /// Notes whether it is cancelled.
+    /// Sets whether the batch is cancelled.
     pub fn set_stopped(connection: &Connection, id: JobId, stopped: bool) -> Result<(), SqliteTransactionError> {
         let mut statement = connection.prepare_cached("update batches set stopped = ?2 where id = ?1")?;
         statement.execute((id.0, stopped))?;

@@ -1,4 +1,4 @@
-//! The ledger as callers see it: looking, cancelling, driving again.
+//! Jobs as callers see them: reading, cancelling, requeueing.
 
 use ragstone_core::access::Scope;
 use ragstone_core::document::{DocumentStatus, Job, JobCounts, JobKind, JobState};
@@ -17,8 +17,7 @@ use crate::catalogue::cursor::CursorKey;
 use crate::catalogue::stored::cancelled_error;
 use crate::catalogue::value::{to_nanoseconds, write_enum};
 
-/// Cancels an ingestion that is not final, or the children of a batch that are not. A deletion that was acknowledged is
-/// not taken back.
+/// Cancels an ingestion that has not ended, or such children of a batch. An acknowledged deletion cannot be cancelled.
 pub fn cancel_job(
     t: &Connection,
     scope: &Scope,
@@ -51,7 +50,7 @@ fn cancel_one(t: &Connection, stored: StoredJob, now: OffsetDateTime) -> Result<
     Ok(())
 }
 
-/// Queues what failed or was cancelled again.
+/// Requeues a job, or a batch's children, that failed or was cancelled.
 pub fn requeue_job(
     t: &Connection,
     scope: &Scope,
@@ -79,7 +78,7 @@ pub fn requeue_job(
     Ok(get_job(t, scope, id)?.map(RequeueOutcome::Queued))
 }
 
-/// Whether the job could be: its document was not begun again or deleted since.
+/// Requeues a job; returns false if its document was begun again or deleted since.
 fn requeue_failed_job(
     t: &Connection,
     mut stored: StoredJob,
@@ -129,13 +128,13 @@ fn find_visible_job(
     Ok(StoredJob::load_job(connection, id)?.filter(|stored| scope.admits(&stored.acl)))
 }
 
-/// A job that `scope` may see.
+/// Returns a job that `scope` admits.
 pub fn get_job(connection: &Connection, scope: &Scope, id: JobId) -> Result<Option<Job>, SqliteTransactionError> {
     let found = find_visible_job(connection, scope, id)?;
     found.map(|stored| stored.into_public_job(connection)).transpose()
 }
 
-/// One page of the jobs that `scope` may see, newest first.
+/// One page of the jobs that `scope` admits, newest first.
 pub fn list_jobs(
     connection: &Connection,
     scope: &Scope,
@@ -151,7 +150,7 @@ pub fn list_jobs(
     let mut query = String::from("select * from jobs where tenant = ? and (created_at, id) < (?, ?)");
     let mut parameters: Vec<Box<dyn ToSql>> =
         vec![Box::new(tenant.to_owned()), Box::new(before.at), Box::new(before.id)];
-    // Only what is asked for stands in the query, so that an index can answer it.
+    // The query contains only the conditions in use, so that an index can answer it.
     let mut narrow = |column: &str, value: Option<Box<dyn ToSql>>| {
         if let Some(value) = value {
             query.push_str(&format!(" and {column} = ?"));
@@ -186,7 +185,7 @@ fn job_cursor(job: &Job) -> Result<String, SqliteTransactionError> {
     Ok(CursorKey { at, id: job.id.0 }.encode_cursor())
 }
 
-/// How many jobs of a tenant are in each state, kept by triggers.
+/// Number of a tenant's jobs in each state, maintained by triggers.
 pub fn count_jobs(connection: &Connection, tenant: &TenantId) -> Result<JobCounts, SqliteTransactionError> {
     let mut statement = connection.prepare_cached("select state, jobs from job_counts where tenant = ?1")?;
     let mut rows = statement.query([tenant.as_str()])?;

@@ -1,4 +1,4 @@
-//! API keys in rows.
+//! Rows of API keys.
 
 use std::path::Path;
 
@@ -15,8 +15,8 @@ use crate::catalogue::cursor::{build_key_page, parse_key_cursor};
 use crate::catalogue::value::{PEPPER, to_nanoseconds, write_enum, write_json};
 use crate::sqlite::{BUSY_TIMEOUT, Durability, SqliteError};
 
-/// Whether the database file holds an API key; one that does not exist holds none. Changes nothing, and works beside a
-/// process that has the database open.
+/// Whether the database file holds an API key; false if it does not exist. Changes nothing, and works beside a process
+/// that has the database open.
 pub fn file_has_keys(path: &Path) -> Result<bool, SqliteError> {
     if !path.exists() {
         return Ok(false);
@@ -119,7 +119,7 @@ fn load_pepper(connection: &Connection) -> Result<Option<Pepper>, SqliteTransact
     kept.map(read).transpose()
 }
 
-/// False if the id is taken.
+/// Inserts a key; returns false if the id exists.
 fn insert_key(connection: &Connection, stored: &StoredKey) -> Result<bool, SqliteTransactionError> {
     let key = &stored.key;
     let rows = connection
@@ -146,7 +146,7 @@ fn insert_key(connection: &Connection, stored: &StoredKey) -> Result<bool, Sqlit
     Ok(rows == 1)
 }
 
-/// Writes what may change of a key.
+/// Updates the mutable fields of a key.
 fn update_key(connection: &Connection, key: &KeyRecord) -> Result<(), SqliteTransactionError> {
     connection
         .prepare_cached("update api_keys set expires_at = ?2, revoked_at = ?3, successor = ?4 where id = ?1")?

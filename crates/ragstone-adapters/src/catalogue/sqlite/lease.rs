@@ -1,7 +1,7 @@
-//! What a worker writes.
+//! Writes of a worker that holds a lease.
 //!
-//! Invariant: what a worker writes passes [`load_leased_job`] first, so a job that was cancelled, taken over or ended takes
-//! nothing more.
+//! Invariant: every write of a worker first calls [`load_leased_job`], so a job that was cancelled, taken over or
+//! ended accepts no more writes.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use super::job_row::StoredJob;
 use super::row::StoredDocument;
 use super::statistics::{self as term_statistics, StatisticsChange};
 
-/// Notes that the accepted bytes are at their final key.
+/// Records that the accepted bytes are at their final key.
 pub fn mark_original_stored(t: &Connection, lease: &JobLease) -> Result<(), SqliteTransactionError> {
     let job = load_leased_job(t, lease)?;
     let mut document = load_leased_document(t, &job)?;
@@ -25,12 +25,12 @@ pub fn mark_original_stored(t: &Connection, lease: &JobLease) -> Result<(), Sqli
     document.save_document(t)
 }
 
-/// Whether a lease holds, without waiting for the writer.
+/// Whether a lease is valid, without waiting for the writer.
 pub fn check_lease(connection: &Connection, lease: &JobLease) -> Result<StoredJob, SqliteTransactionError> {
     load_leased_job(connection, lease)
 }
 
-/// Extends a lease.
+/// Extends the duration of a lease.
 pub fn extend_lease(
     t: &Connection,
     lease: &JobLease,
@@ -43,7 +43,7 @@ pub fn extend_lease(
     Ok(idle)
 }
 
-/// Notes how far a job is.
+/// Records the progress of a job.
 pub fn record_progress(
     t: &Connection,
     lease: &JobLease,
@@ -55,7 +55,7 @@ pub fn record_progress(
     stored.update_job(t)
 }
 
-/// Makes the lease's generation the published one.
+/// Publishes the lease's generation.
 pub fn publish_version(
     t: &Connection,
     changes: &mut Vec<StatisticsChange>,
@@ -83,7 +83,7 @@ pub fn publish_version(
     })
 }
 
-/// Ends a job for good.
+/// Ends a job as failed, without a retry.
 pub fn fail_job(
     t: &Connection,
     lease: &JobLease,
@@ -95,7 +95,7 @@ pub fn fail_job(
     end_job(t, job, JobState::Failed, Some(error), now).map(drop)
 }
 
-/// A document whose ingestion ended without a version keeps the one it has, if any.
+/// Records a failed ingestion on its document; the published version, if any, stays.
 pub fn fail_document(
     t: &Connection,
     job: &StoredJob,
@@ -110,7 +110,7 @@ pub fn fail_document(
     stored.save_document(t)
 }
 
-/// Queues a job again, for later.
+/// Queues a job again, to run after a delay.
 pub fn schedule_retry(
     t: &Connection,
     lease: &JobLease,
@@ -123,14 +123,14 @@ pub fn schedule_retry(
     stored.update_job(t)
 }
 
-/// Queues a job again in its old place.
+/// Queues a job again at its old position.
 pub fn release_job(t: &Connection, lease: &JobLease, now: OffsetDateTime) -> Result<(), SqliteTransactionError> {
     let mut stored = load_leased_job(t, lease)?;
     stored.attempt_state.release_job(&mut stored.job, now);
     stored.update_job(t)
 }
 
-/// Ends a purge. The row goes with the last purge of a document that was not begun again.
+/// Ends a purge. The last purge of a document that was not begun again deletes the document's row.
 pub fn finish_purge(t: &Connection, lease: &JobLease, now: OffsetDateTime) -> Result<(), SqliteTransactionError> {
     let job = load_leased_job(t, lease)?;
     if job.job.kind != JobKind::Purge {
@@ -145,13 +145,13 @@ pub fn finish_purge(t: &Connection, lease: &JobLease, now: OffsetDateTime) -> Re
     Ok(())
 }
 
-/// The running job of `lease`, if it still holds.
+/// The running job of `lease`, if it is still valid.
 pub fn load_leased_job(t: &Connection, lease: &JobLease) -> Result<StoredJob, SqliteTransactionError> {
     let stored = StoredJob::load_job(t, lease.job)?.filter(|stored| stored.is_held_by(lease));
     stored.ok_or(SqliteTransactionError::Rule(CatalogueError::Stale))
 }
 
-/// The document of a job that holds, of the life that the job is about.
+/// Document of a job whose lease is valid, if it has the job's incarnation.
 pub fn load_leased_document(t: &Connection, job: &StoredJob) -> Result<StoredDocument, SqliteTransactionError> {
     let stored = job.job.document_id.map(|id| StoredDocument::load_document(t, id));
     let stored = stored
@@ -161,7 +161,7 @@ pub fn load_leased_document(t: &Connection, job: &StoredJob) -> Result<StoredDoc
     stored.ok_or(SqliteTransactionError::Rule(CatalogueError::Stale))
 }
 
-/// Ends a job.
+/// Ends a job in the given final state.
 pub fn end_job(
     t: &Connection,
     mut stored: StoredJob,

@@ -1,4 +1,4 @@
-//! Manifests of published versions, and rows made of them.
+//! Manifests of published versions, and rows recovered from them.
 
 use async_trait::async_trait;
 use ragstone_core::id::{DocumentId, Generation};
@@ -59,7 +59,8 @@ fn recover_document(t: &Connection, manifest: &DocumentManifest) -> Result<bool,
     let stored = moved::recovered_document_row(manifest, draw_generation(t)?.0);
     stored.save_document(t)?;
     if let Some(mail) = manifest.attached_to {
-        // By no generation of its mail: the next version of that brings it again, or loses it.
+        // Generation 0 matches no generation of the mail: the mail's next version contains the attachment again, or it
+        // is removed.
         t.prepare_cached("insert or replace into attachments (document, mail, brought) values (?1, ?2, 0)")?
             .execute(params![packed.id.0, mail.0])?;
     }

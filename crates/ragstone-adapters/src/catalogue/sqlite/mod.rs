@@ -1,7 +1,7 @@
-//! The catalogue in SQLite.
+//! The catalogue in a SQLite database.
 //!
-//! Invariant: each call is one transaction; what a call acknowledged survives power loss, but for progress, which is
-//! worth no disk write.
+//! Invariant: each call is one transaction; an acknowledged call survives power loss, except progress, which is not
+//! synced.
 
 mod attachments;
 mod audit;
@@ -48,16 +48,16 @@ use crate::catalogue::value::DamagedValue;
 use crate::sqlite::{Durability, SqliteDatabase, SqliteError};
 use statistics::{SqliteTermStatistics, StatisticsChange};
 
-/// Documents and jobs in a SQLite database.
+/// Catalogue of documents and jobs in a SQLite database.
 pub struct SqliteCatalogue {
     database: SqliteDatabase,
     statistics: Arc<SqliteTermStatistics>,
-    /// Of this process, which alone has the database.
+    /// Sync leases, held in memory because one process alone uses the database.
     turns: SyncLeases,
 }
 
 impl SqliteCatalogue {
-    /// The catalogue of `database`; reads the term statistics into memory. Blocks.
+    /// Opens the catalogue of `database`; loads the term statistics into memory. Blocks.
     pub fn open(database: SqliteDatabase) -> Result<Self, CatalogueError> {
         let statistics = Arc::new(SqliteTermStatistics::load_sums(&database)?);
         Ok(Self {
@@ -75,7 +75,7 @@ impl SqliteCatalogue {
         Ok(self.database.write(durability, work).await?)
     }
 
-    /// A write that also moves the statistics, which follow in memory once it is committed.
+    /// Runs a write that also changes the statistics; the memory is updated after the commit.
     async fn run_statistics_write<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Transaction<'_>, &mut Vec<StatisticsChange>) -> Result<T, SqliteTransactionError>
@@ -101,7 +101,7 @@ impl SqliteCatalogue {
     }
 }
 
-/// What stops a transaction: the database, or a rule of the catalogue.
+/// Error of a transaction: from the database, or from a rule of the catalogue.
 #[derive(Debug)]
 pub(super) enum SqliteTransactionError {
     Database(SqliteError),
@@ -217,7 +217,7 @@ impl Catalogue for SqliteCatalogue {
             .await
     }
 
-    /// Most heartbeats find that the lease holds long enough, and do not wait for the writer.
+    /// Most heartbeats find that the lease is valid long enough, and do not wait for the writer.
     async fn extend_lease(&self, lease: &JobLease, extend: Duration, now: ClockReading) -> CatalogueResult<Duration> {
         let held = lease.clone();
         let course = self

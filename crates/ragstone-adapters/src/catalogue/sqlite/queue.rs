@@ -1,7 +1,7 @@
-//! The queue: who is next, who takes it, and who lost it.
+//! The job queue: claims, positions, and jobs of lost workers.
 //!
-//! Invariant: no claim looks at more rows than it moves, suspects apart, of which there are never more than workers that
-//! died: each question has an index of the rows that may answer it. Beside a suspect nothing is claimed.
+//! Invariant: no claim reads more rows than it changes, except suspects, of which there are at most as many as workers
+//! that died: each query has a matching index. While a suspect runs, nothing else is claimed.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use super::row::{StoredDocument, draw_generation};
 use crate::catalogue::stored::missing_document_error;
 use crate::catalogue::value::steady_nanoseconds;
 
-/// Jobs whose wait is over that one claim puts back in line.
+/// Most due jobs that one claim returns to the queue.
 const DUE_JOBS_AT_ONCE: u32 = 64;
 
 const RAN_OUT: &str = "select * from jobs where lease_until <= ?1";
@@ -31,7 +31,7 @@ const OVER: &str =
 const LAST_IN_FAIR_QUEUE: &str = "select place from jobs
     where tenant = ?1 and source = ?2 and state = 'queued' and due = 0 order by place desc limit 1";
 
-/// Everything that a claim asks of the queue.
+/// All queries that a claim runs.
 #[cfg(test)]
 pub const CLAIM_QUERIES: [&str; 7] = [
     RAN_OUT,
@@ -43,7 +43,7 @@ pub const CLAIM_QUERIES: [&str; 7] = [
     LAST_IN_FAIR_QUEUE,
 ];
 
-/// Takes the next job that may run.
+/// Claims the next job that may run.
 pub fn claim_job(
     t: &Connection,
     worker: WorkerId,
@@ -73,7 +73,8 @@ pub fn claim_job(
     Ok(None)
 }
 
-/// A suspect comes after all others, unless it let too many of them go first, and only where nothing else runs.
+/// The next job to claim. A suspect comes after all others, unless it let too many of them go first, and only while
+/// nothing else runs.
 fn next_job(t: &Connection) -> Result<Option<StoredJob>, SqliteTransactionError> {
     if has_row(t, RUNNING_SUSPECT)? {
         return Ok(None);
@@ -92,13 +93,13 @@ fn has_row(t: &Connection, question: &str) -> Result<bool, SqliteTransactionErro
     Ok(t.prepare_cached(question)?.exists([])?)
 }
 
-/// The place of the job claimed last.
+/// Queue position of the job claimed last.
 fn claimed_sequence(t: &Connection) -> Result<u64, SqliteTransactionError> {
     let mut statement = t.prepare_cached("select value from counters where name = 'turn'")?;
     Ok(statement.query_row([], |row| row.get(0))?)
 }
 
-/// Jobs whose wait is over take a turn like new ones.
+/// Appends due jobs to the queue like new ones.
 fn requeue_due_jobs(t: &Connection, now: ClockReading) -> Result<(), SqliteTransactionError> {
     for mut stored in StoredJob::find_all(t, OVER, (steady_nanoseconds(now.steady)?, DUE_JOBS_AT_ONCE))? {
         (stored.attempt_state.due, stored.attempt_state.wait) = (Duration::ZERO, None);
@@ -108,8 +109,8 @@ fn requeue_due_jobs(t: &Connection, now: ClockReading) -> Result<(), SqliteTrans
     Ok(())
 }
 
-/// Behind everything that is ready of the same tenant and source, and behind what was claimed: so every source with
-/// something to do is served once before any is served twice.
+/// Next queue position for the tenant and source: after all ready jobs of the same tenant and source, and after what
+/// was claimed last; so every source with jobs is served once before any is served twice.
 pub fn last_sequence(t: &Connection, tenant: &str, source: &str) -> Result<u64, SqliteTransactionError> {
     let turn = claimed_sequence(t)?;
     let lane: Option<u64> = t
@@ -119,7 +120,7 @@ pub fn last_sequence(t: &Connection, tenant: &str, source: &str) -> Result<u64, 
     Ok(turn.max(lane.unwrap_or(0)) + 1)
 }
 
-/// Takes a job from a worker that is gone.
+/// Requeues a job of a lost worker.
 fn requeue_lost_job(
     t: &Connection,
     mut stored: StoredJob,
@@ -130,7 +131,7 @@ fn requeue_lost_job(
     stored.update_job(t)
 }
 
-/// Queues again what ran when the last process ended, and counts waits by this process's clock.
+/// Requeues the jobs that ran when the last process ended, and converts waits to this process's clock.
 pub fn requeue_interrupted_jobs(t: &Connection, now: ClockReading) -> Result<u64, SqliteTransactionError> {
     let waiting = "select * from jobs where state = 'queued' and wait is not null";
     for mut stored in StoredJob::find_all(t, waiting, [])? {

@@ -1,4 +1,4 @@
-//! Rows of documents and jobs, and the values in them.
+//! Rows of documents and jobs, and conversion of column values.
 
 use ragstone_core::access::Acl;
 use ragstone_core::document::{Document, DocumentStatus, SourceUrl};
@@ -16,7 +16,7 @@ pub use crate::catalogue::stored::StoredDocument;
 use crate::catalogue::stored::VersionFile;
 
 impl StoredDocument {
-    /// The row of `id`, tombstoned or not.
+    /// Loads the row of `id`, tombstoned or not.
     pub fn load_document(connection: &Connection, id: DocumentId) -> Result<Option<Self>, SqliteTransactionError> {
         let mut statement = connection.prepare_cached("select * from documents where id = ?1")?;
         let mut rows = statement.query([id.0])?;
@@ -45,7 +45,7 @@ impl StoredDocument {
         Ok(stored)
     }
 
-    /// Writes the whole row.
+    /// Inserts or replaces the whole row.
     pub fn save_document(&self, connection: &Connection) -> Result<(), SqliteTransactionError> {
         let d = &self.document;
         connection.prepare_cached(SAVE_DOCUMENT)?.execute(named_params! {
@@ -142,7 +142,7 @@ fn published_file(row: &Row<'_>) -> Result<Option<VersionFile>, SqliteTransactio
     }))
 }
 
-/// The next number that no generation of any document, past or present, has.
+/// Draws the next generation number, unique over all documents, past or present.
 pub fn draw_generation(connection: &Connection) -> Result<Generation, SqliteTransactionError> {
     let drawn = connection
         .prepare_cached("update counters set value = value + 1 where name = 'generation' returning value")?
@@ -153,7 +153,7 @@ pub fn draw_generation(connection: &Connection) -> Result<Generation, SqliteTran
         .ok_or_else(|| SqliteError::Damaged("the counter of generations is missing".into()).into())
 }
 
-/// The ACL in a row.
+/// Reads the ACL of a row.
 pub fn get_acl(row: &Row<'_>) -> Result<Acl, SqliteTransactionError> {
     get_json(row, "acl")
 }
@@ -166,7 +166,7 @@ fn get_integer<T: FromSql>(row: &Row<'_>, column: &str) -> Result<T, SqliteTrans
     Ok(row.get(column)?)
 }
 
-/// A name that was checked when it came in.
+/// Reads a name, which was validated when it was stored.
 pub fn get_name<T: TryFrom<String, Error: std::fmt::Display>>(
     row: &Row<'_>,
     column: &str,
@@ -174,13 +174,13 @@ pub fn get_name<T: TryFrom<String, Error: std::fmt::Display>>(
     Ok(value::read_name(row.get(column)?, column)?)
 }
 
-/// What a JSON column holds.
+/// Parses a JSON column.
 pub fn get_json<T: DeserializeOwned>(row: &Row<'_>, column: &str) -> Result<T, SqliteTransactionError> {
     let text = row.get_ref(column)?.as_str().map_err(column_error)?;
     Ok(value::read_json(text, column)?)
 }
 
-/// What a JSON column holds, if anything.
+/// Parses a JSON column that may be null.
 pub fn optional_json<T: DeserializeOwned>(row: &Row<'_>, column: &str) -> Result<Option<T>, SqliteTransactionError> {
     match row.get_ref(column)?.as_str_or_null().map_err(column_error)? {
         Some(text) => Ok(Some(value::read_json(text, column)?)),
@@ -188,23 +188,23 @@ pub fn optional_json<T: DeserializeOwned>(row: &Row<'_>, column: &str) -> Result
     }
 }
 
-/// A value of an enum without fields, stored as its name in JSON without quotes.
+/// Reads an enum without fields, stored as its JSON name without quotes.
 pub fn get_enum<T: DeserializeOwned>(row: &Row<'_>, column: &str) -> Result<T, SqliteTransactionError> {
     Ok(value::read_enum(row.get(column)?, column)?)
 }
 
-/// The time in a row.
+/// Reads a time column.
 pub fn get_instant(row: &Row<'_>, column: &str) -> Result<OffsetDateTime, SqliteTransactionError> {
     Ok(value::read_instant(row.get(column)?, column)?)
 }
 
-/// The time in a row, if there is one.
+/// Reads a time column that may be null.
 pub fn optional_instant(row: &Row<'_>, column: &str) -> Result<Option<OffsetDateTime>, SqliteTransactionError> {
     let nanoseconds: Option<i64> = row.get(column)?;
     nanoseconds.map(|_| get_instant(row, column)).transpose()
 }
 
-/// A value that cannot be.
+/// Error for a row with an invalid value.
 pub fn damaged_row(what: &str, why: impl std::fmt::Display) -> SqliteTransactionError {
     SqliteError::Damaged(format!("{what}: {why}")).into()
 }

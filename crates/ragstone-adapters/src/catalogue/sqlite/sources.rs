@@ -1,4 +1,4 @@
-//! Sources, a row each.
+//! Sources, one row each.
 
 use async_trait::async_trait;
 use ragstone_core::id::{SourceId, TenantId};

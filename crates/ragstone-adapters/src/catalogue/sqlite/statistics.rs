@@ -1,8 +1,8 @@
-//! Term statistics of each tenant: on disk as changes and totals, in memory as sums.
+//! Term statistics of each tenant: changes and totals in the database, sums in memory.
 //!
-//! Invariant: the sums are those of the generations in the table `statistics`. What a generation added is what its
-//! removal takes away, because the row keeps it. Changes are sums too, so their order does not matter. Memory follows a
-//! commit before the next transaction begins, so whoever has the writer finds both equal.
+//! Invariant: the sums are those of the generations in the table `statistics`. Removing a generation subtracts exactly
+//! what it added, because the row retains it. Changes are commutative, so their order does not matter. The memory is
+//! updated after a commit and before the next transaction begins, so the writer always sees both equal.
 
 mod recount;
 
@@ -19,10 +19,10 @@ use super::SqliteTransactionError;
 use crate::catalogue::sums::{TermSums, decode_delta, encode_delta};
 use crate::sqlite::{Durability, SqliteDatabase, SqliteError};
 
-/// Changes after which they are folded into the totals.
+/// Number of changes after which they are folded into the totals.
 const FOLD_AFTER: usize = 512;
 
-/// One generation's worth of statistics, added or taken away.
+/// Statistics of one generation, added or subtracted.
 #[derive(Debug)]
 pub struct StatisticsChange {
     tenant: TenantId,
@@ -30,7 +30,7 @@ pub struct StatisticsChange {
     delta: StatisticsDelta,
 }
 
-/// Sums of every tenant.
+/// Term statistics of all tenants.
 #[derive(Debug, Default)]
 pub struct SqliteTermStatistics {
     tenants: RwLock<HashMap<TenantId, TermSums>>,
@@ -38,7 +38,7 @@ pub struct SqliteTermStatistics {
 }
 
 impl SqliteTermStatistics {
-    /// Reads the sums from totals and changes.
+    /// Loads the sums from totals and changes.
     pub fn load_sums(database: &SqliteDatabase) -> Result<Self, SqliteTransactionError> {
         let (tenants, unfolded) = database.read_blocking(|c| {
             let mut tenants = load_totals(c)?;
@@ -51,7 +51,7 @@ impl SqliteTermStatistics {
         })
     }
 
-    /// Follows committed changes.
+    /// Applies committed changes to the sums.
     pub fn apply_changes(&self, changes: &[StatisticsChange]) {
         let mut tenants = self.tenants.write().unwrap_or_else(PoisonError::into_inner);
         for change in changes {
@@ -61,11 +61,11 @@ impl SqliteTermStatistics {
         self.unfolded.fetch_add(changes.len(), Ordering::Relaxed);
     }
 
-    /// Folds the changes into the totals, if there are many.
+    /// Folds the changes into the totals if there are many.
     pub async fn fold_if_due(&self, database: &SqliteDatabase) {
         let is_due = |unfolded: usize| (unfolded >= FOLD_AFTER).then_some(0);
         let due = self.unfolded.fetch_update(Ordering::Relaxed, Ordering::Relaxed, is_due);
-        // The changes stand where they are until the next attempt.
+        // After an error the changes remain for the next attempt.
         if due.is_ok()
             && let Err(error) = database.write(Durability::Ordered, fold_changes).await
         {
@@ -82,7 +82,7 @@ impl SqliteTermStatistics {
         sums.term_statistics(terms)
     }
 
-    /// Document frequencies of `pieces`, in order.
+    /// Document frequencies of `pieces`, in the same order.
     pub fn piece_frequencies(&self, tenant: &TenantId, pieces: &[u32]) -> Vec<u64> {
         let tenants = self.tenants.read().unwrap_or_else(PoisonError::into_inner);
         let sums = tenants.get(tenant);
@@ -130,7 +130,7 @@ fn fold_changes(t: &rusqlite::Transaction<'_>) -> Result<(), SqliteTransactionEr
     Ok(())
 }
 
-/// Writes what the lease's generation adds.
+/// Adds the statistics of the lease's generation.
 pub fn add_generation(
     t: &Connection,
     tenant: &TenantId,
@@ -148,7 +148,7 @@ pub fn add_generation(
     })
 }
 
-/// Takes away what a generation added, if it did and was not taken away yet.
+/// Subtracts the statistics of a generation, if they were added and not subtracted yet.
 pub fn remove_generation(
     t: &Connection,
     document: DocumentId,

@@ -1,4 +1,4 @@
-//! The contract over a database in memory and over a file, and what only SQLite could get wrong.
+//! The contract suite on a database in memory and on a file, and tests of what is specific to SQLite.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What callers spent, a row a caller and day.
+//! Token usage, one row per caller and day.
 
 use async_trait::async_trait;
 use ragstone_core::id::TenantId;

@@ -1,4 +1,4 @@
-//! Which of the optional parts of a request a service takes; learned from what it refuses.
+//! Which optional parameters of a request a service accepts, learned from what it refuses.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,35 +8,35 @@ use ragstone_core::seam::chat::{ChatMessage, MessageRole};
 use super::ChatCompletionRequest;
 use crate::openai::ServiceError;
 
-/// Under which name the limit of an answer is sent.
+/// Parameter name under which the token limit of an answer is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum TokenLimitField {
-    /// `max_tokens`.
+    /// The limit is sent as `max_tokens`.
     MaxTokens,
-    /// `max_completion_tokens`.
+    /// The limit is sent as `max_completion_tokens`.
     MaxCompletionTokens,
-    /// None is sent.
+    /// No limit is sent.
     Omitted,
 }
 
-/// What is sent of what a service may not know.
+/// Which of the parameters that a service may not know are sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ApiDialect {
     pub limit: TokenLimitField,
-    /// The operator chose the limit's name, or the other one was refused already.
+    /// Whether the limit's name is settled: the operator chose it, or the other one was refused.
     limit_is_set: bool,
-    /// Whether the limit's name is the operator's.
+    /// Whether the operator chose the limit's name.
     limit_is_fixed: bool,
     pub usage: bool,
     pub temperature: bool,
     pub schema: bool,
-    /// Rules stand in a message of their own; else before the first question.
+    /// Whether the rules are sent as a system message; if not, they are put before the first question.
     system: bool,
     pub streams: bool,
 }
 
 impl ApiDialect {
-    /// Everything is sent; the limit by its newer name or not, which may be fixed.
+    /// Sends every parameter; `newer_limit` selects `max_completion_tokens`, `limit_is_fixed` forbids the other name.
     pub fn new(newer_limit: bool, limit_is_fixed: bool) -> Self {
         Self {
             limit: match newer_limit {
@@ -53,7 +53,7 @@ impl ApiDialect {
         }
     }
 
-    /// The messages of a request as the service takes them.
+    /// Adapts the messages of a request to what the service accepts.
     pub fn adapt_messages<'a>(&self, messages: &'a [ChatMessage]) -> Cow<'a, [ChatMessage]> {
         if self.system {
             return Cow::Borrowed(messages);
@@ -75,7 +75,7 @@ impl ApiDialect {
         Cow::Owned(others)
     }
 
-    /// The next one to try after `body` was refused; none if the refusal names nothing that can be left out.
+    /// The next dialect to try after `body` was refused; `None` if the refusal names nothing that can be omitted.
     pub fn next_dialect(&self, fault: &ServiceError, body: &ChatCompletionRequest<'_>) -> Option<Self> {
         self.without_named_parameter(fault, body)
             .or_else(|| self.without_optional_parameters(fault, body))
@@ -121,7 +121,7 @@ impl ApiDialect {
         })
     }
 
-    /// Without anything optional, where a refusal does not say what it means.
+    /// Omits everything optional, for a refusal that does not name its reason.
     fn without_optional_parameters(&self, fault: &ServiceError, body: &ChatCompletionRequest<'_>) -> Option<Self> {
         let has_any = body.stream_options.is_some() || body.temperature.is_some() || body.response_format.is_some();
         let says_what = fault.names_parameter("max_tokens") || fault.names_parameter("max_completion_tokens");
@@ -137,7 +137,8 @@ impl ApiDialect {
         !self.limit_is_fixed && (body.max_tokens.is_some() || body.max_completion_tokens.is_some())
     }
 
-    /// A limit that is too high is refused as well, under its own name: that is no matter of names.
+    /// Whether the name of the limit is refused. A limit that is too high is refused under its own name as well, which
+    /// is no reason to change the name.
     fn refuses_limit_name(&self, fault: &ServiceError) -> bool {
         let (own, other) = match self.limit {
             TokenLimitField::MaxTokens => ("max_tokens", "max_completion_tokens"),
@@ -164,7 +165,7 @@ fn has_system_message(body: &ChatCompletionRequest<'_>) -> bool {
     body.messages.iter().any(|message| message.role == MessageRole::System)
 }
 
-/// Whether a refusal is about rules in a message of their own. Some templates only say that roles must alternate.
+/// Whether a refusal is about the system message. Some chat templates only say that roles must alternate.
 fn refuses_system_message(fault: &ServiceError) -> bool {
     let of_system = fault.names_parameter("system")
         && [

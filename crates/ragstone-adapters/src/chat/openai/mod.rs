@@ -1,7 +1,7 @@
 //! Chat completions of any OpenAI-compatible service, streamed.
 //!
-//! Invariant: a request is tried again only before its reply has begun; dropping the stream closes the connection; a
-//! reply that breaks off is an error and never looks like a finished answer; thoughts never come out.
+//! Invariant: a request is retried only before its reply has begun; dropping the stream closes the connection; a
+//! truncated reply is an error and never looks like a finished answer; a model's thoughts are never returned.
 
 mod dialect;
 mod reply;
@@ -25,39 +25,39 @@ use crate::openai::{ConnectionError, OpenAiClient, OpenAiConnection, ServiceErro
 use dialect::{ApiDialect, TokenLimitField};
 use thoughts::ModelThoughtMarkings;
 
-/// What a service calls the limit of an answer.
+/// Parameter name for the token limit of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum TokenLimitName {
-    /// OpenAI's own service the newer, all others the older; the other one if it is refused.
+    /// `max_completion_tokens` for OpenAI's own service, `max_tokens` for all others; the other one if it is refused.
     #[default]
     Auto,
-    /// `max_tokens`, which all servers know but OpenAI's newest models.
+    /// `max_tokens`, which all servers know except OpenAI's newest models.
     MaxTokens,
-    /// `max_completion_tokens`.
+    /// `max_completion_tokens`, which OpenAI's newest models require.
     MaxCompletionTokens,
 }
 
-/// How a service is used.
+/// Settings of a chat service.
 #[derive(Debug, Clone)]
 pub struct OpenAiChatOptions {
-    /// Where it is.
+    /// Address, credentials and limits of the service.
     pub connection: OpenAiConnection,
-    /// The model's name there.
+    /// Name of the model at the service.
     pub model: String,
-    /// Tokens that the model can read, prompt and answer together.
+    /// Context window in tokens, prompt and answer together.
     pub context_tokens: usize,
-    /// Sent where a request does not say; none leaves it to the service.
+    /// Temperature if a request sets none; `None` leaves it to the service.
     pub temperature: Option<f32>,
-    /// Most tokens of an answer where a request does not say.
+    /// Token limit of an answer if a request sets none.
     pub max_tokens: Option<u32>,
-    /// What the service calls that.
+    /// Parameter name for that limit.
     pub token_limit_name: TokenLimitName,
-    /// Whether the first answer of each model is held until it is known whether it begins with thoughts that only a
-    /// closing tag marks.
+    /// Whether the first answer of each model is held back until it is known whether it begins with thoughts that only
+    /// a closing tag marks.
     pub holds_first_answer: bool,
 }
 
-/// Any OpenAI-compatible chat model.
+/// Chat model behind any OpenAI-compatible service.
 #[derive(Debug)]
 pub struct OpenAiChat {
     client: Arc<OpenAiClient>,
@@ -67,7 +67,7 @@ pub struct OpenAiChat {
 }
 
 impl OpenAiChat {
-    /// Makes a client; nothing is sent yet.
+    /// Creates a client; sends no request yet.
     pub fn new(options: OpenAiChatOptions) -> Result<Self, ConnectionError> {
         let newer_limit = match options.token_limit_name {
             TokenLimitName::Auto => options.connection.is_openai(),
@@ -83,7 +83,7 @@ impl OpenAiChat {
         })
     }
 
-    /// Parameters that the service refuses are left out from then on.
+    /// Opens a reply. Parameters that the service refuses are omitted from then on.
     async fn open_reply(&self, request: &ChatRequest) -> Result<OpenedReply, ServiceError> {
         let begun = Instant::now();
         let known = self.lock_dialect().clone();
@@ -111,7 +111,8 @@ impl OpenAiChat {
         }
     }
 
-    /// How long a reply may take to begin. One that comes whole has its last word when it begins.
+    /// How long a reply may take to begin. A reply without streaming begins only when it is complete, so it may take
+    /// the idle limit longer.
     fn opening_timeout(&self, dialect: &ApiDialect) -> Duration {
         let limits = self.options.connection.limits();
         match dialect.streams {
@@ -180,13 +181,13 @@ impl ChatModel for OpenAiChat {
 /// A reply that has begun.
 struct OpenedReply {
     reply: Response,
-    /// What the service was asked for.
+    /// The parameters that were sent.
     dialect: ApiDialect,
-    /// When its first piece has to be there.
+    /// Time by which its first bytes have to arrive.
     deadline: Instant,
 }
 
-/// What is sent.
+/// Body of a chat completion request.
 #[derive(Serialize)]
 struct ChatCompletionRequest<'a> {
     model: &'a str,
@@ -204,7 +205,7 @@ struct ChatCompletionRequest<'a> {
     response_format: Option<Value>,
 }
 
-/// A reply that must fit a schema, in the form of structured outputs.
+/// `response_format` for a reply that must match a schema (structured outputs).
 fn response_format(schema: &Value) -> Value {
     serde_json::json!({
         "type": "json_schema",

@@ -1,7 +1,7 @@
-//! One event of a streamed reply, or a reply that came whole, in all the forms in which servers write it.
+//! Parses one event of a streamed reply, or a complete reply, in all the forms in which servers write it.
 //!
-//! Invariant: an error in whatever form is an error, and never an empty piece of an answer; what only carries no text in
-//! an unusual form is no error.
+//! Invariant: an error in any form is reported as an error, never as an empty delta; an event that only lacks text, in
+//! an unusual form, is no error.
 
 mod common;
 
@@ -10,30 +10,30 @@ use serde_json::Value;
 
 use crate::openai::{OpenAiClient, ServiceError};
 
-/// Keys under which servers write what went wrong.
+/// Keys under which servers write an error message.
 const MESSAGE_KEYS: [&str; 6] = ["message", "detail", "msg", "error", "description", "status_msg"];
-/// Keys under which they write its number.
+/// Keys under which servers write an error's number.
 const CODE_KEYS: [&str; 4] = ["code", "status", "status_code", "http_code"];
 /// Keys of a message that hold thoughts.
 const THOUGHT_KEYS: [&str; 3] = ["reasoning_content", "reasoning", "thinking"];
 
-/// Longest foreign reason that is shown.
+/// Longest unknown finish reason that is shown, in characters.
 const MAX_REASON_CHARACTERS: usize = 100;
 
-/// What one event says.
+/// Contents of one event.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct ReplyDelta {
     /// Text of the answer.
     pub text: String,
-    /// The server keeps thoughts apart from the text.
+    /// Whether the server separates thoughts from the text.
     pub has_separate_thoughts: bool,
-    /// Why the answer ends.
+    /// Reason why the answer ends, in its last event.
     pub finish: Option<FinishReason>,
-    /// Tokens spent.
+    /// Token counts, if the event has them.
     pub usage: Option<TokenUsage>,
 }
 
-/// Reads an event; `is_error` if its sender named it so.
+/// Parses an event; `is_error` if its event name is `error`.
 pub(super) fn parse_event(client: &OpenAiClient, data: &str, is_error: bool) -> Result<ReplyDelta, ServiceError> {
     if !is_error && let Some(text) = common::parse_usual_text(data) {
         return Ok(ReplyDelta {
@@ -48,7 +48,7 @@ pub(super) fn parse_event(client: &OpenAiClient, data: &str, is_error: bool) -> 
     }
 }
 
-/// Reads what stands in an event, or in a reply that is no stream.
+/// Parses the JSON of an event, or of a reply that is not a stream.
 pub(super) fn parse_delta(client: &OpenAiClient, value: &Value, is_error: bool) -> Result<ReplyDelta, ServiceError> {
     if let Some((message, code)) = find_error(value, is_error) {
         return Err(ServiceError::from_event(&client.redact(&message), code));
@@ -78,7 +78,7 @@ pub(super) fn parse_delta(client: &OpenAiClient, value: &Value, is_error: bool) 
     })
 }
 
-/// The text of a content: itself, or that of its parts; thoughts and pictures have none.
+/// The text of a content value: a string, or the text of its parts; thoughts and images have none.
 fn content_text(content: &Value) -> String {
     match content {
         Value::String(text) => text.clone(),
@@ -95,7 +95,7 @@ fn content_text(content: &Value) -> String {
     }
 }
 
-/// Why an answer ended; none where nothing is said of it.
+/// Parses a finish reason; `None` if it is empty, `null` or `none`.
 fn parse_finish_reason(reason: &str) -> Option<FinishReason> {
     let known = reason.trim().to_lowercase();
     Some(match known.as_str() {
@@ -115,7 +115,7 @@ fn parse_finish_reason(reason: &str) -> Option<FinishReason> {
     })
 }
 
-/// Tokens, as far as anything is said of them.
+/// Parses token counts, as far as they are given.
 fn parse_usage(value: &Value) -> Option<TokenUsage> {
     let count = |keys: [&str; 2]| {
         let number = keys.iter().find_map(|key| value.get(key)).and_then(parse_number)?;
@@ -160,7 +160,7 @@ fn find_error(value: &Value, is_named: bool) -> Option<(String, Option<u64>)> {
     Some((error_message(said), error_code(said).or_else(|| error_code(value))))
 }
 
-/// A choice that ended with an error and does not say which.
+/// The error of a choice that ended with an error without naming it.
 fn find_finish_error(choice: &Value) -> Option<(String, Option<u64>)> {
     let is_error = choice.get("finish_reason").and_then(Value::as_str) == Some("error");
     is_error.then(|| ("the service ended the answer with an error".to_owned(), None))

@@ -1,4 +1,4 @@
-//! The events of one answer, from the bytes of its reply.
+//! Events of one answer, from the bytes of its reply.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,10 +15,10 @@ use super::reply::{self, ReplyDelta};
 use super::thoughts::{LateTag, ModelThoughtMarkings, ThoughtFilter};
 use crate::openai::{DONE, OpenAiClient, ReplyBodyReader, ServiceError, SseReader};
 
-/// How long the count of tokens is waited for once the answer ended: it follows at once, or never.
+/// How long the token counts are awaited after the answer ended: they follow at once, or never.
 const USAGE_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Most bytes of a reply that is no stream of events.
+/// Most bytes of a reply that is not an event stream.
 const MAX_WHOLE_BYTES: usize = 8 << 20;
 
 /// An answer that has begun.
@@ -26,13 +26,13 @@ pub(super) struct ChatReplyStream {
     pub client: Arc<OpenAiClient>,
     pub habits: Arc<ModelThoughtMarkings>,
     pub model: String,
-    /// Whether a count of tokens may follow the end.
+    /// Whether token counts were requested and may follow the end.
     pub usage_was_asked: bool,
 }
 
 impl ChatReplyStream {
-    /// The events; the end comes once the service said that it is the end. The first piece of the reply has to come
-    /// before `deadline`.
+    /// The events; the end event follows only if the service marked the end. The first bytes of the reply have to
+    /// arrive before `deadline`.
     pub fn into_events(
         self,
         mut reply: Response,
@@ -49,7 +49,7 @@ impl ChatReplyStream {
             'reply: loop {
                 let bytes = match usage_deadline {
                     None => pieces.next().await?,
-                    // All was said; only the count of tokens may be missing.
+                    // The answer is complete; only the token counts may be missing.
                     Some(deadline) => match timeout_at(deadline, pieces.next()).await {
                         Ok(Ok(bytes)) => bytes,
                         _ => break,
@@ -106,27 +106,27 @@ fn late_tag_error(LateTag: LateTag) -> ServiceError {
     )
 }
 
-/// What a reply says at a time.
+/// One item of a reply.
 enum ReplyItem {
     Delta(ReplyDelta),
-    /// Nothing follows.
+    /// End of the reply.
     Done,
 }
 
-/// Tells a stream of events from a reply that comes whole, by the first character.
+/// Reader of a reply; the first character decides whether it is an event stream or complete JSON.
 #[derive(Default)]
 enum ReplyReader {
     #[default]
     Unknown,
     Events(SseReader),
-    /// JSON, read once all of it is there.
+    /// JSON, parsed once all of it has arrived.
     Whole(Vec<u8>),
-    /// No form of this API: its beginning.
+    /// Beginning of a reply in no known form.
     Foreign(Vec<u8>),
 }
 
 impl ReplyReader {
-    /// Adds what `bytes` complete; none are the end.
+    /// Adds bytes and the items that they complete; empty `bytes` mean the end.
     fn read_bytes(
         &mut self,
         client: &OpenAiClient,
@@ -172,7 +172,7 @@ impl ReplyReader {
         }
     }
 
-    /// Why there is no end.
+    /// Error for a reply without an end mark.
     fn truncation_error(&self, client: &OpenAiClient) -> ServiceError {
         match self {
             Self::Foreign(held) => ServiceError::from_event(&client.redact(&String::from_utf8_lossy(held)), None),
@@ -188,7 +188,8 @@ fn parse_item(client: &OpenAiClient, data: &str, is_error: bool) -> Result<Reply
     }
 }
 
-/// A reply that is one JSON value is an answer, and ended unless it says otherwise; one value a line is a stream.
+/// Parses a reply that is not an event stream. One JSON value is an answer, finished unless it says otherwise; one
+/// value per line is a stream.
 fn parse_json_reply(client: &OpenAiClient, text: &str) -> Vec<Result<ReplyItem, ServiceError>> {
     let text = text.trim_start_matches('\u{feff}');
     if let Ok(value) = serde_json::from_str::<Value>(text) {

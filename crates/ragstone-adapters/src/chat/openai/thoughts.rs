@@ -1,19 +1,20 @@
-//! A model's thoughts, where its server leaves them in the text: they are taken out before anybody reads or cites them.
+//! Removes a model's thoughts from the answer text, if its server leaves them there, before anybody reads or cites
+//! them.
 //!
-//! Thoughts stand between tags (`<think>…</think>` and the like), at the beginning or on lines of their own; their end may
-//! be missing where the answer was cut off. Some servers put the opening tag into the prompt, so only the closing one
-//! comes, and everything before it is thoughts. Nothing tells such a text from an answer until the tag comes, and what was
-//! sent cannot be taken back. So the first answer of a model in a process is held until its end or that tag; what it
-//! shows is remembered: later answers go out at once, or are held until the tag.
+//! Thoughts stand between tags (`<think>…</think>` and the like), at the beginning or on lines of their own; the
+//! closing tag may be missing if the answer was cut off. Some servers put the opening tag into the prompt, so only the
+//! closing one arrives, and everything before it is thoughts. Such text cannot be distinguished from an answer until
+//! the tag arrives, and text that was sent cannot be withdrawn. So the first answer of a model in a process is held
+//! until its end or that tag, and the result is recorded: later answers are sent at once, or are held until the tag.
 //!
-//! Invariant: however the text is cut into pieces, the same comes out; nothing before a closing tag comes out.
+//! Invariant: the output does not depend on how the text is split into deltas; nothing before a closing tag is sent.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use memchr::memchr3;
 
-/// Tags that stand around thoughts, in ASCII lower case.
+/// Pairs of tags around thoughts, in ASCII lower case.
 const TAGS: [(&str, &str); 9] = [
     ("<think>", "</think>"),
     ("<thinking>", "</thinking>"),
@@ -26,30 +27,30 @@ const TAGS: [(&str, &str); 9] = [
     ("<|channel|>analysis", "<|channel|>final<|message|>"),
 ];
 
-/// The bytes that tags begin with.
+/// First bytes of all tags.
 const TAG_BYTES: [u8; 3] = [b'<', b'[', "◁".as_bytes()[0]];
 
-/// Beginnings of names whose services never leave thoughts in the text, and those of others that begin alike.
+/// Prefixes of model names whose services never leave thoughts in the text; `NOT_SEPARATE` has the exceptions.
 const SEPARATE: [&str; 4] = ["gpt-", "chatgpt-", "claude-", "gemini-"];
 const NOT_SEPARATE: [&str; 1] = ["gpt-oss"];
 
-/// Most models that are remembered; further ones are held each time.
+/// Most models that are recorded; the answers of further ones are held each time.
 const MAX_MODELS: usize = 256;
 
-/// What was seen of a model's answers.
+/// What was observed of a model's answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ThoughtMarking {
-    /// Its text is an answer from the beginning, or says by a tag that it is not.
+    /// The text is an answer from the beginning, or an opening tag says otherwise.
     Marked,
-    /// Its text begins with thoughts, and only their end is marked.
+    /// The text begins with thoughts, and only their end is marked.
     Unmarked,
 }
 
-/// What was seen of the answers of models since the process began.
+/// What was observed of models' answers since the process began.
 #[derive(Debug, Default)]
 pub(super) struct ModelThoughtMarkings {
     seen: Mutex<HashMap<String, ThoughtMarking>>,
-    /// The operator says that no model leaves the opening tag out.
+    /// The operator states that no model omits the opening tag.
     all_marked: bool,
 }
 
@@ -89,24 +90,24 @@ impl ModelThoughtMarkings {
     }
 }
 
-/// A closing tag came when text before it was out already.
+/// Error: a closing tag came after text before it had been sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct LateTag;
 
-/// Takes thoughts out of one answer.
+/// Removes thoughts from one answer.
 #[derive(Debug)]
 pub(super) struct ThoughtFilter<'a> {
     habits: &'a ModelThoughtMarkings,
     model: &'a str,
-    /// Text that may be, or become, part of a tag.
+    /// Text that is, or may become, part of a tag.
     unread: String,
-    /// The closing tag that is waited for.
+    /// The closing tag that is awaited.
     inside: Option<&'static str>,
-    /// Text that goes out only once it is known to be no thoughts.
+    /// Text that is sent only once it is known not to be thoughts.
     held: Option<String>,
-    /// Text went out.
+    /// Whether text was sent.
     begun: bool,
-    /// Thoughts were taken out.
+    /// Whether thoughts were removed.
     thought: bool,
     code: CodeTracker,
 }
@@ -126,7 +127,7 @@ impl<'a> ThoughtFilter<'a> {
         }
     }
 
-    /// More of the text; what of the answer may go out.
+    /// Adds text; returns the part of the answer that can be sent.
     pub fn push(&mut self, text: impl Into<String>) -> Result<String, LateTag> {
         let text = text.into();
         if self.can_pass_through(&text) {
@@ -137,21 +138,21 @@ impl<'a> ThoughtFilter<'a> {
         self.unread.push_str(&text);
         let mut out = String::new();
         if self.held.is_some() && self.habits.marking_of(self.model) == Some(ThoughtMarking::Marked) {
-            // Another answer has shown it meanwhile.
+            // Another answer of the model has shown its marking meanwhile.
             self.release_held(&mut out);
         }
         self.process_unread(&mut out, false)?;
         Ok(out)
     }
 
-    /// Whether nothing is waited for, and `text` holds no beginning of a tag: then all of it goes out.
+    /// Whether no tag is awaited and `text` contains no beginning of a tag: then all of it can be sent.
     fn can_pass_through(&self, text: &str) -> bool {
         let waits = self.inside.is_some() || self.held.is_some() || !self.unread.is_empty();
         let is_trimmed = self.thought && !self.begun;
         !waits && !is_trimmed && memchr3(TAG_BYTES[0], TAG_BYTES[1], TAG_BYTES[2], text.as_bytes()).is_none()
     }
 
-    /// The service keeps thoughts apart itself, so the text is the answer.
+    /// Releases the held text as answer, because the service separates thoughts itself.
     pub fn release_as_answer(&mut self) -> String {
         let mut out = String::new();
         self.habits.record_marking(self.model, ThoughtMarking::Marked);
@@ -159,7 +160,7 @@ impl<'a> ThoughtFilter<'a> {
         out
     }
 
-    /// The rest, where the model `finished` by itself or was cut off.
+    /// Returns the rest. `finished` is false if the answer was cut off.
     pub fn finish_text(&mut self, finished: bool) -> Result<String, LateTag> {
         let mut out = String::new();
         self.process_unread(&mut out, true)?;
@@ -167,7 +168,7 @@ impl<'a> ThoughtFilter<'a> {
             return Ok(out);
         }
         match self.habits.marking_of(self.model) {
-            // It was cut off before its thoughts ended.
+            // The answer was cut off before its thoughts ended.
             Some(ThoughtMarking::Unmarked) if !finished => self.held = None,
             Some(_) => self.release_held(&mut out),
             None => {
@@ -214,7 +215,8 @@ impl<'a> ThoughtFilter<'a> {
         }
     }
 
-    /// The first tag of `text` that counts: an opening one at a line's beginning, a closing one anywhere; none in code.
+    /// The first tag of `text` that counts: an opening one at the beginning of a line, a closing one anywhere; none in
+    /// code.
     fn next_tag(&self, text: &str) -> Option<(usize, ThoughtTag)> {
         let mut code = self.code;
         for (at, c) in text.char_indices() {
@@ -251,7 +253,7 @@ impl<'a> ThoughtFilter<'a> {
                 self.code = CodeTracker::default();
                 Ok(())
             }
-            // A second closing tag behind thoughts that were taken out, or one before any text.
+            // A second closing tag after removed thoughts, or one before any text.
             ThoughtTag::Close(_) if self.thought || (!self.begun && out.trim().is_empty()) => Ok(()),
             ThoughtTag::Close(_) => {
                 self.habits.record_marking(self.model, ThoughtMarking::Unmarked);
@@ -274,7 +276,7 @@ impl<'a> ThoughtFilter<'a> {
         }
     }
 
-    /// White space between thoughts and answer belongs to neither.
+    /// Appends text, without white space between thoughts and answer.
     fn emit_text(&mut self, text: &str, out: &mut String) {
         let text = match self.begun || !self.thought {
             true => text,
@@ -300,14 +302,14 @@ impl ThoughtTag {
     }
 }
 
-/// Whether a text is in code: between backticks of a line, or between lines that begin with three of them.
+/// Whether a position is in code: between backticks of a line, or between fences of three.
 #[derive(Debug, Clone, Copy)]
 struct CodeTracker {
     fenced: bool,
     inline: bool,
-    /// Nothing but white space stands on the line so far.
+    /// Whether the line has only white space so far.
     line_is_blank: bool,
-    /// Backticks at the line's beginning.
+    /// Number of backticks at the beginning of the line.
     ticks: Option<usize>,
 }
 
@@ -366,7 +368,7 @@ fn find_tag(text: &str, tag: &str) -> Option<usize> {
         .find(|at| starts_with_tag(&text[*at..], tag))
 }
 
-/// Bytes at the end of `text` that may be the beginning of one of `tags`.
+/// Number of bytes at the end of `text` that may be the beginning of one of `tags`.
 fn partial_tag_bytes<'t>(text: &str, tags: impl IntoIterator<Item = &'t str> + Clone) -> usize {
     let longest = TAGS.iter().map(|(open, close)| open.len().max(close.len())).max();
     let from = text.len().saturating_sub(longest.unwrap_or(0));

@@ -1,4 +1,4 @@
-//! The doorbell over a real Redis of its own.
+//! The notifier over a real Redis server of its own.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};

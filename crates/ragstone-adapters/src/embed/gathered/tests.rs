@@ -1,4 +1,4 @@
-//! Requests of several callers, counted.
+//! Counts of requests when several callers embed at once.
 
 use futures::future::join_all;
 

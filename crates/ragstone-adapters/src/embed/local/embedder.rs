@@ -1,6 +1,7 @@
-//! The local model as an [`Embedder`]: two lanes of dedicated threads, so that no question waits behind passages.
+//! The local model as an [`Embedder`]: one thread pool for queries and one for passages, so that no query waits behind
+//! passages.
 //!
-//! Invariant: both queues are bounded. Passages wait for a place; a question that finds none is told to come back.
+//! Invariant: both queues are bounded. Passages wait for a free slot; a query that finds none is answered `Busy`.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,28 +14,29 @@ use ragstone_encoder::{InputRole, LocalEmbedding, LocalModel, ModelError, Poolin
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
-/// Batches of passages that wait.
+/// Capacity of the queue of passage batches.
 const WAITING_PASSAGES: usize = 16;
-/// Questions that wait.
+/// Capacity of the queue of queries.
 const WAITING_QUERIES: usize = 1024;
-/// Texts of several callers that are run through the model together: many small documents would each keep one core only.
+/// Texts of several callers that are run through the model together: each small document alone would use only one
+/// core.
 const GATHERED_TEXTS: usize = 64;
-/// When a question that found no place may come back.
+/// Suggested retry delay of a query that found the queue full.
 const QUERY_PAUSE: Duration = Duration::from_millis(250);
-/// What the vocabulary calls what it lacks.
+/// The vocabulary's entry for unknown pieces.
 const UNKNOWN: &str = "[UNK]";
-/// Ids looked through for it; it stands among the first in every BERT vocabulary.
+/// Ids that are searched for it; in every BERT vocabulary it is among the first.
 const UNKNOWN_WITHIN: u32 = 4096;
 
 type LocalEmbedResult = Result<Vec<LocalEmbedding>, ModelError>;
 
-/// Texts on their way through a lane.
+/// Texts in the queue of a thread pool.
 struct EmbedTask {
     texts: Vec<String>,
     answer: oneshot::Sender<LocalEmbedResult>,
 }
 
-/// A model of this process.
+/// Embedder that runs the model in this process.
 pub struct LocalEmbedder {
     model: Arc<LocalModel>,
     fingerprint: EmbedderFingerprint,
@@ -44,11 +46,11 @@ pub struct LocalEmbedder {
 }
 
 impl LocalEmbedder {
-    /// Starts the lanes of `model`: one thread for passages, which uses as many more as the model was loaded with, and
-    /// `query_threads` for questions. They end with the embedder.
+    /// Starts the threads of `model`: one for passages, which uses as many more as the model was loaded with, and
+    /// `query_threads` for queries. They end with the embedder.
     ///
     /// # Errors
-    /// If the system gives no thread.
+    /// If the system cannot start a thread.
     pub fn start(model: LocalModel, query_threads: usize) -> std::io::Result<Self> {
         let model = Arc::new(model);
         let unknown = (0..UNKNOWN_WITHIN).find(|id| model.piece_text(*id) == UNKNOWN);
@@ -95,7 +97,7 @@ impl LocalEmbedder {
     }
 }
 
-/// Threads that take turns at one queue; each takes what waits, up to `gathered` texts.
+/// Starts threads on one shared queue; each takes waiting tasks of up to `gathered` texts.
 fn spawn_threads(
     name: &str,
     model: &Arc<LocalModel>,
@@ -116,7 +118,7 @@ fn spawn_threads(
     Ok(sender)
 }
 
-/// The next work and what waits behind it; none once nobody can send any more.
+/// The next task and those that wait behind it; `None` once all senders are gone.
 fn receive_batch(receiver: &Mutex<mpsc::Receiver<EmbedTask>>, gathered: usize) -> Option<Vec<EmbedTask>> {
     let mut receiver = receiver.lock().unwrap_or_else(PoisonError::into_inner);
     let mut works = vec![receiver.blocking_recv()?];
@@ -141,11 +143,11 @@ fn embed_batch(model: &LocalModel, side: InputRole, mut works: Vec<EmbedTask>) {
             let mut embeddings = embeddings.into_iter();
             for work in works {
                 let own = embeddings.by_ref().take(work.texts.len()).collect();
-                // Whoever asked may have left meanwhile.
+                // The caller may have been cancelled meanwhile.
                 let _ = work.answer.send(Ok(own));
             }
         }
-        // One text that is refused must not cost its neighbours theirs.
+        // One refused text must not fail the texts of other callers.
         Err(_) if works.len() > 1 => works.into_iter().for_each(|work| embed_batch(model, side, vec![work])),
         Err(error) => {
             if let Some(work) = works.pop() {
@@ -159,7 +161,7 @@ fn build_fingerprint(model: &LocalModel) -> EmbedderFingerprint {
     let own = model.fingerprint();
     EmbedderFingerprint {
         model: own.model.clone(),
-        // Where a text is cut off decides its vector as well.
+        // The position where a text is truncated affects its vector as well.
         revision: format!("{}-{}", own.revision, own.max_length),
         dimensions: own.dimensions,
         pooling: match own.pooling {
@@ -211,8 +213,8 @@ impl Embedder for LocalEmbedder {
         Some(word_statistics(text, self))
     }
 
-    /// By the model's own tokenizer. A text in a language that the model does not read goes by its words alone, which no
-    /// cut would help.
+    /// Counted by the model's own tokenizer. A text in a language that the model does not know is searched by its
+    /// words only, so cutting it would not help.
     fn fits_input_limit(&self, text: &str) -> bool {
         let most = self.model.text_tokens();
         // A token has at least one byte.

@@ -1,6 +1,6 @@
-//! The embedding model of this process, behind the seam.
+//! The embedding model of this process as an `Embedder`.
 //!
-//! The forward pass is the crate `ragstone-encoder`; here are the lanes in which questions never wait for passages.
+//! The forward pass is in the crate `ragstone-encoder`; here are the thread pools, separate for queries and passages.
 
 mod embedder;
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! Which texts a service cannot embed, while it embeds others.
+//! Isolates the texts of a batch that a service cannot embed.
 //!
-//! A batch that fails is halved until the texts at fault stand alone; such a text is tried again, then shorter. Before any
-//! of that, and before a text goes without a vector, a plain text must succeed: else it is the service that fails.
+//! A failed batch is halved until the failing texts are alone; such a text is retried, then shortened. Before any of
+//! that, and before a text is given up, a plain text must succeed: otherwise the service itself is failing.
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -11,41 +11,41 @@ use super::reply::VectorResult;
 use super::{OpenAiEmbedder, TRIES_BEFORE_PROBE, single_vector};
 use crate::openai::ServiceError;
 
-/// Tries of a text that fails alone: what fails by chance, be it every second time, should not be blamed on a text.
+/// Tries of a text that fails alone: a failure by chance, even every second time, must not be attributed to the text.
 const TRIES_ALONE: usize = 3;
 
-/// How often a text is halved before it goes without a vector. An eighth of a usual chunk is a sentence or two; less
-/// would stand for nothing.
+/// How often a text is halved before it gets no vector. An eighth of a usual chunk is a sentence or two; less would
+/// not represent the chunk.
 const HALVINGS: u32 = 3;
 
-/// Fewest characters that are worth a vector, where a text is cut.
+/// Least number of characters to which a text is cut.
 const MIN_CHARACTERS: usize = 16;
 
-/// What became of a text.
+/// Result for one text.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum TextOutcome {
-    /// The vector of all of it.
+    /// Vector of the whole text.
     Whole(Vec<f32>),
-    /// The vector of its beginning.
+    /// Vector of the beginning of the text.
     Beginning(Vec<f32>),
-    /// None, and why.
+    /// No vector, with the reason.
     None(String),
 }
 
-/// Whose fault it is that a batch has no vectors.
+/// Cause of a failed batch: the service or the contents.
 enum BatchError {
     Service(ServiceError),
     Contents(ServiceError),
 }
 
-/// What became of a half, and whether one request was enough.
+/// Results of half a batch, and whether one request was enough.
 struct HalfOutcome {
     outcomes: Vec<TextOutcome>,
     at_once: bool,
 }
 
 impl OpenAiEmbedder {
-    /// What became of each text of a batch; an error where the service is at fault.
+    /// Embeds a batch, with a result for each text; an error if the service is at fault.
     pub(super) fn embed_batch<'a>(
         &'a self,
         texts: &'a [String],
@@ -72,7 +72,7 @@ impl OpenAiEmbedder {
         .boxed()
     }
 
-    /// The vector of a question; one that the model cannot read whole is cut.
+    /// Embeds a question; one that is too long for the model is cut.
     pub(super) async fn embed_question(&self, text: &str, tries: usize) -> Result<Vec<f32>, ServiceError> {
         let text = cut_to_tokens(text, self.limits.text_tokens());
         let whole = [text.to_owned()];
@@ -103,8 +103,8 @@ impl OpenAiEmbedder {
         }
     }
 
-    /// The vectors of a batch. Its contents are at fault only if a plain text succeeds; as long as it does not, what may
-    /// pass is tried again.
+    /// Embeds a batch. Its contents are at fault only if a plain text succeeds; until it does, transient errors are
+    /// retried.
     async fn embed_with_retry(&self, texts: &[String]) -> Result<Vec<VectorResult>, BatchError> {
         let tries = self.options.connection.max_tries();
         let mut failures = 0;
@@ -134,7 +134,8 @@ impl OpenAiEmbedder {
         }
     }
 
-    /// Whether a plain text gets its vector: another one each time, so that no cache on the way answers for the service.
+    /// Whether a plain text gets a vector. It is different each time, so that no cache in between answers for the
+    /// service.
     async fn probe_succeeds(&self) -> bool {
         let probe = [format!("This is plain text number {}.", fastrand::u32(..))];
         let vectors = self
@@ -143,7 +144,7 @@ impl OpenAiEmbedder {
         vectors.and_then(single_vector).is_ok()
     }
 
-    /// A batch that was not taken, in halves. Where each of them is taken at once, the batch was too large.
+    /// Embeds a refused batch in halves. If each half succeeds with one request, the batch was too large.
     fn split_batch<'a>(
         &'a self,
         texts: &'a [String],
@@ -187,7 +188,7 @@ impl OpenAiEmbedder {
         }
     }
 
-    /// Vectors as they are; each text that got none in a reply with others is looked at alone.
+    /// Collects the vectors; each text without a vector in the reply is embedded alone.
     async fn resolve_outcomes(
         &self,
         texts: &[String],
@@ -203,7 +204,7 @@ impl OpenAiEmbedder {
         Ok(outcomes)
     }
 
-    /// A text that failed alone or by itself in a reply.
+    /// Embeds a text that failed alone, or that got no vector in a reply.
     async fn embed_alone(&self, text: &str, mut fault: ServiceError) -> Result<TextOutcome, ServiceError> {
         if fault.is_transient() && !text.trim().is_empty() {
             match self.embed_text(text, TRIES_ALONE).await {
@@ -239,7 +240,7 @@ impl OpenAiEmbedder {
     }
 }
 
-/// Beginnings of a text, each half as long as the one before.
+/// Beginnings of a text, each half as long as the previous one.
 fn shorter_beginnings(text: &str) -> impl Iterator<Item = &str> {
     let characters = text.chars().count();
     (1..=HALVINGS)
@@ -248,7 +249,7 @@ fn shorter_beginnings(text: &str) -> impl Iterator<Item = &str> {
         .map(|characters| cut_to_characters(text, characters))
 }
 
-/// At most so many characters of a text, up to a white space if one is near.
+/// Cuts a text to at most `characters` characters, at white space if there is some close by.
 fn cut_to_characters(text: &str, characters: usize) -> &str {
     let end = text.char_indices().nth(characters).map_or(text.len(), |(at, _)| at);
     let head = &text[..end];
@@ -258,7 +259,7 @@ fn cut_to_characters(text: &str, characters: usize) -> &str {
     }
 }
 
-/// As much of a text as has about so many tokens.
+/// Cuts a text to about `most` estimated tokens.
 fn cut_to_tokens(text: &str, most: usize) -> &str {
     let mut part = text;
     loop {
@@ -266,7 +267,7 @@ fn cut_to_tokens(text: &str, most: usize) -> &str {
         if count <= most {
             return part;
         }
-        // Estimates do not grow evenly along a text, so the first cut may still be too long.
+        // The estimate is not linear along a text, so the first cut may still be too long.
         let characters = part.chars().count();
         let wanted = (characters as u128 * most as u128 / count as u128) as usize;
         part = cut_to_characters(part, wanted.min(characters - 1));

@@ -1,22 +1,22 @@
-//! What the service was found to take in one request, remembered until the end of the process.
+//! Request limits of the service as learned from refusals, until the end of the process.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ragstone_core::prompt::estimate_tokens;
 
-/// What was found; the estimates of tokens are those of [`estimate_tokens`].
+/// Learned limits; token counts are estimates by [`estimate_tokens`].
 #[derive(Debug)]
 pub(super) struct LearnedLimits {
-    /// Texts of a request.
+    /// Most texts per request.
     texts: AtomicUsize,
-    /// Tokens of a request.
+    /// Most tokens per request.
     request_tokens: AtomicUsize,
-    /// Tokens of a text that was taken when a longer one was not, or that the settings name.
+    /// Most tokens per text: from the settings, or learned when a longer text was refused.
     text_tokens: AtomicUsize,
 }
 
 impl LearnedLimits {
-    /// Nothing is known but, perhaps, the tokens of a text.
+    /// Starts without limits, except the tokens of a text if they are known.
     pub fn new(text_tokens: Option<usize>) -> Self {
         Self {
             texts: AtomicUsize::new(usize::MAX),
@@ -31,13 +31,13 @@ impl LearnedLimits {
             || total_tokens(texts) > self.request_tokens.load(Ordering::Relaxed)
     }
 
-    /// Tokens of a text that are taken.
+    /// Most tokens per text that are accepted.
     pub fn text_tokens(&self) -> usize {
         self.text_tokens.load(Ordering::Relaxed)
     }
 
-    /// A request was refused, and each of its `halves` was taken: the larger one is what may be sent. `by_length` where
-    /// the refusal spoke of tokens.
+    /// Learns from a refused request whose `halves` were both accepted: the larger half is the new limit. `by_length`
+    /// if the refusal was about tokens.
     pub fn learn_request(&self, halves: [&[String]; 2], by_length: bool) {
         let (limit, size, unit) = match by_length {
             true => (&self.request_tokens, halves.map(total_tokens), "tokens, estimated"),
@@ -51,7 +51,7 @@ impl LearnedLimits {
         );
     }
 
-    /// A text was refused for its length, and a beginning of so many tokens was taken.
+    /// Learns that a text was refused for its length, and that a beginning of `taken` tokens was accepted.
     pub fn learn_text(&self, taken: usize) {
         lower_limit(
             &self.text_tokens,
@@ -62,7 +62,7 @@ impl LearnedLimits {
     }
 }
 
-/// Remembers a limit that is lower than the known one, and says so.
+/// Lowers a limit, and logs it.
 fn lower_limit(limit: &AtomicUsize, found: usize, what: &str, unit: &str) {
     let found = found.max(1);
     if limit.fetch_min(found, Ordering::Relaxed) > found {

@@ -1,11 +1,11 @@
 //! Embeddings of any OpenAI-compatible service.
 //!
-//! A service that works and fails at some texts costs only those: a batch is halved until they stand alone, and one that
-//! fails alone is cut shorter, and then goes without a vector. What a request may hold is learned on the way.
+//! A service that fails for some texts loses only those: a batch is halved until they are alone, and a text that fails
+//! alone is shortened, and at last gets no vector. The limits of a request are learned from refusals.
 //!
-//! Invariant: vectors come back in the order of the texts, of unit length, all of the dimensions that were probed at
-//! the start. A question never waits behind passages: each kind has a lane of its own. No text is found at fault while
-//! the service fails at a plain one as well: that is an outage.
+//! Invariant: vectors come back in the order of the texts, with unit length, all with the dimensions that were probed
+//! at the start. A question never waits behind passages: each kind has its own request limit. No text is blamed while
+//! the service fails for a plain text as well: that is an outage.
 
 mod isolation;
 mod limits;
@@ -28,53 +28,53 @@ use crate::openai::{OpenAiClient, OpenAiConnection, ServiceError};
 use isolation::TextOutcome;
 use limits::LearnedLimits;
 
-/// Most texts of one request; the service's own limit.
+/// Most texts of one request, which is the limit of OpenAI's service.
 pub const MAX_BATCH_TEXTS: usize = 2_048;
 
-/// Estimated tokens that nearly every embedding model reads.
+/// Estimated tokens that nearly every embedding model accepts.
 pub const DEFAULT_CHUNK_TOKENS: usize = 512;
 
-/// Tries for a question: whoever asked is waiting, and the words can be searched without a vector.
+/// Tries for a question: a user is waiting, and lexical search works without a vector.
 const QUERY_TRIES: usize = 2;
 
-/// Longest wait for a question's vector, tries and pauses included; less where a single request may take less.
+/// Longest wait for a question's vector, including tries and pauses; less if a single request may take less.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What is embedded at the start to see how long a vector is.
+/// Text that is embedded at the start to learn the dimensions.
 const PROBE: &str = "How long is a vector?";
 
-/// Tries of a request that fails, before a plain text is tried in its place.
+/// Tries of a failing request before a plain text is tried instead.
 const TRIES_BEFORE_PROBE: usize = 2;
 
-/// How a service is used.
+/// Settings of an embedding service.
 #[derive(Debug, Clone)]
 pub struct OpenAiEmbedderOptions {
-    /// Where it is.
+    /// Address, credentials and limits of the service.
     pub connection: OpenAiConnection,
-    /// The model's name there.
+    /// Name of the model at the service.
     pub model: String,
-    /// The length of vectors to ask for; none for the model's own.
+    /// Dimensions to request; `None` for the model's own.
     pub dimensions: Option<usize>,
-    /// Put before a question.
+    /// Text put before each question.
     pub query_prefix: String,
-    /// Put before a passage.
+    /// Text put before each passage.
     pub passage_prefix: String,
-    /// Texts of one request, 1 to 2,048.
+    /// Texts per request, 1 to 2,048.
     pub batch_texts: usize,
-    /// Estimated tokens of one request.
+    /// Estimated tokens per request.
     pub batch_tokens: usize,
-    /// Estimated tokens of a text that the model reads, where that is known; a longer one is cut.
+    /// Estimated tokens of a text that the model accepts, if known; longer texts are cut.
     pub text_tokens: Option<usize>,
     /// Estimated tokens that a chunk should not exceed, so that the model probably reads all of it.
     pub chunk_tokens: usize,
-    /// Requests for passages at once.
+    /// Concurrent requests for passages.
     pub passage_concurrency: usize,
-    /// Requests for questions at once.
+    /// Concurrent requests for questions.
     pub query_concurrency: usize,
 }
 
 impl OpenAiEmbedderOptions {
-    /// The usual limits.
+    /// Settings with default limits.
     pub fn new(connection: OpenAiConnection, model: impl Into<String>) -> Self {
         Self {
             connection,
@@ -91,7 +91,7 @@ impl OpenAiEmbedderOptions {
         }
     }
 
-    /// What decides the vectors of a service whose vectors are as long as this.
+    /// Everything that determines the vectors, for a service with these `dimensions`.
     pub fn fingerprint(&self, dimensions: usize) -> EmbedderFingerprint {
         EmbedderFingerprint {
             model: self.model.clone(),
@@ -104,10 +104,11 @@ impl OpenAiEmbedderOptions {
     }
 }
 
-/// How vectors are asked for, the best first: base64 takes a quarter of the bytes, and some services know neither.
+/// Encodings of vectors to request, best first: base64 takes a quarter of the bytes, and some services know neither
+/// name.
 const ENCODINGS: [Option<&str>; 3] = [Some("base64"), Some("float"), None];
 
-/// Any OpenAI-compatible embedder.
+/// Embedder behind any OpenAI-compatible service.
 #[derive(Debug)]
 pub struct OpenAiEmbedder {
     client: OpenAiClient,
@@ -115,13 +116,14 @@ pub struct OpenAiEmbedder {
     fingerprint: EmbedderFingerprint,
     passages: Semaphore,
     queries: Semaphore,
-    /// Which of `ENCODINGS` the service takes.
+    /// Index in `ENCODINGS` of the one that the service accepts.
     encoding: AtomicU8,
     limits: LearnedLimits,
 }
 
 impl OpenAiEmbedder {
-    /// Embeds one text to learn how long a vector is, and refuses a service whose vectors are not as long as was asked.
+    /// Embeds one text to learn the dimensions, and refuses a service whose vectors have other dimensions than
+    /// requested.
     pub async fn connect(options: OpenAiEmbedderOptions) -> Result<Self, EmbedError> {
         let refused = |detail: String| EmbedError::Refused { detail };
         let client = OpenAiClient::new(options.connection.clone()).map_err(|error| refused(error.to_string()))?;
@@ -147,14 +149,14 @@ impl OpenAiEmbedder {
         }
     }
 
-    /// The probe's vector, in the first encoding that the service takes.
+    /// Embeds the probe with the first encoding that the service accepts.
     async fn probe_vector(&self) -> Result<Vec<f32>, ServiceError> {
         let probe = [PROBE.to_owned()];
         for (encoding, name) in (0u8..).zip(ENCODINGS) {
             self.encoding.store(encoding, Ordering::Relaxed);
             match self.request_probe(&probe).await {
                 Ok(vector) if encoding == 0 => return Ok(vector),
-                // What failed once for another reason may be taken now.
+                // The best encoding may have failed for another reason, so try it again.
                 Ok(vector) => {
                     self.encoding.store(0, Ordering::Relaxed);
                     let again = self.request_probe(&probe).await;
@@ -178,14 +180,14 @@ impl OpenAiEmbedder {
         single_vector(vectors)
     }
 
-    /// The probe's vector; only what is busy is tried again.
+    /// Requests the probe's vector; only a busy service is retried.
     async fn request_probe(&self, probe: &[String]) -> Result<Vec<f32>, ServiceError> {
         let is_busy = |fault: &ServiceError| fault.is_transient() && !fault.may_be_form();
         let tries = self.options.connection.max_tries();
         single_vector(self.request_vectors_while(probe, tries, is_busy).await?)
     }
 
-    /// Texts with their prefix.
+    /// Puts the prefix for `kind` before each text.
     fn add_prefix(&self, texts: &[String], kind: TextKind) -> Vec<String> {
         let prefix = match kind {
             TextKind::Query => &self.options.query_prefix,
@@ -194,7 +196,7 @@ impl OpenAiEmbedder {
         texts.iter().map(|text| format!("{prefix}{text}")).collect()
     }
 
-    /// What became of each passage, its prefix before it.
+    /// Embeds passages with their prefix; one outcome for each text.
     async fn passage_outcomes(&self, texts: &[String]) -> Result<Vec<TextOutcome>, ServiceError> {
         let most = self.options.batch_texts.clamp(1, MAX_BATCH_TEXTS);
         let batches = split_into_batches(texts, most, self.options.batch_tokens);
@@ -207,7 +209,7 @@ impl OpenAiEmbedder {
         Ok(outcomes.into_iter().flatten().collect())
     }
 
-    /// The vectors of questions, within the patience of whoever asked.
+    /// Embeds questions within `QUERY_TIMEOUT`.
     async fn embed_questions(&self, texts: &[String]) -> Result<Vec<Vec<f32>>, ServiceError> {
         let patience = QUERY_TIMEOUT.min(self.options.connection.first_byte_timeout());
         timeout(patience, self.embed_each_question(texts))
@@ -329,7 +331,7 @@ fn single_vector(vectors: Vec<reply::VectorResult>) -> Result<Vec<f32>, ServiceE
         .map_err(ServiceError::broken)
 }
 
-/// Neighbouring texts, as many as fit both limits.
+/// Splits texts into runs that fit both limits, as long as possible.
 fn split_into_batches(texts: &[String], most_texts: usize, most_tokens: usize) -> Vec<&[String]> {
     let mut batches = Vec::new();
     let (mut start, mut held) = (0, 0);

@@ -1,4 +1,4 @@
-//! The vectors of a reply, in all the forms in which services send them.
+//! Parses the vectors of a reply, in all the forms in which services send them.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -18,28 +18,28 @@ struct EmbeddingsResponse {
 
 #[derive(Deserialize)]
 struct EmbeddingItem {
-    /// Left out where it is 0 by some, altogether by others.
+    /// Omitted by some services if it is 0, by others always.
     #[serde(default)]
     index: Value,
     #[serde(default)]
     embedding: RawVector,
 }
 
-/// Some services send numbers whatever they were asked for.
+/// A vector as sent: some services send numbers whatever encoding was requested.
 #[derive(Deserialize, Default)]
 #[serde(untagged)]
 enum RawVector {
     Base64(String),
     Plain(Vec<f32>),
-    /// One row, as of models without pooling.
+    /// One row, as models without pooling return.
     Row([Vec<f32>; 1]),
     Other(IgnoredAny),
     #[default]
     None,
 }
 
-/// `count` vectors in the order of the texts, of `dimensions` components unless that is 0. A reply that cannot be matched
-/// with its texts is broken as a whole.
+/// Parses `count` vectors in the order of the texts, with `dimensions` components unless that is 0. A reply whose
+/// vectors cannot be assigned to the texts is an error as a whole.
 pub(super) fn parse_vectors(
     client: &OpenAiClient,
     bytes: &[u8],
@@ -65,7 +65,7 @@ pub(super) fn parse_vectors(
     Ok(vectors)
 }
 
-/// What a reply without vectors says.
+/// Error for a reply without vectors, with its error message if it has one.
 fn unreadable_reply(client: &OpenAiClient, bytes: &[u8], error: &serde_json::Error) -> ServiceError {
     let value: Value = serde_json::from_slice(bytes).unwrap_or_default();
     let is_error = ["error", "message", "detail"]
@@ -77,8 +77,8 @@ fn unreadable_reply(client: &OpenAiClient, bytes: &[u8], error: &serde_json::Err
     }
 }
 
-/// Where each item belongs: as its index says, else in the order of the list. The one item that lacks what the others
-/// have gets the place that is left.
+/// Position of each item: its index, or else the order of the list. A single item without an index gets the remaining
+/// position.
 fn assign_positions(items: &[EmbeddingItem], count: usize) -> Result<Vec<usize>, ServiceError> {
     let wrong = |index: &Value| ServiceError::broken(format!("it gave a vector for no text, or a second one: {index}"));
     let mut taken = vec![false; count];
@@ -129,7 +129,7 @@ impl RawVector {
     }
 }
 
-/// The vector at unit length.
+/// Scales the vector to unit length.
 fn normalize_vector(mut vector: Vec<f32>, dimensions: usize) -> VectorResult {
     if dimensions != 0 && vector.len() != dimensions {
         return Err(format!(
@@ -166,7 +166,7 @@ mod tests {
 
     #[test]
     fn vectors_are_matched_with_their_texts() {
-        // The sign of the first component tells which vector it is: the first item's is negative.
+        // The sign of the first component identifies the vector: that of the first item is negative.
         let check = |indexes: [Value; 3], expected: Option<usize>| {
             let signs = [-1.0, 1.0, 1.0];
             let data: Vec<Value> = indexes

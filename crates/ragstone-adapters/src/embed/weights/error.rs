@@ -1,47 +1,47 @@
-//! Why a model could not be had.
+//! Errors when a model cannot be provided.
 
 use std::fmt::{Display, Formatter, Result};
 use std::path::PathBuf;
 
-/// What stands between this process and the model, and what to do about it.
+/// Why a model cannot be provided, and what to do about it.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelFetchError {
-    /// The folder given by setting holds no model.
+    /// The folder given by setting contains no model.
     #[error("the given model folder is not usable: no {}", file.display())]
     Given {
-        /// The file that is missing.
+        /// Path of the file that is missing.
         file: PathBuf,
     },
-    /// No route led to the model.
+    /// No route provided the model.
     #[error(
         "no weights for {model}: {}; hint: fetch the model ahead on a machine with a network, or put its files into {}",
         FailedRouteList(attempts),
         folder.display()
     )]
     Unavailable {
-        /// The model's name.
+        /// Name of the model.
         model: String,
-        /// Where its files would be found.
+        /// Folder where its files are expected.
         folder: PathBuf,
-        /// What was tried, in order; empty if nothing may be fetched.
+        /// Routes that were tried, in order; empty if nothing may be downloaded.
         attempts: Vec<FailedRoute>,
     },
-    /// The models' folder cannot be written.
+    /// The folder of models cannot be written.
     #[error("cannot store models in {}: {source}", path.display())]
     Storage {
-        /// The folder.
+        /// Path of the folder.
         path: PathBuf,
-        /// What the system says.
+        /// Error from the operating system.
         source: std::io::Error,
     },
 }
 
-/// A route that was tried.
+/// A route that was tried and failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FailedRoute {
-    /// Which.
+    /// Name of the route.
     pub route: String,
-    /// Why it failed.
+    /// Why the route failed.
     pub reason: String,
 }
 

@@ -1,4 +1,4 @@
-//! The model hub: plain HTTPS, one try, every byte counted and hashed on its way to the disk.
+//! Downloads from the model hub: plain HTTPS, one try, every byte counted and hashed while it is written to disk.
 
 use std::path::Path;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use tokio::io::AsyncWriteExt;
 use super::manifest::{ManifestFile, WeightsManifest};
 use super::{FetchProgress, ModelHub};
 
-/// Limit for a connection to come about.
+/// Limit for opening a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Limit for the next bytes of a download to arrive.
@@ -51,7 +51,7 @@ pub(super) async fn download_files(
 }
 
 fn build_client() -> Result<reqwest::Client, String> {
-    // Fails only if the process has chosen its provider before, which is as good.
+    // Fails only if the process has installed a provider before, which is just as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let builder = reqwest::Client::builder()
         .connect_timeout(CONNECT_TIMEOUT)
@@ -95,7 +95,7 @@ async fn create_file(path: &Path) -> std::io::Result<tokio::fs::File> {
     tokio::fs::File::create(path).await
 }
 
-/// An error with all its causes, which reqwest leaves out of its message.
+/// An error with all its causes, which reqwest omits from its message.
 fn describe_error(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |error| error.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))

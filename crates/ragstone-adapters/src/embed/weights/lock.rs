@@ -1,4 +1,5 @@
-//! One fetcher at a time, over all processes: an advisory lock that the system releases when its holder dies.
+//! Lock that admits one download at a time over all processes: an advisory lock, released by the system when its
+//! holder dies.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -7,16 +8,16 @@ use std::time::Duration;
 
 use super::FetchProgress;
 
-/// How often a held lock is tried again.
+/// Interval between tries of a held lock.
 const RETRY: Duration = Duration::from_millis(200);
 
-/// Waits for the lock; it is held until the file is dropped.
+/// Waits for the lock, which is held until the file is dropped.
 pub(super) async fn acquire_lock(
     path: &Path,
     progress: &(dyn Fn(FetchProgress<'_>) + Send + Sync),
 ) -> io::Result<File> {
     let file = File::options().create(true).truncate(false).write(true).open(path)?;
-    // Tried again and again instead of waited for: a waiting thread could not be cancelled.
+    // Polled, because a thread that blocks on the lock could not be cancelled.
     loop {
         match file.try_lock() {
             Ok(()) => return Ok(file),

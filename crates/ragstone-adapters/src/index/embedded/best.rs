@@ -1,31 +1,31 @@
-//! The best of many, with ties decided the same way everywhere.
+//! Top-k selection, with ties decided the same way everywhere.
 
 use std::cmp::Reverse;
 
 use ragstone_core::id::{ChunkId, PointId};
 
-/// Scores are compared after rounding to this.
+/// Scores are rounded to a multiple of this before they are compared.
 pub const TIE: f64 = 1e-6;
 
-/// Where a point is.
+/// Location of a point in a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SlotLocation {
-    /// Which segment.
+    /// Position of the segment in the snapshot.
     pub segment: u32,
-    /// Which slot in it.
+    /// Slot within that segment.
     pub slot: u16,
 }
 
 /// A point with its score.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ScoredSlot {
-    /// The score, not rounded.
+    /// Score, not rounded to [`TIE`].
     pub score: f64,
-    /// Decides ties.
+    /// Chunk of the point; decides ties.
     pub chunk: ChunkId,
-    /// Decides ties between generations of one chunk.
+    /// Point; decides ties between generations of one chunk.
     pub point: PointId,
-    /// Where it is.
+    /// Location of the point.
     pub place: SlotLocation,
 }
 
@@ -35,12 +35,12 @@ impl ScoredSlot {
     }
 }
 
-/// The best `limit`, best first.
+/// Returns the best `limit` slots, best first.
 pub fn best_slots(all: Vec<ScoredSlot>, limit: usize) -> Vec<ScoredSlot> {
     best_by_score(all, limit, |scored| scored)
 }
 
-/// The best `limit` of what has a score, best first.
+/// Returns the best `limit` of `all` by the score that `scored` gives, best first.
 pub fn best_by_score<T>(mut all: Vec<T>, limit: usize, scored: impl Fn(&T) -> &ScoredSlot) -> Vec<T> {
     let key = |one: &T| scored(one).sort_key();
     if all.len() > limit && limit > 0 {
@@ -51,10 +51,10 @@ pub fn best_by_score<T>(mut all: Vec<T>, limit: usize, scored: impl Fn(&T) -> &S
     all
 }
 
-/// Candidates that may still be among the best, by what their score is at least and at most.
+/// Candidates that may still be among the best, by lower and upper bounds on their scores.
 ///
-/// Invariant: at least `limit` of all candidates pushed score `floor` or more, so one that scores less at most is not
-/// among the best `limit`. Ties are the pusher's to allow for, with bounds that are [`TIE`] wider.
+/// Invariant: at least `limit` of all candidates pushed score `floor` or more, so one whose upper bound is lower is
+/// not among the best `limit`. The caller has to allow for ties, by bounds that are [`TIE`] wider.
 #[derive(Debug)]
 pub struct CandidateShortlist<T> {
     limit: usize,
@@ -70,11 +70,11 @@ struct BoundedCandidate<T> {
     item: T,
 }
 
-/// The list is sifted when so many times more than wanted have gathered.
+/// The list is pruned whenever it has grown by so many times `limit` entries.
 const SIFT_FACTOR: usize = 8;
 
 impl<T> CandidateShortlist<T> {
-    /// For the best `limit`, which are known to score at least `floor`.
+    /// A shortlist for the best `limit`, which are known to score at least `floor`.
     pub fn new(limit: usize, floor: f64) -> Self {
         Self {
             limit,
@@ -84,12 +84,12 @@ impl<T> CandidateShortlist<T> {
         }
     }
 
-    /// What a candidate must reach to be kept.
+    /// Upper bound that a candidate must reach to be added.
     pub fn score_floor(&self) -> f64 {
         self.floor
     }
 
-    /// Takes a candidate.
+    /// Adds a candidate whose score is between `least` and `most`.
     pub fn push(&mut self, least: f64, most: f64, item: T) {
         if most < self.floor {
             return;
@@ -111,7 +111,7 @@ impl<T> CandidateShortlist<T> {
         self.sift_at = self.kept.len() + SIFT_FACTOR * self.limit;
     }
 
-    /// All that may be among the best, in no order.
+    /// All candidates that may be among the best, in no order.
     pub fn into_candidates(mut self) -> impl Iterator<Item = T> {
         self.prune_candidates();
         self.kept.into_iter().map(|one| one.item)

@@ -4,12 +4,12 @@ use ragstone_core::rank::{SparseVector, TermId};
 
 use crate::sqlite::SqliteError;
 
-/// A dense vector: its components (f32).
+/// Encodes a dense vector: its components (f32).
 pub fn encode_dense(vector: &[f32]) -> Vec<u8> {
     vector.iter().flat_map(|component| component.to_le_bytes()).collect()
 }
 
-/// Reads a dense vector of so many dimensions into `vector`.
+/// Decodes a dense vector of `dimensions` components into `vector`.
 pub fn decode_dense(bytes: &[u8], dimensions: usize, vector: &mut Vec<f32>) -> Result<(), SqliteError> {
     let (components, rest) = bytes.as_chunks::<4>();
     if components.len() != dimensions || !rest.is_empty() {
@@ -20,7 +20,8 @@ pub fn decode_dense(bytes: &[u8], dimensions: usize, vector: &mut Vec<f32>) -> R
     Ok(())
 }
 
-/// A sparse vector: how many single terms (u32), then term id (u32) and weight (f32) of each, then of each pair.
+/// Encodes a sparse vector: the number of single terms (u32), then term id (u32) and weight (f32) of each, then of
+/// each pair.
 pub fn encode_sparse(lexical: &SparseVector) -> Vec<u8> {
     let all = lexical.unigrams.iter().chain(&lexical.bigrams);
     let mut bytes = Vec::with_capacity(4 + 8 * (lexical.unigrams.len() + lexical.bigrams.len()));
@@ -32,10 +33,10 @@ pub fn encode_sparse(lexical: &SparseVector) -> Vec<u8> {
     bytes
 }
 
-/// Terms with their weights, read from bytes as they are asked for.
+/// Terms with their weights, decoded lazily.
 pub type DecodedTerms<'a> = std::iter::Map<std::slice::Iter<'a, [u8; 8]>, fn(&[u8; 8]) -> (TermId, f32)>;
 
-/// The single terms and the pairs of a sparse vector.
+/// Decodes the single terms and the pairs of a sparse vector.
 pub fn decode_sparse(bytes: &[u8]) -> Result<(DecodedTerms<'_>, DecodedTerms<'_>), SqliteError> {
     let parts = bytes.split_first_chunk().and_then(|(count, rest)| {
         let (terms, left) = rest.as_chunks::<8>();

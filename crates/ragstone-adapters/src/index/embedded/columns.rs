@@ -1,7 +1,7 @@
-//! What callers' filters compare, by column: each key's values once, and which groups or slots have them.
+//! Metadata fields by column, for filters: each key's values once, and which groups or slots have them.
 //!
-//! Invariant: a filter lets through the slots of those groups whose fields it matches ([`MetadataFilter::matches`]), and no
-//! others. A comparison is made once for each value of its column, not for each slot.
+//! Invariant: a filter selects the slots of exactly those groups whose fields it matches
+//! ([`MetadataFilter::matches`]). A comparison is made once for each value of its column, not for each slot.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,29 +13,29 @@ use serde_json::Value;
 
 use super::slots::SlotSet;
 
-/// A column of at most so many values keeps the slots of each.
+/// A column of at most this many values has a bitmap of slots for each value.
 const FEW_VALUES: usize = 256;
-/// The place of no value.
+/// Position that means that a group has no value.
 const NONE: u32 = u32::MAX;
 
-/// The columns of a segment's groups.
+/// The columns of a segment's groups, by field name.
 #[derive(Debug, Clone, Default)]
 pub struct FieldColumns(HashMap<Arc<str>, FieldColumn>);
 
 #[derive(Debug, Clone)]
 struct FieldColumn {
-    /// Place of a group in the segment to place of its value; shorter than the groups where the last have none.
+    /// Value position by group position; shorter than the list of groups if the last ones have no value.
     of_group: Vec<u32>,
     values: ColumnValues,
-    /// Place of a value to its slots; none once there are many values.
+    /// Slots by value position; `None` once there are many values.
     slots: Option<Vec<RoaringBitmap>>,
 }
 
 #[derive(Debug, Clone)]
 enum ColumnValues {
-    /// Texts, end to end.
+    /// Only texts, concatenated; `ends` has the end of each.
     Texts { text: String, ends: Vec<u32> },
-    /// Whatever they are.
+    /// Values of any type.
     Mixed(Vec<Value>),
 }
 
@@ -98,7 +98,8 @@ impl FieldColumn {
         self.of_group[group] = place;
     }
 
-    /// The place of a value, which becomes one of the column's. Only a column of few values looks whether it has it.
+    /// Returns the position of a value, adding it if needed. Duplicates are detected only while the column has few
+    /// values.
     fn intern_value(&mut self, value: FieldValue<'_>, known: &mut HashMap<String, u32>) -> u32 {
         let next = self.values.len() as u32;
         if self.values.len() > FEW_VALUES {
@@ -106,7 +107,7 @@ impl FieldColumn {
             self.values.push(value);
             return next;
         }
-        // No other value begins with a quotation mark.
+        // The JSON of no other value begins with a quotation mark.
         let written = match value {
             FieldValue::Text(text) => format!("\"{text}"),
             FieldValue::Other(value) => value.to_string(),
@@ -117,7 +118,7 @@ impl FieldColumn {
         })
     }
 
-    /// The place of a value, which becomes one of the column's if it is not among the first few.
+    /// Returns the position of a value, adding it if it is not among the first `FEW_VALUES + 1`.
     fn intern_among_few(&mut self, value: FieldValue<'_>) -> u32 {
         let few = 0..self.values.len().min(FEW_VALUES + 1);
         let held = few.into_iter().find(|place| self.values.get(*place) == value);
@@ -144,7 +145,7 @@ impl FieldColumn {
 }
 
 impl FieldColumns {
-    /// The slots of a segment of as many slots as `groups` names groups of, whose fields `filter` matches.
+    /// Slots whose fields `filter` matches; `groups` has the group position of each slot.
     pub fn matching_slots(&self, filter: &MetadataFilter, groups: &[u32]) -> SlotSet {
         let mut found = SlotSet::empty(groups.len());
         match filter.as_shape() {
@@ -172,7 +173,7 @@ impl FieldColumns {
         found
     }
 
-    /// Gives the group at `place`, which has `slots`, other fields.
+    /// Changes the fields of the group at `place`, whose slots are `slots`.
     pub fn change_group(&mut self, place: usize, fields: &DocumentMetadata, slots: &RoaringBitmap) {
         for column in self.0.values_mut() {
             let old = column.of_group.get(place).copied().unwrap_or(NONE);
@@ -195,7 +196,7 @@ impl FieldColumns {
     }
 }
 
-/// Columns in the making.
+/// Builder of the columns of a segment.
 #[derive(Default)]
 pub struct FieldColumnsBuilder {
     columns: FieldColumns,
@@ -235,7 +236,7 @@ impl FieldColumnsBuilder {
         }
     }
 
-    /// The columns of the groups that were pushed, whose slots are these.
+    /// Builds the columns; `slots` are the slots of each pushed group.
     pub fn build(mut self, slots: &[RoaringBitmap]) -> FieldColumns {
         for column in self.columns.0.values_mut() {
             column.of_group.shrink_to_fit();

@@ -1,9 +1,9 @@
-//! The dense leg: in large segments a look at the signs, then a scan of the coarse vectors, then exact scores of what
-//! their bounds cannot rule out.
+//! The dense leg: in large segments a pass over the sign bits, then a scan of the coarse vectors, then exact scores of
+//! what their bounds cannot rule out.
 //!
-//! Invariant: nothing is lost to the bounds of the coarse vectors, so in small segments the list is that of a comparison
-//! with every candidate; what the signs rule out is wrong as seldom as [`SignEstimates::doubt`] says. One search runs on one
-//! thread, which leaves the other cores to other searches.
+//! Invariant: the bounds of the coarse vectors lose nothing, so in small segments the result equals a comparison with
+//! every candidate; the sign bits wrongly rule out a candidate as rarely as [`SignEstimates::doubt`] says. One search
+//! runs on one thread, which leaves the other cores to other searches.
 
 use std::ops::Range;
 
@@ -13,24 +13,24 @@ use super::slots::{SlotSet, WORD, bit_runs};
 use crate::index::vectors::bits::{BLOCK, SignBits, SignEstimates, SignQuery};
 use crate::index::vectors::{QueryVector, RUN, ScoreEstimates, VectorTable};
 
-/// Rounding of sums in single precision, and ties.
+/// Allowance for rounding of sums in single precision, and for ties.
 const SLACK: f32 = 4e-6 + TIE as f32;
-/// Below any score, and above that of a slot without a vector.
+/// Lower than any score, and higher than that of a slot without a vector.
 const NO_FLOOR: f64 = f32::MIN as f64;
 
 const _: () = assert!(RUN == WORD, "a word of slots is estimated in one go");
 
-/// A question's vector over one snapshot.
+/// A query vector over one snapshot.
 #[derive(Debug)]
 pub struct DenseSearch<'a> {
     snapshot: &'a IndexSnapshot,
     vector: QueryVector,
-    /// None where no segment has signs.
+    /// `None` if no segment has sign bits.
     signs: Option<SignQuery>,
 }
 
 impl<'a> DenseSearch<'a> {
-    /// Prepares `vector`.
+    /// Prepares `vector` as a query on `snapshot`.
     pub fn new(snapshot: &'a IndexSnapshot, vector: &[f32]) -> Self {
         Self {
             snapshot,
@@ -43,7 +43,7 @@ impl<'a> DenseSearch<'a> {
         }
     }
 
-    /// The best `limit` of the candidates of each segment by cosine, best first.
+    /// Returns the best `limit` candidates of all segments by cosine, best first.
     pub fn best_slots(&self, candidates: &[SlotSet], limit: usize) -> Vec<ScoredSlot> {
         let mut shortlist = CandidateShortlist::new(limit, NO_FLOOR);
         for (segment, slots) in candidates.iter().enumerate() {
@@ -59,7 +59,7 @@ impl<'a> DenseSearch<'a> {
         best_slots(scored.collect(), limit)
     }
 
-    /// The exact scores of places; 0 where there is no vector.
+    /// Exact cosines of the given locations; 0 for a slot without a vector.
     pub fn exact_cosines<'b>(&'b self, places: &'b [SlotLocation]) -> impl Iterator<Item = (SlotLocation, f64)> + 'b {
         let at = |place: &SlotLocation| (self.segment_vectors(place.segment as usize), usize::from(place.slot));
         let next = places.iter().skip(1).map(Some).chain([None]);
@@ -97,11 +97,11 @@ impl<'a> DenseSearch<'a> {
     }
 }
 
-/// Slots that are asked for together, so that the first has come when the last is asked for.
+/// Slots that are prefetched together, so that the first has arrived when the last is requested.
 const PREFETCH_SLOTS: usize = 32;
 
 impl DenseSearch<'_> {
-    /// Scans only what the signs do not rule out.
+    /// Scans only slots that the sign bits do not rule out.
     fn scan_by_signs(
         &self,
         segment: usize,
@@ -144,7 +144,7 @@ impl DenseSearch<'_> {
     }
 }
 
-/// Keeps what may reach the floor; hardly ever more than none of a run.
+/// Adds the slots that may reach the floor; in most runs there is none.
 fn push_candidates(
     segment: usize,
     run: Range<usize>,

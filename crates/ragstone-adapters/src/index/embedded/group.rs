@@ -1,4 +1,4 @@
-//! Points of one generation, as far as they are alike.
+//! Groups of points of one generation that share their metadata.
 
 use std::sync::Arc;
 
@@ -7,28 +7,28 @@ use ragstone_core::id::{CollectionName, DocumentId, Generation};
 
 use crate::shared_values::SharedPool;
 
-/// Points of one generation that share everything but their chunk. Their fields stand in the columns of a segment.
+/// Points of one generation that share everything except their chunk. Their fields are in the columns of a segment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PointGroup {
-    /// Its row.
+    /// Row id of the group.
     pub row: i64,
-    /// The document.
+    /// Document of the points.
     pub document: DocumentId,
-    /// The generation.
+    /// Generation of the points.
     pub generation: Generation,
-    /// The document's collection.
+    /// Collection of the document.
     pub collection: Arc<CollectionName>,
-    /// Who may read it.
+    /// Readers of the document.
     pub acl: Arc<Acl>,
-    /// The ACL's revision.
+    /// Revision of the ACL.
     pub acl_revision: u64,
 }
 
-/// What groups have in common, kept once.
+/// Values that groups share, each held once.
 #[derive(Debug, Default)]
 pub struct GroupValues {
-    /// Who may read them.
+    /// ACLs of the groups.
     pub acls: SharedPool<Acl>,
-    /// Their collections.
+    /// Collections of the groups.
     pub collections: SharedPool<CollectionName>,
 }

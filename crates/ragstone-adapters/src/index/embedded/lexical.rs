@@ -1,6 +1,6 @@
 //! The lexical leg: one pass over the postings of a segment, one over its scores.
 //!
-//! Invariant: a slot's score is the sum over the question's terms in their order, whichever way it is found, so it is
+//! Invariant: a slot's score is the sum over the query's terms in their order, whichever way it is computed, so it is
 //! the same number in every process.
 
 use std::cell::RefCell;
@@ -14,29 +14,29 @@ use super::postings::{PostingList, Postings};
 use super::segment::IndexSegment;
 use super::slots::{SlotSet, WORD, bit_positions};
 
-/// A look-up costs about as much as so many postings read one after the other.
+/// Cost of a look-up, in postings read sequentially.
 const LOOK_UP_COST: usize = 16;
 
-/// A candidate's lexical scores.
+/// Lexical scores of a candidate.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LexicalCandidate {
-    /// Where it is.
+    /// Location of the candidate.
     pub place: SlotLocation,
-    /// B.
+    /// B, the score of single terms.
     pub unigrams: f64,
-    /// B2.
+    /// B2, the score of pairs of terms.
     pub bigrams: f64,
 }
 
 impl LexicalCandidate {
-    /// What the list is sorted by.
+    /// Score by which the list is sorted: B' at `gate`.
     pub fn score(&self, gate: f64) -> f64 {
         self.unigrams + BIGRAM_WEIGHT * gate * self.bigrams
     }
 }
 
-/// Every candidate that may be among the best `limit` by [`LexicalCandidate::score`] whatever the gate is, up to `most_gate`; those
-/// by B alone are the case of a gate of 0. Bigrams count between nothing and `most_gate`, which bounds each score.
+/// Returns every candidate that may be among the best `limit` by [`LexicalCandidate::score`] for any gate from 0 (B
+/// alone) to `most_gate`. Bigrams are weighted between zero and `most_gate`, which bounds each score.
 pub fn shortlist_candidates(
     snapshot: &IndexSnapshot,
     candidates: &[SlotSet],
@@ -62,7 +62,7 @@ pub fn shortlist_candidates(
     pass.found.into_candidates().collect()
 }
 
-/// Both scores of the given places.
+/// Computes both scores of the given locations.
 pub fn score_locations(
     snapshot: &IndexSnapshot,
     asked: &LexicalQuery,
@@ -84,7 +84,7 @@ pub fn score_locations(
     found
 }
 
-/// The lists of a question's terms in one segment, with the idf of each, in the question's order.
+/// Posting lists of a query's terms in one segment, with the idf of each, in the query's order.
 struct QueryPostings<'a> {
     unigrams: Vec<(PostingList<'a>, f64)>,
     bigrams: Vec<(PostingList<'a>, f64)>,
@@ -115,7 +115,7 @@ impl<'a> QueryPostings<'a> {
         both.map(|(list, _)| list.slots.len()).sum()
     }
 
-    /// B and B2 of `slots`, which ascend.
+    /// B and B2 of `slots`, which are ascending.
     fn look_up(&self, slots: &[u16]) -> (Vec<f64>, Vec<f64>) {
         let side = |lists: &[(PostingList<'_>, f64)]| {
             let mut sums = vec![0.0; slots.len()];
@@ -142,7 +142,7 @@ fn add_list_scores(list: PostingList<'_>, idf: f64, slots: &[u16], sums: &mut [f
 }
 
 thread_local! {
-    /// Scores by slot, B then B2, kept for the next search of the thread: making it anew costs more than filling it.
+    /// Scores by slot, B then B2, reused by the next search of the thread: allocating costs more than filling.
     static SCORES: RefCell<Vec<[f64; WORD]>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -182,7 +182,7 @@ impl LexicalScan {
         });
     }
 
-    /// Whether any slot of a word may be wanted, candidate or not: one answer for many slots, in wide registers.
+    /// Whether any slot of a word may reach the floor, candidate or not: one check for many slots, in wide registers.
     fn any_reaches(&self, unigrams: &[f64; WORD], bigrams: &[f64; WORD]) -> bool {
         let weight = BIGRAM_WEIGHT * self.most_gate;
         let floor = (self.found.score_floor() - TIE).max(f64::MIN_POSITIVE);
@@ -209,7 +209,7 @@ impl LexicalScan {
     }
 }
 
-/// Sets each slot's score.
+/// Writes each slot's score to `scores`.
 fn sum_scores(lists: &[(PostingList<'_>, f64)], scores: &mut [f64]) {
     scores.fill(0.0);
     for (list, idf) in lists {

@@ -1,4 +1,4 @@
-//! Reading all points into memory when the index is opened.
+//! Loads all points into memory when the index is opened.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,10 +16,10 @@ use crate::sqlite::{SqliteDatabase, SqliteError};
 
 type LoadResult<T> = std::result::Result<T, SqliteError>;
 
-/// Segments are read by this many threads when the index is opened.
+/// Number of threads that load segments.
 const LOADER_THREADS: usize = 2;
 
-/// Reads all points, in segments of equal size that are built side by side.
+/// Loads all points, in segments of equal size that are built in parallel.
 pub fn load_segments(
     database: &SqliteDatabase,
     dimensions: usize,
@@ -49,7 +49,7 @@ pub fn load_segments(
     Ok(segments)
 }
 
-/// Every group by its row, with whether it is visible.
+/// Loads every group by its row id, with whether it is visible.
 fn load_groups(c: &Connection, values: &mut GroupValues) -> LoadResult<HashMap<i64, (Arc<PointGroup>, bool)>> {
     let mut statement =
         c.prepare("select id, document, generation, visible, acl_revision, collection, acl from point_groups")?;
@@ -75,7 +75,7 @@ fn load_groups(c: &Connection, values: &mut GroupValues) -> LoadResult<HashMap<i
     Ok(groups)
 }
 
-/// All rows of points, in order. Read from an index, which is far smaller than the table.
+/// Loads the row ids of all points, in order. They are read from an SQL index, which is far smaller than the table.
 fn load_point_ids(c: &Connection) -> LoadResult<Vec<i64>> {
     let mut statement = c.prepare("select id from points")?;
     let rows = statement.query_map([], |row| row.get(0))?;
@@ -84,7 +84,7 @@ fn load_point_ids(c: &Connection) -> LoadResult<Vec<i64>> {
     Ok(ids)
 }
 
-/// The segment of the points from row `start` to row `end`.
+/// Builds the segment of the points from row `start` to row `end`.
 fn load_segment(
     c: &Connection,
     groups: &HashMap<i64, (Arc<PointGroup>, bool)>,

@@ -1,8 +1,8 @@
-//! What is searched: a list of segments, replaced as a whole.
+//! The searchable state: a list of segments, replaced as a whole.
 //!
-//! Invariant: writes come one at a time and only after their commit; a search holds one snapshot, which never
-//! changes under it. A write changes a segment in place if no search looks at it, and a copy of its small changing
-//! part otherwise.
+//! Invariant: writes arrive one at a time and only after their commit; a search holds one snapshot, which never
+//! changes. A write changes a segment in place if no search uses it; otherwise it changes a copy of the segment's
+//! small mutable part.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -11,37 +11,37 @@ use ragstone_core::seam::index::DocumentGeneration;
 use super::best::{ScoredSlot, SlotLocation};
 use super::segment::{IndexSegment, MAX_POINTS};
 
-/// A segment is merged into the one before it if that is at most so many times as large.
+/// A segment is merged into the one before it if that is at most this many times as large.
 const MERGE_FACTOR: usize = 2;
 
-/// What one search sees.
+/// The segments that one search reads.
 #[derive(Debug, Clone, Default)]
 pub struct IndexSnapshot {
-    /// Oldest points first.
+    /// Segments, oldest points first.
     pub segments: Vec<Arc<IndexSegment>>,
 }
 
 impl IndexSnapshot {
-    /// Components of the vectors; none where there is nothing or a lexical index.
+    /// Components of the vectors; `None` for an empty or a lexical index.
     pub fn dimensions(&self) -> Option<usize> {
         let of = |segment: &Arc<IndexSegment>| segment.stored.vectors.dimensions();
         self.segments.first().map(of).filter(|dimensions| *dimensions > 0)
     }
 
-    /// No point has a greater gate.
+    /// Greatest gate of all points.
     pub fn greatest_gate(&self) -> f32 {
         let of = |segment: &Arc<IndexSegment>| segment.stored.greatest_gate;
         self.segments.iter().map(of).fold(0.0, f32::max)
     }
 
-    /// Makes what searches of large segments begin with, beside those that do without it meanwhile.
+    /// Computes the sign bits of large segments; searches meanwhile do without them.
     pub fn build_sign_bits(&self) {
         self.segments
             .iter()
             .for_each(|segment| segment.stored.build_sign_bits());
     }
 
-    /// A place with what decides its rank.
+    /// A location with the values that decide its rank.
     pub fn scored_slot(&self, place: SlotLocation, score: f64) -> ScoredSlot {
         let stored = &self.segments[place.segment as usize].stored;
         let slot = usize::from(place.slot);
@@ -54,14 +54,14 @@ impl IndexSnapshot {
     }
 }
 
-/// The snapshot of the moment.
+/// Holder of the current snapshot.
 #[derive(Debug, Default)]
 pub struct SegmentSet {
     snapshot: RwLock<Arc<IndexSnapshot>>,
 }
 
 impl SegmentSet {
-    /// A memory that starts with `segments`.
+    /// A set that starts with `segments`.
     pub fn new(segments: Vec<IndexSegment>) -> Self {
         let segments = segments.into_iter().map(Arc::new).collect();
         Self {
@@ -69,12 +69,12 @@ impl SegmentSet {
         }
     }
 
-    /// What a search that starts at this moment sees.
+    /// The snapshot for a search that starts at this moment.
     pub fn snapshot(&self) -> Arc<IndexSnapshot> {
         self.snapshot.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Starts again with `segments`.
+    /// Replaces all segments by `segments`.
     pub fn replace_all(&self, segments: Vec<IndexSegment>) {
         self.update_segments(|held| *held = segments.into_iter().map(Arc::new).collect());
     }
@@ -84,7 +84,7 @@ impl SegmentSet {
         change(&mut Arc::make_mut(&mut snapshot).segments);
     }
 
-    /// Changes every segment that holds points of `generation`, all at one moment.
+    /// Changes every segment that contains points of `generation`, in one atomic step.
     pub fn update_generation(&self, generation: DocumentGeneration, change: impl Fn(&mut IndexSegment)) {
         self.update_segments(|segments| {
             for segment in segments.iter_mut().filter(|segment| segment.has_generation(generation)) {
@@ -100,8 +100,8 @@ impl SegmentSet {
         self.compact_segments(dimensions);
     }
 
-    /// Merges the last segments while they are of like size, and rewrites those that are mostly removed points. The
-    /// work is done beside the searches, which see the old segments until the new one is there.
+    /// Merges the last segments while they are of similar size, and rewrites those whose points are mostly removed.
+    /// Searches use the old segments until the new one is ready.
     pub fn compact_segments(&self, dimensions: usize) {
         self.update_segments(|segments| segments.retain(|segment| segment.len() > 0));
         let segments = self.snapshot().segments.clone();
@@ -124,7 +124,7 @@ impl SegmentSet {
     }
 }
 
-/// Where the run of last segments starts that make one; each point is merged a logarithmic number of times.
+/// Start of the run of last segments to merge into one; over time each point is merged a logarithmic number of times.
 fn first_to_merge(segments: &[Arc<IndexSegment>]) -> usize {
     let mut sizes = segments.iter().map(|segment| segment.len()).enumerate().rev();
     let Some((mut start, mut sum)) = sizes.next() else {

@@ -1,7 +1,7 @@
-//! The embedded index: SQLite holds the points, memory searches them, every answer is exact.
+//! The embedded index: SQLite stores the points, searches run in memory, every answer is exact.
 //!
-//! Invariant: memory is what the rows say. It changes only after the commit and in the order of commits, which a lock
-//! around both keeps; a search works on one snapshot and touches no row.
+//! Invariant: the memory equals the rows. It changes only after the commit and in the order of commits, which a lock
+//! around both ensures; a search uses one snapshot and reads no row.
 
 mod access;
 mod best;
@@ -34,16 +34,16 @@ use rusqlite::OptionalExtension;
 
 use crate::sqlite::{Durability, SqliteDatabase, SqliteError, lock_mutex, run_blocking};
 
-/// About what a point takes of the disk, log included.
+/// Estimated bytes of disk per point, including the write-ahead log.
 const POINT_BYTES: u64 = 16 * 1024;
 use super::fit::{check_length, check_points, mismatch_error};
 use group::GroupValues;
 use memory::SegmentSet;
 
-/// The setting that holds the spec.
+/// Name of the setting that holds the spec.
 const SPEC: &str = "embedded_index_spec";
 
-/// Points in a SQLite database, searched in memory.
+/// Index whose points are in a SQLite database and are searched in memory.
 #[derive(Clone)]
 pub struct EmbeddedIndex {
     shared: Arc<IndexInner>,
@@ -51,17 +51,17 @@ pub struct EmbeddedIndex {
 
 struct IndexInner {
     database: SqliteDatabase,
-    /// What a change of what is seen waits for.
+    /// Durability of commits that change what searches see.
     durability: Durability,
     segments: SegmentSet,
-    /// What may be written, and the order of writes: held from before a transaction until memory has followed it.
+    /// State of writers; its lock is held from before a transaction until the memory is updated.
     writer: Mutex<WriterState>,
 }
 
-/// What writers change, one at a time.
+/// State that writers change, one at a time.
 struct WriterState {
     spec: Option<IndexSpec>,
-    /// What the groups in memory share.
+    /// Values that the groups in memory share.
     values: GroupValues,
 }
 
@@ -72,13 +72,13 @@ impl WriterState {
 }
 
 impl EmbeddedIndex {
-    /// Opens the index of `database`, which is the catalogue's as well, and reads its points into memory. Blocks.
+    /// Opens the index in `database`, the catalogue's own, and loads its points into memory. Blocks.
     pub fn open(database: SqliteDatabase) -> Result<Self, IndexError> {
         Self::open_with_durability(database, Durability::Ordered)
     }
 
-    /// The same of a database of its own, which no commit of the catalogue syncs: what becomes visible, other or gone
-    /// there is on the disk before the catalogue says so.
+    /// Opens the index in a database of its own, which the catalogue's commits do not sync: changes to what is visible
+    /// are synced here before the catalogue records them. Blocks.
     pub fn open_separate(database: SqliteDatabase) -> Result<Self, IndexError> {
         Self::open_with_durability(database, Durability::Synced)
     }
@@ -96,7 +96,7 @@ impl EmbeddedIndex {
             segments: SegmentSet::new(segments),
             writer: Mutex::new(WriterState { spec, values }),
         };
-        // It holds the segments and not the database, which may be closed meanwhile.
+        // The thread holds the segments and not the database, which may be closed meanwhile.
         let opened = shared.segments.snapshot();
         std::thread::spawn(move || opened.build_sign_bits());
         Ok(Self {
@@ -115,7 +115,7 @@ impl EmbeddedIndex {
     }
 }
 
-/// What stops a call: the database, or a point that does not fit.
+/// Error of a call: the database failed, or a point does not match the spec.
 enum EmbeddedIndexError {
     Database(SqliteError),
     Index(IndexError),
@@ -158,13 +158,13 @@ impl From<SqliteError> for IndexError {
     }
 }
 
-/// How points of one spec stand to an index of another.
+/// Whether points of one spec can be stored in an index of another.
 enum SpecCompatibility {
-    /// They can be stored: the specs are equal, or these have no vectors.
+    /// They can be stored: the specs are equal, or these points have no vectors.
     Compatible,
-    /// They can be stored once the index has room for vectors, which it had not.
+    /// They can be stored once the index, so far without vectors, has dimensions.
     AddsVectors,
-    /// They cannot.
+    /// They cannot be stored.
     Incompatible,
 }
 

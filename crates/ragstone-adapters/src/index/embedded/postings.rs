@@ -1,34 +1,34 @@
-//! Postings of one segment: for each term the slots that have it, with their weights.
+//! Posting lists of one segment: for each term the slots that contain it, with weights.
 //!
-//! Invariant: terms ascend, and so do the slots of each.
+//! Invariant: terms are ascending, and so are the slots of each term.
 
 use ragstone_core::rank::TermId;
 
 use crate::index::vectors::near;
 
-/// Postings sorted at once.
+/// Number of postings that are sorted in one run.
 const RUN: usize = 1 << 19;
 
-/// Postings of all terms, end to end.
+/// Posting lists of all terms, concatenated.
 #[derive(Debug, Default)]
 pub struct Postings {
     terms: Vec<u32>,
-    /// Where each term's postings end.
+    /// End of each term's postings.
     ends: Vec<u32>,
     slots: Vec<u16>,
     weights: Vec<f32>,
 }
 
-/// The slots of one term and their weights.
+/// Slots and weights of one term.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct PostingList<'a> {
-    /// Ascending.
+    /// Slots in ascending order.
     pub slots: &'a [u16],
-    /// Of the same length.
+    /// Weight of the term in each slot.
     pub weights: &'a [f32],
 }
 
-/// One posting before it is sorted in.
+/// One posting that is not sorted yet.
 #[derive(Debug, Clone, Copy)]
 struct Posting {
     term: u32,
@@ -46,16 +46,17 @@ impl Posting {
     }
 }
 
-/// Postings in the making.
+/// Builder of posting lists.
 #[derive(Debug, Default)]
 pub struct PostingsBuilder {
     postings: Vec<Posting>,
-    /// So many of them are in sorted runs. Fresh memory to sort all of them at once would cost more than the sorting.
+    /// Number of postings in sorted runs. Sorting all at once would need fresh memory, which costs more than the
+    /// sorting.
     sorted: usize,
 }
 
 impl PostingsBuilder {
-    /// Appends the terms of a slot; slots ascend.
+    /// Appends the terms of a slot; slots must be ascending.
     pub fn push(&mut self, terms: impl Iterator<Item = (TermId, f32)>, slot: u16) {
         self.postings.extend(terms.map(|term| Posting::new(term, slot)));
         while self.postings.len() - self.sorted >= RUN {
@@ -64,12 +65,12 @@ impl PostingsBuilder {
     }
 
     fn sort_until(&mut self, end: usize) {
-        // Stable, so the slots of a term stay in order.
+        // The sort is stable, so the slots of a term stay in order.
         radsort::sort_by_key(&mut self.postings[self.sorted..end], |posting| posting.term);
         self.sorted = end;
     }
 
-    /// What was pushed; equal terms of a slot are summed.
+    /// Builds the lists; equal terms of a slot are summed.
     pub fn build(mut self) -> Postings {
         self.sort_until(self.postings.len());
         let mut built = Postings::with_capacity(self.postings.len());
@@ -126,7 +127,8 @@ impl Postings {
         self.weights.shrink_to_fit();
     }
 
-    /// One of several: each part with the slot that each of its slots gets, ascending over all parts.
+    /// Merges several parts; each comes with the new slot of each of its slots (`None` if removed), ascending over all
+    /// parts.
     pub fn merge_parts(parts: &[(&Postings, &[Option<u16>])]) -> Self {
         let room = parts.iter().map(|(part, _)| part.slots.len()).sum();
         let mut merged = Self::with_capacity(room);
@@ -164,7 +166,7 @@ impl Postings {
         }
     }
 
-    /// The postings of `term`.
+    /// Posting list of `term`, empty if no slot contains it.
     pub fn postings_of(&self, term: TermId) -> PostingList<'_> {
         match self.terms.binary_search(&term.0) {
             Ok(position) => self.list_at(position),

@@ -1,7 +1,7 @@
-//! Points as rows.
+//! Points as rows of the database.
 //!
-//! Invariant: a point is inserted whole or not at all, never changed, and deleted with its generation; what may
-//! change stands in its group's row, so showing a generation or changing its access touches no point.
+//! Invariant: a point is inserted completely or not at all, never changed, and deleted with its generation; mutable
+//! values are in its group's row, so publishing a generation or changing its access touches no point.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::sqlite::SqliteError;
 
 type RowResult<T> = std::result::Result<T, SqliteError>;
 
-/// Inserts the points that are not there yet; says which ones they are, each with its group.
+/// Inserts the points that are missing; returns their positions in `points`, each with its group.
 pub fn insert_points(
     t: &Connection,
     points: &[IndexPoint],
@@ -43,7 +43,7 @@ fn point_exists(t: &Connection, point: PointId) -> RowResult<bool> {
     Ok(statement.exists([point.0])?)
 }
 
-/// A hidden group like the point, which may be one of an earlier batch.
+/// Finds a hidden group with the point's values, perhaps from an earlier batch, or inserts one.
 fn find_or_insert_group(
     t: &Connection,
     known: &mut HashMap<DocumentGeneration, Vec<(Arc<PointGroup>, DocumentMetadata)>>,
@@ -142,14 +142,14 @@ fn insert_point(t: &Connection, point: &IndexPoint, group: i64) -> RowResult<()>
     Ok(())
 }
 
-/// Shows the points of a generation.
+/// Makes the points of a generation visible.
 pub fn publish_generation(t: &Connection, (document, generation): DocumentGeneration) -> RowResult<()> {
     t.prepare_cached("update point_groups set visible = 1 where document = ?1 and generation = ?2")?
         .execute(params![document.0, generation.0])?;
     Ok(())
 }
 
-/// Removes the points of a generation.
+/// Deletes the points of a generation.
 pub fn delete_generation(t: &Connection, (document, generation): DocumentGeneration) -> RowResult<()> {
     const GROUPS: &str = "select id from point_groups where document = ?1 and generation = ?2";
     let points = format!("select id from points where point_group in ({GROUPS})");
@@ -165,7 +165,7 @@ pub fn delete_generation(t: &Connection, (document, generation): DocumentGenerat
     Ok(())
 }
 
-/// Gives the points of a generation another ACL and other fields.
+/// Replaces the ACL and the fields of a generation's points.
 pub fn set_access(
     t: &Connection,
     (document, generation): DocumentGeneration,
@@ -187,12 +187,12 @@ pub fn set_access(
     Ok(())
 }
 
-/// How many points there are.
+/// Number of points in the index.
 pub fn count_points(c: &Connection) -> RowResult<u64> {
     Ok(c.query_row("select count(*) from points", [], |row| row.get(0))?)
 }
 
-/// Every generation with its number of points.
+/// Lists every generation with its number of points.
 pub fn list_generations(
     c: &Connection,
     document: Option<DocumentId>,
@@ -208,13 +208,13 @@ pub fn list_generations(
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
-/// In the order in which [`read_chunk`] reads them.
+/// Columns in the order in which [`read_chunk`] reads them.
 const TEXT: &str =
     "select g.acl, p.point, g.generation, p.chunk, g.document, p.ordinal, x.text, x.range_start, x.range_end,
     x.page, x.section, g.collection
     from points p join point_groups g on g.id = p.point_group join point_texts x on x.id = p.id";
 
-/// Texts of visible points that `scope` admits.
+/// Reads the texts of visible points that `scope` admits.
 pub fn read_chunks(
     c: &Connection,
     scope: &Scope,
@@ -238,7 +238,7 @@ pub fn read_chunks(
     Ok(found)
 }
 
-/// Texts of the visible points of one generation that `scope` admits, by ordinal.
+/// Reads the texts of the visible points of one generation that `scope` admits, by ordinal.
 pub fn scroll_chunks(
     c: &Connection,
     scope: &Scope,
@@ -295,13 +295,13 @@ fn read_group(row: &Row<'_>, values: &mut GroupValues) -> RowResult<PointGroup> 
     })
 }
 
-/// The collection of a group.
+/// Reads the collection of a group.
 pub fn read_collection(row: &Row<'_>) -> RowResult<CollectionName> {
     let name: String = row.get("collection")?;
     name.try_into().map_err(|error| damaged_row("collection", error))
 }
 
-/// A column of JSON.
+/// Reads a column of JSON.
 pub fn read_json<T: DeserializeOwned>(row: &Row<'_>, column: &str) -> RowResult<T> {
     let text = row.get_ref(column)?.as_str().map_err(unreadable_column)?;
     serde_json::from_str(text).map_err(|error| damaged_row(column, error))
@@ -311,12 +311,12 @@ fn write_json<T: serde::Serialize>(value: &T) -> RowResult<String> {
     serde_json::to_string(value).map_err(|error| damaged_row("json", error))
 }
 
-/// A column of another kind.
+/// Error for a column of an unexpected type.
 pub fn unreadable_column(error: rusqlite::types::FromSqlError) -> SqliteError {
     damaged_row("column", error)
 }
 
-/// A row that is not as it was written.
+/// Error for a corrupt row.
 pub fn damaged_row(what: &str, why: impl std::fmt::Display) -> SqliteError {
     SqliteError::Damaged(format!("{what}: {why}"))
 }

@@ -1,7 +1,7 @@
-//! One search over one snapshot: which slots may be seen, both legs over them, the union.
+//! One search over one snapshot: the visible slots, both legs over them, and their union.
 //!
-//! Invariant: a slot outside of the scope is never a candidate and never counts, neither for the gate nor for the
-//! length of a list. Nothing is approximate: see [`Vectors`](crate::index::vectors::Vectors).
+//! Invariant: a slot outside the scope is never a candidate and never counts, neither for the gate nor for the length
+//! of a list. Nothing is approximate: see [`VectorTable`](crate::index::vectors::VectorTable).
 
 use ragstone_core::access::ScopedQuery;
 use ragstone_core::seam::index::{IndexHit, IndexHits, IndexQuery, SearchMode};
@@ -13,10 +13,10 @@ use super::memory::IndexSnapshot;
 use super::segment::IndexSegment;
 use super::slots::SlotSet;
 
-/// How many best points by words lend their gate to the question.
+/// Number of top lexical hits whose gates are averaged into the query's gate.
 const GATE_POINTS: usize = 10;
 
-/// Searches `snapshot`.
+/// Searches `snapshot` with both legs of the query.
 pub fn search_snapshot(snapshot: &IndexSnapshot, query: &ScopedQuery<IndexQuery>) -> IndexHits {
     let asked = query.query();
     let admitted = snapshot.segments.iter().map(|segment| candidate_slots(segment, query));
@@ -31,7 +31,7 @@ pub fn search_snapshot(snapshot: &IndexSnapshot, query: &ScopedQuery<IndexQuery>
     search.run_search()
 }
 
-/// The slots of a segment that the query may see.
+/// Slots of a segment that the query may see.
 fn candidate_slots(segment: &IndexSegment, query: &ScopedQuery<IndexQuery>) -> SlotSet {
     let mut slots = SlotSet::empty(segment.stored.points.len());
     segment.access.add_admitted_slots(query.scope(), &mut slots);
@@ -56,7 +56,7 @@ fn candidate_slots(segment: &IndexSegment, query: &ScopedQuery<IndexQuery>) -> S
 struct SnapshotSearch<'a> {
     snapshot: &'a IndexSnapshot,
     asked: &'a IndexQuery,
-    /// By segment.
+    /// Candidate slots, by segment.
     candidates: Vec<SlotSet>,
     dense: Option<DenseSearch<'a>>,
 }
@@ -79,7 +79,7 @@ impl SnapshotSearch<'_> {
         self.dense.as_ref().map(best).unwrap_or_default()
     }
 
-    /// The union of the best by words and of the best by cosine, in the order of places.
+    /// Union of the best by lexical score and of the best by cosine, in the order of locations.
     fn union_hits(&self, lexical: &[LexicalCandidate], mut dense: Vec<ScoredSlot>) -> IndexHits {
         let gate = self.compute_gate(lexical, &dense);
         dense.truncate(self.asked.depth);
@@ -129,7 +129,7 @@ impl SnapshotSearch<'_> {
         }
     }
 
-    /// As [`IndexHits::compute_gate`] says.
+    /// Computes the query's gate as described at [`IndexHits::compute_gate`].
     fn compute_gate(&self, lexical: &[LexicalCandidate], dense: &[ScoredSlot]) -> f64 {
         let by_words = self.best_lexical(lexical, GATE_POINTS, |found| found.unigrams);
         let mut places: Vec<SlotLocation> = by_words.iter().map(|found| found.place).collect();
@@ -150,7 +150,7 @@ impl SnapshotSearch<'_> {
         }
     }
 
-    /// The best by a score, of those that have one.
+    /// The best by `score`, without those that score zero.
     fn best_lexical(
         &self,
         found: &[LexicalCandidate],
@@ -166,7 +166,7 @@ impl SnapshotSearch<'_> {
     }
 }
 
-/// The places of `these` that are not among `those`; both ascend.
+/// Locations of `these` that are not among `those`; both are ascending.
 fn missing_locations<A, B>(
     these: &[A],
     place: impl Fn(&A) -> SlotLocation,

@@ -1,7 +1,7 @@
 //! A segment: up to 65,536 points that were made searchable together.
 //!
-//! Invariant: what was stored never changes; what may change (visible, removed, access) lies apart and is copied only
-//! when a search is looking at it. Slots ascend in the order in which points were stored.
+//! Invariant: stored data never changes; mutable state (visible, removed, access) is separate and is copied only while
+//! a search uses it. Slots are in the order in which points were stored.
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
@@ -20,78 +20,79 @@ use super::postings::{Postings, PostingsBuilder};
 use crate::index::vectors::VectorTable;
 use crate::index::vectors::bits::SignBits;
 
-/// A segment of fewer components is scanned as it is: a first look at a megabyte saves nothing.
+/// Least number of vector components for sign bits: a smaller segment is scanned directly, because a scan of a
+/// megabyte is fast.
 const FEWEST_COMPONENTS: usize = 1 << 20;
 
-/// Most points of a segment: a slot is 16 bits.
+/// Most points of a segment, because a slot has 16 bits.
 pub const MAX_POINTS: usize = 1 << 16;
 
-/// A point on its way into a segment.
+/// A point to be added to a segment.
 pub struct NewPoint<'a> {
-    /// The point.
+    /// Id of the point.
     pub point: PointId,
-    /// Its chunk.
+    /// Id of its chunk.
     pub chunk: ChunkId,
-    /// Its group.
+    /// Group of the point.
     pub group: &'a Arc<PointGroup>,
     /// Whether searches see it at once.
     pub visible: bool,
-    /// Its gate.
+    /// Gate of the chunk: how well the encoder reads it.
     pub gate: f32,
-    /// Its vector.
+    /// Dense vector, if the point has one.
     pub dense: Option<&'a [f32]>,
 }
 
-/// What never changes.
+/// Immutable data of a segment; lists are indexed by slot.
 #[derive(Debug)]
 pub struct SegmentData {
-    /// Slot to point.
+    /// Point of each slot.
     pub points: Vec<PointId>,
-    /// Slot to chunk.
+    /// Chunk of each slot.
     pub chunks: Vec<ChunkId>,
-    /// Slot to place in the segment's groups.
+    /// Position of each slot's group in the segment's groups.
     pub groups: Vec<u32>,
-    /// Slot to gate.
+    /// Gate of each slot.
     pub gates: Vec<f32>,
-    /// No slot has a greater one.
+    /// Greatest gate of all slots.
     pub greatest_gate: f32,
-    /// Slot to vector.
+    /// Dense vector of each slot.
     pub vectors: VectorTable,
-    /// Terms.
+    /// Postings of single terms.
     pub unigrams: Postings,
-    /// Pairs.
+    /// Postings of pairs of terms.
     pub bigrams: Postings,
-    /// Each group's place, by generation.
+    /// Positions of groups, sorted by generation.
     by_generation: Vec<(DocumentGeneration, u32)>,
-    /// Signs of the vectors, once they were made.
+    /// Sign bits of the vectors, once they were computed.
     bits: OnceLock<SignBits>,
     collections: HashMap<CollectionName, RoaringBitmap>,
 }
 
-/// A segment as it stands.
+/// A segment with its current mutable state.
 #[derive(Debug, Clone)]
 pub struct IndexSegment {
-    /// What never changes.
+    /// Data that never changes.
     pub stored: Arc<SegmentData>,
     /// Slots that searches see.
     pub visible: RoaringBitmap,
-    /// Slots whose points are gone.
+    /// Slots whose points were removed.
     pub removed: RoaringBitmap,
-    /// The groups.
+    /// Groups of the points.
     pub groups: Arc<Vec<Arc<PointGroup>>>,
-    /// Who may read which slots.
+    /// Which readers may see which slots.
     pub access: Arc<AccessIndex>,
-    /// What filters compare.
+    /// Metadata fields for filters.
     pub columns: Arc<FieldColumns>,
 }
 
 impl IndexSegment {
-    /// Points that are not removed.
+    /// Number of points that are not removed.
     pub fn len(&self) -> usize {
         self.stored.points.len() - self.removed.len() as usize
     }
 
-    /// Slots of the points of one generation, removed ones too.
+    /// Slots of the points of one generation, including removed ones.
     pub fn generation_slots(&self, generation: DocumentGeneration) -> RoaringBitmap {
         let groups = self.stored.generation_groups(generation);
         if groups.is_empty() {
@@ -105,29 +106,29 @@ impl IndexSegment {
             .collect()
     }
 
-    /// Slots of a collection, removed ones too.
+    /// Slots of a collection, including removed ones.
     pub fn collection_slots(&self, collection: &CollectionName) -> Option<&RoaringBitmap> {
         self.stored.collections.get(collection)
     }
 
-    /// Shows the points of a generation.
+    /// Makes the points of a generation visible.
     pub fn publish_generation(&mut self, generation: DocumentGeneration) {
         self.visible |= self.generation_slots(generation) - &self.removed;
     }
 
-    /// Takes the points of a generation out.
+    /// Removes the points of a generation.
     pub fn remove_generation(&mut self, generation: DocumentGeneration) {
         let slots = self.generation_slots(generation);
         self.visible -= &slots;
         self.removed |= slots;
     }
 
-    /// Whether it holds points of a generation, removed ones too.
+    /// Whether the segment contains points of a generation, including removed ones.
     pub fn has_generation(&self, generation: DocumentGeneration) -> bool {
         !self.stored.generation_groups(generation).is_empty()
     }
 
-    /// Gives the points of a generation another ACL and other fields.
+    /// Replaces the ACL and the fields of a generation's points.
     pub fn set_access(
         &mut self,
         generation: DocumentGeneration,
@@ -153,7 +154,7 @@ impl IndexSegment {
         access.insert_slots(acl, &slots);
     }
 
-    /// One segment of several, without their removed points. They hold at most [`MAX_POINTS`] others.
+    /// Merges several segments into one, without their removed points. The rest must be at most [`MAX_POINTS`].
     pub fn merge_parts(parts: &[&IndexSegment], dimensions: usize) -> IndexSegment {
         let mut builder = SegmentBuilder::new(dimensions, parts.iter().map(|part| part.len()).sum());
         let places: Vec<Vec<Option<u16>>> = parts.iter().map(|part| builder.take_segment(part)).collect();
@@ -171,19 +172,19 @@ impl IndexSegment {
 }
 
 impl SegmentData {
-    /// The signs of the vectors; none of a small segment, or before [`Self::build_sign_bits`].
+    /// Sign bits of the vectors; `None` for a small segment, or before [`Self::build_sign_bits`].
     pub fn sign_bits(&self) -> Option<&SignBits> {
         self.bits.get()
     }
 
-    /// Makes the signs of the vectors, where that pays.
+    /// Computes the sign bits of the vectors if the segment is large enough.
     pub fn build_sign_bits(&self) {
         if self.vectors.len() * self.vectors.dimensions() >= FEWEST_COMPONENTS {
             self.bits.get_or_init(|| SignBits::from_vectors(&self.vectors));
         }
     }
 
-    /// The places of a generation's groups.
+    /// Positions of a generation's groups.
     fn generation_groups(&self, generation: DocumentGeneration) -> &[(DocumentGeneration, u32)] {
         let start = self.by_generation.partition_point(|(of, _)| *of < generation);
         let rest = &self.by_generation[start..];
@@ -191,7 +192,7 @@ impl SegmentData {
     }
 }
 
-/// Segments of the points that were inserted.
+/// Builds segments of the inserted points.
 pub fn build_segments(
     dimensions: usize,
     points: &[IndexPoint],
@@ -220,7 +221,7 @@ pub fn build_segments(
     inserted.chunks(MAX_POINTS).map(build).collect()
 }
 
-/// A segment in the making.
+/// Builder of a segment.
 pub struct SegmentBuilder {
     points: Vec<PointId>,
     chunks: Vec<ChunkId>,
@@ -236,7 +237,7 @@ pub struct SegmentBuilder {
 }
 
 impl SegmentBuilder {
-    /// Room for `points` points.
+    /// A builder with capacity for `points` points.
     pub fn new(dimensions: usize, points: usize) -> Self {
         Self {
             points: Vec::with_capacity(points),
@@ -253,19 +254,19 @@ impl SegmentBuilder {
         }
     }
 
-    /// Whether it has the group.
+    /// Whether the group was added already.
     pub fn has_group(&self, group: &PointGroup) -> bool {
         self.place_of.contains_key(&group.row)
     }
 
-    /// Appends a group that it has not, and its fields by `push_fields`.
+    /// Adds a group that is not there yet, and its fields by `push_fields`.
     pub fn push_group(&mut self, group: &Arc<PointGroup>, push_fields: impl FnOnce(&mut FieldColumnsBuilder)) {
         self.place_of.insert(group.row, self.groups.len() as u32);
         self.groups.push(group.clone());
         push_fields(&mut self.columns);
     }
 
-    /// Appends a point with its terms and pairs. Its group is there.
+    /// Adds a point with its terms and pairs. Its group must be there.
     pub fn push_point(
         &mut self,
         point: &NewPoint<'_>,
@@ -293,7 +294,7 @@ impl SegmentBuilder {
         slot
     }
 
-    /// Takes the points of `part` over, but for their postings; says which slot each one got.
+    /// Adds the points of `part` without their postings; returns the new slot of each old one.
     fn take_segment(&mut self, part: &IndexSegment) -> Vec<Option<u16>> {
         let stored = &part.stored;
         let points = stored.points.len() as u32;
@@ -326,7 +327,7 @@ impl SegmentBuilder {
         (0..points).map(take).collect()
     }
 
-    /// The segment of the points pushed.
+    /// Builds the segment of the added points.
     pub fn build(mut self) -> IndexSegment {
         let unigrams = std::mem::take(&mut self.unigrams).build();
         let bigrams = std::mem::take(&mut self.bigrams).build();

@@ -1,20 +1,20 @@
-//! A set of slots of one segment as bits, for the length of one search.
+//! A set of slots of one segment as a bitmap, for the duration of one search.
 
 use roaring::RoaringBitmap;
 
-/// Slots of one word.
+/// Slots per word of the bitmap.
 pub const WORD: usize = 64;
 
-/// A set of slots.
+/// A set of slots of one segment.
 #[derive(Debug, Clone)]
 pub struct SlotSet {
     words: Vec<u64>,
-    /// Slots of the segment.
+    /// Number of slots of the segment.
     points: usize,
 }
 
 impl SlotSet {
-    /// None of the slots of a segment of `points`.
+    /// Empty bitmap for a segment of `points` slots.
     pub fn empty(points: usize) -> Self {
         Self {
             words: vec![0; points.div_ceil(WORD)],
@@ -31,7 +31,7 @@ impl SlotSet {
         }
     }
 
-    /// Adds the slots that pass.
+    /// Adds the slots for which `passes` is true.
     pub fn set_where(&mut self, passes: impl Fn(usize) -> bool) {
         for (place, word) in self.words.iter_mut().enumerate() {
             let start = place * WORD;
@@ -41,7 +41,7 @@ impl SlotSet {
         }
     }
 
-    /// Takes out what is not among `others`, of the same segment.
+    /// Removes slots that are not in `others`, a set of the same segment.
     pub fn intersect_set(&mut self, others: &SlotSet) {
         self.words
             .iter_mut()
@@ -49,7 +49,7 @@ impl SlotSet {
             .for_each(|(word, other)| *word &= other);
     }
 
-    /// Adds `others`, of the same segment.
+    /// Adds the slots of `others`, a set of the same segment.
     pub fn union_set(&mut self, others: &SlotSet) {
         self.words
             .iter_mut()
@@ -57,7 +57,7 @@ impl SlotSet {
             .for_each(|(word, other)| *word |= other);
     }
 
-    /// Takes `others`, of the same segment, out.
+    /// Removes the slots of `others`, a set of the same segment.
     pub fn subtract_set(&mut self, others: &SlotSet) {
         self.words
             .iter_mut()
@@ -65,46 +65,46 @@ impl SlotSet {
             .for_each(|(word, other)| *word &= !other);
     }
 
-    /// Adds slots.
+    /// Adds the slots of a bitmap.
     pub fn add_bitmap(&mut self, slots: &RoaringBitmap) {
         for_each_word(slots, |word, bits| self.words[word] |= bits);
     }
 
-    /// Takes slots out.
+    /// Removes the slots of a bitmap.
     pub fn subtract_bitmap(&mut self, slots: &RoaringBitmap) {
         for_each_word(slots, |word, bits| self.words[word] &= !bits);
     }
 
-    /// Takes out what is not among `slots`.
+    /// Removes slots that are not in the bitmap.
     pub fn intersect_bitmap(&mut self, slots: &RoaringBitmap) {
         let mut kept = vec![0; self.words.len()];
         for_each_word(slots, |word, bits| kept[word] |= bits);
         self.words.iter_mut().zip(kept).for_each(|(word, kept)| *word &= kept);
     }
 
-    /// Takes all out.
+    /// Removes all slots from the set.
     pub fn clear(&mut self) {
         self.words.fill(0);
     }
 
-    /// The words, each with [`WORD`] slots; the first slot is the lowest bit.
+    /// The words of [`WORD`] slots each; the first slot is the lowest bit.
     pub fn words(&self) -> &[u64] {
         &self.words
     }
 
-    /// How many there are.
+    /// Number of slots in the set.
     pub fn count(&self) -> usize {
         self.words.iter().map(|word| word.count_ones() as usize).sum()
     }
 
-    /// The slots, ascending.
+    /// The slots in ascending order.
     pub fn iter(&self) -> impl Iterator<Item = u16> + '_ {
         let of = |(place, word): (usize, &u64)| bit_positions(*word).map(move |bit| (place * WORD) as u16 + bit);
         self.words.iter().enumerate().flat_map(of)
     }
 }
 
-/// The places of the bits that are set, ascending.
+/// Positions of the bits that are set, ascending.
 pub fn bit_positions(mut word: u64) -> impl Iterator<Item = u16> {
     std::iter::from_fn(move || {
         let bit = (word != 0).then(|| word.trailing_zeros() as u16);
@@ -113,7 +113,7 @@ pub fn bit_positions(mut word: u64) -> impl Iterator<Item = u16> {
     })
 }
 
-/// The runs of bits that are set: first place and length, ascending.
+/// Runs of bits that are set: first position and length, ascending.
 pub fn bit_runs(mut word: u64) -> impl Iterator<Item = (usize, usize)> {
     std::iter::from_fn(move || {
         if word == 0 {
@@ -130,7 +130,8 @@ fn run_mask(start: u32, length: u32) -> u64 {
     (u64::MAX >> (u64::BITS - length)) << start
 }
 
-/// The slots as bits of words; slots of one document stand together, so there are far fewer runs than slots.
+/// Calls `each` with the slots as bits of words. Slots of one document are adjacent, so there are far fewer runs than
+/// slots.
 fn for_each_word(slots: &RoaringBitmap, mut each: impl FnMut(usize, u64)) {
     let mut slots = slots.iter();
     while let Some(range) = slots.next_range() {

@@ -1,4 +1,4 @@
-//! The contract over a database in memory and over a file, and random searches against brute force.
+//! The contract suite on a database in memory and on a file, and random searches against brute force.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,4 +1,4 @@
-//! Points read back as they were stored, for who moves the library.
+//! Reads points back as they were stored, for the export of a library.
 
 use async_trait::async_trait;
 use ragstone_core::document::Chunk;

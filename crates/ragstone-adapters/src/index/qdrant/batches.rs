@@ -1,19 +1,19 @@
-//! Points on their way to the server, cut into requests it takes.
+//! Splits points into requests that the server accepts.
 //!
-//! Invariant: a batch holds at least one point, however large that is.
+//! Invariant: a batch contains at least one point, however large that is.
 
 use ragstone_core::seam::index::IndexPoint;
 
-/// Most points of one request that stores.
+/// Most points of one upsert request.
 const MAX_POINTS: usize = 256;
-/// Most bytes of one request that stores, about; Qdrant takes 32 MiB.
+/// Estimated bytes of one upsert request, at most; Qdrant accepts 32 MiB.
 const MAX_BYTES: usize = 8 << 20;
 
-/// About how many bytes the point takes on the wire.
+/// Estimated bytes of the point in a request.
 fn estimate_bytes(point: &IndexPoint) -> usize {
     let terms = point.lexical.unigrams.len() + point.lexical.bigrams.len();
     let vectors = 4 * point.dense.as_ref().map_or(0, Vec::len) + 8 * terms;
-    // Base64 makes four bytes of three; ACL and fields stand there twice.
+    // Base64 makes four bytes of three; ACL and fields are sent twice.
     let tokens = 4 * point.tokens.as_ref().map_or(0, Vec::len) / 3;
     let readers: usize = point
         .acl

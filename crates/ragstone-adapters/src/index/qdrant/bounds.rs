@@ -1,11 +1,11 @@
-//! What the lists of a first round say about scores that they do not hold: which points may be among the best, before
-//! their missing scores are known.
+//! Bounds on scores that the lists of a first round do not contain: which points may be among the best, before their
+//! missing scores are known.
 //!
-//! A point that is missing from the list of a leg scores no more there than the list's last. With the gate known, B' at the
-//! gate follows from B' at the gate that was guessed and from B2, since it is linear in the gate.
+//! A point that is missing from the list of a leg scores at most as much as the list's last entry. With the gate
+//! known, B' at the gate follows from B' at the guessed gate and from B2, because it is linear in the gate.
 //!
-//! Invariant: a true score lies within its [`ScoreRange`], single precision aside; so whatever is among the best is in
-//! [`ScoreBounds::top_candidates`], unless a walk through a graph missed it.
+//! Invariant: a true score lies within its [`ScoreRange`], except for single-precision rounding; so all of the best
+//! are in [`ScoreBounds::top_candidates`], unless a graph search missed them.
 
 use ragstone_core::id::PointId;
 use ragstone_core::rank::fusion::{BIGRAM_WEIGHT, DENSE_WEIGHT};
@@ -14,10 +14,10 @@ use ragstone_core::seam::index::{IndexQuery, SearchMode};
 use super::exact::score_lower_bound;
 use super::lists::{CandidateLists, LegRanking};
 
-/// Least cosine there is.
+/// Lower bound of a cosine.
 const LEAST_COSINE: f64 = -1.0;
 
-/// The least and the most that a score can be.
+/// Lower and upper bound of a score.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct ScoreRange {
     pub least: f64,
@@ -33,7 +33,7 @@ impl ScoreRange {
     }
 }
 
-/// What one first round says, once the gate is known.
+/// Bounds from one first round, once the gate is known.
 pub(super) struct ScoreBounds<'a> {
     pub asked: &'a IndexQuery,
     pub lists: &'a CandidateLists,
@@ -42,7 +42,7 @@ pub(super) struct ScoreBounds<'a> {
 }
 
 impl ScoreBounds<'_> {
-    /// The points that may be among the best [`IndexQuery::exact_count`].
+    /// Points that may be among the best [`IndexQuery::exact_count`].
     pub fn top_candidates(&self, points: &[PointId]) -> Vec<PointId> {
         let Some(last) = self.asked.exact_count.checked_sub(1) else {
             return Vec::new();
@@ -57,7 +57,7 @@ impl ScoreBounds<'_> {
         head.map(|(point, _)| *point).collect()
     }
 
-    /// The score that places a point in the mode's order.
+    /// Bounds of the score by which the mode sorts.
     pub fn ranking_range(&self, point: PointId) -> ScoreRange {
         let (cosine, lexical) = (self.cosine_range(point), self.lexical_range(point));
         let upper = self.asked.lexical.upper_bound;
@@ -83,7 +83,7 @@ impl ScoreBounds<'_> {
         }
     }
 
-    /// B' at the gate.
+    /// Bounds of B' at the gate.
     fn lexical_range(&self, point: PointId) -> ScoreRange {
         let mixed = list_score_range(&self.lists.mixed, point);
         let pairs = match self.lists.bigram_score(point) {
@@ -99,7 +99,7 @@ impl ScoreBounds<'_> {
     }
 }
 
-/// What a list of scores above 0 says of a point.
+/// Bounds from a list of positive scores.
 fn list_score_range(list: &LegRanking, point: PointId) -> ScoreRange {
     match list.score(point) {
         Some(score) => ScoreRange::exactly(score),
@@ -117,7 +117,7 @@ mod tests {
 
     use super::*;
 
-    /// Scores of `count` points, spread by a small generator so that every run is the same.
+    /// Scores of `count` points from a small seeded generator, so that every run is the same.
     fn candidates(seed: u64, count: usize) -> Vec<FusionCandidate<PointId>> {
         let mut state = seed;
         let mut next = move || {

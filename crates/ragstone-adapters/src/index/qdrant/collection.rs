@@ -1,6 +1,6 @@
-//! The collection: made when it is missing, refused when it is another's.
+//! The collection: created if it is missing, refused if it belongs to another library or spec.
 //!
-//! Invariant: the spec stands in the collection's metadata, written by the request that makes the collection, so there
+//! Invariant: the spec is in the collection's metadata, written by the request that creates the collection, so there
 //! is no collection of ours without its spec.
 
 use std::collections::HashMap;
@@ -24,18 +24,19 @@ use super::payload::{ACL_SETS, COLLECTION, DENSE, DOCUMENT, GENERATION, LEXICAL,
 use super::server::QdrantClient;
 use crate::index::fit::mismatch_error;
 
-/// Oldest server that stores points without overwriting them (`insert_only`).
+/// Oldest server version that stores points without overwriting them (`insert_only`).
 const OLDEST_VERSION: (u64, u64) = (1, 17);
-/// The key of the collection's metadata that holds the spec as JSON.
+/// Metadata key of the collection that holds the spec as JSON.
 const SPEC: &str = "ragstone_spec";
-/// The key of the collection's metadata that holds the library whose points they are.
+/// Metadata key of the collection that holds the library's id.
 const LIBRARY: &str = "ragstone_library";
-/// Share of components within the range of a byte; what lies beyond is cut to it, and scored by the whole vector anyway.
+/// Quantile of components that quantisation maps to bytes; values beyond are clipped, and rescored by the whole vector
+/// anyway.
 const QUANTILE: f32 = 0.99;
-/// A collection that appears or goes while it is looked at is looked at again, so often.
+/// How often a collection that appears or disappears during the check is checked again.
 const ATTEMPTS: usize = 3;
 
-/// Makes the collection ready for `spec`.
+/// Creates the collection for `spec`, or checks the existing one.
 pub(super) async fn ensure_collection(server: &QdrantClient, spec: &IndexSpec) -> Result<(), IndexError> {
     check_version(server).await?;
     for _ in 0..ATTEMPTS {
@@ -52,13 +53,13 @@ pub(super) async fn ensure_collection(server: &QdrantClient, spec: &IndexSpec) -
     })
 }
 
-/// The spec of the collection, if it is there.
+/// Spec of the collection, if it exists.
 pub(super) async fn read_spec(server: &QdrantClient) -> Result<Option<IndexSpec>, IndexError> {
     let info = fetch_collection_info(server).await?;
     info.map(|info| parse_stored_spec(server, &info)).transpose()
 }
 
-/// How many points are stored; none while there is no collection.
+/// Number of stored points; 0 while there is no collection.
 pub(super) async fn count_points(server: &QdrantClient) -> Result<u64, IndexError> {
     let request = CountPoints {
         collection_name: server.collection_name(),
@@ -76,7 +77,7 @@ pub(super) async fn count_points(server: &QdrantClient) -> Result<u64, IndexErro
     }
 }
 
-/// The server's version, as it says it.
+/// Version that the server reports.
 pub(super) async fn fetch_version(server: &QdrantClient) -> Result<String, IndexError> {
     let health = server.send_read(
         "asking for the version",
@@ -96,7 +97,7 @@ async fn check_version(server: &QdrantClient) -> Result<(), IndexError> {
                 "Qdrant is {version}; {major}.{minor} or later is needed"
             )))
         }
-        // A build without a number is its owner's affair.
+        // A custom build without a version number is accepted; its operator is responsible.
         _ => Ok(()),
     }
 }
@@ -160,7 +161,7 @@ async fn create_collection(server: &QdrantClient, spec: &IndexSpec) -> Result<()
     });
     match answer.await {
         Ok(_) => Ok(()),
-        // Another process was faster, or an attempt that seemed lost was not; its spec is looked at next.
+        // Another process was faster, or an attempt that seemed lost was not; the existing spec is checked next.
         Err(error) if response_code(&error) == Some(Code::AlreadyExists) => Ok(()),
         Err(error) if error.to_string().contains("already exists") => Ok(()),
         Err(error) => Err(index_error("making the collection", &error)),
@@ -189,7 +190,7 @@ fn build_definition(server: &QdrantClient, spec: &IndexSpec) -> Result<CreateCol
     })
 }
 
-/// Vectors of unit length, whose product is their cosine.
+/// Vectors of unit length, whose dot product is their cosine.
 #[expect(deprecated, reason = "older servers know no other way to say it")]
 fn dense_vector_config(size: usize, options: &QdrantOptions) -> VectorsConfig {
     let bytes = ScalarQuantization {
@@ -215,7 +216,7 @@ fn dense_vector_config(size: usize, options: &QdrantOptions) -> VectorsConfig {
     }
 }
 
-/// Without Qdrant's own idf: the question brings it.
+/// Without Qdrant's own idf: the query contains it.
 #[expect(deprecated, reason = "older servers know no other way to say it")]
 fn lexical_vector_config(on_disk: bool) -> SparseVectorConfig {
     let index = SparseIndexConfig {
@@ -255,7 +256,7 @@ async fn create_indexes(server: &QdrantClient, info: &CollectionInfo) -> Result<
     Ok(())
 }
 
-/// The payload's fields that conditions name. Of those that bound every search the graph learns too.
+/// Payload fields that conditions use. Those that are part of every search are indexed for the graph as well.
 fn payload_indexes() -> Vec<(&'static str, FieldType, IndexParams)> {
     let keyword = |field, is_tenant: bool, in_graph: bool| {
         let params = KeywordIndexParams {

@@ -1,4 +1,4 @@
-//! What a failed request means for the caller, and whether it is worth another try.
+//! Maps a failed request to the error of the seam, and decides whether to retry it.
 
 use std::time::Duration;
 
@@ -8,20 +8,20 @@ use tonic::{Code, Status};
 
 use crate::index::fit::mismatch_error;
 
-/// Longest part of a server's message that is passed on, in characters.
+/// Longest part of a server message that is shown, in characters.
 const MAX_MESSAGE: usize = 300;
 
 pub(super) fn damaged_error(detail: impl Into<String>) -> IndexError {
     IndexError::Damaged { detail: detail.into() }
 }
 
-/// What the client says of a server that answers, but not in HTTP/2.
+/// The client's message for a server that answers, but not in HTTP/2.
 const NO_HTTP2: &str = "http2 error";
-/// What to do about it.
+/// Hint for that error.
 const NO_HTTP2_HINT: &str =
     "; hint: gRPC is not spoken there, QDRANT_URL has to name its port (6334 as shipped; REST has 6333)";
 
-/// The server's own answer, where there is one.
+/// Status that the server answered, if it did.
 fn response_status(error: &QdrantError) -> Option<&Status> {
     match error {
         QdrantError::ResponseError { status } | QdrantError::ResourceExhaustedError { status, .. } => Some(status),
@@ -29,13 +29,13 @@ fn response_status(error: &QdrantError) -> Option<&Status> {
     }
 }
 
-/// The code of the server's answer.
+/// Status code that the server answered.
 pub(super) fn response_code(error: &QdrantError) -> Option<Code> {
     response_status(error).map(Status::code)
 }
 
-/// Whether the same request may succeed later. A broken connection and a timeout are told as internal, unknown or
-/// cancelled, depending on when they happen.
+/// Whether the same request may succeed later. A broken connection or a timeout is reported as internal, unknown or
+/// cancelled, depending on when it happens.
 pub(super) fn is_transient(error: &QdrantError) -> bool {
     match response_code(error) {
         Some(code) => matches!(
@@ -52,7 +52,7 @@ pub(super) fn is_transient(error: &QdrantError) -> bool {
     }
 }
 
-/// How long the server asked to be left alone.
+/// How long the server asked to wait before a retry.
 pub(super) fn retry_after(error: &QdrantError) -> Option<Duration> {
     match error {
         QdrantError::ResourceExhaustedError {
@@ -62,7 +62,7 @@ pub(super) fn retry_after(error: &QdrantError) -> Option<Duration> {
     }
 }
 
-/// What `error`, met while doing `what`, means for the caller.
+/// The seam's error for `error`, which happened during `what`.
 pub(super) fn index_error(what: &str, error: &QdrantError) -> IndexError {
     let detail = match response_status(error) {
         Some(status) => {

@@ -1,10 +1,10 @@
-//! Scores to the last digit: summed here from stored vectors, in the embedded index's own way.
+//! Exact scores: computed here from stored vectors, in the same way as the embedded index.
 //!
-//! Qdrant multiplies in single precision, in an order that depends on the processor, and its scores are up to
-//! [`SLACK`] away from ours. Rounding would hide that almost always and tear equal points apart at its edges; so what may
-//! stand among the best is summed again, and only that.
+//! Qdrant multiplies in single precision, in an order that depends on the processor, and its scores differ from ours
+//! by up to [`SLACK`]. Rounding would hide that almost always but separate equal points at its edges; so the points
+//! that may be among the best are scored again, and only those.
 //!
-//! Invariant: equal points and questions give equal scores here and in the embedded index.
+//! Invariant: equal points and queries give equal scores here and in the embedded index.
 
 use std::collections::HashMap;
 
@@ -19,15 +19,15 @@ use super::server::QdrantClient;
 use super::stored::{StoredVectors, include_vectors};
 use crate::index::vectors::{QueryVector, VectorTable};
 
-/// How far a score of Qdrant may be from ours, as a part of the score where that is more than one.
+/// How far a score of Qdrant may be from ours; relative for scores above 1, else absolute.
 const SLACK: f64 = 4e-6;
 
-/// The least score that may be `score` in truth.
+/// Lower bound of the true score for a score of Qdrant.
 pub(super) fn score_lower_bound(score: f64) -> f64 {
     score - SLACK * score.abs().max(1.0)
 }
 
-/// A point's scores.
+/// Scores of a point, one for each leg.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct PointScores {
     pub dense: f64,
@@ -35,14 +35,14 @@ pub(super) struct PointScores {
     pub bigrams: f64,
 }
 
-/// Scores points by their stored vectors, to the last digit.
+/// Computes exact scores of points from their stored vectors.
 pub(super) struct ExactScorer<'a> {
     asked: &'a IndexQuery,
     dense: Option<(usize, QueryVector)>,
 }
 
 impl<'a> ExactScorer<'a> {
-    /// `dense` is the question's vector, if there is a dense leg.
+    /// `dense` is the query's vector, if there is a dense leg.
     pub fn new(asked: &'a IndexQuery, dense: Option<&[f32]>) -> Self {
         Self {
             asked,
@@ -50,7 +50,7 @@ impl<'a> ExactScorer<'a> {
         }
     }
 
-    /// The scores of a point with these vectors.
+    /// Scores of a point with these vectors.
     pub fn score_point(&self, stored: &StoredVectors) -> PointScores {
         let sum = |terms: &[(TermId, f64)]| {
             let shared = terms
@@ -72,14 +72,14 @@ impl<'a> ExactScorer<'a> {
         one.has_vector(0).then(|| one.exact_score(0, question))
     }
 
-    /// Which hits may be among the best [`IndexQuery::exact`], by scores of Qdrant.
+    /// Hits that may be among the best [`IndexQuery::exact_count`], by scores of Qdrant.
     pub fn top_candidates(&self, gate: f64, hits: &[IndexHit]) -> Vec<PointId> {
         let score = |hit: &IndexHit| self.ranking_score(gate, hit);
         let mut scores: Vec<f64> = hits.iter().map(score).collect();
         scores.sort_by(|a, b| b.total_cmp(a));
         let floor = match self.asked.exact_count.checked_sub(1) {
             None => return Vec::new(),
-            // Both it and what is beside it may be off.
+            // Both this score and the compared one may be off.
             Some(last) => scores
                 .get(last)
                 .map_or(f64::MIN, |last| score_lower_bound(score_lower_bound(*last))),
@@ -88,7 +88,7 @@ impl<'a> ExactScorer<'a> {
         head.map(|hit| hit.point).collect()
     }
 
-    /// The score that places a hit in the mode's order.
+    /// Score by which the mode sorts.
     fn ranking_score(&self, gate: f64, hit: &IndexHit) -> f64 {
         let candidate = FusionCandidate {
             id: (),
@@ -105,7 +105,7 @@ impl<'a> ExactScorer<'a> {
     }
 }
 
-/// Puts exact scores in place of Qdrant's.
+/// Replaces Qdrant's scores by exact ones.
 pub(super) fn replace_scores(hits: &mut [IndexHit], exact: &HashMap<PointId, PointScores>) {
     for hit in hits {
         if let Some(scores) = exact.get(&hit.point) {
@@ -114,7 +114,7 @@ pub(super) fn replace_scores(hits: &mut [IndexHit], exact: &HashMap<PointId, Poi
     }
 }
 
-/// The scores of points by their stored vectors.
+/// Exact scores of points, from their stored vectors.
 pub(super) async fn score_points(
     server: &QdrantClient,
     scorer: &ExactScorer<'_>,

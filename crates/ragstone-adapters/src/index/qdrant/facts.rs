@@ -1,12 +1,13 @@
-//! What searches remember of points: the parts of a payload that a hit needs and that never change.
+//! Cache of points for searches: the parts of a payload that a hit needs and that never change.
 //!
-//! A server parses a whole payload to give back a part of it, so a list of hundreds of candidates costs less without
-//! payloads. Chunk, document, generation and gate of a point are written once. Its access is not: only the revision that
-//! was read with it is kept, and nothing of a point whose ACL has more sets than the server is asked about.
+//! The server parses a whole payload to return a part of it, so a list of hundreds of candidates is cheaper without
+//! payloads. Chunk, document, generation and gate of a point are written once. Its access is not: only the ACL
+//! revision that was read with it is cached, and nothing of a point whose ACL has more sets than Qdrant's conditions
+//! cover.
 //!
-//! Invariant: a revision from here is never newer than the one by which the server made a list: a search uses only what was
-//! known before it asked. So a hit that its document's newest ACL no longer admits is never taken for a leak while it is
-//! merely out of date.
+//! Invariant: a revision from here is never newer than the one by which the server made a list, because a search uses
+//! only entries from before its request. So a hit that its document's newest ACL no longer admits is not mistaken for
+//! an access leak when it is only out of date.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,33 +16,33 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use ragstone_core::id::{ChunkId, DocumentId, Generation, PointId};
 use ragstone_core::seam::index::DocumentGeneration;
 
-/// Points that are remembered at least, if so many were met; twice as many at most. About 60 bytes each.
+/// Least number of points that are cached, if so many were read; at most twice as many. About 60 bytes each.
 const REMEMBERED: usize = 131_072;
 
-/// What a hit needs to know of a point.
+/// Cached data of a point.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct PointFact {
     pub chunk: ChunkId,
-    /// How well the encoder reads the chunk.
+    /// Gate: how well the encoder reads the chunk.
     pub gate: f32,
     pub document: DocumentId,
     pub generation: Generation,
-    /// As it was read.
+    /// ACL revision at the time of reading.
     pub acl_revision: u64,
 }
 
-/// What is known of points: a fact, or none for one that is not the caller's.
+/// Data by point; `None` for a point that the caller may not see.
 pub(super) type KnownPoints = HashMap<PointId, Option<PointFact>>;
 
-/// What the points of one generation have in common.
+/// Values that the points of one generation share.
 #[derive(Debug)]
 struct GenerationFacts {
     document: DocumentId,
     generation: Generation,
     acl_revision: u64,
-    /// Which reading it came with; see [`PointFactCache::reading_count`].
+    /// Number of the reading that brought it; see [`PointFactCache::reading_count`].
     reading: u64,
-    /// Whether it is known to have changed since.
+    /// Whether the generation changed since.
     outdated: AtomicBool,
 }
 
@@ -52,7 +53,7 @@ struct CachedPoint {
     group: Arc<GenerationFacts>,
 }
 
-/// Facts about the points that searches met last.
+/// Cache of the points that searches read last.
 #[derive(Debug, Default)]
 pub(super) struct PointFactCache {
     table: Mutex<PointFactTable>,
@@ -60,21 +61,21 @@ pub(super) struct PointFactCache {
 
 #[derive(Debug, Default)]
 struct PointFactTable {
-    /// Points met since the other half was filled.
+    /// Points read since the older half was filled.
     young: HashMap<PointId, CachedPoint>,
-    /// Points met before; dropped when the young half is full.
+    /// Points read before; dropped when the young half is full.
     old: HashMap<PointId, CachedPoint>,
     groups: HashMap<DocumentGeneration, Weak<GenerationFacts>>,
     readings: u64,
 }
 
 impl PointFactCache {
-    /// The number of readings so far. A search takes it before it asks and passes it to [`Self::known_at`].
+    /// Number of readings so far. A search gets it before its first request and passes it to [`Self::known_at`].
     pub fn reading_count(&self) -> u64 {
         self.lock_table().readings
     }
 
-    /// What was known of `points` at `when`.
+    /// Entries of `points` that were known at reading number `when`.
     pub fn known_at(&self, points: &[PointId], when: u64) -> HashMap<PointId, PointFact> {
         let mut table = self.lock_table();
         let known = points.iter().filter_map(|point| {
@@ -84,7 +85,7 @@ impl PointFactCache {
         known.collect()
     }
 
-    /// Remembers points as they were read.
+    /// Caches points as they were read.
     pub fn record_facts(&self, read: impl IntoIterator<Item = (PointId, PointFact)>) {
         let mut table = self.lock_table();
         table.readings += 1;
@@ -98,7 +99,7 @@ impl PointFactCache {
         }
     }
 
-    /// Forgets the points of a generation that is changed.
+    /// Removes the points of a generation that is changed.
     pub fn forget_generation(&self, generation: DocumentGeneration) {
         let group = self.lock_table().groups.remove(&generation);
         if let Some(group) = group.and_then(|group| group.upgrade()) {
@@ -147,7 +148,7 @@ impl PointFactTable {
         }
     }
 
-    /// The group of a point, if it is known with the same access; else one of this reading.
+    /// Group of a point if it is cached with the same access; else a new one of this reading.
     fn group_for(&mut self, read: &PointFact) -> Arc<GenerationFacts> {
         let key = (read.document, read.generation);
         let known = self.groups.get(&key).and_then(Weak::upgrade);
@@ -223,7 +224,7 @@ mod tests {
         let facts = PointFactCache::default();
         for start in (0..3 * REMEMBERED).step_by(REMEMBERED / 2) {
             facts.record_facts((start..start + REMEMBERED / 2).map(|number| fact(number, number, 1)));
-            // The first one is met again and again.
+            // The first point is looked up in every round.
             assert_eq!(revision(&facts, 0, facts.reading_count()), Some(1), "{start}");
         }
         let table = facts.lock_table();

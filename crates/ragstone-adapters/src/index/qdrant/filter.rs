@@ -1,11 +1,11 @@
-//! A caller's filter as conditions of Qdrant.
+//! Translates a caller's filter to conditions of Qdrant.
 //!
-//! Invariant: the condition lets through everything that [`MetadataFilter::matches`] lets through; where it may let through
-//! more it says so, and the caller looks again. So the answer never depends on how much of a filter Qdrant understands.
+//! Invariant: the condition matches everything that [`MetadataFilter::matches`] matches; if it may match more, it says
+//! so, and the caller filters again. So the result never depends on how much of a filter Qdrant supports.
 //!
-//! Fields are not compared where they are stored, because Qdrant's rules for lists, nested values and numbers are not
-//! ours. Each point carries two derived payloads: `terms`, a keyword for each field and each of its scalar values, and
-//! `numbers`, its fields that are plain numbers.
+//! Fields are not compared in the stored metadata, because Qdrant's rules for lists, nested values and numbers differ
+//! from ours. Each point has two derived payload fields: `terms`, a keyword for each field and each of its scalar
+//! values, and `numbers`, its fields that are plain numbers.
 
 use std::collections::BTreeSet;
 
@@ -17,24 +17,24 @@ use serde_json::{Value, json};
 use super::payload::{NUMBERS, TERMS};
 use super::scope::{field_is, field_is_any};
 
-/// From here on not every integer is a double of its own, so numbers are compared by us.
+/// From this magnitude on, different integers may be equal as doubles, so numbers are compared here and not by Qdrant.
 const EXACT_NUMBERS: f64 = 9_007_199_254_740_992.0;
 
-/// A condition that lets through everything the filter does.
+/// A condition that matches everything the filter matches, and perhaps more.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct FilterApproximation {
-    /// None lets everything through.
+    /// The condition; `None` matches everything.
     pub condition: Option<Condition>,
-    /// Whether it lets through nothing else.
+    /// Whether the condition matches nothing more than the filter.
     pub exact: bool,
 }
 
-/// The condition of `filter`.
+/// Translates `filter` to a condition.
 pub(super) fn approximate_filter(filter: &MetadataFilter) -> FilterApproximation {
     approximate_part(filter, false)
 }
 
-/// The keywords of a point with these fields, by which equality is decided.
+/// Keywords of a point with these fields, used for equality.
 pub(super) fn field_terms(fields: &DocumentMetadata) -> BTreeSet<String> {
     let mut terms = BTreeSet::new();
     for (key, value) in fields.iter().filter(|(_, value)| !value.is_null()) {
@@ -44,7 +44,7 @@ pub(super) fn field_terms(fields: &DocumentMetadata) -> BTreeSet<String> {
     terms
 }
 
-/// The fields that are plain numbers, by which order is decided.
+/// Fields that are plain numbers, used for order comparisons.
 pub(super) fn field_numbers(fields: &DocumentMetadata) -> impl Iterator<Item = (&String, f64)> {
     let number = |(key, value): (_, &Value)| Some((key, value.as_f64()?));
     fields
@@ -69,20 +69,20 @@ fn existence_term(key: &str) -> String {
 
 fn value_term(key: &str, value: &Value) -> String {
     match value.as_f64() {
-        // Adding zero makes -0 and 0 one term.
+        // Adding zero makes one term of -0 and 0.
         Some(number) => json!([key, number + 0.0]).to_string(),
         None => json!([key, value]).to_string(),
     }
 }
 
-/// Where a field's number stands in the payload. Qdrant's paths have no way to write a quotation mark.
+/// Payload path of a field's number; `None` for a key with a quotation mark, which Qdrant's paths cannot express.
 fn number_path(key: &str) -> Option<String> {
     let plain = !key.is_empty() && !key.contains(['"', '\\']) && !key.contains(char::is_control);
     plain.then(|| format!("{NUMBERS}.\"{key}\""))
 }
 
-/// Negations are carried down to the comparisons: the opposite of a condition that lets through too much would let
-/// through too little.
+/// Negations are pushed down to the comparisons: the negation of a condition that matches too much would match too
+/// little.
 fn approximate_part(filter: &MetadataFilter, negated: bool) -> FilterApproximation {
     match (filter, negated) {
         (MetadataFilter::And(parts), false) | (MetadataFilter::Or(parts), true) => all_of(parts, negated),
@@ -160,7 +160,7 @@ fn approximate_comparison(filter: &MetadataFilter) -> FilterApproximation {
     }
 }
 
-/// The field is there, and it is (or is not) one of the values.
+/// The field exists, and it is (or is not, if `opposed`) one of the values.
 fn equal_to_any(c: &FieldComparison, values: &[Value], opposed: bool) -> FilterApproximation {
     if !values.iter().all(is_exact) {
         return exists_at_least(c);
@@ -196,7 +196,7 @@ fn number_range(c: &FieldComparison, range: impl Fn(f64) -> Range) -> FilterAppr
     }
 }
 
-/// Qdrant knows no order and no prefixes of texts.
+/// Condition for order and prefix comparisons of texts, which Qdrant does not support: the field exists.
 fn exists_at_least(c: &FieldComparison) -> FilterApproximation {
     FilterApproximation {
         condition: Some(field_exists(c)),
@@ -208,7 +208,7 @@ fn field_exists(c: &FieldComparison) -> Condition {
     field_is(TERMS, existence_term(&c.key))
 }
 
-/// A list of wanted keywords that is empty matches nothing.
+/// A list of keywords that is empty matches nothing.
 fn match_nothing() -> Condition {
     field_is_any(TERMS, Vec::new())
 }

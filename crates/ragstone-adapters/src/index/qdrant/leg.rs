@@ -1,11 +1,12 @@
-//! What a list is made by.
+//! One leg of a search: the query vector and search parameters of a list.
 
 use qdrant_client::qdrant::{AcornSearchParams, QuantizationSearchParams, SearchParams, SparseVector};
 
-/// So many times as many points as wanted are taken from the walk over quantised vectors, to be scored by whole ones.
+/// Oversampling: the graph search over quantised vectors returns this many times the wanted points, to be rescored by
+/// whole vectors.
 const OVERSAMPLING: f64 = 2.0;
 
-/// A list is made of one of these.
+/// Query of one leg.
 #[derive(Clone)]
 pub(super) enum SearchLeg {
     Dense { vector: Vec<f32>, exact: bool },
@@ -13,12 +14,12 @@ pub(super) enum SearchLeg {
 }
 
 impl SearchLeg {
-    /// Whether nothing is asked; Qdrant refuses an empty vector.
+    /// Whether the query has no terms; Qdrant refuses an empty vector.
     pub fn is_empty(&self) -> bool {
         matches!(self, SearchLeg::Lexical(terms) if terms.indices.is_empty())
     }
 
-    /// How it is looked for; a graph is walked `breadth` points broad.
+    /// Search parameters; a graph search uses `breadth` as its `hnsw_ef`.
     pub fn search_params(&self, breadth: u64) -> Option<SearchParams> {
         match self {
             SearchLeg::Dense { exact: true, .. } => Some(SearchParams {
@@ -35,7 +36,7 @@ impl SearchLeg {
                     enable: Some(true),
                     max_selectivity: None,
                 }),
-                // Of no effect where a collection has whole vectors alone.
+                // No effect for a collection without quantisation.
                 quantization: Some(QuantizationSearchParams {
                     rescore: Some(true),
                     oversampling: Some(OVERSAMPLING),

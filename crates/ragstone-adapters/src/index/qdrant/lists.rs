@@ -1,7 +1,7 @@
-//! The lists of a first round: points with scores, best first, and what is known of the points beyond their ends.
+//! The lists of a first round: points with scores, best first, and bounds on the points beyond their ends.
 //!
-//! Invariant: a point that is missing from a list scores no more than [`LegRanking::max_unlisted_score`] says, unless the list was walked
-//! through a graph, which may miss points.
+//! Invariant: a point that is missing from a list scores at most [`LegRanking::max_unlisted_score`], unless the list
+//! comes from a graph search, which may miss points.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
@@ -13,7 +13,7 @@ use ragstone_core::seam::index::SearchMode;
 use super::exact::score_lower_bound;
 use super::facts::{KnownPoints, PointFact};
 
-/// One leg's best points.
+/// Best points of one leg.
 #[derive(Debug, Clone, Default)]
 pub(super) struct LegRanking {
     entries: Vec<(PointId, f64)>,
@@ -22,7 +22,7 @@ pub(super) struct LegRanking {
 }
 
 impl LegRanking {
-    /// A list of `entries`, best first; `exhausted` says that the scope holds no further point of this leg.
+    /// A list of `entries`, best first; `exhausted` means that the scope has no further point of this leg.
     pub fn new(entries: Vec<(PointId, f64)>, exhausted: bool) -> Self {
         let by_point = entries.iter().copied().collect();
         Self {
@@ -32,7 +32,7 @@ impl LegRanking {
         }
     }
 
-    /// A leg that nothing is asked of: it finds nothing, and nothing is missing.
+    /// The list of a leg without a query: it is empty and exhausted.
     pub fn empty() -> Self {
         Self::new(Vec::new(), true)
     }
@@ -41,12 +41,12 @@ impl LegRanking {
         self.by_point.get(&point).copied()
     }
 
-    /// Whether the list says by leaving `point` out that this leg does not find it.
+    /// Whether the list proves that this leg does not find `point`.
     pub fn excludes_point(&self, point: PointId) -> bool {
         self.exhausted && !self.by_point.contains_key(&point)
     }
 
-    /// The most that a point outside of the list can score; none where there is no such point.
+    /// Upper bound on the score of points outside the list; `None` if there is no such point.
     pub fn max_unlisted_score(&self) -> Option<f64> {
         match self.exhausted {
             true => None,
@@ -55,7 +55,7 @@ impl LegRanking {
     }
 }
 
-/// A point of a list that is the caller's.
+/// A point of a list that the caller may see.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct FoundPoint {
     pub point: PointId,
@@ -74,7 +74,7 @@ impl FoundPoint {
         }
     }
 
-    /// Best first, ties by chunk and then by point.
+    /// Orders by score, best first, then by chunk, then by point.
     pub fn compare_rank(&self, other: &Self) -> Ordering {
         let ranked = |found: &Self| RankedHit {
             id: found.chunk,
@@ -84,39 +84,39 @@ impl FoundPoint {
     }
 }
 
-/// What the best of a list are.
+/// The best points of a list.
 #[derive(Debug, PartialEq)]
 pub(super) enum TopPoints {
-    /// All points that may be among them, best first.
+    /// All points that may be among the best, best first.
     Found(Vec<FoundPoint>),
-    /// Points of the list are not known yet.
+    /// Some points of the list are not read yet.
     Unknown,
-    /// Points beyond the end of the list may be among them.
+    /// Points beyond the end of the list may be among the best.
     TooShort,
 }
 
-/// The lists of one first round.
+/// Lists of one first round, one for each leg.
 #[derive(Debug, Default)]
 pub(super) struct CandidateLists {
-    /// By cosine.
+    /// Points sorted by cosine.
     pub dense: LegRanking,
-    /// By B' with [`Self::guess`] for the gate.
+    /// Sorted by B' with [`Self::guess`] as the gate.
     pub mixed: LegRanking,
-    /// By B2, the score of pairs. Few points share one, so this list is nearly always exhausted.
+    /// Sorted by B2, the score of pairs. Few points share a pair, so this list is nearly always exhausted.
     pub pairs: LegRanking,
-    /// The gate that was taken for the question's, which is not known before the lists are.
+    /// Guess of the query's gate, which is not known before the lists are.
     pub guess: f64,
-    /// Whether longer lists are not to be had.
+    /// Whether the lists have the greatest length that is fetched.
     pub is_final: bool,
 }
 
 impl CandidateLists {
-    /// All points of the lists that decide which are hits and which lend their gates, each once.
+    /// All points of the lists that decide about hits or the gate, without duplicates.
     pub fn all_points(&self) -> Vec<PointId> {
         distinct_points(&[&self.dense, &self.mixed])
     }
 
-    /// The points that may be hits, each once.
+    /// The points that may be hits, without duplicates.
     pub fn hit_candidates(&self, mode: SearchMode) -> Vec<PointId> {
         match mode {
             SearchMode::Hybrid => self.all_points(),
@@ -125,7 +125,7 @@ impl CandidateLists {
         }
     }
 
-    /// B2 of a point, if the lists tell it.
+    /// B2 of a point, if the lists determine it.
     pub fn bigram_score(&self, point: PointId) -> Option<f64> {
         let shares_no_term = self.guess > 0.0 && self.mixed.excludes_point(point);
         match self.pairs.excludes_point(point) || shares_no_term {
@@ -134,21 +134,21 @@ impl CandidateLists {
         }
     }
 
-    /// B of a point with this B2, if the lists tell it.
+    /// B of a point with this B2, if the lists determine it.
     pub fn unigram_score(&self, point: PointId, bigrams: f64) -> Option<f64> {
         match self.mixed.excludes_point(point) {
             true => Some(0.0),
             false => {
                 let mixed = self.mixed.score(point)?;
                 let words = mixed - BIGRAM_WEIGHT * self.guess * bigrams;
-                // What rounding leaves of nothing is nothing.
+                // A rest below the rounding error counts as zero.
                 let is_rest = bigrams > 0.0 && words < mixed - score_lower_bound(mixed);
                 Some(if is_rest { 0.0 } else { words })
             }
         }
     }
 
-    /// The most that a point outside of the list by B' can reach by B' at `gate`; none where there is no such point.
+    /// Upper bound of B' at `gate` for points outside the list by B'; `None` if there is no such point.
     pub fn max_unlisted_at(&self, gate: f64) -> Option<f64> {
         let beyond = self.mixed.max_unlisted_score()?;
         let more = BIGRAM_WEIGHT * (gate - self.guess).max(0.0);
@@ -164,8 +164,8 @@ impl CandidateLists {
         Some(beyond + more * listed.max(self.pairs.max_unlisted_score().unwrap_or(0.0)))
     }
 
-    /// The best `limit` by B, and what ties with the last of them. `pairs` has B2 of the points whose lists do not tell it,
-    /// once it was asked for; whoever is not in it shares none.
+    /// The best `limit` by B, and ties with the last of them. `pairs` has the B2 that was fetched for points whose
+    /// lists do not determine it; a point missing from it shares no pair.
     pub fn top_by_words(&self, known: &KnownPoints, limit: usize, pairs: Option<&HashMap<PointId, f64>>) -> TopPoints {
         let mut entries = Vec::with_capacity(self.mixed.entries.len());
         for (point, _) in &self.mixed.entries {
@@ -178,11 +178,11 @@ impl CandidateLists {
             }
         }
         entries.sort_by(|a, b| b.1.total_cmp(&a.1));
-        // B is no more than B' at any gate.
+        // B is at most B' at any gate, so the list by B' bounds it.
         self.top_of(&entries, self.mixed.max_unlisted_score(), known, limit)
     }
 
-    /// The best `limit` by cosine, and what ties with the last of them.
+    /// The best `limit` by cosine, and ties with the last of them.
     pub fn top_by_cosine(&self, known: &KnownPoints, limit: usize) -> TopPoints {
         self.top_of(&self.dense.entries, self.dense.max_unlisted_score(), known, limit)
     }
@@ -207,8 +207,8 @@ impl CandidateLists {
         self.cut_to_limit(found, beyond, limit)
     }
 
-    /// The best `limit` of points in order, and what ties with the last of them; `beyond` is the most that a point which is
-    /// not among them can score.
+    /// The best `limit` of sorted points, and ties with the last of them; `beyond` is the upper bound of points that
+    /// are not among them.
     pub fn cut_to_limit(&self, mut found: Vec<FoundPoint>, beyond: Option<f64>, limit: usize) -> TopPoints {
         if limit == 0 {
             return TopPoints::Found(Vec::new());

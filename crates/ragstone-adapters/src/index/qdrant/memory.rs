@@ -1,23 +1,23 @@
-//! What one search leaves for the next ones: facts about points, sizes of scopes, and how far questions were believed.
+//! Cache that searches share: facts about points, sizes of scopes, and the gate of recent queries.
 //!
-//! Invariant: losing it costs a round, never a hit.
+//! Invariant: losing the cache costs a round of requests, never a hit.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::facts::PointFactCache;
 use super::sizes::ScopeSizeCache;
 
-/// Added to the last mean gate, so that the next one is rarely above the guess.
+/// Added to the last mean gate, so that the next gate is rarely above the guess.
 const MARGIN: f64 = 0.02;
 
-/// Shared by all searches of an index.
+/// Cache shared by all searches of an index.
 #[derive(Debug)]
 pub(super) struct SearchCache {
     pub facts: PointFactCache,
     pub sizes: ScopeSizeCache,
-    /// Rounds of requests so far.
+    /// Number of rounds of requests so far.
     rounds: AtomicU64,
-    /// Bits of the last mean of stored gates.
+    /// Bits of the last query's mean of stored gates, as `f64`.
     mean_gate: AtomicU64,
 }
 
@@ -33,24 +33,24 @@ impl Default for SearchCache {
 }
 
 impl SearchCache {
-    /// The gate that a question of this gate of its own is likely to get, rather too high than too low.
+    /// Guess of a query's gate from `query_gate`, its own part of it; rather too high than too low.
     pub fn guess_gate(&self, query_gate: f64) -> f64 {
         let mean = f64::from_bits(self.mean_gate.load(Ordering::Relaxed));
         query_gate * (mean + MARGIN).min(1.0)
     }
 
-    /// Counts a round: requests that are made at once.
+    /// Counts a round, which is a set of concurrent requests.
     pub fn count_round(&self) {
         self.rounds.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Rounds of requests so far.
+    /// Number of rounds so far.
     #[cfg(feature = "testing")]
     pub fn round_count(&self) -> u64 {
         self.rounds.load(Ordering::Relaxed)
     }
 
-    /// Learns from the gate that a question got.
+    /// Records the gate that a query got.
     pub fn record_gate(&self, query_gate: f64, gate: f64) {
         if query_gate > 0.0 {
             let mean = (gate / query_gate).to_bits();

@@ -1,7 +1,7 @@
-//! Qdrant, spoken to by gRPC: for libraries larger than one process should hold.
+//! Index in a Qdrant server (gRPC), for libraries too large for one process.
 //!
-//! Invariant: nothing statistical is Qdrant's. It multiplies the vectors it is given; weights, idf, gates and the order of
-//! ties are ours, so an answer is the embedded index's own.
+//! Invariant: Qdrant computes no statistics. It multiplies the vectors that it is given; weights, idf, gates and the
+//! order of ties are computed here, so an answer equals that of the embedded index.
 
 mod batches;
 mod bounds;
@@ -51,21 +51,21 @@ use query::include_fields;
 use search::QdrantSearch;
 use server::QdrantClient;
 
-/// Most ids of one request that reads.
+/// Most ids per read request.
 const MAX_IDS: usize = 1_000;
-/// Points of one request that looks through all.
+/// Points per page of a scan over all points.
 const PAGE: u32 = 5_000;
 
-/// Points in a collection of a Qdrant server.
+/// Index whose points are in a collection of a Qdrant server.
 pub struct QdrantIndex {
     server: QdrantClient,
-    /// The collection's spec, once it is known.
+    /// Spec of the collection, once it was read.
     spec: RwLock<Option<IndexSpec>>,
     cache: SearchCache,
 }
 
 impl QdrantIndex {
-    /// The index that `options` describe. Connects when it is first used.
+    /// An index with these `options`. Connects at first use.
     ///
     /// # Errors
     /// [`IndexError::Mismatch`] names the option that is wrong.
@@ -77,21 +77,21 @@ impl QdrantIndex {
         })
     }
 
-    /// The server's version, as it says it.
+    /// Version that the server reports.
     ///
     /// # Errors
-    /// [`IndexError::Unavailable`] while it does not answer.
+    /// [`IndexError::Unavailable`] if the server does not answer.
     pub async fn server_version(&self) -> Result<String, IndexError> {
         collection::fetch_version(&self.server).await
     }
 
-    /// Rounds of requests that searches made so far, those of one round at once.
+    /// Number of rounds of requests that searches made so far; concurrent requests are one round.
     #[cfg(feature = "testing")]
     pub fn search_rounds(&self) -> u64 {
         self.cache.round_count()
     }
 
-    /// The collection's spec; none while there is no collection.
+    /// Spec of the collection; `None` while there is no collection.
     async fn collection_spec(&self) -> Result<Option<IndexSpec>, IndexError> {
         if let Some(spec) = self.spec.read().unwrap_or_else(PoisonError::into_inner).clone() {
             return Ok(Some(spec));
@@ -112,7 +112,7 @@ impl QdrantIndex {
             collection_name: self.server.collection_name(),
             wait: Some(true),
             points,
-            // A point that is there may be visible already.
+            // Insert only: an existing point may be visible already and must not be overwritten.
             update_mode: Some(UpdateMode::InsertOnly.into()),
             ..UpsertPoints::default()
         };
@@ -243,7 +243,7 @@ impl VectorIndex for QdrantIndex {
     }
 
     async fn search(&self, query: &ScopedQuery<IndexQuery>) -> Result<IndexHits, IndexError> {
-        // Nothing was ever stored.
+        // Without a collection nothing was ever stored.
         let Some(spec) = self.collection_spec().await? else {
             return Ok(IndexHits::default());
         };

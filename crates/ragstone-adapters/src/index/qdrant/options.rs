@@ -1,6 +1,6 @@
-//! How a Qdrant server is reached and how its collection is laid out.
+//! Connection settings of a Qdrant server, and the layout of its collection.
 //!
-//! Invariant: the API key stands in no error and in no debug output.
+//! Invariant: the API key appears in no error and in no debug output.
 
 use std::fmt;
 use std::time::Duration;
@@ -11,21 +11,21 @@ use ragstone_core::seam::index::IndexError;
 
 use crate::index::fit::mismatch_error;
 
-/// Qdrant's REST port: what people copy from a browser.
+/// Qdrant's REST port, which users often copy from a browser.
 const REST_PORT: &str = "6333";
-/// Qdrant's gRPC port, which stands beside it.
+/// Qdrant's gRPC port on the same host.
 const GRPC_PORT: &str = "6334";
-/// Longest collection name Qdrant takes, in bytes (it becomes a folder's name).
+/// Longest collection name that Qdrant accepts, in bytes (it becomes a folder's name).
 const MAX_COLLECTION_BYTES: usize = 255;
-/// Connections of one process.
+/// Size of the connection pool of one process.
 const CONNECTIONS: usize = 4;
 
-/// A secret that does not show itself.
+/// An API key that `Debug` does not show.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ApiKey(String);
 
 impl ApiKey {
-    /// Takes the key as it is.
+    /// Wraps the key without changes.
     pub fn new(key: impl Into<String>) -> Self {
         Self(key.into())
     }
@@ -37,53 +37,53 @@ impl fmt::Debug for ApiKey {
     }
 }
 
-/// How a Qdrant server is reached and how its collection is laid out.
+/// Connection settings of a Qdrant server, and the layout of its collection.
 #[derive(Debug, Clone, PartialEq)]
 pub struct QdrantOptions {
-    /// `http(s)://host[:port]`. The REST port 6333, or none, means the gRPC port 6334 beside it; any other port is
-    /// taken as it is.
+    /// `http(s)://host[:port]`. Without a port, or with the REST port 6333, the gRPC port 6334 is used; any other port
+    /// is used as it is.
     pub url: String,
-    /// Sent with every request.
+    /// API key that is sent with every request.
     pub api_key: Option<ApiKey>,
-    /// The collection that holds the points.
+    /// Name of the collection that holds the points.
     pub collection: String,
-    /// The library whose points they are: a new collection is marked with it, and one that is marked with another is
-    /// refused. None asks and marks nothing.
+    /// Id of the library that owns the points: a new collection is marked with it, and one with another mark is
+    /// refused. `None` neither checks nor marks.
     pub library: Option<String>,
-    /// For one request.
+    /// Limit for one request.
     pub timeout: Duration,
-    /// For making a connection.
+    /// Limit for opening a connection.
     pub connect_timeout: Duration,
-    /// How often a read is tried again when its failure may pass.
+    /// Retries of a read after a transient failure.
     pub read_retries: usize,
-    /// How often a write is tried again; more often, since a write that is given up has to be done again whole.
+    /// Retries of a write; more than of a read, because an aborted write has to be repeated completely.
     pub write_retries: usize,
     /// Wait before the first retry; it doubles up to [`Self::longest_wait`].
     pub first_wait: Duration,
     /// Longest wait between two retries.
     pub longest_wait: Duration,
-    /// Shards of a new collection; the server decides where none is given.
+    /// Shards of a new collection; `None` leaves it to the server.
     pub shards: Option<u32>,
-    /// Copies of each shard of a new collection; the server decides where none is given.
+    /// Replicas of each shard of a new collection; `None` leaves it to the server.
     pub replicas: Option<u32>,
-    /// Copies that must confirm a write to a new collection; the server decides where none is given.
+    /// Replicas that must confirm a write to a new collection; `None` leaves it to the server.
     pub write_consistency: Option<u32>,
-    /// Whether vectors of a new collection stay on disk, for libraries larger than memory.
+    /// Whether vectors of a new collection are on disk, for libraries larger than memory.
     pub vectors_on_disk: bool,
-    /// Whether a new collection walks its graph over vectors of a byte a component, which alone stay in memory, and scores
-    /// what it found by the whole ones.
+    /// Whether a new collection is quantised to one byte per component: only these vectors stay in memory for the
+    /// graph search, and results are rescored by the whole ones.
     pub quantized: bool,
-    /// Whether payloads of a new collection stay on disk. Text and tokens are most of it, and they are read for
+    /// Whether payloads of a new collection are on disk. Text and tokens are most of a payload, and they are read for
     /// a few points only.
     pub payload_on_disk: bool,
-    /// Vectors are compared one by one as long as at most so many points are in scope; above, the graph is walked.
+    /// Most points in scope for an exact scan; above, the graph is searched.
     pub exact_below: u64,
-    /// Breadth of the walk, in points.
+    /// Breadth of the graph search (`hnsw_ef`), in points.
     pub graph_breadth: u64,
 }
 
 impl QdrantOptions {
-    /// The server at `url`, everything else as shipped.
+    /// Options for the server at `url` with default values.
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: url.into(),
@@ -107,11 +107,11 @@ impl QdrantOptions {
         }
     }
 
-    /// Checks the options and makes a client, which connects when it is first used.
+    /// Validates the options and makes a client, which connects at first use.
     pub(super) fn build_client(&self) -> Result<Qdrant, IndexError> {
         let mut config = QdrantConfig::from_url(&grpc_url(&self.url)?);
         if let Some(ApiKey(key)) = &self.api_key {
-            // The client would name a malformed key in its error.
+            // Checked here, because the client's error for a malformed key would contain the key.
             if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
                 return Err(mismatch_error("the Qdrant API key is not plain ASCII without spaces"));
             }
@@ -122,13 +122,13 @@ impl QdrantOptions {
         config.set_connect_timeout(self.connect_timeout);
         config.set_keep_alive_while_idle(true);
         config.set_pool_size(CONNECTIONS);
-        // It would block and print; `ensure` asks for the version itself.
+        // The client's check would block and print; `ensure_collection` reads the version itself.
         config.check_compatibility = false;
         Qdrant::new(config).map_err(|_| mismatch_error(format!("{:?} is not a URL", self.url)))
     }
 }
 
-/// Where gRPC is spoken, for whichever of the two ports was given.
+/// The gRPC URL for a URL with either of the two ports.
 fn grpc_url(url: &str) -> Result<String, IndexError> {
     let wrong = |what: &str| Err(mismatch_error(format!("the Qdrant URL {what}")));
     let Some((scheme, rest)) = url.split_once("://") else {
@@ -144,7 +144,7 @@ fn grpc_url(url: &str) -> Result<String, IndexError> {
     if authority.is_empty() || authority.contains(['/', '?', '#']) || authority.contains(char::is_whitespace) {
         return wrong("is not scheme, host and port alone");
     }
-    // A colon inside the brackets of an IPv6 address is no port's.
+    // A colon inside the brackets of an IPv6 address does not begin a port.
     let host_end = authority.rfind(']').map_or(0, |bracket| bracket + 1);
     let (host, port) = match authority[host_end..].split_once(':') {
         Some((name, port)) => (&authority[..host_end + name.len()], port),

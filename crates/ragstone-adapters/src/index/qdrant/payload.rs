@@ -1,7 +1,7 @@
-//! Points as Qdrant stores them: two named vectors and a payload, and the way back.
+//! Conversion between points and Qdrant's form of them: two named vectors and a payload.
 //!
-//! Invariant: everything that changes with an ACL is written whole each time ([`access_payload`]), an empty list where there
-//! is nothing, because Qdrant keeps what a new payload does not name.
+//! Invariant: everything that changes with an ACL is written completely each time ([`access_payload`]), with empty
+//! lists for missing sets, because Qdrant retains fields that a new payload does not name.
 
 use std::collections::{HashMap, HashSet};
 
@@ -21,9 +21,9 @@ use ragstone_core::seam::index::{IndexError, IndexPoint, StoredChunk};
 use super::error::damaged_error;
 use super::filter;
 
-/// The named vector of the encoder.
+/// Name of the dense vector.
 pub(super) const DENSE: &str = "dense";
-/// The named sparse vector of words and of pairs of words, which have term ids of their own.
+/// Name of the sparse vector of words and pairs of words, which have separate term ids.
 pub(super) const LEXICAL: &str = "lexical";
 
 pub(super) const TENANT: &str = "tenant";
@@ -35,13 +35,13 @@ pub(super) const CHUNK: &str = "chunk";
 pub(super) const ORDINAL: &str = "ordinal";
 pub(super) const GATE: &str = "gate";
 pub(super) const ACL_REVISION: &str = "acl_revision";
-/// The first sets of the conjunction, a keyword for each reader.
+/// Fields of the first sets of the conjunction; each has a keyword per reader.
 pub(super) const ACL_SETS: [&str; 4] = ["acl_0", "acl_1", "acl_2", "acl_3"];
-/// The whole ACL as JSON, where it has more sets than Qdrant is asked about.
+/// The whole ACL as JSON, if it has more sets than there are fields in `ACL_SETS`.
 pub(super) const ACL_LONG: &str = "acl_long";
-/// The whole ACL as JSON.
+/// Field of the whole ACL as JSON.
 pub(super) const ACL: &str = "acl";
-/// The filter fields as JSON.
+/// Field of the metadata as JSON.
 pub(super) const FIELDS: &str = "fields";
 pub(super) const TERMS: &str = "terms";
 pub(super) const NUMBERS: &str = "numbers";
@@ -49,23 +49,23 @@ const TEXT: &str = "text";
 const RANGE: &str = "range";
 const PAGE: &str = "page";
 const SECTION: &str = "section";
-/// Which terms of the sparse vector are pairs: a bit for each, in order of id, in base64. Qdrant stores words and pairs
-/// in one vector, and who moves them elsewhere has to tell them apart.
+/// Which terms of the sparse vector are pairs: one bit each, in order of term id, in base64. Qdrant stores words and
+/// pairs in one vector, and an export has to separate them.
 pub(super) const PAIRS: &str = "pairs";
-/// Base64, since a payload is JSON.
+/// Field of the tokens, in base64, because a payload is JSON.
 const TOKENS: &str = "tokens";
 
-/// What is read to give a chunk back.
+/// Fields that are read for a stored chunk.
 pub(super) const STORED: [&str; 10] = [
     DOCUMENT, GENERATION, CHUNK, COLLECTION, LIVE, ACL, ORDINAL, TEXT, RANGE, PAGE,
 ];
-/// What is read besides.
+/// Further fields of a stored chunk.
 pub(super) const STORED_MORE: [&str; 2] = [SECTION, TOKENS];
 
-/// A payload.
+/// Payload of a point, by field name.
 pub(super) type PointPayload = HashMap<String, Value>;
 
-/// The point as Qdrant stores it, not live.
+/// Converts a point to Qdrant's form, not visible yet.
 pub(super) fn to_point_struct(point: &IndexPoint) -> Result<PointStruct, IndexError> {
     let mut payload = access_payload(&point.acl, point.acl_revision, &point.fields)?;
     let chunk = &point.chunk;
@@ -129,7 +129,7 @@ pub(super) fn access_payload(acl: &Acl, revision: u64, fields: &DocumentMetadata
     Ok(payload)
 }
 
-/// An empty list would read like a set that is not there, which restricts nobody.
+/// The readers of a set. An empty list would look like a missing set, which restricts nobody.
 fn reader_list(set: &ReaderSet) -> Value {
     match set.is_empty() {
         true => list_value([Reader::nobody().as_str().into()]),
@@ -169,7 +169,8 @@ fn merge_weights(lexical: &Weights) -> SparseVector {
     sum_terms(lexical.unigrams.iter().chain(&lexical.bigrams).map(widen))
 }
 
-/// [`PAIRS`] of a vector. An id that is a word's and a pair's counts as a word's: their weights are one.
+/// Encodes [`PAIRS`] of a vector. An id that is both a word's and a pair's counts as a word's, because their weights
+/// are summed.
 fn encode_pair_bits(lexical: &Weights) -> String {
     let words: HashSet<TermId> = lexical.unigrams.iter().map(|(term, _)| *term).collect();
     let terms = merge_weights(lexical).indices;
@@ -180,7 +181,7 @@ fn encode_pair_bits(lexical: &Weights) -> String {
     STANDARD.encode(bits)
 }
 
-/// Qdrant wants each index once.
+/// Sums weights by term id, because Qdrant accepts each index only once.
 pub(super) fn sum_terms(terms: impl IntoIterator<Item = (TermId, f64)>) -> SparseVector {
     let mut terms: Vec<(TermId, f64)> = terms.into_iter().filter(|(_, weight)| *weight != 0.0).collect();
     terms.sort_by_key(|(term, _)| *term);
@@ -196,12 +197,12 @@ pub(super) fn sum_terms(terms: impl IntoIterator<Item = (TermId, f64)>) -> Spars
     }
 }
 
-/// The id under which Qdrant knows a point.
+/// Qdrant's id of a point.
 pub(super) fn qdrant_id(point: PointId) -> QdrantId {
     point.to_string().into()
 }
 
-/// Which point Qdrant names.
+/// Parses Qdrant's id of a point.
 pub(super) fn parse_point_id(id: Option<&QdrantId>) -> Result<PointId, IndexError> {
     match id.and_then(|id| id.point_id_options.as_ref()) {
         Some(PointIdOptions::Uuid(uuid)) => uuid
@@ -221,7 +222,7 @@ fn number_object<'a>(numbers: impl Iterator<Item = (&'a String, f64)>) -> Value 
     Kind::StructValue(Struct { fields }).into()
 }
 
-/// Reads a payload, and says which part of it is missing.
+/// Reads a payload; an error names the missing field.
 pub(super) struct PayloadReader<'a> {
     point: PointId,
     payload: &'a PointPayload,
@@ -251,7 +252,7 @@ impl<'a> PayloadReader<'a> {
         }
     }
 
-    /// A text that reads as something else.
+    /// Parses a text field as another type.
     pub fn parse_text<T: std::str::FromStr>(&self, key: &str) -> Result<T, IndexError> {
         self.read_text(key)?.parse().map_err(|_| self.missing_field(key))
     }
@@ -259,7 +260,7 @@ impl<'a> PayloadReader<'a> {
     pub fn read_number(&self, key: &str) -> Result<f64, IndexError> {
         match self.value_kind(key) {
             Some(Kind::DoubleValue(number)) => Ok(*number),
-            // A double without a fraction comes back as an integer.
+            // Qdrant returns a double without a fraction as an integer.
             Some(Kind::IntegerValue(number)) => Ok(*number as f64),
             _ => Err(self.missing_field(key)),
         }
@@ -292,7 +293,7 @@ impl<'a> PayloadReader<'a> {
         self.parse_text(GENERATION).map(Generation)
     }
 
-    /// The whole ACL under `key`.
+    /// The whole ACL in field `key`.
     pub fn read_acl(&self, key: &str) -> Result<Acl, IndexError> {
         serde_json::from_str(self.read_text(key)?).map_err(|_| self.missing_field(key))
     }
@@ -318,7 +319,7 @@ impl<'a> PayloadReader<'a> {
         }
     }
 
-    /// Words and pairs of a sparse vector, which is in order of id.
+    /// Splits the terms of a sparse vector, sorted by id, into words and pairs.
     pub fn split_terms(&self, terms: Vec<(u32, f32)>) -> Result<Weights, IndexError> {
         let bits = STANDARD
             .decode(self.read_text(PAIRS)?)
@@ -335,7 +336,7 @@ impl<'a> PayloadReader<'a> {
         Ok(lexical)
     }
 
-    /// The chunk as it was stored.
+    /// The chunk as it was stored, optionally with its tokens.
     pub fn read_stored_chunk(&self, with_tokens: bool) -> Result<StoredChunk, IndexError> {
         let tokens = self.read_optional_text(TOKENS).filter(|_| with_tokens);
         let tokens = tokens.map(|tokens| STANDARD.decode(tokens)).transpose();

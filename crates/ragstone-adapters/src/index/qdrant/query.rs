@@ -1,6 +1,7 @@
-//! Queries of a search, as Qdrant takes them.
+//! Builds the queries of a search and parses their answers.
 //!
-//! Invariant: a query for a list or for scores names no payload: the server parses a whole one to give a part of it.
+//! Invariant: a query for a list or for scores requests no payload: the server parses a whole one to return a part of
+//! it.
 
 use qdrant_client::qdrant::{
     BatchResult, Condition, DenseVector, Filter, PayloadIncludeSelector, Query, QueryBatchPoints, QueryPoints,
@@ -14,7 +15,7 @@ use super::lists::LegRanking;
 use super::payload::{DENSE, LEXICAL, parse_point_id, qdrant_id};
 use super::server::QdrantClient;
 
-/// The best `limit` points by a leg, of those that `filter` lets through.
+/// Query for the best `limit` points of a leg that match `filter`.
 pub(super) fn nearest_query(server: &QdrantClient, leg: &SearchLeg, filter: &Filter, limit: usize) -> QueryPoints {
     let (using, variant) = match leg {
         SearchLeg::Dense { vector, .. } => {
@@ -37,7 +38,7 @@ pub(super) fn nearest_query(server: &QdrantClient, leg: &SearchLeg, filter: &Fil
     }
 }
 
-/// Answers queries in one request, in order; none makes no request.
+/// Runs queries in one request and returns answers in their order; no queries make no request.
 pub(super) async fn run_queries(
     server: &QdrantClient,
     what: &str,
@@ -58,7 +59,7 @@ pub(super) async fn run_queries(
     Ok(answer.await?.result)
 }
 
-/// The points of an answer to a query for `limit` points. Points that share no term with a lexical leg do not count.
+/// The ranking from an answer to a query for `limit` points. Points that share no term with a lexical leg are dropped.
 pub(super) fn parse_ranking(leg: &SearchLeg, answer: &BatchResult, limit: usize) -> Result<LegRanking, IndexError> {
     let all_count = matches!(leg, SearchLeg::Dense { .. });
     let entries = answer.result.iter().filter(|found| all_count || found.score > 0.0);
@@ -69,12 +70,12 @@ pub(super) fn parse_ranking(leg: &SearchLeg, answer: &BatchResult, limit: usize)
     Ok(LegRanking::new(entries, exhausted))
 }
 
-/// These points and no others.
+/// Condition that matches only these points.
 pub(super) fn only_points(points: &[PointId]) -> Condition {
     Condition::has_id(points.iter().copied().map(qdrant_id))
 }
 
-/// Only these parts of the payload.
+/// Selector for these fields of the payload.
 pub(super) fn include_fields(fields: Vec<&str>) -> WithPayloadSelector {
     let fields = fields.into_iter().map(str::to_owned).collect();
     WithPayloadSelector {

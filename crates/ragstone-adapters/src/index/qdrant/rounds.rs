@@ -1,11 +1,12 @@
-//! What one search asks of the server, round by round.
+//! The requests of one search, round by round.
 //!
-//! The first round brings the lists of all legs, ids and scores alone. The second brings, at once, the scores that the lists
-//! do not hold, the stored vectors of the points that may be among the best, and the payloads of points that no search met
-//! lately. Qdrant's own fusions do not tell the scores of the legs, so they are of no use here.
+//! The first round fetches the lists of all legs, with ids and scores only. The second fetches, concurrently, the
+//! scores that the lists do not contain, the stored vectors of the points that may be among the best, and the payloads
+//! of points that are not cached. Qdrant's own fusions do not return the scores of the legs, so they cannot be used
+//! here.
 //!
-//! Invariant: a payload is read under the conditions of the caller's scope, so a point that stopped to be the caller's
-//! between both rounds is not found.
+//! Invariant: a payload is read under the conditions of the caller's scope, so a point that left the scope between
+//! both rounds is not found.
 
 use std::collections::{HashMap, HashSet};
 
@@ -29,31 +30,31 @@ use super::query::{include_fields, nearest_query, only_points, parse_ranking, ru
 use super::server::QdrantClient;
 use super::sizes::hash_conditions;
 
-/// What a search asks by.
+/// Inputs of a search.
 pub(super) struct SearchRounds<'a> {
     pub server: &'a QdrantClient,
     pub cache: &'a SearchCache,
     pub scope: &'a Scope,
     pub asked: &'a IndexQuery,
-    /// The question's vector, if there is a dense leg.
+    /// Query vector, if there is a dense leg.
     pub dense: Option<&'a [f32]>,
-    /// What Qdrant is told the caller may see.
+    /// Conditions for the points that the caller may see.
     pub conditions: Conditions,
-    /// The caller's filter, where Qdrant could not be told all of it.
+    /// The caller's filter, if the conditions do not express all of it.
     pub checked: Option<&'a MetadataFilter>,
 }
 
-/// What a second round brought.
+/// Results of a second round.
 pub(super) struct SecondRound {
-    /// Scores in single precision of points whose lists did not hold them.
+    /// Scores in single precision of points that the lists do not contain.
     pub scores: MissingScores,
-    /// Scores to the last digit.
+    /// Exact scores of the points ahead.
     pub exact: HashMap<PointId, PointScores>,
-    /// Of all points that were asked about.
+    /// Data of all points of the lists.
     pub known: KnownPoints,
 }
 
-/// Scores that no list holds, by leg.
+/// Scores that no list contains, by leg.
 #[derive(Default)]
 pub(super) struct MissingScores {
     pub dense: HashMap<PointId, f64>,
@@ -62,7 +63,7 @@ pub(super) struct MissingScores {
 }
 
 impl SearchRounds<'_> {
-    /// Whether so few points are in scope that each is compared.
+    /// Whether so few points are in scope that an exact scan is used.
     pub async fn is_small(&self) -> Result<bool, IndexError> {
         if self.dense.is_none() {
             return Ok(true);
@@ -93,14 +94,14 @@ impl SearchRounds<'_> {
         Ok(points)
     }
 
-    /// The lists of all legs, `limit` points each, B' with `guess` for the gate.
+    /// Fetches the lists of all legs, `limit` points each, by B' with `guess` as the gate.
     pub async fn first_round(&self, limit: usize, guess: f64, exact: bool) -> Result<CandidateLists, IndexError> {
         let lexical = &self.asked.lexical;
         let weight = |(term, idf): &(TermId, f64)| (*term, BIGRAM_WEIGHT * guess * idf);
         let weighed = lexical.bigrams.iter().map(weight);
         let mixed = sum_terms(lexical.unigrams.iter().copied().chain(weighed));
         let pairs = sum_terms(lexical.bigrams.iter().copied());
-        // Both lexical legs stand side by side and differ in nothing else, so the server filters once for both.
+        // Both lexical legs are adjacent and differ in nothing else, so the server evaluates the filter once for both.
         let mut legs = vec![SearchLeg::Lexical(mixed), SearchLeg::Lexical(pairs)];
         legs.extend(self.dense_leg(exact));
         let query = |leg: &SearchLeg| nearest_query(self.server, leg, &self.conditions, limit);
@@ -131,7 +132,7 @@ impl SearchRounds<'_> {
         Some(SearchLeg::Dense { vector, exact })
     }
 
-    /// What the lists do not hold. Points `ahead` are scored to the last digit, and need no other scores.
+    /// Fetches what the lists do not contain. Points `ahead` get exact scores, and need no others.
     pub async fn second_round(
         &self,
         lists: &CandidateLists,
@@ -151,7 +152,7 @@ impl SearchRounds<'_> {
         Ok(SecondRound { scores, exact, known })
     }
 
-    /// The scores of points to the last digit.
+    /// Exact scores of the given points.
     pub async fn score_points(&self, points: &[PointId]) -> Result<HashMap<PointId, PointScores>, IndexError> {
         if points.is_empty() {
             return Ok(HashMap::new());
@@ -217,7 +218,7 @@ impl SearchRounds<'_> {
         })
     }
 
-    /// What is remembered of `points` since before `when`; nothing where the caller's filter is looked at again.
+    /// Cached data of `points` from before `when`; empty if the caller's filter has to be checked here.
     pub fn cached_points(&self, points: &[PointId], when: u64) -> KnownPoints {
         match self.checked {
             Some(_) => KnownPoints::new(),
@@ -228,7 +229,7 @@ impl SearchRounds<'_> {
         }
     }
 
-    /// What the server knows of `points`, as far as they are the caller's.
+    /// Reads `points` from the server; those outside the caller's scope are `None`.
     async fn read_points(&self, points: &[PointId]) -> Result<KnownPoints, IndexError> {
         let mut known: KnownPoints = points.iter().map(|point| (*point, None)).collect();
         if points.is_empty() {
@@ -255,7 +256,7 @@ impl SearchRounds<'_> {
             let reading = PayloadReader::new(point, &found.payload);
             let fact = read_fact(&reading)?;
             known.insert(point, self.admits_payload(&reading)?.then_some(fact));
-            // A long ACL is looked at each time.
+            // A point with a long ACL is not cached, because its ACL has to be checked each time.
             if reading.read_text(ACL_LONG)?.is_empty() {
                 lasting.push((point, fact));
             }
@@ -264,7 +265,7 @@ impl SearchRounds<'_> {
         Ok(known)
     }
 
-    /// What Qdrant could not be asked.
+    /// Checks what the conditions could not express.
     fn admits_payload(&self, reading: &PayloadReader<'_>) -> Result<bool, IndexError> {
         if self.scope.readers().is_some()
             && !reading.read_text(ACL_LONG)?.is_empty()

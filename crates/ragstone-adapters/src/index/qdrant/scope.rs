@@ -1,8 +1,8 @@
-//! What a query may see, as conditions of Qdrant.
+//! Translates a query's scope to conditions of Qdrant.
 //!
-//! Invariant: the conditions let through nothing that the scope does not admit, but for ACLs of more sets than Qdrant is
-//! asked about; those are looked at again. An empty list of `must` or `should` would let everything through, so none is
-//! ever made.
+//! Invariant: the conditions match nothing that the scope does not admit, except for ACLs with more sets than there
+//! are payload fields; those are checked again here. An empty list of `must` or `should` would match everything, so
+//! none is ever built.
 
 use qdrant_client::qdrant::r#match::MatchValue;
 use qdrant_client::qdrant::{Condition, Filter, RepeatedStrings};
@@ -12,23 +12,23 @@ use ragstone_core::seam::index::IndexQuery;
 
 use super::payload::{ACL_SETS, COLLECTION, DOCUMENT, GENERATION, LIVE, TENANT};
 
-/// The payload's `key` is `value`, or a list that has it. The client's own conversion would search for words where the
-/// value has a space.
+/// Condition: the payload's `key` is `value`, or a list that contains it. The client's own conversion would search for
+/// words if the value has a space.
 pub(super) fn field_is(key: &str, value: impl Into<String>) -> Condition {
     Condition::matches(key, MatchValue::Keyword(value.into()))
 }
 
-/// The payload's `key` is one of `values`, or a list that has one. No value matches nothing.
+/// Condition: the payload's `key` is one of `values`, or a list that contains one. No values match nothing.
 pub(super) fn field_is_any(key: &str, values: Vec<String>) -> Condition {
     Condition::matches(key, MatchValue::Keywords(RepeatedStrings { strings: values }))
 }
 
-/// The points of one document.
+/// Filter for the points of one document.
 pub(super) fn document_filter(document: DocumentId) -> Filter {
     Filter::must([field_is(DOCUMENT, document.to_string())])
 }
 
-/// The points of one generation.
+/// Filter for the points of one generation.
 pub(super) fn generation_filter(document: DocumentId, generation: Generation) -> Filter {
     Filter::must([
         field_is(DOCUMENT, document.to_string()),
@@ -36,7 +36,7 @@ pub(super) fn generation_filter(document: DocumentId, generation: Generation) ->
     ])
 }
 
-/// The visible points that `scope` admits.
+/// Filter for the visible points that `scope` admits.
 pub(super) fn visible_filter(scope: &Scope) -> Filter {
     let mut must = vec![
         field_is(TENANT, scope.tenant().as_str()),
@@ -45,7 +45,7 @@ pub(super) fn visible_filter(scope: &Scope) -> Filter {
     let mut must_not = Vec::new();
     match scope.readers() {
         Some(readers) => must.extend(reader_conditions(readers)),
-        // Whoever holds all readers still reads nothing that was granted to none.
+        // A scope with all readers still does not see a document whose first set is empty.
         None => must_not.push(Condition::is_empty(ACL_SETS[0])),
     }
     Filter {
@@ -55,7 +55,7 @@ pub(super) fn visible_filter(scope: &Scope) -> Filter {
     }
 }
 
-/// The visible points that a query may find, but for the caller's own filter.
+/// Filter for the visible points that a query may find, without the caller's own filter.
 pub(super) fn query_filter(query: &ScopedQuery<IndexQuery>) -> Filter {
     let mut filter = visible_filter(query.scope());
     if let Some(collection) = query.collection() {
@@ -67,7 +67,7 @@ pub(super) fn query_filter(query: &ScopedQuery<IndexQuery>) -> Filter {
     filter
 }
 
-/// Every set holds one of the readers; the first must be there.
+/// Conditions that every set contains one of the readers; the first set must not be empty.
 fn reader_conditions(readers: &ReaderSet) -> impl Iterator<Item = Condition> {
     let names: Vec<String> = readers.iter().map(|reader| reader.as_str().to_owned()).collect();
     ACL_SETS.into_iter().enumerate().map(move |(n, key)| {

@@ -1,10 +1,10 @@
-//! Search: two rounds of requests give the union of both lists with both true scores.
+//! Search: two rounds of requests yield the union of both lists with both exact scores.
 //!
-//! A third is made where the bounds of the first do not tell which points may be among the best, or where points are met
-//! for the first time. Where a list turns out to be too short, all begins again with longer ones.
+//! A third round is needed if the bounds of the first do not show which points may be among the best, or if points are
+//! not cached. If a list turns out to be too short, the search starts again with longer ones.
 //!
-//! Invariant: a list is complete before it is cut: if points beyond its end could tie with its last, or points in it turn
-//! out not to be the caller's, more are fetched.
+//! Invariant: a list is complete before it is cut: if points beyond its end could tie with its last, or points in it
+//! turn out not to be in scope, more are fetched.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -24,34 +24,34 @@ use super::rounds::{MissingScores, SearchRounds, SecondRound};
 use super::scope::query_filter;
 use super::server::QdrantClient;
 
-/// So many more points than wanted are fetched, that ties at the end of a list are usually inside.
+/// Number of points fetched beyond those wanted, so that ties at the end of a list are usually included.
 const OVER_FETCH: usize = 16;
-/// If they are not, or points fall away, so many times more are fetched,
+/// Growth factor of the list length if ties are not included, or points are dropped.
 const GROWTH: usize = 4;
-/// up to this many.
+/// Greatest length of a list.
 const MAX_FETCH: usize = 16_384;
-/// So many more points than are wanted to the last digit are read ahead at most, to be scored in the second round; with
-/// more, it is cheaper to wait for their other scores.
+/// Most points, beyond those that need exact scores, that are scored exactly in the second round; with more, it is
+/// cheaper to wait for their other scores.
 const MAX_AHEAD: usize = 34;
 
-/// One search.
+/// One search with its inputs.
 pub(super) struct QdrantSearch<'a> {
     rounds: SearchRounds<'a>,
     asked: &'a IndexQuery,
 }
 
-/// What lists of one length came to.
+/// Results of one pass with lists of one length.
 struct RoundResults {
     lists: CandidateLists,
     second: SecondRound,
 }
 
-/// What the lists say of the gate.
+/// What the lists say about the query's gate.
 enum GateAnswer {
     Known(f64),
-    /// It depends on the order of these points.
+    /// The gate depends on the exact order of these points.
     Undecided(Vec<PointId>),
-    /// Points of the lists are not known yet.
+    /// Some points of the lists are not read yet.
     Unknown,
     /// The lists are too short.
     TooShort,
@@ -96,7 +96,7 @@ impl<'a> QdrantSearch<'a> {
                 memory.record_gate(self.asked.query_gate, gate);
                 return self.with_exact_scores(hits, gate, turn.second.exact).await;
             }
-            // A list by another gate may be too short only for that.
+            // The list may be too short only because the guessed gate was wrong, so try the right one first.
             match gate.filter(|gate| *gate != guess) {
                 Some(gate) => guess = gate,
                 None => limit = (limit * GROWTH).min(MAX_FETCH),
@@ -104,7 +104,7 @@ impl<'a> QdrantSearch<'a> {
         }
     }
 
-    /// Two rounds.
+    /// Runs both rounds with lists of `limit` points.
     async fn run_rounds(&self, limit: usize, guess: f64, compared: bool) -> Result<RoundResults, IndexError> {
         let when = self.rounds.cache.facts.reading_count();
         let mut lists = self.rounds.first_round(limit, guess, compared).await?;
@@ -119,7 +119,7 @@ impl<'a> QdrantSearch<'a> {
         Ok(RoundResults { lists, second })
     }
 
-    /// The points that may be among the best, if they are few.
+    /// The points that may be among the best, if they are few; else none.
     fn points_ahead(&self, lists: &CandidateLists, gate: f64) -> Vec<PointId> {
         let bounds = ScoreBounds {
             asked: self.asked,
@@ -134,7 +134,7 @@ impl<'a> QdrantSearch<'a> {
         }
     }
 
-    /// The gate; none where the lists are too short to tell.
+    /// The query's gate; `None` if the lists are too short.
     async fn resolve_gate(&self, turn: &mut RoundResults) -> Result<Option<f64>, IndexError> {
         let second = &mut turn.second;
         let mut gate = self.gate_from_lists(&turn.lists, &second.known, Some(&second.scores), &second.exact);
@@ -148,8 +148,8 @@ impl<'a> QdrantSearch<'a> {
         }
     }
 
-    /// The gate by the best by words, or where there are none, by the best by cosine; by exact scores, where the order at
-    /// their end decides which gates count.
+    /// The gate from the best by lexical score, or if there are none, from the best by cosine. Exact scores are used
+    /// if the order at the end of the list decides which gates count.
     fn gate_from_lists(
         &self,
         lists: &CandidateLists,
@@ -175,7 +175,7 @@ impl<'a> QdrantSearch<'a> {
             for found in &mut found {
                 match exact.get(&found.point) {
                     Some(scores) => found.score = score(scores),
-                    // One that is gone since has no vectors either.
+                    // A point deleted since has no vectors, and so no exact score.
                     None if exact.is_empty() => return GateAnswer::Undecided(points),
                     None => {}
                 }
@@ -187,7 +187,7 @@ impl<'a> QdrantSearch<'a> {
         GateAnswer::Known(combine_gates(self.asked.query_gate, &gates))
     }
 
-    /// The union of both lists; none where one is too short.
+    /// Union of both lists; `None` if one is too short.
     fn union_hits(&self, turn: &RoundResults, gate: f64) -> Option<Vec<IndexHit>> {
         let mut union = BTreeSet::new();
         if self.asked.mode != SearchMode::Lexical {
@@ -223,7 +223,7 @@ impl<'a> QdrantSearch<'a> {
             .cut_to_limit(found, turn.lists.max_unlisted_at(gate), self.asked.depth)
     }
 
-    /// Puts scores to the last digit in place of those of Qdrant where they may place a hit among the best.
+    /// Replaces Qdrant's scores by exact ones for hits that may be among the best.
     async fn with_exact_scores(
         &self,
         mut hits: Vec<IndexHit>,
@@ -255,7 +255,7 @@ impl RoundResults {
         })
     }
 
-    /// One without a score shares no term, or has no vector.
+    /// Scores of a point; a missing score is 0, because the point shares no term or has no vector.
     fn scores_of(&self, point: PointId) -> PointScores {
         if let Some(scores) = self.second.exact.get(&point) {
             return *scores;

@@ -1,4 +1,4 @@
-//! Requests to the server: tried again where that may help, and every failure told in the words of the seam.
+//! Requests to the server, with retries, and failures mapped to the errors of the seam.
 
 use std::future::Future;
 use std::time::Duration;
@@ -26,12 +26,12 @@ impl QdrantClient {
         })
     }
 
-    /// The collection's name, as every request wants it.
+    /// The collection's name, as a request needs it.
     pub fn collection_name(&self) -> String {
         self.options.collection.clone()
     }
 
-    /// Reads; `what` names it in an error.
+    /// Sends a read request; `what` names it in errors.
     pub async fn send_read<T, F>(&self, what: &str, request: impl Fn(Qdrant) -> F) -> Result<T, IndexError>
     where
         F: Future<Output = Result<T, QdrantError>>,
@@ -39,7 +39,8 @@ impl QdrantClient {
         self.send_request(self.options.read_retries, what, request).await
     }
 
-    /// Changes points, and returns once every search sees it. Every change of ours may be made twice.
+    /// Changes points, and returns once every search sees the change. All changes here are idempotent, so they are
+    /// retried.
     pub async fn send_change<F>(&self, what: &str, request: impl Fn(Qdrant) -> F) -> Result<(), IndexError>
     where
         F: Future<Output = Result<PointsOperationResponse, QdrantError>>,
@@ -51,7 +52,7 @@ impl QdrantClient {
         self.send_write(what, seen).await
     }
 
-    /// Writes. Every write of ours may be done twice.
+    /// Sends a write request. All writes here are idempotent, so they are retried.
     pub async fn send_write<T, F>(&self, what: &str, request: impl Fn(Qdrant) -> F) -> Result<T, IndexError>
     where
         F: Future<Output = Result<T, QdrantError>>,
@@ -73,7 +74,7 @@ impl QdrantClient {
             .map_err(|error| index_error(what, &error))
     }
 
-    /// The answer with the client's own error, for a caller that knows what to do with it.
+    /// Returns the answer or the client's own error, for callers that handle certain errors.
     pub async fn with_retry<T, F>(&self, retries: usize, request: impl Fn(Qdrant) -> F) -> Result<T, QdrantError>
     where
         F: Future<Output = Result<T, QdrantError>>,
@@ -93,7 +94,7 @@ impl QdrantClient {
     }
 }
 
-/// A server that is behind answers in time, and says that it has not done what it was asked.
+/// Checks that a change was applied: an overloaded server may answer in time without having done so.
 fn check_applied(answer: &PointsOperationResponse) -> Result<(), QdrantError> {
     let status = answer
         .result

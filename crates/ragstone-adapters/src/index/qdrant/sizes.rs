@@ -1,19 +1,19 @@
-//! How many points a scope holds, about: what decides whether vectors are compared one by one or a graph is walked.
+//! Approximate number of points in a scope, which decides between an exact scan and a graph search.
 //!
-//! Invariant: a size is asked for again after a fixed number of searches, so no clock is needed, and a scope that grew is
-//! walked soon after. An old size costs time or recall at the limit between both ways, never access.
+//! Invariant: a size is fetched again after a fixed number of searches, so no clock is needed and a grown scope is
+//! noticed soon. An outdated size costs time or recall near the limit between both ways, never access control.
 
 use std::collections::HashMap;
 use std::fmt::{self, Debug, Write};
 use std::hash::{DefaultHasher, Hasher};
 use std::sync::{Mutex, PoisonError};
 
-/// Searches that one answer of the server serves.
+/// Searches that use one fetched size.
 const SEARCHES: u32 = 256;
-/// Scopes remembered; beyond, all are forgotten.
+/// Scopes that are cached; when there are more, the cache is cleared.
 const SCOPES: usize = 1_024;
 
-/// The sizes of scopes that were searched last.
+/// Sizes of scopes that were searched last.
 #[derive(Debug, Default)]
 pub(super) struct ScopeSizeCache {
     by_scope: Mutex<HashMap<u64, ScopeSize>>,
@@ -26,7 +26,7 @@ struct ScopeSize {
 }
 
 impl ScopeSizeCache {
-    /// The size of a scope, if it was asked for lately.
+    /// Size of a scope if it was fetched recently.
     pub fn recent_size(&self, scope: u64) -> Option<u64> {
         let mut sizes = self.by_scope.lock().unwrap_or_else(PoisonError::into_inner);
         let size = sizes.get_mut(&scope)?;
@@ -34,7 +34,7 @@ impl ScopeSizeCache {
         Some(size.points)
     }
 
-    /// Remembers what the server said.
+    /// Caches a size that the server returned.
     pub fn record_size(&self, scope: u64, points: u64) {
         let mut sizes = self.by_scope.lock().unwrap_or_else(PoisonError::into_inner);
         if sizes.len() >= SCOPES {
@@ -48,10 +48,10 @@ impl ScopeSizeCache {
     }
 }
 
-/// A number for what a scope is told the server by. Two scopes of one number would share a size, which is harmless.
+/// Hash of a scope's conditions. A collision would share a size between two scopes, which is harmless.
 pub(super) fn hash_conditions(conditions: &impl Debug) -> u64 {
     let mut hashed = HashWriter(DefaultHasher::new());
-    // Writing into a hash does not fail.
+    // Writing to a hasher does not fail.
     let _ = write!(hashed, "{conditions:?}");
     hashed.0.finish()
 }

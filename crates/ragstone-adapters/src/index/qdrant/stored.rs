@@ -1,4 +1,4 @@
-//! Vectors as Qdrant gives them back.
+//! Vectors as Qdrant returns them.
 
 use std::collections::HashMap;
 
@@ -10,16 +10,16 @@ use qdrant_client::qdrant::{
 
 use super::payload::{DENSE, LEXICAL};
 
-/// A point's vectors.
+/// The vectors of a stored point.
 #[derive(Debug, Default)]
 pub(super) struct StoredVectors {
     pub dense: Option<Vec<f32>>,
-    /// Words and pairs with their weights, by term id.
+    /// Weights of words and pairs, by term id.
     pub lexical: Vec<(u32, f32)>,
 }
 
 impl StoredVectors {
-    /// The vectors of `found`, taken out of it.
+    /// Takes the vectors out of `found`.
     pub fn take_from(found: &mut RetrievedPoint) -> Self {
         let mut named = match found.vectors.take() {
             Some(VectorsOutput {
@@ -40,14 +40,14 @@ impl StoredVectors {
         Self { dense, lexical }
     }
 
-    /// The weight of a term.
+    /// Weight of a term; `None` if the point does not contain it.
     pub fn term_weight(&self, term: u32) -> Option<f32> {
         let at = self.lexical.binary_search_by_key(&term, |(term, _)| *term).ok()?;
         Some(self.lexical[at].1)
     }
 }
 
-/// These vectors and no others; Qdrant refuses the name of one that a collection does not have.
+/// Selector for these vectors. Qdrant refuses the name of a vector that the collection does not have.
 pub(super) fn include_vectors(names: &[&str]) -> WithVectorsSelector {
     let names = names.iter().map(|&name| name.to_owned()).collect();
     WithVectorsSelector {

@@ -1,4 +1,4 @@
-//! Points read back as they were stored, for who moves the library.
+//! Reads points back as they were stored, for the export of a library.
 
 use async_trait::async_trait;
 use qdrant_client::qdrant::{Condition, OrderBy, Range, RetrievedPoint, ScrollPoints};
@@ -13,7 +13,7 @@ use super::query::include_fields;
 use super::stored::{StoredVectors, include_vectors};
 use super::{QdrantIndex, scope};
 
-/// What is read besides [`STORED`].
+/// Payload fields that are read besides [`STORED`].
 const WHOLE: [&str; 4] = [ACL_REVISION, FIELDS, GATE, PAIRS];
 
 #[async_trait]

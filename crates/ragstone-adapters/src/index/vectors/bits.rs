@@ -1,47 +1,47 @@
-//! One bit a component: a first look at many vectors that says which of them are worth a second.
+//! One bit per component: a first pass over many vectors that selects those worth a second one.
 //!
-//! After a rotation only the sign of each component is kept, with how well the signs stand for their vector. The product
-//! with a question is then known but for an error that is spread like a normal one (RaBitQ, Gao and Long, 2024). Its
-//! standard deviation is known for each vector, and [`DEVIATIONS`] of them are allowed for.
+//! After a rotation only the sign of each component is stored, with a factor for how well the signs represent their
+//! vector. The dot product with a query is then known up to an error with a nearly normal distribution (RaBitQ, Gao
+//! and Long, 2024). Its standard deviation is known for each vector, and [`DEVIATIONS`] of them are allowed for.
 //!
-//! Invariant: an estimate misses the truth by more than [`SignEstimates::doubt`] about once in a hundred thousand times. So
-//! this is the one step of a search that is not exact by proof; what it lets through is judged exactly.
+//! Invariant: an estimate is wrong by more than [`SignEstimates::doubt`] about once in a hundred thousand times. So
+//! this is the only step of a search without a proof of exactness; what it lets through is scored exactly.
 
 use super::VectorTable;
 use super::rotation::VectorRotation;
 
-/// Slots that are looked at in one go: a word of each, side by side.
+/// Slots that are estimated together: one word of each, side by side.
 pub const BLOCK: usize = 8;
 /// Bits of a word.
 const WORD: usize = u64::BITS as usize;
-/// Bits of a component of the question.
+/// Bits per component of the query.
 const PLANES: usize = 4;
 /// Standard deviations that an estimate may be wrong by.
 const DEVIATIONS: f32 = 4.5;
 
-/// The same word of the vectors of a block.
+/// The same word of each vector of a block.
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
 struct BlockWords([u64; BLOCK]);
 
-/// The signs of a segment's vectors.
+/// The sign bits of a segment's vectors.
 #[derive(Debug)]
 pub struct SignBits {
     rotation: VectorRotation,
     /// Block by block, each with its words in order.
     words: Vec<BlockWords>,
-    /// By block.
+    /// One entry for each block.
     facts: Vec<BlockFacts>,
 }
 
-/// What is known of the vectors of a block beside their signs.
+/// Values about the vectors of a block besides their signs.
 #[derive(Debug, Clone, Copy)]
 struct BlockFacts {
-    /// How many ones there are.
+    /// Number of one bits of each vector.
     ones: [f32; BLOCK],
-    /// What a product of signs is multiplied with.
+    /// Factor from the product of signs to the estimate.
     gain: [f32; BLOCK],
-    /// Standard deviation of the estimate for a question of length 1; infinite where there is no vector.
+    /// Standard deviation of the estimate for a query of length 1; infinite for a slot without a vector.
     deviation: [f32; BLOCK],
 }
 
@@ -53,32 +53,32 @@ impl BlockFacts {
     };
 }
 
-/// A question as bits.
+/// A query as bit planes.
 #[derive(Debug)]
 pub struct SignQuery {
-    /// For each word the planes of its components, the lowest bit first.
+    /// For each word the planes of its components, lowest bit first.
     planes: Vec<[u64; PLANES]>,
-    /// The value of plane zero's ones, and of no bits at all.
+    /// `step`: value of a one bit of the lowest plane; `least`: value of a component without any bit.
     step: f32,
     least: f32,
-    /// Sum of the components.
+    /// Sum of the query's components.
     sum: f32,
-    /// Length of what the planes leave out.
+    /// Length of the quantisation error of the planes.
     rest: f32,
     length: f32,
 }
 
-/// What the signs of a block say of its slots.
+/// Estimates for the slots of a block.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct SignEstimates {
-    /// Estimates of the products.
+    /// Estimated dot products, by slot of the block.
     pub score: [f32; BLOCK],
-    /// How far they may be from the truth.
+    /// Bound on the error of each estimate.
     pub doubt: [f32; BLOCK],
 }
 
 impl SignBits {
-    /// The signs of all vectors of `vectors`.
+    /// Computes the sign bits of all vectors of `vectors`.
     pub fn from_vectors(vectors: &VectorTable) -> Self {
         let rotation = VectorRotation::new(vectors.dimensions(), WORD);
         let (slots, width) = (vectors.len(), rotation.width());
@@ -111,7 +111,7 @@ impl SignBits {
         }
         let width = rotated.len() as f32;
         let sum: f32 = rotated.iter().map(|x| x.abs()).sum();
-        // The cosine of the vector and its signs.
+        // Cosine between the vector and its signs.
         let likeness = sum / (width.sqrt() * length.max(f32::MIN_POSITIVE));
         if likeness > 0.0 {
             facts.gain[place] = length / (likeness * width.sqrt());
@@ -120,7 +120,7 @@ impl SignBits {
         }
     }
 
-    /// Prepares a question.
+    /// Prepares a query for [`Self::estimate_block`].
     pub fn prepare_query(&self, vector: &[f32]) -> SignQuery {
         let mut rotated = vector.to_vec();
         let length = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
@@ -148,14 +148,14 @@ impl SignBits {
         }
     }
 
-    /// Looks at the slots of `block`.
+    /// Estimates the slots of `block`, writing to `looks`.
     pub fn estimate_block(&self, block: usize, question: &SignQuery, looks: &mut SignEstimates) {
         let per_slot = question.planes.len();
         let words = &self.words[block * per_slot..(block + 1) * per_slot];
         let products = block_products(words, &question.planes);
         let BlockFacts { ones, gain, deviation } = &self.facts[block];
         for at in 0..BLOCK {
-            // Each one counts twice and all are taken off once: signs are 1 and -1.
+            // Signs are 1 and -1: twice the sum over the ones, minus the sum over all.
             let shared = question.least * ones[at] + question.step * products[at] as f32;
             looks.score[at] = gain[at] * (2.0 * shared - question.sum);
             let (vector, rounding) = (deviation[at] * question.length, gain[at] * question.rest);
@@ -164,7 +164,7 @@ impl SignBits {
     }
 }
 
-/// For each slot the sum over the planes of the ones it shares with them, weighed by the plane.
+/// For each slot the number of shared one bits with each plane, summed with the plane's weight.
 fn block_products(words: &[BlockWords], planes: &[[u64; PLANES]]) -> [u64; BLOCK] {
     #[cfg(target_arch = "x86_64")]
     {

@@ -1,14 +1,14 @@
-//! Products of vectors of bytes: many rows against one question, with the widest registers there are.
+//! Dot products of byte vectors: many rows against one query, with the widest registers of the processor.
 //!
-//! Invariant: every level gives the same sums. They are sums of integers, so no order of adding changes them.
+//! Invariant: every kernel gives the same sums. They are integer sums, so the order of addition does not change them.
 
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::*;
 
-/// Bytes of a line.
+/// Bytes of a line, the size of a cache line.
 pub const LINE: usize = 64;
 
-/// Sixty-four components in one line of the cache. None is -128, which has no opposite among bytes.
+/// Sixty-four components in one cache line. None is -128, because its negative does not fit into a byte.
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
 pub struct VectorLine(pub [i8; LINE]);
@@ -17,18 +17,18 @@ impl VectorLine {
     /// A line of zeros, which adds nothing to a product.
     pub const ZERO: Self = Self([0; LINE]);
 
-    /// Lines that hold `components`; the last one is padded with zeros.
+    /// Number of lines for `components` components; the last line is padded with zeros.
     pub fn count_lines(components: usize) -> usize {
         components.div_ceil(LINE)
     }
 }
 
-/// Which instructions are used.
+/// Instruction set of the dot product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DotKernel {
-    /// What every processor has.
+    /// Instructions that every processor has.
     Portable,
-    /// AVX2.
+    /// AVX2, on x86-64 processors that have it.
     #[cfg(target_arch = "x86_64")]
     Avx2,
     /// AVX-512 with VNNI, which multiplies and adds four bytes at once.
@@ -37,7 +37,7 @@ pub enum DotKernel {
 }
 
 impl DotKernel {
-    /// Every level this processor has, slowest first.
+    /// Every kernel that this processor supports, slowest first.
     pub fn available() -> Vec<Self> {
         let mut levels = vec![Self::Portable];
         #[cfg(target_arch = "x86_64")]
@@ -52,23 +52,23 @@ impl DotKernel {
         levels
     }
 
-    /// The fastest level of this processor.
+    /// The fastest kernel of this processor.
     pub fn best() -> Self {
         *Self::available().last().expect("portable is always there")
     }
 
-    /// The product of each row with `question`; a row is as many lines as the question.
+    /// Dot product of each row with `question`; a row has as many lines as the query.
     ///
     /// # Panics
-    /// If there are not as many rows as sums.
+    /// If the number of rows differs from that of `sums`.
     pub fn dot_products(self, rows: &[VectorLine], question: &[VectorLine], sums: &mut [i32]) {
         assert_eq!(rows.len(), question.len() * sums.len(), "whole rows");
         match self {
             Self::Portable => products_portable(rows, question, sums),
-            // SAFETY: this level exists only where the processor has the instructions.
+            // SAFETY: this variant is made only where the processor has the instructions.
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => unsafe { products_avx2(rows, question, sums) },
-            // SAFETY: as above.
+            // SAFETY: as for AVX2 above.
             #[cfg(target_arch = "x86_64")]
             Self::Vnni => unsafe { products_vnni(rows, question, sums) },
         }
@@ -83,11 +83,12 @@ fn products_portable(rows: &[VectorLine], question: &[VectorLine], sums: &mut [i
     }
 }
 
-/// Rows read side by side: their sums do not wait for each other, and a line of the question is loaded once for all.
+/// Rows processed side by side: their sums do not depend on each other, and a line of the query is loaded once for
+/// all.
 #[cfg(target_arch = "x86_64")]
 const SIDE_BY_SIDE: usize = 4;
 
-/// Hands rows to a kernel for several and, what is left, to the same kernel for one.
+/// Passes rows to a kernel for several rows and the remainder to the same kernel for one row.
 #[cfg(target_arch = "x86_64")]
 macro_rules! row_by_row {
     ($kernel:ident, $rows:ident, $question:ident, $sums:ident) => {{
@@ -109,13 +110,14 @@ fn products_vnni(rows: &[VectorLine], question: &[VectorLine], sums: &mut [i32])
     row_by_row!(vnni_rows, rows, question, sums);
 }
 
-/// The instruction takes one side without sign, so 128 is added to the rows and taken from the sums.
+/// The instruction takes one operand as unsigned, so 128 is added to the rows and its product subtracted from the
+/// sums.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512vnni")]
 #[inline]
 fn vnni_rows<const R: usize>(rows: &[VectorLine], question: &[VectorLine]) -> [i32; R] {
     assert_eq!(rows.len(), R * question.len());
-    // The sign bit flipped is 128 added.
+    // Flipping the sign bit adds 128.
     let flip = _mm512_set1_epi8(-128);
     let mut sums = [_mm512_setzero_si512(); R];
     let mut surplus = _mm512_setzero_si512();
@@ -144,8 +146,8 @@ fn products_avx2(rows: &[VectorLine], question: &[VectorLine], sums: &mut [i32])
     row_by_row!(avx2_rows, rows, question, sums);
 }
 
-/// The instruction takes one side without sign, so the question's signs move to the rows. Two products of bytes are at
-/// most 2 * 127 * 127, which 16 bits hold.
+/// The instruction takes one operand as unsigned, so the query's signs are moved to the rows. Two products of bytes
+/// are at most 2 * 127 * 127, which fits into 16 bits.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
 #[inline]

@@ -1,9 +1,9 @@
-//! Dense vectors in memory: a byte a component to scan, two more to be exact.
+//! Dense vectors in memory: one byte per component for scanning, two more for exact scores.
 //!
-//! Invariant: with scale `s`, a component is `s * (coarse + fine / FINE)` to within `s / (2 * FINE)`, about 1e-8 for
-//! a unit vector, which is a float's own precision. The coarse part alone is wrong by no more than
-//! [`ScoreEstimates::error`] says, so whoever keeps all candidates within that bound loses none: the scan is exact, not
-//! approximate. Every processor keeps the same bytes and gives the same scores.
+//! Invariant: with scale `s`, a component is `s * (coarse + fine / FINE)` to within `s / (2 * FINE)`, about 1e-8 for a
+//! unit vector, which is the precision of a float. The error of the coarse part alone is bounded by
+//! [`ScoreEstimates::error`], so a search that retains all candidates within that bound loses none: the scan is exact,
+//! not approximate. Every processor stores the same bytes and gives the same scores.
 
 pub mod bits;
 mod dot;
@@ -12,29 +12,29 @@ mod rotation;
 
 use dot::{DotKernel, LINE, VectorLine};
 
-/// Steps of the fine part within one step of the coarse part.
+/// Steps of the fine part per step of the coarse part.
 const FINE: f32 = 65_534.0;
-/// Largest coarse component.
+/// Largest absolute value of a coarse component.
 const COARSE: f32 = 127.0;
-/// Most slots estimated in one go.
+/// Most slots estimated in one call.
 pub const RUN: usize = 64;
 
-/// Vectors of one length; a point without one takes its place with zeros.
+/// Vectors of one length; a point without a vector has a slot of zeros.
 #[derive(Debug, Default)]
 pub struct VectorTable {
     dimensions: usize,
-    /// Lines of a coarse part.
+    /// Lines per coarse vector.
     lines: usize,
     coarse: Vec<VectorLine>,
     fine: Vec<i16>,
     scale: Vec<f32>,
-    /// Length of what the coarse part leaves out; below everything where there is no vector.
+    /// Length of the coarse part's error; -inf for a slot without a vector.
     rest: Vec<f32>,
     /// Length of the coarse part.
     length: Vec<f32>,
 }
 
-/// A question's vector, ready to be compared.
+/// A query vector prepared for comparison.
 #[derive(Debug)]
 pub struct QueryVector {
     exact: Vec<f32>,
@@ -45,14 +45,14 @@ pub struct QueryVector {
     level: DotKernel,
 }
 
-/// What the coarse parts of a run of slots say about their scores.
+/// Estimated scores of a run of slots, from the coarse parts.
 #[derive(Debug)]
 pub struct ScoreEstimates {
     products: [i32; RUN],
-    /// The scores by coarse parts alone.
+    /// Scores of the coarse parts alone.
     pub score: [f32; RUN],
-    /// How far they may be from the truth: by Cauchy and Schwarz, `q(x - x') + (q - q')x'`. Below everything where there
-    /// is no vector.
+    /// Bound on the error of each score: by Cauchy-Schwarz, `q(x - x') + (q - q')x'`. Negative, and below every error,
+    /// for a slot without a vector.
     pub error: [f32; RUN],
 }
 
@@ -67,7 +67,7 @@ impl Default for ScoreEstimates {
 }
 
 impl QueryVector {
-    /// Prepares `vector`.
+    /// Prepares `vector` as a query.
     pub fn new(vector: &[f32]) -> Self {
         let scale = scale_of(vector);
         let mut coarse = Vec::with_capacity(VectorLine::count_lines(vector.len()));
@@ -85,7 +85,7 @@ impl QueryVector {
 }
 
 impl VectorTable {
-    /// Room for `points` vectors of `dimensions` components.
+    /// An empty table with capacity for `points` vectors of `dimensions` components.
     pub fn with_capacity(dimensions: usize, points: usize) -> Self {
         let lines = VectorLine::count_lines(dimensions);
         let mut coarse = Vec::with_capacity(lines * points);
@@ -103,7 +103,7 @@ impl VectorTable {
         }
     }
 
-    /// Appends a vector of the right length, or the place of none.
+    /// Appends a vector of the right length, or an empty slot.
     pub fn push(&mut self, vector: Option<&[f32]>) {
         let Some(vector) = vector else {
             self.coarse.resize(self.coarse.len() + self.lines, VectorLine::ZERO);
@@ -136,12 +136,12 @@ impl VectorTable {
         self.dimensions
     }
 
-    /// Slots, with and without a vector.
+    /// Number of slots, with and without a vector.
     pub fn len(&self) -> usize {
         self.scale.len()
     }
 
-    /// The vector at `slot` as it was stored, in place of what `vector` holds.
+    /// Writes the stored vector at `slot` to `vector`, replacing its contents.
     fn restore_vector(&self, slot: usize, vector: &mut Vec<f32>) {
         let coarse = self.coarse[slot * self.lines..(slot + 1) * self.lines].iter();
         let coarse = coarse.flat_map(|line| line.0);
@@ -156,7 +156,7 @@ impl VectorTable {
         self.dimensions > 0 && self.rest[slot] >= 0.0
     }
 
-    /// Estimates the scores of `slots`, at most [`RUN`] of them; the first one's stands first.
+    /// Estimates the scores of `slots`, at most [`RUN`] of them; the result starts at index 0.
     pub fn estimate_scores(&self, slots: std::ops::Range<usize>, query: &QueryVector, found: &mut ScoreEstimates) {
         let count = slots.len();
         let rows = &self.coarse[slots.start * self.lines..slots.end * self.lines];
@@ -172,18 +172,18 @@ impl VectorTable {
         }
     }
 
-    /// Says that the scores of `slots` are estimated soon.
+    /// Prefetches what [`Self::estimate_scores`] reads for `slots`.
     pub fn prefetch_estimate(&self, slots: std::ops::Range<usize>) {
         near::prefetch_lines(&self.coarse[slots.start * self.lines..slots.end * self.lines]);
     }
 
-    /// Says that the exact score of `slot` is asked for soon.
+    /// Prefetches what [`Self::exact_score`] reads for `slot`.
     pub fn prefetch_exact(&self, slot: usize) {
         self.prefetch_estimate(slot..slot + 1);
         near::prefetch_lines(&self.fine[slot * self.dimensions..(slot + 1) * self.dimensions]);
     }
 
-    /// The dot product of what was stored with the question.
+    /// Dot product of the stored vector with the query.
     pub fn exact_score(&self, slot: usize, query: &QueryVector) -> f64 {
         let coarse = &self.coarse[slot * self.lines..(slot + 1) * self.lines];
         let fine = &self.fine[slot * self.dimensions..(slot + 1) * self.dimensions];
@@ -191,14 +191,14 @@ impl VectorTable {
     }
 }
 
-/// The step with which the largest component is the largest byte.
+/// The scale at which the largest component becomes the largest byte.
 fn scale_of(vector: &[f32]) -> f32 {
     let largest = fold_lanes(vector, |largest: f32, x| largest.max(x.abs()));
     let largest = largest.into_iter().fold(0f32, f32::max);
     (largest / COARSE).max(f32::MIN_POSITIVE)
 }
 
-/// Partial sums, so that the compiler can use wide registers and none grows large enough to lose digits.
+/// Number of partial sums, so that the compiler can use wide registers and no sum grows large enough to lose digits.
 const LANES: usize = 16;
 
 fn fold_lanes(values: &[f32], add: impl Fn(f32, f32) -> f32) -> [f32; LANES] {
@@ -215,8 +215,8 @@ fn fold_lanes(values: &[f32], add: impl Fn(f32, f32) -> f32) -> [f32; LANES] {
     lanes
 }
 
-/// Appends both parts of a vector; gives the squared lengths, in steps, of what the coarse part leaves out and of the
-/// coarse part.
+/// Appends both parts of a vector; returns the squared lengths, in steps, of the coarse part's error and of the coarse
+/// part.
 fn encode_vector(vector: &[f32], scale: f32, coarse: &mut Vec<VectorLine>, fine: &mut Vec<i16>) -> (f32, f32) {
     let inverse = 1.0 / scale;
     let (mut rest, mut length) = ([0f32; LANES], [0f32; LANES]);
@@ -238,16 +238,16 @@ fn encode_vector(vector: &[f32], scale: f32, coarse: &mut Vec<VectorLine>, fine:
     (rest.iter().sum(), length.iter().sum())
 }
 
-/// The nearest integer, ties to even, as a float and as an integer; for magnitudes below 2^22. Adding the constant
-/// leaves no bits for a fraction, and the integer in the lowest bits.
+/// Rounds to the nearest integer, ties to even, as a float and as an integer, for magnitudes below 2^22. Adding the
+/// constant leaves no bits for a fraction and puts the integer into the lowest bits.
 fn nearest_integer(value: f32) -> (f32, u32) {
     const ROUNDER: f32 = 12_582_912.0;
     let rounded = value + ROUNDER;
     (rounded - ROUNDER, rounded.to_bits())
 }
 
-/// [`FINE`] times the product of a vector, in steps, with the question, in the widest registers there are. Fused operations
-/// are left disabled: they would round otherwise than other processors do.
+/// [`FINE`] times the dot product of a vector, in steps, with the query, in the widest registers of the processor.
+/// Fused multiply-add is disabled, because it rounds differently from other processors.
 fn dot_product(coarse: &[VectorLine], fine: &[i16], query: &[f32]) -> f64 {
     #[cfg(target_arch = "x86_64")]
     if is_x86_feature_detected!("avx2") {
@@ -263,7 +263,7 @@ fn product_avx2(coarse: &[VectorLine], fine: &[i16], query: &[f32]) -> f64 {
     product_portable(coarse, fine, query)
 }
 
-/// Line by line, whose length the compiler knows: only then does it use vector registers.
+/// Processes line by line: the length must be known to the compiler for it to use vector registers.
 #[inline(always)]
 fn product_portable(coarse: &[VectorLine], fine: &[i16], query: &[f32]) -> f64 {
     let mut sums = [0f32; LANES];
@@ -281,7 +281,8 @@ fn product_portable(coarse: &[VectorLine], fine: &[i16], query: &[f32]) -> f64 {
     sums.iter().copied().map(f64::from).sum()
 }
 
-/// Adds the products of a line's components. Both parts of one make a number below 2^23, which a float holds exactly.
+/// Adds the products of a line's components. Both parts of a component make a number below 2^23, which a float holds
+/// exactly.
 #[inline(always)]
 fn add_products(coarse: &[i8; LINE], fine: &[i16; LINE], query: &[f32; LINE], sums: &mut [f32; LANES]) {
     for start in (0..LINE).step_by(LANES) {

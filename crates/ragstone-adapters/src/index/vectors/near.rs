@@ -1,10 +1,10 @@
-//! Hints about memory: what is read soon, and what is read from end to end.
+//! Memory hints: prefetching of what is read soon, and large pages for what is scanned.
 //!
-//! Invariant: a hint changes no value, only when it is at hand.
+//! Invariant: a hint changes no value, only the time of access.
 
 use super::dot::VectorLine;
 
-/// Says that `lines` are read soon.
+/// Prefetches `lines` into the cache.
 #[inline]
 pub fn prefetch_lines<T>(lines: &[T]) {
     #[cfg(target_arch = "x86_64")]
@@ -21,10 +21,10 @@ pub fn prefetch_lines<T>(lines: &[T]) {
     let _ = lines;
 }
 
-/// Less is not worth a large page.
+/// Smallest allocation, in bytes, for which large pages pay.
 const LARGE: usize = 4 << 20;
 
-/// Asks for large pages under the room of an empty `values`: a scan then looks up far fewer addresses.
+/// Asks for large pages for the capacity of an empty `values`: a scan then needs far fewer address translations.
 pub fn advise_large_pages<T>(values: &mut Vec<T>) {
     #[cfg(target_os = "linux")]
     {
@@ -35,8 +35,8 @@ pub fn advise_large_pages<T>(values: &mut Vec<T>) {
             let start = room.as_mut_ptr().cast::<u8>();
             let skipped = start.align_offset(PAGE);
             let whole = (bytes - skipped) / PAGE * PAGE;
-            // SAFETY: whole pages of an allocation of our own; the advice changes none of their bytes. It may be
-            // refused, which changes nothing.
+            // SAFETY: whole pages of an allocation of our own; the advice changes none of their bytes. The system may
+            // refuse it, which changes nothing.
             unsafe { libc::madvise(start.add(skipped).cast(), whole, libc::MADV_HUGEPAGE) };
         }
     }

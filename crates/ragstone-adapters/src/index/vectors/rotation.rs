@@ -1,12 +1,12 @@
 //! A fixed rotation that spreads a vector evenly over its components.
 //!
-//! Invariant: it is orthogonal and the same in every process, so products of two rotated vectors are those of the
-//! vectors. Each round flips signs and takes Walsh-Hadamard transforms of the first and of the last components, as many
-//! as the greatest power of two (the "Kac walk" of the RaBitQ library).
+//! Invariant: the rotation is orthogonal and the same in every process, so the dot product of two rotated vectors is
+//! that of the vectors. Each round flips signs and applies Walsh-Hadamard transforms to the first and to the last
+//! components, as many as the greatest power of two (the "Kac walk" of the RaBitQ library).
 
-/// Rounds; one leaves traces of the components' order.
+/// Number of rounds; one round would leave traces of the components' order.
 const ROUNDS: usize = 2;
-/// Seed of the signs.
+/// Seed of the pseudo-random signs.
 const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// The rotation of vectors of one length.
@@ -18,12 +18,12 @@ pub struct VectorRotation {
 }
 
 impl VectorRotation {
-    /// For `dimensions` components; the rotated vector has the next multiple of `multiple`.
+    /// A rotation for `dimensions` components; the rotated vector's length is the next multiple of `multiple`.
     pub fn new(dimensions: usize, multiple: usize) -> Self {
         let width = dimensions.next_multiple_of(multiple);
         let mut state = SEED;
         let mut sign = || {
-            // SplitMix64 (Steele, Lea, Flood 2014).
+            // Pseudo-random generator: SplitMix64 (Steele, Lea, Flood 2014).
             state = state.wrapping_add(SEED);
             let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
             let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -40,7 +40,7 @@ impl VectorRotation {
         self.width
     }
 
-    /// Rotates `vector`, padded with zeros, in place.
+    /// Rotates `vector` in place, after padding it with zeros.
     pub fn rotate_vector(&self, vector: &mut Vec<f32>) {
         vector.resize(self.width, 0.0);
         let Some(power) = self.width.checked_ilog2() else {
@@ -60,7 +60,7 @@ impl VectorRotation {
     }
 }
 
-/// The Walsh-Hadamard transform that keeps lengths; `values` are a power of two.
+/// The orthonormal Walsh-Hadamard transform; the length of `values` is a power of two.
 fn hadamard_transform(values: &mut [f32]) {
     let mut half = 1;
     while half < values.len() {

@@ -1,4 +1,4 @@
-//! Memory against rows, over transactions that commit, fail, replace and delete.
+//! The memory against the rows, over transactions that commit, fail, replace and delete.
 
 use ragstone_core::id::DocumentId;
 use rusqlite::params;

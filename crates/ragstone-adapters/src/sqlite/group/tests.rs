@@ -1,4 +1,4 @@
-//! What a group of writes owes each of its members.
+//! Guarantees of group commit for each of its writes.
 
 use std::sync::mpsc;
 

@@ -1,4 +1,4 @@
-//! Processes that are killed in the middle of a migration: the next start finds a database that it can bring on.
+//! Processes killed during a migration: the next start finds a database that it can migrate.
 #![cfg(unix)]
 
 use std::ffi::c_void;

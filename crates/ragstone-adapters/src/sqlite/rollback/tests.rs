@@ -1,4 +1,4 @@
-//! Going back from an upgrade: what is told before, and what is where afterwards.
+//! Rollback of an upgrade: the plan shown before, and the files afterwards.
 
 use super::*;
 use crate::sqlite::SqliteDatabase;

@@ -1,4 +1,4 @@
-//! Copies before an upgrade: when one is made, what it holds, and which are kept.
+//! Copies before an upgrade: when one is made, what it contains, and which are retained.
 
 use super::*;
 use crate::sqlite::SqliteDatabase;

@@ -1,4 +1,4 @@
-//! Which catalogue may have which blobs.
+//! Which catalogue is accepted with which blobs.
 
 use object_store::memory::InMemory;
 

@@ -1,9 +1,9 @@
-//! The extracted text of a version, stored as one object: compressed frames with an index, so that it is written while
-//! it is parsed, and reading one chunk does not unpack a book.
+//! The extracted text of a version, stored as one object: compressed frames with an index, so that it can be written
+//! while the file is parsed, and reading one chunk does not decompress the whole text.
 //!
 //! Layout: zstd frames with checksums one after another, the head as JSON, its length (u32, little endian), magic
-//! `RST2`. The head stands last because it is known last. Invariant: the bytes read for a range are the bytes that
-//! were written for it, or an error.
+//! `RST2`. The head comes last because it is complete only then. Invariant: reading a range gives the bytes that were
+//! written for it, or an error.
 
 mod read;
 mod write;
@@ -20,15 +20,15 @@ use crate::document::{DocumentOutline, PageSpan};
 use crate::id::{DocumentId, Generation, TenantId};
 
 const MAGIC: &[u8; 4] = b"RST2";
-/// Length of the head and magic.
+/// Bytes behind the head: its length and the magic.
 const TAIL_BYTES: usize = 8;
-/// Text bytes of a frame; a page longer than this takes several.
+/// Most text bytes of a frame; a longer page takes several.
 const FRAME_BYTES: usize = 64 * 1024;
 /// zstd's default level: text shrinks to about a third.
 const ZSTD_LEVEL: i32 = 3;
-/// Bytes read at first, from the end, which usually hold the head.
+/// Bytes of the first read, from the end of the object; they usually contain the head.
 const HEAD_GUESS: u64 = 16 * 1024;
-/// Largest head that is believed.
+/// Largest head that is accepted; a greater length counts as damage.
 const MAX_HEAD_BYTES: usize = 64 * 1024 * 1024;
 
 /// Why stored text could not be read or written.
@@ -42,10 +42,10 @@ pub enum TextError {
     Damaged(Path),
 }
 
-/// The key of the blob that names the library whose store it is, where a store might be taken for another one's.
+/// Key of the blob that contains the id of the library that owns the store.
 pub const OWNER_KEY: &str = "ragstone-library";
 
-/// Where the original bytes of a generation lie.
+/// Key of the original bytes of a generation.
 pub fn original_key(tenant: &TenantId, document: DocumentId, generation: Generation) -> Path {
     Path::from_iter([
         tenant.as_str(),
@@ -55,7 +55,7 @@ pub fn original_key(tenant: &TenantId, document: DocumentId, generation: Generat
     ])
 }
 
-/// Where the extracted text of a generation lies.
+/// Key of the extracted text of a generation.
 pub fn text_key(tenant: &TenantId, document: DocumentId, generation: Generation) -> Path {
     Path::from_iter([tenant.as_str(), &document.to_string(), &generation.to_string(), "text"])
 }
@@ -69,7 +69,7 @@ struct TextHead {
     frames: Vec<TextFrame>,
 }
 
-/// Where a piece of the text stands in the object.
+/// Position of one frame in the text and in the object, in bytes.
 #[derive(Debug, Serialize, Deserialize)]
 struct TextFrame {
     text: Range<usize>,

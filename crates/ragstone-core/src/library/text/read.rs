@@ -1,4 +1,4 @@
-//! Reading a version's text again, whole pages or the few bytes of a quote.
+//! Reads a version's stored text: whole pages, or the few bytes of a quote.
 
 use bytes::Bytes;
 use object_store::path::Path;
@@ -7,13 +7,13 @@ use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt};
 use super::{FRAME_BYTES, HEAD_GUESS, MAGIC, MAX_HEAD_BYTES, TAIL_BYTES, TextError, TextHead};
 use crate::document::{DocumentOutline, PageSpan, TextRange};
 
-/// A version's stored text, opened.
+/// A version's stored text, with its head already read.
 #[derive(Debug)]
 pub struct StoredText<'a> {
     pub(super) blobs: &'a dyn ObjectStore,
     pub(super) key: Path,
     pub(super) head: TextHead,
-    /// What was read to find the head: often all of a short text.
+    /// Bytes that were read to find the head: often all of a short text.
     pub(super) end: TextTail,
 }
 
@@ -25,7 +25,7 @@ pub(super) struct TextTail {
 }
 
 impl TextTail {
-    /// The bytes at `range` of the object, if they are among these.
+    /// The bytes at `range` of the object, if they were read.
     fn get(&self, range: &std::ops::Range<u64>) -> Option<Bytes> {
         let at = |place: u64| usize::try_from(place.checked_sub(self.start)?).ok();
         let (start, end) = (at(range.start)?, at(range.end)?);
@@ -34,49 +34,49 @@ impl TextTail {
 }
 
 impl<'a> StoredText<'a> {
-    /// Reads the head.
+    /// Opens a stored text by reading its head. Fails with [`TextError::Damaged`] if the head is invalid.
     pub async fn open_text(blobs: &'a dyn ObjectStore, key: Path) -> Result<StoredText<'a>, TextError> {
         let (head, end) = read_head(blobs, &key).await?;
         Ok(Self { blobs, key, head, end })
     }
 
-    /// Copies it to another key.
+    /// Copies the text to another key, and returns the copy.
     pub async fn copy_to(self, to: Path) -> Result<StoredText<'a>, TextError> {
         self.blobs.copy(&self.key, &to).await?;
         Ok(Self { key: to, ..self })
     }
 
-    /// The parser that made it.
+    /// Fingerprint of the parser that extracted the text.
     pub fn parser_fingerprint(&self) -> &str {
         &self.head.parser
     }
 
-    /// What name and bytes of the file showed.
+    /// The media type, detected from the file's name and bytes.
     pub fn media_type(&self) -> &str {
         &self.head.media_type
     }
 
-    /// Title, sections and warnings.
+    /// Title, sections, warnings and attachments.
     pub fn outline(&self) -> &DocumentOutline {
         &self.head.outline
     }
 
-    /// Where each page stands.
+    /// Byte range of each page.
     pub fn pages(&self) -> &[PageSpan] {
         &self.head.pages
     }
 
-    /// The text of `range`; none if it is not a range of this text.
+    /// The text of `range`; `None` if it is not a range of this text.
     pub async fn read_range(&self, range: &TextRange) -> Result<Option<String>, TextError> {
         self.range_reader().read_range(range).await
     }
 
-    /// The error that says that what was read is not what was written.
+    /// The error for bytes that are not what was written.
     pub(crate) fn damaged_error(&self) -> TextError {
         TextError::Damaged(self.key.clone())
     }
 
-    /// For ranges that follow one another.
+    /// A reader for several ranges, best in ascending order.
     pub fn range_reader(&self) -> TextReader<'_> {
         TextReader {
             stored: self,
@@ -116,15 +116,15 @@ async fn read_head(blobs: &dyn ObjectStore, key: &Path) -> Result<(TextHead, Tex
     Ok((head, end))
 }
 
-/// Reads ranges of a text, and unpacks a frame once for all that follow one another in it.
+/// Reads ranges of a text, and decompresses a frame once for all consecutive ranges in it.
 pub struct TextReader<'a> {
     stored: &'a StoredText<'a>,
-    /// Number and text of the frame that was read last.
+    /// Index and text of the frame that was read last.
     open: Option<(usize, Vec<u8>)>,
 }
 
 impl TextReader<'_> {
-    /// The text of `range`; none if it is not a range of this text.
+    /// The text of `range`; `None` if it is not a range of this text.
     pub async fn read_range(&mut self, range: &TextRange) -> Result<Option<String>, TextError> {
         let stored = self.stored;
         let frames = &stored.head.frames;

@@ -1,6 +1,6 @@
-//! Writing a version's text while it is parsed.
+//! Writes a version's text while it is parsed.
 //!
-//! Invariant: at most one frame of text and one part of the blob are held, besides where the pages stand.
+//! Invariant: at most one frame of text and one part of the blob are in memory, besides the positions of the pages.
 
 use object_store::ObjectStore;
 use object_store::path::Path;
@@ -11,7 +11,7 @@ use super::{FRAME_BYTES, MAGIC, StoredText, TextError, TextFrame, TextHead, ZSTD
 use crate::document::{DocumentOutline, PageSpan};
 use crate::library::blob::BlobWriter;
 
-/// A version's text on its way into the blob store.
+/// Writer for the text of one version.
 pub struct TextWriter<'a> {
     blobs: &'a dyn ObjectStore,
     key: Path,
@@ -27,7 +27,7 @@ pub struct TextWriter<'a> {
 }
 
 impl<'a> TextWriter<'a> {
-    /// A text that will lie at `key`.
+    /// A writer for the text at `key`.
     pub fn new(blobs: &'a dyn ObjectStore, key: Path) -> Result<Self, TextError> {
         let compressor = || {
             let mut compressor = Compressor::new(ZSTD_LEVEL)?;
@@ -47,7 +47,8 @@ impl<'a> TextWriter<'a> {
         })
     }
 
-    /// Appends a page. Frames begin where pages begin; longer pages are cut every `FRAME_BYTES`.
+    /// Appends a page. A page that does not fit the open frame begins a new one; longer pages are cut every
+    /// `FRAME_BYTES`.
     pub async fn write_page(&mut self, page: Option<u32>, text: &str) -> Result<(), TextError> {
         let start = self.text_bytes;
         if self.frame.len() + text.len() > FRAME_BYTES {
@@ -68,12 +69,12 @@ impl<'a> TextWriter<'a> {
         Ok(())
     }
 
-    /// Whether there is nothing but white space so far.
+    /// Whether the text so far is only white space.
     pub fn is_blank(&self) -> bool {
         self.is_blank
     }
 
-    /// Makes what `parser` made of a file readable.
+    /// Writes the head, which makes the text readable; `parser` is the fingerprint of the parser.
     pub async fn finish(
         mut self,
         parser: &str,
@@ -102,7 +103,7 @@ impl<'a> TextWriter<'a> {
         })
     }
 
-    /// Leaves nothing of it.
+    /// Removes everything that was written.
     pub async fn abort(self) {
         self.blob.abort().await;
     }

@@ -1,4 +1,5 @@
-//! Answer correctness: F of the answer's statements against the reference's, and the cosine of the two texts.
+//! Answer correctness: weighted mean of the F score of the answer's statements against the reference's, and the cosine
+//! of the two texts.
 
 use serde_json::json;
 
@@ -6,7 +7,7 @@ use super::judge::{JudgeCallKind, JudgeClient};
 use super::reply::ConfusionCounts;
 use super::{MetricParameters, RagasApi, RagasError, RagasSample, f_beta, semantic_similarity};
 
-/// Of facts, and of similarity.
+/// Default weights of facts and of similarity.
 const WEIGHTS: [f64; 2] = [0.75, 0.25];
 
 pub(super) async fn score_answer_correctness(

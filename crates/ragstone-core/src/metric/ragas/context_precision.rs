@@ -1,6 +1,6 @@
-//! Context precision: whether the contexts that helped to the answer stand before those that did not.
+//! Context precision: whether contexts that helped to answer are ranked before those that did not.
 //!
-//! Average precision over the returned list, with RAGAS's 1e-10 in the denominator: all useful is a hair below 1.
+//! Average precision over the returned list; RAGAS's 1e-10 in the denominator keeps a perfect score slightly below 1.
 
 use serde_json::json;
 
@@ -8,10 +8,10 @@ use super::judge::{JudgeCallKind, JudgeClient};
 use super::reply::UsefulnessVerdict;
 use super::{RagasApi, RagasError, RagasSample};
 
-/// What keeps RAGAS from dividing by zero.
+/// RAGAS's guard against division by zero.
 const EPSILON: f64 = 1e-10;
 
-/// Judged against `answer`: the reference, or the response in the variant without one.
+/// Usefulness is judged against `answer`: the reference, or the response in the variant without a reference.
 pub(super) async fn score_context_precision(
     asking: JudgeClient<'_>,
     sample: &RagasSample,

@@ -1,4 +1,4 @@
-//! Context recall: the share of the reference's sentences that the contexts hold. NaN without a classification.
+//! Context recall: the share of the reference's sentences that the contexts support. NaN without a classification.
 
 use serde_json::json;
 

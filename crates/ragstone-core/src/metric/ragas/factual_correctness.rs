@@ -1,12 +1,12 @@
-//! Factual correctness: claims of the answer checked against the reference, and the other way round.
+//! Factual correctness: claims of the answer are checked against the reference, and the other way round.
 //!
-//! Rounded to two digits; the 1e-8 of RAGAS's denominators pushes exact halves down (3/8 gives 0.37).
+//! The score is rounded to two digits; RAGAS's 1e-8 in the denominators rounds exact halves down (3/8 gives 0.37).
 
 use super::judge::JudgeClient;
 use super::statements::count_true;
 use super::{MetricParameters, RagasError, RagasSample, f_beta};
 
-/// What keeps RAGAS from dividing by zero.
+/// RAGAS's guard against division by zero.
 const EPSILON: f64 = 1e-8;
 
 pub(super) async fn score_factual_correctness(

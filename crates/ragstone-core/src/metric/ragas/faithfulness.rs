@@ -1,6 +1,7 @@
 //! Faithfulness: the share of the answer's statements that follow from the contexts.
 //!
-//! Divided by the verdicts *returned*; NaN without statements, without a second call, and without verdicts.
+//! The denominator is the number of verdicts *returned*. The score is NaN without statements, in which case the judge
+//! is not called a second time, and without verdicts.
 
 use super::judge::JudgeClient;
 use super::statements::count_true;

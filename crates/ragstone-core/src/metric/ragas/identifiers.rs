@@ -1,4 +1,4 @@
-//! Context precision and recall by ids, which need no judge: sets of ids, compared as strings. NaN of nothing.
+//! Context precision and recall by ids, without a judge: sets of ids, compared as strings. NaN if a set is empty.
 
 use std::collections::BTreeSet;
 

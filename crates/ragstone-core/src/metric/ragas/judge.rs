@@ -1,4 +1,4 @@
-//! Asking a judge until its reply can be read.
+//! Calls to a judge, with repair or retries until the reply can be parsed.
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
@@ -7,32 +7,32 @@ use thiserror::Error;
 use super::reply::{RepairedReply, ReplyFormat, parse_reply};
 use super::{RagasApi, RagasError};
 
-/// How often a collections metric asks for one reply.
+/// How often a collections metric makes one call.
 const TRIES: usize = 3;
 
-/// What a judge is asked.
+/// Kind of a call to a judge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum JudgeCallKind {
-    /// Statements of an answer, each complete in itself.
+    /// Extract statements of an answer, each understandable on its own.
     Statements,
-    /// Claims of a text.
+    /// Extract the claims of a text.
     Claims,
-    /// Whether statements follow from a context.
+    /// Decide whether statements follow from a context (natural language inference).
     Nli,
-    /// A question that an answer would fit.
+    /// Write a question that an answer would fit.
     QuestionFromAnswer,
-    /// Whether a context helped to an answer.
+    /// Decide whether a context was useful for an answer.
     ContextUseful,
-    /// Which sentences of an answer a context holds.
+    /// Decide which sentences of an answer a context supports.
     ContextAttribution,
-    /// Statements of an answer sorted against those of the reference.
+    /// Classify statements of an answer against those of the reference.
     TpFpFn,
-    /// A reply that does not fit, in a form that does.
+    /// Rewrite an invalid reply in the requested form.
     FixFormat,
 }
 
 impl JudgeCallKind {
-    /// The name in recorded cases.
+    /// Name in recorded cases.
     pub fn name(self) -> &'static str {
         match self {
             JudgeCallKind::Statements => "statements",
@@ -47,14 +47,14 @@ impl JudgeCallKind {
     }
 }
 
-/// One question to a judge.
+/// One call to a judge.
 #[derive(Debug, Clone, PartialEq)]
 pub struct JudgeCall {
-    /// What is asked.
+    /// Kind of the call.
     pub kind: JudgeCallKind,
-    /// Of which input: an object.
+    /// Input of the call, a JSON object.
     pub input: Value,
-    /// The form of the reply; `kind` unless a reply is repaired.
+    /// Expected form of the reply; equals `kind` unless a reply is repaired.
     pub wanted: JudgeCallKind,
 }
 
@@ -63,17 +63,17 @@ pub struct JudgeCall {
 #[error("{0}")]
 pub struct JudgeError(pub String);
 
-/// Whoever judges: a model, or a recording.
+/// A judge: a model, or a recording of one.
 #[async_trait]
 pub trait Judge: Send + Sync {
-    /// The reply to a call, as it was written. `attempt` counts from 0; a malformed reply is asked for again.
+    /// The judge's unparsed reply. `attempt` counts from 0 and grows when an invalid reply is requested again.
     async fn reply_to_call(&self, call: &JudgeCall, attempt: usize) -> Result<String, JudgeError>;
 
-    /// Vectors of texts, in order, of any length but zero.
+    /// Vectors of the texts, in order; they need not have unit length, but must not be zero.
     async fn embed_texts(&self, texts: &[String]) -> Result<Vec<Vec<f64>>, JudgeError>;
 }
 
-/// A judge, and how its replies are taken.
+/// A judge together with the implementation to follow.
 #[derive(Clone, Copy)]
 pub(super) struct JudgeClient<'a> {
     pub judge: &'a dyn Judge,
@@ -81,7 +81,7 @@ pub(super) struct JudgeClient<'a> {
 }
 
 impl JudgeClient<'_> {
-    /// The reply to a call, read as `T`. A malformed one is repaired once (legacy) or asked for again (collections).
+    /// The reply to a call, parsed as `T`. An invalid one is repaired once (legacy) or requested again (collections).
     pub async fn request_reply<T: ReplyFormat>(&self, kind: JudgeCallKind, input: Value) -> Result<T, RagasError> {
         let call = JudgeCall {
             kind,
@@ -135,7 +135,7 @@ impl JudgeClient<'_> {
         Ok(Err(detail))
     }
 
-    /// Cosines of the first text to each of the others; NaN where a vector is zero.
+    /// Cosines between the first text and each of the others; NaN if a vector is zero.
     pub async fn cosine_similarities(&self, first: &str, others: &[String]) -> Result<Vec<f64>, RagasError> {
         let texts: Vec<String> = std::iter::once(first.to_owned())
             .chain(others.iter().cloned())

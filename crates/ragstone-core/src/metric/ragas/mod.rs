@@ -1,9 +1,10 @@
-//! Answer metrics as RAGAS 0.4.3 defines them: formulas, the questions put to a judge, and the reading of its replies.
+//! Answer metrics as RAGAS 0.4.3 defines them: formulas, prompts for the judge, and the parsing of its replies.
 //!
-//! RAGAS has two implementations that agree on the normal path and differ at the edges. Live runs use [`RagasApi::Legacy`],
-//! which nearly all published figures come from; [`RagasApi::Collections`] is here so that recorded replies score as either.
+//! RAGAS has two implementations that agree normally and differ in edge cases. Live runs use [`RagasApi::Legacy`],
+//! which nearly all published figures come from; [`RagasApi::Collections`] exists so that recorded replies can be
+//! scored by both.
 //!
-//! Invariant: nothing is asked but through [`Judge`]; equal replies give equal scores.
+//! Invariant: a judge is called only through [`Judge`]; equal replies give equal scores.
 
 mod answer_correctness;
 mod context_precision;
@@ -29,40 +30,40 @@ pub use prompt::{build_judge_prompt, judge_reply_schema};
 pub use replay::{ReplayError, ReplayedScore, replay_recordings};
 pub use reply::is_readable_reply;
 
-/// Which of RAGAS's implementations is followed where they differ.
+/// Which of RAGAS's implementations to follow where they differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RagasApi {
-    /// `ragas.metrics.*`: values are coerced, a reply that does not fit is repaired once.
+    /// `ragas.metrics.*`: values are coerced, and an invalid reply is repaired once.
     Legacy,
-    /// `ragas.metrics.collections.*`: types are strict, a call is tried three times.
+    /// `ragas.metrics.collections.*`: types are strict, and a call is tried three times.
     Collections,
 }
 
-/// What is scored.
+/// An answer metric that RAGAS defines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RagasMetric {
     /// Share of the answer's statements that the contexts support.
     Faithfulness,
-    /// How near the questions that the answer would fit are to the one that was asked.
+    /// Similarity between the question and questions that the judge generates from the answer.
     #[serde(alias = "response_relevancy")]
     AnswerRelevancy,
-    /// Whether useful contexts stand first, judged against the reference.
+    /// Whether useful contexts are ranked first; usefulness is judged against the reference.
     #[serde(alias = "context_precision")]
     ContextPrecisionWithReference,
-    /// The same judged against the answer.
+    /// Whether useful contexts are ranked first; usefulness is judged against the answer.
     #[serde(alias = "context_utilization")]
     ContextPrecisionWithoutReference,
-    /// Share of the reference that the contexts hold.
+    /// Share of the reference that the contexts support.
     ContextRecall,
-    /// Agreement of answer and reference in facts and in meaning.
+    /// Agreement of answer and reference, by statements and by similarity.
     AnswerCorrectness,
     /// Agreement of the claims of answer and reference.
     FactualCorrectness,
-    /// Share of the answer's statements that are wrong although a context says so; lower is better.
+    /// Share of the answer's statements that are wrong although a context supports them; lower is better.
     NoiseSensitivity,
-    /// Cosine of answer and reference.
+    /// Cosine similarity of answer and reference.
     SemanticSimilarity,
     /// Share of the retrieved ids that are reference ids.
     IdBasedContextPrecision,
@@ -70,63 +71,64 @@ pub enum RagasMetric {
     IdBasedContextRecall,
 }
 
-/// What a metric looks at; which fields it needs depends on the metric.
+/// Input of a metric; which fields are required depends on the metric.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RagasSample {
-    /// The question.
+    /// Text of the question.
     pub user_input: Option<String>,
-    /// The system's answer.
+    /// Answer of the evaluated system.
     pub response: Option<String>,
-    /// The gold answer.
+    /// Correct answer (ground truth).
     pub reference: Option<String>,
-    /// What was retrieved, best first.
+    /// Texts of the retrieved passages, best first.
     pub retrieved_contexts: Option<Vec<String>>,
-    /// Ids of what was retrieved: strings or numbers, compared as strings.
+    /// Ids of the retrieved passages: strings or numbers, compared as strings.
     pub retrieved_context_ids: Option<Vec<Value>>,
-    /// Ids of what should have been.
+    /// Ids of the passages that should have been retrieved, compared likewise.
     pub reference_context_ids: Option<Vec<Value>>,
 }
 
-/// How a metric is computed; none means RAGAS's default.
+/// Parameters of a metric; `None` means RAGAS's default, given with each field.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct MetricParameters {
-    /// Questions generated for answer relevancy; 3.
+    /// Number of questions generated for answer relevancy; default 3.
     pub strictness: Option<usize>,
-    /// Weights of facts and similarity in answer correctness; 0.75 and 0.25.
+    /// Weights of facts and similarity in answer correctness; default 0.75 and 0.25.
     pub weights: Option<[f64; 2]>,
-    /// Weight of recall against precision; 1.
+    /// Weight of recall relative to precision in the F score; default 1.
     pub beta: Option<f64>,
-    /// `f1`, `precision`, `recall` for factual correctness; `relevant`, `irrelevant` for noise sensitivity.
+    /// Factual correctness: `f1` (default), `precision` or `recall`. Noise sensitivity: `relevant` (default) or
+    /// `irrelevant`.
     pub mode: Option<String>,
-    /// Similarity from which on semantic similarity is 1, else 0.
+    /// If set, semantic similarity is 1 from this cosine on, else 0.
     pub threshold: Option<f64>,
 }
 
-/// Why there is no score; RAGAS raises an exception there, which its evaluation turns into NaN.
+/// Why there is no score. RAGAS raises an exception in these cases, which its evaluation turns into NaN.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum RagasError {
-    /// The sample lacks what the metric needs.
+    /// The sample lacks a field that the metric needs.
     #[error("{0} is missing")]
     Missing(&'static str),
-    /// A parameter that the metric does not know.
+    /// A parameter has a value that the metric does not support.
     #[error("parameter {name}: {value:?} is not known")]
     Parameter {
-        /// Which.
+        /// Name of the parameter.
         name: &'static str,
-        /// What it said.
+        /// The value that is not supported.
         value: String,
     },
-    /// The judge's reply is not what was asked for, however often it was asked.
+    /// The judge's reply is invalid, also after repair or retries.
     #[error("the judge's reply about {kind} cannot be read: {detail}")]
     Malformed {
-        /// What was asked.
+        /// Kind of the call to the judge.
         kind: &'static str,
-        /// What is wrong.
+        /// What is wrong with the reply.
         detail: String,
     },
-    /// The replies fit each by itself and not together.
+    /// Each reply is valid, but together they give no score.
     #[error("{0}")]
     Unscorable(&'static str),
     /// The judge gave no reply.
@@ -134,10 +136,10 @@ pub enum RagasError {
     Judge(#[from] JudgeError),
 }
 
-/// The score of `sample`; NaN where RAGAS gives NaN.
+/// Computes the score of `sample`; NaN where RAGAS gives NaN.
 ///
 /// # Errors
-/// [`RagasError`] where RAGAS raises.
+/// [`RagasError`] where RAGAS raises an exception.
 pub async fn score_sample(
     metric: RagasMetric,
     api: RagasApi,
@@ -172,17 +174,17 @@ pub async fn score_sample(
 }
 
 impl RagasMetric {
-    /// The metric of a name, or of another name that it goes by.
+    /// The metric with this name or alias; `None` if there is none.
     pub fn from_name(name: &str) -> Option<Self> {
         serde_json::from_value(Value::from(name)).ok()
     }
 
-    /// Whether more is better.
+    /// Whether a higher score is better.
     pub fn is_better_higher(self) -> bool {
         self != RagasMetric::NoiseSensitivity
     }
 
-    /// The name in recorded cases and reports.
+    /// Name in recorded cases and reports.
     pub fn name(self) -> &'static str {
         match self {
             RagasMetric::Faithfulness => "faithfulness",
@@ -213,7 +215,7 @@ impl RagasSample {
         self.reference.as_deref().ok_or(RagasError::Missing("reference"))
     }
 
-    /// The contexts; collections takes an empty list for a missing one.
+    /// The contexts; the collections implementation treats an empty list as missing.
     fn require_contexts(&self, api: RagasApi) -> Result<&[String], RagasError> {
         let contexts = self.retrieved_contexts.as_deref();
         let usable = contexts.filter(|contexts| api == RagasApi::Legacy || !contexts.is_empty());
@@ -221,7 +223,7 @@ impl RagasSample {
     }
 }
 
-/// F of `tp` right ones, `fp` wrong ones and `fn` missing ones: (1+β²)·P·R / (β²·P + R), 0 for an empty denominator.
+/// F score of `right`, `wrong` and `missing` items (tp, fp, fn): (1+β²)·P·R / (β²·P + R); 0 if the denominator is 0.
 fn f_beta(right: usize, wrong: usize, missing: usize, beta: f64) -> f64 {
     let share = |of: usize| if of > 0 { right as f64 / of as f64 } else { 0.0 };
     let (precision, recall) = (share(right + wrong), share(right + missing));
@@ -233,7 +235,7 @@ fn f_beta(right: usize, wrong: usize, missing: usize, beta: f64) -> f64 {
     }
 }
 
-/// The mean; NaN of nothing.
+/// The mean; NaN if there are no values.
 fn mean_or_nan(values: impl ExactSizeIterator<Item = f64>) -> f64 {
     let count = values.len() as f64;
     values.sum::<f64>() / count

@@ -1,12 +1,12 @@
 //! Noise sensitivity: the share of the answer's statements that are wrong although a context supports them.
 //!
 //! A context is *relevant* if it supports a statement of the reference; a statement of the answer is *wrong* if the
-//! reference does not support it. Lower is better. NaN without statements of the answer.
+//! reference does not support it. Lower is better. NaN if the answer has no statements.
 
 use super::judge::JudgeClient;
 use super::{MetricParameters, RagasError, RagasSample, mean_or_nan};
 
-/// What the contexts and the reference support.
+/// Which statements the contexts and the reference support.
 struct StatementSupport {
     /// Whether each context is relevant.
     relevant: Vec<bool>,
@@ -67,7 +67,7 @@ async fn judge_support(asking: JudgeClient<'_>, sample: &RagasSample) -> Result<
 }
 
 impl StatementSupport {
-    /// Whether a statement is wrong and comes from relevant contexts, or from irrelevant ones alone.
+    /// Whether a statement is wrong and is supported by relevant contexts, or by irrelevant contexts only.
     fn is_misled_statement(&self, statement: usize, of_relevant: bool) -> bool {
         let supports = |relevant: bool| {
             let contexts = self.relevant.iter().zip(&self.answer);

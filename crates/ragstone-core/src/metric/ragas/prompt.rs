@@ -1,10 +1,10 @@
-//! What a judge is told, in words of our own, and the JSON Schema of each reply.
+//! Prompts for the judge, in our own words, and the JSON Schema of each reply.
 
 use serde_json::{Value, json};
 
 use super::judge::{JudgeCall, JudgeCallKind};
 
-/// The text of a call: what to do, an example, the schema of the reply, and the input.
+/// The prompt of a call: instruction, example, schema of the reply, and input.
 pub fn build_judge_prompt(call: &JudgeCall) -> String {
     let schema = match call.kind {
         JudgeCallKind::FixFormat => format!(
@@ -90,7 +90,7 @@ fn example_reply(kind: JudgeCallKind) -> Value {
     }
 }
 
-/// The JSON Schema of a reply, in the subset that structured output takes.
+/// The JSON Schema of a reply, within the subset that structured output supports.
 pub fn judge_reply_schema(kind: JudgeCallKind) -> Value {
     let text = json!({ "type": "string" });
     let flag = json!({ "type": "integer", "enum": [0, 1] });

@@ -1,4 +1,4 @@
-//! Scoring recorded judge replies again, without asking a judge.
+//! Scoring of recorded judge replies, without calling a judge.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -10,37 +10,37 @@ use thiserror::Error;
 use super::judge::{Judge, JudgeCall, JudgeError};
 use super::{MetricParameters, RagasApi, RagasMetric, RagasSample, score_sample};
 
-/// The steps of one API that are those of the other.
+/// Marks the steps of a case as the same as those recorded for legacy.
 const SAME_AS_LEGACY: &str = "same as legacy";
 
-/// The score of a case by one API; `score` is none for NaN and where `error` says why there is none.
+/// Score of a case by one implementation; `score` is `None` for NaN and if there is an error.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ReplayedScore {
-    /// The case.
+    /// Id of the case.
     pub id: String,
-    /// Which implementation was followed.
+    /// The implementation that was followed.
     pub api: RagasApi,
-    /// What was scored.
+    /// The metric that was computed.
     pub metric: RagasMetric,
-    /// The score.
+    /// The score; `None` for NaN and on an error.
     pub score: Option<f64>,
-    /// Why RAGAS raises.
+    /// The error, where RAGAS raises an exception.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
 
-/// Why a file of recorded replies cannot be read.
+/// Error in a file of recorded replies.
 #[derive(Debug, Error)]
 pub enum ReplayError {
-    /// It is not of that form.
+    /// The file does not have the expected form.
     #[error("the file is not recorded judge replies: {0}")]
     Form(#[from] serde_json::Error),
-    /// The steps of a case are neither a list nor a reference to the other API's.
+    /// The steps of a case are neither a list nor a reference to the other implementation's.
     #[error("case {id:?}: the steps of {api:?} cannot be read")]
     Steps {
-        /// The case.
+        /// Id of the case.
         id: String,
-        /// Whose steps.
+        /// The implementation whose steps are invalid.
         api: RagasApi,
     },
 }
@@ -73,7 +73,7 @@ fn none() -> Value {
     Value::Array(Vec::new())
 }
 
-/// One recorded call and its reply.
+/// One recorded call with its reply.
 #[derive(Clone, Deserialize)]
 struct RecordedStep {
     kind: String,
@@ -81,10 +81,10 @@ struct RecordedStep {
     reply: String,
 }
 
-/// Scores every case of a file, once for each API that it was recorded with.
+/// Scores every case of a file, once for each implementation that it was recorded with.
 ///
 /// # Errors
-/// [`ReplayError`] if the file is not such a one.
+/// [`ReplayError`] if the file is not in the expected form.
 pub async fn replay_recordings(text: &str) -> Result<Vec<ReplayedScore>, ReplayError> {
     let file: RecordingFile = serde_json::from_str(text)?;
     let mut lines = Vec::new();
@@ -128,7 +128,7 @@ async fn score_case(
     })
 }
 
-/// A judge that repeats itself.
+/// A judge that returns recorded replies.
 struct RecordedJudge<'a> {
     steps: Mutex<Vec<RecordedStep>>,
     vectors: &'a Map<String, Value>,
@@ -136,7 +136,7 @@ struct RecordedJudge<'a> {
 
 #[async_trait]
 impl Judge for RecordedJudge<'_> {
-    /// Each step replies once. The order of different calls does not matter, that of equal ones does.
+    /// Each step is used once. The order of different calls does not matter, that of equal calls does.
     async fn reply_to_call(&self, call: &JudgeCall, _: usize) -> Result<String, JudgeError> {
         let mut steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
         let fits = |step: &RecordedStep| step.kind == call.kind.name() && inputs_agree(&step.input, &call.input);
@@ -160,7 +160,7 @@ impl Judge for RecordedJudge<'_> {
     }
 }
 
-/// Whether two inputs say the same in every field that both have.
+/// Whether two inputs are equal in every field that both have.
 fn inputs_agree(recorded: &Value, asked: &Value) -> bool {
     let (Some(recorded), Some(asked)) = (recorded.as_object(), asked.as_object()) else {
         return recorded == asked;

@@ -1,22 +1,22 @@
-//! Reading a judge's reply: the JSON in it, and its values as the followed implementation takes them.
+//! Parsing of a judge's reply: finds the JSON and converts its values as the chosen implementation does.
 //!
-//! Legacy takes `"1"`, `true` and `1.0` for the integer 1; collections takes integers alone. Braces inside strings do
-//! not confuse: the text is parsed, where RAGAS counts braces.
+//! Legacy accepts `"1"`, `true` and `1.0` as the integer 1; collections accepts integers only. Braces inside strings
+//! are handled correctly, because the text is parsed, while RAGAS counts braces.
 
 use serde_json::Value;
 
 use super::RagasApi;
 use super::judge::JudgeCallKind;
 
-/// Where a fenced reply begins.
+/// Start of a fenced reply.
 const FENCE: &str = "```json";
 
-/// What a reply should be; the error says what is wrong with it.
+/// Expected form of a reply; the error says what is wrong with it.
 pub(super) trait ReplyFormat: Sized {
     fn from_json(value: &Value, api: RagasApi) -> Result<Self, String>;
 }
 
-/// Reads the first JSON object or array of a reply that fits; what stands around it is ignored.
+/// Parses the first JSON object or array in a reply that has the expected form; surrounding text is ignored.
 pub(super) fn parse_reply<T: ReplyFormat>(reply: &str, api: RagasApi) -> Result<T, String> {
     let text = reply.find(FENCE).map_or(reply, |at| &reply[at + FENCE.len()..]);
     let mut wrong = None;
@@ -35,7 +35,7 @@ pub(super) fn parse_reply<T: ReplyFormat>(reply: &str, api: RagasApi) -> Result<
     Err(wrong.unwrap_or_else(|| "it holds no JSON".into()))
 }
 
-/// Whether a reply about `kind` can be read by the more lenient implementation.
+/// Whether a reply to a call of `kind` is valid for the more lenient (legacy) implementation.
 pub fn is_readable_reply(kind: JudgeCallKind, reply: &str) -> bool {
     fn can_parse<T: ReplyFormat>(reply: &str) -> bool {
         parse_reply::<T>(reply, RagasApi::Legacy).is_ok()
@@ -83,7 +83,7 @@ impl ReplyFormat for SentenceAttributions {
     }
 }
 
-/// `{"question", "noncommittal"}`.
+/// `{"question", "noncommittal"}`, the reply to `QuestionFromAnswer`.
 pub(super) struct GeneratedQuestion {
     pub question: String,
     pub noncommittal: bool,
@@ -98,7 +98,7 @@ impl ReplyFormat for GeneratedQuestion {
     }
 }
 
-/// `{"reason", "verdict"}`.
+/// `{"reason", "verdict"}`, the reply to `ContextUseful`.
 pub(super) struct UsefulnessVerdict(pub i64);
 
 impl ReplyFormat for UsefulnessVerdict {
@@ -130,7 +130,7 @@ impl ReplyFormat for ConfusionCounts {
     }
 }
 
-/// `{"text"}`: a reply in another form.
+/// `{"text"}`: an earlier reply, rewritten in the requested form.
 pub(super) struct RepairedReply(pub String);
 
 impl ReplyFormat for RepairedReply {

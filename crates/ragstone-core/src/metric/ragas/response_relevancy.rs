@@ -1,6 +1,6 @@
-//! Response relevancy: questions are made from the answer alone, and compared with the one that was asked.
+//! Response relevancy: the judge generates questions from the answer alone, which are compared with the asked question.
 //!
-//! The mean of the cosines, times 0 where every question says that the answer is evasive. Not clipped at 0.
+//! The score is the mean cosine, times 0 if the judge calls the answer noncommittal each time. It is not clipped at 0.
 
 use serde_json::json;
 
@@ -8,7 +8,7 @@ use super::judge::{JudgeCallKind, JudgeClient};
 use super::reply::GeneratedQuestion;
 use super::{MetricParameters, RagasApi, RagasError, RagasSample, mean_or_nan};
 
-/// Questions that are made where nothing else is said.
+/// Number of generated questions by default.
 const STRICTNESS: usize = 3;
 
 pub(super) async fn score_response_relevancy(

@@ -1,4 +1,4 @@
-//! Semantic similarity: the cosine of answer and reference, or whether it reaches a threshold. Not clipped.
+//! Semantic similarity: cosine of answer and reference, or whether it reaches a threshold. Not clipped at 0.
 
 use super::judge::JudgeClient;
 use super::{MetricParameters, RagasError, RagasSample};
@@ -15,7 +15,7 @@ pub(super) async fn score_semantic_similarity(
     })
 }
 
-/// The cosine of response and reference; an empty text is embedded as one space.
+/// Cosine of response and reference; an empty text is embedded as one space.
 pub(super) async fn response_cosine(asking: JudgeClient<'_>, sample: &RagasSample) -> Result<f64, RagasError> {
     let embedded = |text: &str| if text.is_empty() { " " } else { text }.to_owned();
     let others = [embedded(sample.require_response()?)];

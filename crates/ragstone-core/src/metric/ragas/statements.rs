@@ -1,4 +1,4 @@
-//! Steps that several metrics share: statements of a text, and verdicts on statements.
+//! Judge calls that several metrics share: extraction of statements, and verdicts on statements.
 
 use serde_json::json;
 
@@ -7,7 +7,7 @@ use super::reply::{StatementList, StatementVerdicts};
 use super::{RagasApi, RagasError};
 
 impl JudgeClient<'_> {
-    /// The statements of `answer`, each complete in itself.
+    /// The statements of `answer`, each understandable on its own.
     pub(super) async fn extract_statements(&self, question: &str, answer: &str) -> Result<Vec<String>, RagasError> {
         let input = json!({ "question": question, "answer": answer });
         Ok(self
@@ -16,7 +16,7 @@ impl JudgeClient<'_> {
             .0)
     }
 
-    /// The claims of a text; how finely they are cut is left at RAGAS's default.
+    /// The claims of a text, at RAGAS's default granularity.
     pub(super) async fn extract_claims(&self, text: &str) -> Result<Vec<String>, RagasError> {
         let input = match self.api {
             RagasApi::Legacy => json!({ "response": text }),
@@ -28,7 +28,8 @@ impl JudgeClient<'_> {
             .0)
     }
 
-    /// Whether each statement follows from the context, as many as the judge returns. Nothing is asked about nothing.
+    /// Whether each statement follows from the context, as many verdicts as the judge returns. Without statements, no
+    /// call.
     pub(super) async fn check_entailment(&self, context: &str, statements: &[String]) -> Result<Vec<bool>, RagasError> {
         if statements.is_empty() {
             return Ok(Vec::new());
@@ -42,7 +43,7 @@ impl JudgeClient<'_> {
     }
 }
 
-/// How many of them hold.
+/// Number of true verdicts.
 pub(super) fn count_true(verdicts: &[bool]) -> usize {
     verdicts.iter().filter(|holds| **holds).count()
 }

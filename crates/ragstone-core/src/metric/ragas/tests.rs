@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::*;
 
-/// A judge that says what it was told to say, kind by kind, and embeds by a table.
+/// A judge with scripted replies for each kind of call, and a table of vectors.
 struct Script {
     replies: Mutex<Vec<(&'static str, String)>>,
     vectors: Vec<(&'static str, Vec<f64>)>,

@@ -1,4 +1,4 @@
-//! The few facts of a document that an answer needs.
+//! The few fields of a document that are needed to check and label search results.
 
 use std::sync::Arc;
 
@@ -6,28 +6,28 @@ use crate::access::Acl;
 use crate::document::SourceUrl;
 use crate::id::{DocumentId, Generation};
 
-/// Who may read a document, and which of its generations is shown.
+/// Who may read a document, and which of its generations is published.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DocumentAccess {
-    /// The document.
+    /// Id of the document.
     pub id: DocumentId,
-    /// Who may read it; documents with the same readers may share it.
+    /// Who may read the document; documents with equal readers may share the value.
     pub acl: Arc<Acl>,
-    /// The ACL's revision.
+    /// Revision number of `acl`.
     pub acl_revision: u64,
-    /// The published generation.
+    /// The published generation; `None` if there is none.
     pub published: Option<Generation>,
 }
 
-/// How a document is named to its readers.
+/// How a document is presented to its readers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DocumentLabel {
-    /// The document.
+    /// Id of the document.
     pub id: DocumentId,
-    /// Its title.
+    /// Title of the document.
     pub title: String,
-    /// Its URI.
+    /// URI of the document.
     pub uri: String,
-    /// Where a person can open it.
+    /// Address where a person can open the document.
     pub source_url: Option<SourceUrl>,
 }

@@ -1,7 +1,7 @@
-//! How a job's attempts go: the rules of the ledger, shared by everything that stores one.
+//! State machine of a job's attempts: the rules of the job ledger, shared by all catalogues.
 //!
-//! Invariant: only an error that its [`RetryDelay`] says so of and the deaths of a process in which nothing else ran spend
-//! anything; within an attempt progress never goes back.
+//! Invariant: a job gets closer to being given up only by errors whose [`RetryDelay`] counts them, and by deaths of a
+//! process in which nothing else ran. Within an attempt progress never decreases.
 
 use std::time::Duration;
 
@@ -12,36 +12,36 @@ use super::ledger::{
 };
 use crate::document::{Job, JobError, JobKind, JobStage, JobState, WorkerId};
 
-/// What a ledger keeps of a job's attempts beside the job itself.
+/// What a ledger stores about a job's attempts beside the job itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AttemptState {
-    /// Claims so far; never counted anew, so that no two leases are alike.
+    /// Number of claims; never reset, so that no two leases of a job are equal.
     pub claims: u32,
-    /// Attempts that ended with an error of their own.
+    /// Attempts that failed by themselves; outages are not counted.
     pub failures: u32,
-    /// Deaths of its process while it ran alone, with no attempt between them that got past `died`.
+    /// Deaths of its process while the job ran alone, since an attempt last got past `died`.
     pub deaths: u32,
-    /// The furthest place at which its process died: the stage, and the units it had done.
+    /// The furthest point at which its process died: stage, and units done in it.
     pub died: Option<(JobStage, u64)>,
-    /// Whether its process died and no attempt got past that place since: it is claimed after all others, and nothing
-    /// is claimed beside it.
+    /// Whether its process died and no attempt got past that point since: the job is claimed after all others, and
+    /// nothing is claimed beside it.
     pub suspect: bool,
-    /// Units that this attempt has done in its stage.
+    /// Units done by this attempt in its current stage.
     pub reached: u64,
-    /// Steady time of the last progress.
+    /// Steady time of the last recorded progress.
     pub noted_at: Duration,
-    /// Steady time from which this attempt's units are counted, and how many there were then.
+    /// Start of the rate measurement: steady time, and units done by then.
     pub timed: Option<(Duration, u64)>,
-    /// Steady time at which the lease runs out; none unless a worker has it.
+    /// Steady time at which the lease expires; `None` unless a worker holds it.
     pub lease_until: Option<Duration>,
-    /// Steady time before which it is not claimed; zero means at once.
+    /// Steady time before which the job is not claimed; zero means at once.
     pub due: Duration,
-    /// How long its last wait was to be, and until when by the wall.
+    /// Length of the last delay, and its end in wall-clock time; a restarted process derives `due` from it.
     pub wait: Option<(Duration, OffsetDateTime)>,
 }
 
 impl AttemptState {
-    /// A worker takes the job.
+    /// A worker claims the job.
     pub fn start_attempt(&mut self, job: &mut Job, worker: WorkerId, lease: Duration, now: ClockReading) {
         self.claims += 1;
         self.reached = 0;
@@ -59,13 +59,13 @@ impl AttemptState {
         job.updated_at = now.wall;
     }
 
-    /// The worker lives; says how long ago it last noted progress.
+    /// Renews the lease; returns the time since the last recorded progress.
     pub fn extend_lease(&mut self, extend: Duration, now: ClockReading) -> Duration {
         self.lease_until = Some(now.steady + extend);
         now.steady.saturating_sub(self.noted_at)
     }
 
-    /// The worker says how far it is. A note that comes late changes nothing.
+    /// Records the worker's progress. An outdated report changes nothing.
     pub fn record_progress(&mut self, job: &mut Job, progress: JobProgress, now: ClockReading) {
         let goes_on = progress.stage > job.stage;
         if progress.stage < job.stage || !goes_on && progress.done < self.reached {
@@ -86,7 +86,8 @@ impl AttemptState {
             }
             false => {}
         }
-        // `died` stays: a job that dies further on each time gets no more chances than it has places.
+        // `died` is kept: a job that dies a bit further on each time gets as many extra attempts as it has stages and
+        // units, not infinitely many.
         if self.died.is_some_and(|died| (job.stage, self.reached) > died) {
             (self.deaths, self.suspect) = (0, false);
         }
@@ -94,7 +95,7 @@ impl AttemptState {
     }
 
     fn count_units(&mut self, job: &mut Job, progress: JobProgress, goes_on: bool, now: ClockReading) {
-        // Of the same total an earlier attempt or stage did a part already.
+        // With the same total, earlier attempts or stages have already done a part of these units.
         let before = if goes_on && job.total != progress.total {
             0
         } else {
@@ -108,7 +109,7 @@ impl AttemptState {
         job.rate = (elapsed > 0.0 && units > 0.0).then(|| units / elapsed);
     }
 
-    /// What runs beside the job while it is at work, as far as its own row tells: nothing beside a suspect.
+    /// Whether other jobs may have run beside this one, as far as its own row shows: none beside a suspect.
     pub fn concurrent_jobs(&self) -> ConcurrentJobs {
         match self.suspect {
             true => ConcurrentJobs::None,
@@ -116,14 +117,16 @@ impl AttemptState {
         }
     }
 
-    /// Its process is gone. The job is queued again as a suspect, after a wait that grows with each death that it is
-    /// blamed for. Once it is [`Self::poisoned_error`] it does not wait: whoever claims it ends it.
+    /// Records that the process died. The job is queued again as a suspect, with a delay that grows with each death
+    /// that is attributed to it. Once [`Self::poisoned_error`] is set it is not delayed: the worker that claims it
+    /// fails it.
     pub fn record_death(&mut self, job: &mut Job, company: ConcurrentJobs, now: ClockReading) {
         let place = (job.stage, self.reached);
         self.died = self.died.max(Some(place));
         self.suspect = true;
         self.queue_job(job, now.wall);
-        // Who died in company is blamed for nothing yet, and its turn comes after the others' anyway.
+        // A death beside other jobs is attributed to none of them, and as a suspect the job is claimed after all others
+        // anyway.
         if company == ConcurrentJobs::None {
             self.deaths += 1;
             if self.deaths < MAX_DEATHS {
@@ -132,19 +135,19 @@ impl AttemptState {
         }
     }
 
-    /// Why the job is not to be carried out any more, if its process died too often over it.
+    /// The error to end the job with, if its process died too often during it.
     pub fn poisoned_error(&self) -> Option<JobError> {
         let (stage, reached) = self.died.filter(|_| self.deaths >= MAX_DEATHS)?;
         Some(build_poisoned_error(stage, reached))
     }
 
-    /// The worker is told to stop: the job waits in its old place.
+    /// The worker shuts down: the job keeps its place, and the attempt is not counted.
     pub fn release_job(&mut self, job: &mut Job, now: OffsetDateTime) {
         job.attempts = job.attempts.saturating_sub(1);
         self.queue_job(job, now);
     }
 
-    /// The attempt ended with an error; the next one comes after `wait`.
+    /// The attempt ended with an error; the next one starts after `wait`.
     pub fn schedule_retry(&mut self, job: &mut Job, error: JobError, wait: RetryDelay, now: ClockReading) {
         self.failures += u32::from(wait.counts_as_failure);
         self.queue_job(job, now.wall);
@@ -157,7 +160,8 @@ impl AttemptState {
         self.wait = Some((wait, now.wall + wait));
     }
 
-    /// Driven again by hand: everything is counted anew. A suspect stays one, so it cannot take others along.
+    /// Retry requested by a person: all counts are reset. A suspect stays one, so that its next death affects no other
+    /// job.
     pub fn requeue_job(&mut self, job: &mut Job, now: OffsetDateTime) {
         *self = Self {
             claims: self.claims,
@@ -168,7 +172,7 @@ impl AttemptState {
         (job.done, job.total, job.attempts, job.error) = (0, 0, 0, None);
     }
 
-    /// The job ends. One that failed keeps the stage in which it did.
+    /// Ends the job. A failed job keeps the stage in which it failed.
     pub fn end_job(&mut self, job: &mut Job, state: JobState, error: Option<JobError>, now: OffsetDateTime) {
         self.clear_lease(job, now);
         job.state = state;
@@ -183,8 +187,8 @@ impl AttemptState {
         }
     }
 
-    /// A new process counts a wait that an earlier one began: what is left of it by the wall, and never more than it
-    /// was, whatever the wall says.
+    /// A new process restarts the delay that an earlier one began: the rest by the wall clock, at most the original
+    /// length, so that a changed wall clock cannot stall the job.
     pub fn resume_wait(&mut self, now: ClockReading) {
         let left = self.wait.map(|(wait, until)| {
             let left = Duration::try_from(until - now.wall).unwrap_or_default();

@@ -1,50 +1,50 @@
-//! Why the catalogue did not do what it was asked.
+//! Errors of the catalogue.
 
 use crate::access::Reader;
 
-/// Why the catalogue did not do what it was asked.
+/// Error of a catalogue call.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum CatalogueError {
-    /// It is down, locked or out of disk; may pass.
+    /// The catalogue is down, locked or out of disk; a retry may succeed.
     #[error("the catalogue is unavailable: {detail}")]
     Unavailable {
-        /// What went wrong.
+        /// Cause of the failure.
         detail: String,
     },
-    /// Its disk is full; passes once there is room.
+    /// The disk is full; a retry succeeds once there is room.
     #[error("the catalogue's disk is full: {detail}")]
     Full {
-        /// What went wrong.
+        /// Message of the database or the system.
         detail: String,
     },
     /// The URI belongs to a document that this caller may not read or write.
     #[error("the uri is taken")]
     UriTaken,
-    /// A document of this name has other bytes, and nobody said that these may take their place.
+    /// A document of this name has other bytes, and the version may not replace them.
     #[error("a document of this name has other bytes")]
     NameTaken,
-    /// The caller may read the document and not change it.
+    /// The caller may read but not change the document.
     #[error("this caller may read the document but not change it")]
     WriteRefused,
-    /// The caller would give or take away a reader that it does not hold.
+    /// The caller would add or remove a reader that it may not grant.
     #[error("you may neither grant nor take away {0}")]
     ReaderRefused(Reader),
-    /// The batch is another caller's, or was cancelled.
+    /// The batch belongs to another caller, or was cancelled.
     #[error("the batch is another caller's, or was cancelled")]
     BatchTaken,
-    /// The lease is stale: somebody else has the job, or it was cancelled. Write nothing more.
+    /// The lease is stale: another worker has the job, or it was cancelled. The worker must write nothing more.
     #[error("the lease is stale")]
     Stale,
-    /// A cursor that no list gave.
+    /// The cursor did not come from a list of this catalogue.
     #[error("the cursor is not one that a list gave")]
     BadCursor,
-    /// What is stored cannot be read.
+    /// The stored data cannot be read.
     #[error("the catalogue is damaged: {detail}")]
     Damaged {
-        /// What was found.
+        /// Description of the damage.
         detail: String,
     },
 }
 
-/// A catalogue call's answer.
+/// Result of a catalogue call.
 pub type CatalogueResult<T> = Result<T, CatalogueError>;

@@ -1,7 +1,7 @@
-//! The ledger's side of the catalogue: leases, claims, progress, and what spends a job's patience.
+//! The job ledger's types: leases, claims, progress, retries, and when a job is given up.
 //!
-//! Invariant: when a job may run and when a lease runs out is judged by [`ClockReading::steady`] alone, so a clock that is set
-//! back or forward neither loses nor stalls a job.
+//! Invariant: when a job may run and when a lease expires is decided by [`ClockReading::steady`] alone, so setting the
+//! wall clock neither loses nor stalls a job.
 
 use std::time::Duration;
 
@@ -10,28 +10,28 @@ use time::OffsetDateTime;
 use crate::document::{Document, Job, JobCounts, JobError, JobKind, JobStage, JobState};
 use crate::id::{DocumentId, Generation, JobId};
 
-/// Deaths of its process while a job ran alone, with no progress past them, after which it is `poisoned`.
+/// After so many deaths of its process while the job ran alone, without progress past them, the job is `poisoned`.
 pub const MAX_DEATHS: u32 = 5;
-/// Turns of other jobs after which a suspect no longer lets them go first, so that a queue that never empties does not
-/// keep it waiting for ever.
+/// After so many claims of other jobs a suspect no longer waits for them, so that a queue that never empties does not
+/// starve it.
 pub const SUSPECT_TURNS: u64 = 1_000;
-/// Wait of a suspect after the first death that it is blamed for.
+/// Delay of a suspect after the first death that is attributed to it.
 const SUSPECT_WAIT: Duration = Duration::from_secs(1);
-/// How much longer each further one is. A process that is killed by something else every second or so for two minutes
-/// leaves no job time to be blamed five times.
+/// Factor by which each further delay grows. The delays add up to over two minutes, so a process that something else
+/// kills every second or so for that long does not poison a job.
 const SUSPECT_WAIT_GROWTH: u32 = 5;
 
-/// What ran beside a job in its process when that died.
+/// Which jobs ran in the same process when it died.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConcurrentJobs {
-    /// Nothing: the job is blamed for the death.
+    /// No other job: the death is attributed to this job.
     None,
-    /// Other jobs, or nobody knows.
+    /// Other jobs, or it is unknown.
     Others,
 }
 
 impl ConcurrentJobs {
-    /// The company of each of `jobs` jobs that ran in one process.
+    /// The value for each of `jobs` jobs that ran in one process.
     pub fn from_job_count(jobs: usize) -> Self {
         match jobs {
             0 | 1 => Self::None,
@@ -40,45 +40,45 @@ impl ConcurrentJobs {
     }
 }
 
-/// How long a suspect waits after the `deaths`-th death that it is blamed for.
+/// Delay of a suspect after the `deaths`-th death that is attributed to it.
 pub fn suspect_wait(deaths: u32) -> Duration {
     let growth = SUSPECT_WAIT_GROWTH.saturating_pow(deaths.saturating_sub(1));
     SUSPECT_WAIT.saturating_mul(growth)
 }
 
-/// A moment as one process sees it.
+/// The current time as one process sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClockReading {
-    /// For people: it may step back or jump.
+    /// Wall-clock time, for display: it may step back or jump.
     pub wall: OffsetDateTime,
-    /// For leases and waits: time since the process started. It only grows, and means nothing to another process.
+    /// Time since the process started, for leases and delays. It never decreases and is meaningless to other processes.
     pub steady: Duration,
 }
 
-/// The right to write for one job; stale as soon as another attempt, a cancel or a newer version exists.
+/// The right to write for one job; stale once another attempt, a cancellation or a newer version exists.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobLease {
-    /// The job.
+    /// Id of the job.
     pub job: JobId,
-    /// Which claim of the job holds it; no two claims of a job share a number.
+    /// Number of the claim; no two claims of a job share one.
     pub attempt: u32,
-    /// The document.
+    /// Id of the job's document.
     pub document: DocumentId,
-    /// The generation this attempt writes, drawn when it was claimed.
+    /// The generation that this attempt writes, drawn at the claim.
     pub generation: Generation,
 }
 
-/// How long a job waits for its next attempt, and what the last one cost it.
+/// Delay before the next attempt of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryDelay {
-    /// It is not claimed before this has passed.
+    /// The job is not claimed before this time has passed.
     pub delay: Duration,
-    /// Whether the attempt counts as a failure; one that found a service away does not.
+    /// Whether the attempt counts as a failure; false if an external service was unavailable.
     pub counts_as_failure: bool,
 }
 
 impl RetryDelay {
-    /// After an attempt that failed by itself.
+    /// Delay after an attempt that failed by itself; counts as a failure.
     pub fn after_failure(time: Duration) -> Self {
         Self {
             delay: time,
@@ -86,7 +86,7 @@ impl RetryDelay {
         }
     }
 
-    /// After an attempt that found something outside away or busy.
+    /// Delay after an attempt that found an external service unavailable or busy; does not count as a failure.
     pub fn after_outage(time: Duration) -> Self {
         Self {
             delay: time,
@@ -98,23 +98,23 @@ impl RetryDelay {
 /// A claimed job with everything its worker needs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClaimedJob {
-    /// The right to write.
+    /// The lease to write under.
     pub lease: JobLease,
-    /// The job.
+    /// The job as it is stored.
     pub job: Job,
-    /// How many attempts ended with an error so far.
+    /// Number of attempts so far that ended with an error.
     pub failures: u32,
-    /// Why it is to be ended in place of carried out: its process died too often over it.
+    /// Set if the job must be failed instead of run, because its process died too often during it.
     pub poisoned: Option<JobError>,
-    /// The document as it stands.
+    /// The document in its current state.
     pub document: Document,
-    /// File name of the version to ingest.
+    /// File name of the version.
     pub name: String,
-    /// The caller's title, if any.
+    /// Title given by the caller, if any.
     pub given_title: Option<String>,
-    /// The declared media type, if any.
+    /// Media type declared by the sender, if any.
     pub declared_media_type: Option<String>,
-    /// Where the original lies: the accepted bytes until the first attempt moved them, then the generation that has them.
+    /// Location of the original: at its incoming key until the first attempt moves it to its generation's final key.
     pub original: OriginalLocation,
 }
 
@@ -125,51 +125,51 @@ impl ClaimedJob {
     }
 }
 
-/// Where a job finds the bytes of its version.
+/// Where a job finds the original bytes of its version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OriginalLocation {
-    /// At this key, where they were accepted.
+    /// At this blob key, where they were accepted.
     Incoming(String),
     /// At the final key of this generation.
     Stored(Generation),
 }
 
-/// How far a job is. A stage with one unit or none counts nothing: what was counted before stays as it is.
+/// Progress of a job. A stage with at most one unit does not change the count of earlier stages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct JobProgress {
-    /// What it does.
+    /// The stage that the job is in.
     pub stage: JobStage,
-    /// Units done.
+    /// Units done in this stage.
     pub done: u64,
-    /// Units in all, 0 while unknown.
+    /// Total units of this stage; 0 while unknown.
     pub total: u64,
 }
 
-/// Which jobs are listed.
+/// Conditions for listing jobs; `None` does not restrict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct JobFilter {
-    /// In this state.
+    /// Only jobs in this state.
     pub state: Option<JobState>,
-    /// Of this kind.
+    /// Only jobs of this kind.
     pub kind: Option<JobKind>,
-    /// Of this batch.
+    /// Only children of this batch.
     pub parent: Option<JobId>,
-    /// Of this document.
+    /// Only jobs of this document.
     pub document: Option<DocumentId>,
 }
 
-/// What came of driving a job again.
+/// Result of queueing a job again.
 #[derive(Debug, Clone, PartialEq)]
 pub enum RequeueOutcome {
-    /// It is queued again.
+    /// The job is queued again.
     Queued(Job),
-    /// It waits, runs or succeeded: there is nothing to drive again.
+    /// The job waits, runs or succeeded: there is nothing to repeat.
     NotEnded(Job),
-    /// Its document was begun again or deleted since.
+    /// A newer version of its document was begun, or the document was deleted.
     Superseded(Job),
 }
 
-/// Why a job whose process died [`MAX_DEATHS`] times while it ran alone is not tried again by itself.
+/// The error of a job whose process died [`MAX_DEATHS`] times while it ran alone; only a person can retry it.
 pub fn build_poisoned_error(stage: JobStage, reached: u64) -> JobError {
     JobError {
         code: "poisoned".into(),
@@ -183,10 +183,10 @@ pub fn build_poisoned_error(stage: JobStage, reached: u64) -> JobError {
     }
 }
 
-/// A batch as its children stand; `stopped` once it was cancelled.
+/// State and counts of a batch, from its children; `stopped` if the batch was cancelled.
 ///
-/// It runs while some of its children are at work or some have ended and some wait; it ended when all that it has so far
-/// have ended, and goes on when one more is begun or driven again. Its units are its children.
+/// A batch runs while some children run, or some have ended and some wait. It has ended when all its children so far
+/// have ended, and resumes when a child is added or retried. Its units are its children.
 pub fn aggregate_batch(batch: Job, children: JobCounts, stopped: bool) -> Job {
     let live = children.queued + children.running;
     let (state, stage) = match () {

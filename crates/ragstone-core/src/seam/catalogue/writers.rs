@@ -1,13 +1,13 @@
-//! Who may write over what: the rule of `begin`, `patch` and `tombstone`, shared by everything that stores documents.
+//! Write permissions for `begin_version`, `patch_document` and `tombstone_document`, shared by all catalogues.
 //!
-//! Invariant: it is asked in the transaction that writes, of the row as that transaction has it.
+//! Invariant: the check runs in the transaction that writes, on the row as that transaction sees it.
 
 use super::{CatalogueError, CatalogueResult, DocumentPatch, NewVersion};
 use crate::access::{Acl, Scope};
 use crate::document::Document;
 
 impl NewVersion {
-    /// Whether the caller of `scope` may write this version over what lives in its place.
+    /// Whether the caller of `scope` may write this version over the existing document with its URI, if any.
     pub fn check_may_overwrite(&self, scope: &Scope, living: Option<&Document>) -> CatalogueResult<()> {
         if self.acl.tenant != *scope.tenant() {
             return Err(CatalogueError::UriTaken);
@@ -26,7 +26,7 @@ impl NewVersion {
 }
 
 impl DocumentPatch {
-    /// Whether the caller of `scope`, who may read the document, may change it like this.
+    /// Whether the caller of `scope`, who may read the document, may make these changes.
     pub fn check_may_patch(&self, scope: &Scope, document: &Document) -> CatalogueResult<()> {
         check_writer(scope, document)?;
         match &self.acl {
@@ -37,7 +37,7 @@ impl DocumentPatch {
     }
 }
 
-/// Refuses a change that gives or takes away a reader that the caller may not grant.
+/// Refuses a change that adds or removes a reader that the caller may not grant.
 fn check_readers(scope: &Scope, before: &Acl, after: &Acl) -> CatalogueResult<()> {
     match scope.first_ungrantable_reader(before, after) {
         Some(reader) => Err(CatalogueError::ReaderRefused(reader.clone())),

@@ -1,4 +1,4 @@
-//! What every catalogue says of who may read a document, and of how it is named.
+//! Contract of every catalogue: document access and labels.
 
 use std::future::Future;
 

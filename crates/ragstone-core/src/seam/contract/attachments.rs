@@ -1,4 +1,4 @@
-//! What every catalogue must keep of files that came in a document.
+//! Contract of every catalogue: attachments of a document.
 
 use std::future::Future;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What every catalogue must tell `fsck`.
+//! Contract of every catalogue: the consistency scan for `fsck`.
 
 use std::future::Future;
 use std::sync::Arc;

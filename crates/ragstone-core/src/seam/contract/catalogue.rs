@@ -1,4 +1,4 @@
-//! What every catalogue must do.
+//! Contract of every catalogue: documents, versions, listing and statistics.
 
 use std::future::Future;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What every catalogue's ledger must do: leases, deaths, turns, batches, driving again.
+//! Contract of every catalogue: the job ledger with leases, deaths, fair turns, batches and retries.
 
 use std::future::Future;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What every doorbell must do.
+//! Contract of every notifier.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -10,8 +10,8 @@ use crate::seam::Notifier;
 
 type Bell = Arc<dyn Notifier>;
 
-/// Runs the suite; `make` gives two handles to one fresh doorbell, as two processes have them: both listen, and that they
-/// began to is waited for.
+/// Runs the suite; `make` gives two handles to one fresh notifier, as two processes have them, after both have started
+/// to listen.
 pub async fn doorbell_contract<F: Future<Output = (Bell, Bell)>>(make: impl Fn() -> F) {
     let (one, other) = make().await;
     nobody_is_woken_for_nothing(&one, &other);
@@ -34,13 +34,13 @@ fn nobody_is_woken_for_nothing(one: &Bell, other: &Bell) {
     assert!(other.wait_for_notification().now_or_never().is_none());
 }
 
-/// Also where nobody waited yet.
+/// A notification is received, also if nobody waited when it was sent.
 async fn a_ring_wakes(ringing: &Bell, listening: &Bell) {
     ringing.notify_workers();
     listening.wait_for_notification().await;
 }
 
-/// Of two who wait at one handle, each is woken as long as somebody rings.
+/// Two waiters at one handle are each woken if there are enough notifications.
 async fn a_ring_wakes_whoever_waits_longer(ringing: &Bell, listening: &Bell) {
     let (first, second) = (listening.wait_for_notification(), listening.wait_for_notification());
     ringing.notify_workers();

@@ -1,4 +1,4 @@
-//! What every embedding cache must do.
+//! Contract of every embedding cache.
 
 use std::future::Future;
 use std::sync::Arc;

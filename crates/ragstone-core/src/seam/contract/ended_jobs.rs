@@ -1,4 +1,4 @@
-//! What every ledger forgets of jobs that ended, and what it must not.
+//! Contract of every catalogue: which ended jobs are removed, and which must be kept.
 
 use std::future::Future;
 

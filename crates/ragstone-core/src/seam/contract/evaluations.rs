@@ -1,4 +1,4 @@
-//! What every store of evaluation runs must do.
+//! Contract of every store of evaluation runs.
 
 use std::future::Future;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What every store of feedback must do.
+//! Contract of every store of feedback.
 
 use std::future::Future;
 use std::sync::Arc;

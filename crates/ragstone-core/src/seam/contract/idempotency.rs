@@ -1,4 +1,4 @@
-//! What every store of answers must do.
+//! Contract of every store of idempotent responses.
 
 use std::future::Future;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What every index must do.
+//! Contract of every vector index.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -41,7 +41,7 @@ pub async fn growing_index_contract<F: Future<Output = Index>>(make: impl Fn() -
     vectors_may_come_later(make().await).await;
 }
 
-/// The suite's spec.
+/// The index spec that the suite uses.
 pub fn spec() -> IndexSpec {
     IndexSpec {
         embedder: Some("suite".into()),
@@ -50,7 +50,7 @@ pub fn spec() -> IndexSpec {
     }
 }
 
-/// A hybrid question.
+/// A hybrid query with random vector and terms.
 pub fn question(sample: &mut Sample) -> IndexQuery {
     IndexQuery {
         mode: SearchMode::Hybrid,

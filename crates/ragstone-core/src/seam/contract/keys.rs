@@ -1,4 +1,4 @@
-//! What every store of keys must do.
+//! Contract of every store of API keys.
 
 use std::future::Future;
 use std::sync::Arc;

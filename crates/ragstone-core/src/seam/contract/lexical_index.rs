@@ -1,4 +1,4 @@
-//! What an index does that was begun without an embedder.
+//! Contract of an index that was created without an embedder.
 
 use super::index::{DIMENSIONS, Index, MODES, ask, find, open, question, show, spec, store_visible};
 use super::model::{assert_same, expected};

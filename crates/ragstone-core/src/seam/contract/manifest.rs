@@ -1,4 +1,4 @@
-//! What every catalogue must say in manifests, and make of them.
+//! Contract of every catalogue: reading manifests, and recovering rows from them.
 
 use std::future::Future;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! Contract suites: what every implementation of a seam must do, written once.
 //!
-//! A suite is an async function that takes a maker of fresh, empty implementations and panics at the first broken
-//! promise. Each one holds, for every allowed case, its refused twin.
+//! A suite is an async function that takes a factory of fresh, empty implementations and panics at the first violation.
+//! For every allowed case there is a refused one.
 
 mod admission;
 mod attachments;

@@ -1,4 +1,4 @@
-//! What a search must find, by brute force: every point is looked at, every score is summed in plain sight.
+//! Reference results of a search, by brute force over all points.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -10,7 +10,7 @@ use crate::seam::index::{IndexHit, IndexHits, IndexPoint, IndexQuery, SearchMode
 
 /// Scores are compared after rounding to this.
 const TIE: f64 = 1e-6;
-/// How many best points by words lend their gate to the question.
+/// Number of top lexical hits whose gates are averaged into the query's gate.
 const GATE_POINTS: usize = 10;
 
 /// What a search over the visible ones of `points` must find.

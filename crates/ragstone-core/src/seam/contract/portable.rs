@@ -1,4 +1,4 @@
-//! What every store must do whose documents can be moved.
+//! Contract of every catalogue and index whose documents can be exported and imported.
 
 use std::future::Future;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What every store of sources must do.
+//! Contract of every store of sources.
 
 use std::future::Future;
 use std::sync::Arc;

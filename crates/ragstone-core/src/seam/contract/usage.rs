@@ -1,4 +1,4 @@
-//! What every store of usage must do.
+//! Contract of every store of daily usage.
 
 use std::future::Future;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What every catalogue must refuse a writer, beside what it lets through.
+//! Contract of every catalogue: which writes are refused and which are allowed.
 
 use std::future::Future;
 

@@ -1,4 +1,4 @@
-//! What is attached to what, in the catalogue in maps.
+//! Attachments of the in-memory catalogue.
 
 use async_trait::async_trait;
 use time::OffsetDateTime;

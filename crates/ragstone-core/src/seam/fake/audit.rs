@@ -1,4 +1,4 @@
-//! What the catalogue in maps says to `fsck`.
+//! Consistency scan of the in-memory catalogue.
 
 use async_trait::async_trait;
 use time::OffsetDateTime;

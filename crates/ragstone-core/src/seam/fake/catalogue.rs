@@ -1,4 +1,4 @@
-//! A catalogue in maps.
+//! An in-memory catalogue built on maps.
 
 pub(super) mod state;
 pub(super) mod version;

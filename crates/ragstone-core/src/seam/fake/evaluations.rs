@@ -1,4 +1,4 @@
-//! Runs in a map.
+//! Evaluation runs in a map.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;

@@ -1,4 +1,4 @@
-//! Stores that fail at a call of the test's choice, or do something before it.
+//! Stores that fail, or run an action first, at a call that the test chooses.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -38,19 +38,19 @@ use crate::seam::manifest::{DocumentManifest, ManifestStore};
 /// How a call fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// Nothing is done.
+    /// The call has no effect and fails.
     Refused,
-    /// It is done, and its answer is lost.
+    /// The call takes effect, but its response is lost.
     Lost,
-    /// Nothing is done, now and by every later call: the process died here.
+    /// This call and every later one fail without effect: the process died here.
     Dead,
 }
 
 /// What happens at a call.
 pub enum Event {
-    /// The call fails.
+    /// The call fails in this way.
     Fails(Fault),
-    /// This is done first.
+    /// This future is awaited before the call.
     After(BoxFuture<'static, ()>),
 }
 

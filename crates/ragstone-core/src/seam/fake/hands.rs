@@ -1,4 +1,4 @@
-//! A clock that the test turns.
+//! A manual clock for tests.
 
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex};
@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 use super::lock;
 use crate::ingest::TimeProvider;
 
-/// Stands still until it is turned; whoever sleeps wakes when its time has come.
+/// Manual clock for tests: `turn` advances it and wakes every sleeper that is due.
 #[derive(Debug, Default)]
 pub struct Hands {
     state: Mutex<State>,
@@ -24,7 +24,7 @@ struct State {
 }
 
 impl Hands {
-    /// Lets time pass.
+    /// Advances the clock by `seconds`.
     pub fn turn(&self, seconds: u64) {
         let mut state = lock(&self.state);
         state.now += Duration::from_secs(seconds);
@@ -33,7 +33,7 @@ impl Hands {
         sleepers.into_iter().for_each(Waker::wake);
     }
 
-    /// How many wait for it to be turned.
+    /// Number of tasks that wait for the clock to advance.
     pub fn sleepers(&self) -> usize {
         lock(&self.state).sleepers.len()
     }

@@ -1,4 +1,4 @@
-//! A whole library in memory: stores, ingestor and library over the fakes, with a clock that the test turns.
+//! A complete library in memory: ingestor and library over the fakes, with a manual clock.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
@@ -18,32 +18,32 @@ use crate::seam::catalogue::BeginOutcome;
 use crate::seam::{Catalogue, DocumentParser, Embedder, VectorIndex};
 use crate::split::{SplitSettings, SplitStrategy};
 
-/// A library in memory with its parts in reach.
+/// A library in memory, with access to its parts.
 pub struct House {
-    /// The truth.
+    /// The catalogue of the library.
     pub catalogue: Arc<MemoryCatalogue>,
     /// The index as the ingestor and the library see it.
     pub index: Arc<dyn VectorIndex>,
-    /// Originals and texts.
+    /// Blobs: originals and extracted texts.
     pub blobs: Arc<InMemory>,
-    /// What was embedded before.
+    /// The cache of embeddings.
     pub embeddings: Arc<MemoryEmbeddingCache>,
-    /// The embedder.
+    /// The embedder in use.
     pub embedder: Arc<WordEmbedder>,
-    /// Takes documents in.
+    /// The ingestor of the library.
     pub ingestor: Ingestor,
-    /// Answers.
+    /// The library that answers searches.
     pub library: Library,
     /// Makes another ingestor over the same stores.
     begin: Box<dyn Fn() -> Ingestor + Send + Sync>,
-    /// Its clock.
+    /// The manual clock of all parts.
     pub hands: Arc<Hands>,
 }
 
-/// The worker that does the house's jobs.
+/// The worker that runs the jobs.
 pub const WORKER: WorkerId = WorkerId { process: 1, number: 1 };
 
-/// What a library begins with.
+/// The state that a library starts with.
 #[derive(Default)]
 struct Left {
     blobs: Arc<InMemory>,
@@ -51,11 +51,11 @@ struct Left {
     ids: u64,
 }
 
-/// More ids than a library in a test draws: the next one over its blobs draws others.
+/// Offset of the ids of a library over existing blobs; no test library draws as many, so ids never collide.
 const LATER_IDS: u64 = 1 << 32;
 
 impl House {
-    /// An empty library.
+    /// An empty library over an in-memory index.
     pub fn new() -> Self {
         Self::over(Arc::new(MemoryIndex::default()))
     }
@@ -65,7 +65,7 @@ impl House {
         Self::built(index, None, Left::default())
     }
 
-    /// What is left of a library whose catalogue and index are gone: its blobs.
+    /// A library with an empty catalogue and index over existing blobs, as after their loss.
     pub fn of_blobs(blobs: &Arc<InMemory>) -> Self {
         let left = Left {
             blobs: blobs.clone(),
@@ -74,7 +74,7 @@ impl House {
         Self::built(Arc::new(MemoryIndex::default()), None, left)
     }
 
-    /// The same library as one that reads watched stores sees it.
+    /// The same library, reading through stores that `faults` watches.
     pub fn watched(&self, faults: &Arc<Faults>) -> Library {
         let stores = faults.watch(IngestStores {
             catalogue: self.catalogue.clone(),
@@ -91,7 +91,7 @@ impl House {
         Library::new(stores.catalogue, stores.index, stores.blobs, slot)
     }
 
-    /// An empty library whose ingestor works on stores that fail as they are told; the library reads them as they are.
+    /// An empty library whose ingestor works on stores that fail as `faults` plans; the library reads them directly.
     pub fn failing(faults: &Arc<Faults>) -> Self {
         Self::built(Arc::new(MemoryIndex::default()), Some(faults), Left::default())
     }
@@ -176,7 +176,7 @@ impl House {
         (self.begin)()
     }
 
-    /// Begins again after the process died: only what is stored is left.
+    /// Restarts after the process died: only what is stored is left.
     pub async fn restart(&mut self) {
         self.ingestor = self.another();
         let now = self.ingestor.current_moment();
@@ -186,12 +186,12 @@ impl House {
             .expect("the catalogue works");
     }
 
-    /// Lets time pass.
+    /// Advances the clock by `seconds`.
     pub fn wait(&self, seconds: u64) {
         self.hands.turn(seconds);
     }
 
-    /// Accepts a text.
+    /// Accepts a text as an upload.
     pub async fn accept(&self, caller: &Principal, uri: &str, readers: &[&str], text: &str) -> BeginOutcome {
         let upload = upload(caller, uri, readers);
         let bytes = futures::stream::iter([Ok::<_, String>(text.to_owned().into())]);
@@ -201,7 +201,7 @@ impl House {
             .expect("accepted")
     }
 
-    /// Carries out every job that waits; how each ended.
+    /// Runs every ready job; returns how each ended.
     pub async fn work(&self) -> Vec<JobOutcome> {
         let mut outcomes = Vec::new();
         while let Some((_, outcome)) = self.ingestor.run_next(WORKER).await.expect("the catalogue works") {
@@ -210,7 +210,7 @@ impl House {
         outcomes
     }
 
-    /// Accepts a text and carries out its job.
+    /// Accepts a text and runs its job.
     pub async fn ingest(&self, caller: &Principal, uri: &str, readers: &[&str], text: &str) -> DocumentId {
         let begun = self.accept(caller, uri, readers, text).await;
         self.work().await;
@@ -244,7 +244,7 @@ impl House {
         counts.count().await
     }
 
-    /// Whether the catalogue still has the document, tombstoned or not, as its jobs see it.
+    /// Whether the catalogue still has the document's row, tombstoned or not.
     pub async fn stands(&self, document: DocumentId) -> bool {
         !self
             .catalogue

@@ -1,4 +1,4 @@
-//! Answers by key, in a map.
+//! Idempotent responses in a map.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -12,7 +12,7 @@ use crate::seam::idempotency::{
     IdempotencyStore, MAX_RESPONSES_PER_CALLER, RESPONSE_LIFETIME, RequestKey, StoredResponse,
 };
 
-/// Answers in memory.
+/// Stored responses in memory.
 #[derive(Debug, Default)]
 pub struct MemoryIdempotency(Mutex<BTreeMap<RequestKey, (OffsetDateTime, StoredResponse)>>);
 

@@ -1,4 +1,4 @@
-//! An index that looks at every point.
+//! An index that scans every point.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;

@@ -10,7 +10,7 @@ use crate::id::TenantId;
 use crate::seam::catalogue::{CatalogueError, CatalogueResult, ListPage, PageRequest};
 use crate::seam::keys::{KeyHash, KeyId, KeyRecord, KeyStore, Pepper, RotationOutcome, StoredKey};
 
-/// Keys in memory.
+/// API keys in memory, without persistence.
 #[derive(Debug, Default)]
 pub struct MemoryKeys {
     state: Mutex<State>,

@@ -1,4 +1,4 @@
-//! Manifests of the catalogue in maps.
+//! Manifests of the in-memory catalogue.
 
 use async_trait::async_trait;
 

@@ -1,4 +1,4 @@
-//! Simple implementations of the seams in memory, for the tests of the stories. Each passes its contract suite.
+//! Simple in-memory implementations of the seams, for tests. Each passes its contract suite.
 
 mod attachments;
 mod audit;
@@ -34,7 +34,7 @@ pub use usage::MemoryUsage;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// A test that failed while it held the lock has said why already.
+/// A poisoned lock is used as it is: the test that panicked while it held the lock has already reported why.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

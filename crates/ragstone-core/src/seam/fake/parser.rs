@@ -1,4 +1,4 @@
-//! A parser of plain text whose form feeds part pages, and in which files may lie as in a mail.
+//! A parser of plain text: form feeds separate pages, and a text may contain attached files, like a mail.
 
 use async_trait::async_trait;
 use object_store::{ObjectStore, ObjectStoreExt};

@@ -1,4 +1,5 @@
-//! The text of a key: `rgs_<id>_<secret>`, both in lower-case hexadecimal digits, and the hash by which it is known again.
+//! The text of a key, `rgs_<id>_<secret>` (both parts in lower-case hexadecimal digits), and the keyed hash that is
+//! stored.
 //!
 //! Invariant: the secret leaves its type only through [`KeySecret::reveal`]; hashes are compared in constant time.
 
@@ -8,24 +9,24 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-/// How the text of every key begins.
+/// Prefix of every key's text.
 const PREFIX: &str = "rgs_";
 
-/// Gives 32 random bytes that nobody can guess.
+/// Returns 32 random bytes from a cryptographically secure source.
 pub type EntropySource = Arc<dyn Fn() -> [u8; 32] + Send + Sync>;
 
-/// The public name of a key, 16 hexadecimal digits as text. It may stand in logs and lists.
+/// Public id of a key, written as 16 hexadecimal digits. It is not secret and may appear in logs and lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct KeyId(u64);
 
-/// Not the name of a key. Does not say what was read instead, which may be a secret.
+/// The text is not a key id. The error does not quote the text, which may be a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the id of a key has 16 hexadecimal digits in lower case")]
 pub struct KeyIdError;
 
 impl KeyId {
-    /// The key of this number.
+    /// The id with this number.
     pub fn new(number: u64) -> Self {
         Self(number)
     }
@@ -64,22 +65,22 @@ fn is_hex(text: &str, digits: usize) -> bool {
     text.len() == digits && text.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// 32 random bytes of a library, without which its hashes say nothing: the key of [`KeySecret::hash`].
+/// 32 random bytes per library that key the hashes ([`KeySecret::hash`]); the hashes are useless without them.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Pepper([u8; 32]);
 
 impl Pepper {
-    /// Fresh from `entropy`.
+    /// Draws a new pepper from `entropy`.
     pub fn new(entropy: &EntropySource) -> Self {
         Self(entropy())
     }
 
-    /// As it is stored: 64 hexadecimal digits.
+    /// Stored form: 64 hexadecimal digits.
     pub fn to_hex(&self) -> String {
         encode_hex(self.0)
     }
 
-    /// What [`Self::to_hex`] wrote.
+    /// Parses the output of [`Self::to_hex`]; `None` if `text` is anything else.
     pub fn from_hex(text: &str) -> Option<Self> {
         decode_hex(text).map(Self)
     }
@@ -91,17 +92,17 @@ impl fmt::Debug for Pepper {
     }
 }
 
-/// By what a secret is known again. Equality takes the same time whatever the bytes are.
+/// Keyed hash that identifies a secret. Equality is checked in constant time.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct KeyHash(blake3::Hash);
 
 impl KeyHash {
-    /// As it is stored.
+    /// The 32 bytes that are stored.
     pub fn as_bytes(&self) -> &[u8; 32] {
         self.0.as_bytes()
     }
 
-    /// From what was stored.
+    /// Restores a hash from its stored bytes.
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(blake3::Hash::from_bytes(bytes))
     }
@@ -113,7 +114,7 @@ impl fmt::Debug for KeyHash {
     }
 }
 
-/// A whole key, as its owner has it: 256 random bits behind its id.
+/// A complete key as its owner holds it: the id and 256 random bits.
 #[derive(Clone)]
 pub struct KeySecret {
     id: KeyId,
@@ -121,7 +122,7 @@ pub struct KeySecret {
 }
 
 impl KeySecret {
-    /// A fresh key.
+    /// Draws a new key from `entropy`.
     pub fn new(entropy: &EntropySource) -> Self {
         let [a, b, c, d, e, f, g, h, ..] = entropy();
         Self {
@@ -130,22 +131,22 @@ impl KeySecret {
         }
     }
 
-    /// Whether `text` says of itself that it is a key.
+    /// Whether `text` has the prefix of a key; it may still be malformed.
     pub fn has_key_prefix(text: &str) -> bool {
         text.starts_with(PREFIX)
     }
 
-    /// Its public part.
+    /// The public id of the key.
     pub fn id(&self) -> KeyId {
         self.id
     }
 
-    /// The whole text; shown to its owner once.
+    /// The complete text of the key; it is shown to its owner once.
     pub fn reveal(&self) -> String {
         format!("{PREFIX}{}_{}", self.id, encode_hex(self.secret))
     }
 
-    /// What is stored of it: BLAKE3 of the whole text, keyed by the pepper.
+    /// The stored hash: BLAKE3 of the complete text, keyed with the pepper.
     pub fn hash(&self, pepper: &Pepper) -> KeyHash {
         KeyHash(blake3::keyed_hash(&pepper.0, self.reveal().as_bytes()))
     }

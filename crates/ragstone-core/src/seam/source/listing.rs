@@ -1,46 +1,46 @@
-//! What a source's list is made of: items, and gaps where something could not be listed.
+//! Entries of a source's list: items, and gaps where something could not be listed.
 //!
-//! Invariant: a gap names what it may hide, so that nothing which may still be there is deleted.
+//! Invariant: a gap states which items it may hide, so that nothing that may still exist is deleted.
 
 use std::collections::BTreeSet;
 
 use super::{SourceError, SourceItem};
 
-/// One element of a source's list.
+/// One entry of a source's list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ListEntry {
-    /// Something that is there.
+    /// An item that exists.
     Item(SourceItem),
-    /// Something that could not be listed; the rest of the list goes on.
+    /// A part that could not be listed; the list continues after it.
     Gap(ListGap),
 }
 
 /// A part of a source that could not be listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListGap {
-    /// Its address or path, percent-encoded where it is no text.
+    /// Address or path of the part, percent-encoded where it is not valid text.
     pub uri: String,
     /// Why it could not be listed.
     pub error: SourceError,
-    /// The items that it may hide.
+    /// The items that the gap may hide.
     pub hides: HiddenItems,
 }
 
-/// Items that may be behind a [`ListGap`]: those known from before are kept.
+/// Items that may be hidden by a [`ListGap`]; their documents are kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HiddenItems {
-    /// No item that was known before.
+    /// No item of an earlier sync.
     None,
-    /// The item of this key, and those of keys that go on behind it with a slash.
+    /// The item with this key and all items whose keys continue it after a slash.
     Below(String),
-    /// Items of these keys.
+    /// The items with these keys.
     Keys(BTreeSet<String>),
     /// Any item of the source.
     Any,
 }
 
 impl HiddenItems {
-    /// Whether an item of this key may be behind the gap.
+    /// Whether the gap may hide the item with this key.
     pub fn contains(&self, key: &str) -> bool {
         match self {
             Self::None => false,
@@ -60,7 +60,7 @@ impl From<SourceItem> for ListEntry {
 }
 
 impl ListEntry {
-    /// The item, if it is one.
+    /// The item, or `None` for a gap.
     pub fn into_item(self) -> Option<SourceItem> {
         match self {
             Self::Item(item) => Some(item),

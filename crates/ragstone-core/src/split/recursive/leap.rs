@@ -1,5 +1,5 @@
-//! Merging without looking at each piece: a chunk ends at the last cut that its size can reach, and the next one
-//! starts at the first cut that its overlap can reach. Both are found by a search of a few bytes.
+//! Merging without visiting each piece: a chunk ends at the last cut that its size can reach, and the next one
+//! starts at the first cut that its overlap can reach. Both are found by searching a few bytes.
 
 use std::ops::Range;
 
@@ -7,14 +7,14 @@ use super::{RecursiveSplitter, separator::SeparatorFinder};
 use crate::split::{KeepSeparator, code_points};
 
 impl RecursiveSplitter<'_> {
-    /// Whether [`Self::split_by_search`] may split `part` at `separator`: it must be reversible, and where
-    /// it is dropped none may follow another directly.
+    /// Whether [`Self::split_by_search`] may split `part` at `separator`: it must be reversible, and if it is
+    /// dropped, it must not occur twice in a row.
     pub(super) fn can_split_by_search(&self, part: &str, separator: &SeparatorFinder) -> bool {
         let dropped = self.settings.keep_separator == KeepSeparator::None && !separator.is_empty();
         separator.is_reversible() && !(dropped && separator.is_doubled_in(part))
     }
 
-    /// Splits `part` at `separator`, which [`Self::can_split_by_search`] admitted.
+    /// Splits `part` at `separator`, which [`Self::can_split_by_search`] must have accepted.
     pub(super) fn split_by_search(
         &mut self,
         part: Range<usize>,
@@ -22,7 +22,7 @@ impl RecursiveSplitter<'_> {
         deeper: &[SeparatorFinder],
     ) {
         let (text, size, overlap) = (self.text, self.settings.chunk_size, self.settings.chunk_overlap);
-        // What stands between two pieces: the separator if it is dropped, in bytes and in code points.
+        // Length of what stands between two pieces (the separator if it is dropped), in bytes and in code points.
         let dropped = self.settings.keep_separator == KeepSeparator::None;
         let (gap, glue) = if dropped {
             (separator.len(), separator.code_point_count())
@@ -34,7 +34,8 @@ impl RecursiveSplitter<'_> {
         // The open chunk; it is empty unless `start < end`.
         let (mut start, mut end) = (part.start, part.start);
         while end < part.end {
-            // A piece exactly as long as a chunk would fit but does not count as short: never the first one taken.
+            // LangChain merges only pieces shorter than a chunk: one of exactly its length would fit, but must not be
+            // the first one taken.
             if start < end || code_points::count_code_points(text, start..cuts.first_cut_from(start + 1)) < size {
                 end = cuts
                     .last_cut_within(end, code_points::step_forward(text, start, size, part.end))
@@ -51,7 +52,7 @@ impl RecursiveSplitter<'_> {
             }
             if length < size {
                 let kept = overlap.min(size.saturating_sub(length + glue));
-                // The first piece from there on; not that at `start`, as it all would be longer than `size`.
+                // The first piece from there on; never the one at `start`, as the whole would be longer than `size`.
                 start = cuts.first_cut_from(code_points::step_back(text, end, kept, start).saturating_sub(gap)) + gap;
             } else {
                 self.split_long(piece_start..piece_end, deeper);
@@ -65,12 +66,12 @@ impl RecursiveSplitter<'_> {
     }
 }
 
-/// The positions where a part is cut, its end being one. Arguments need not be character boundaries.
+/// The positions where a part is cut, its end included. Arguments need not be character boundaries.
 struct CutPositions<'a> {
     text: &'a str,
     part: Range<usize>,
     separator: &'a SeparatorFinder<'a>,
-    /// From the start of an occurrence to the cut.
+    /// Bytes from the start of a separator to its cut.
     shift: usize,
 }
 
@@ -110,7 +111,7 @@ impl<'a> CutPositions<'a> {
             .map(|at| from + at + self.shift)
     }
 
-    /// Where an occurrence may begin so that its cut lies at `position` or after it.
+    /// Where a separator may begin so that its cut lies at `position` or after it.
     fn search_start(&self, position: usize) -> usize {
         position
             .saturating_sub(self.shift)

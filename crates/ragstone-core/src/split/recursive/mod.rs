@@ -5,14 +5,14 @@
 //! chunks up to that size, overlapping by whole pieces; a longer one is cut again by the separators after that one,
 //! and if none is left it is a chunk as it stands: unstripped and too long.
 //!
-//! Invariant: a chunk's text is the text at its range. The exception is [`KeepSeparator::None`](super::KeepSeparator::None)
-//! where separators follow each other directly: the empty piece between them is lost and the neighbours are joined
-//! with a single separator, so the chunk is not in the text. Its range is then the span from its first to its last
-//! character.
+//! Invariant: a chunk's text is the text at its range. The exception is
+//! [`KeepSeparator::None`](super::KeepSeparator::None) where separators follow each other directly: the empty piece
+//! between them is lost and the neighbours are joined with a single separator, so the chunk is not in the text. Its
+//! range is then the span from its first to its last character.
 //!
-//! Two routes lead to the same chunks: `leap` looks only at the text around the ends of a chunk, `window` at every
-//! piece. The first takes separators that cannot overlap themselves, unless they are dropped and follow each other
-//! directly: that is almost all of a usual text.
+//! Two implementations give the same chunks: `leap` searches only around the ends of a chunk, `window` visits every
+//! piece. `leap` handles separators that cannot overlap themselves, unless they are dropped and follow each other
+//! directly; these are almost all separators of a usual text.
 
 mod leap;
 mod separator;
@@ -62,7 +62,7 @@ impl RecursiveSplitter<'_> {
         }
     }
 
-    /// Cuts a piece that is not shorter than a chunk.
+    /// Cuts a piece that is not shorter than a chunk by the `deeper` separators; without any, it becomes a chunk.
     fn split_long(&mut self, piece: Range<usize>, deeper: &[SeparatorFinder]) {
         if deeper.is_empty() {
             let text = self.text[piece.clone()].to_owned();
@@ -91,7 +91,7 @@ impl RecursiveSplitter<'_> {
     }
 }
 
-/// The first separator that occurs, and those after it. Without any, the last one: it leaves the part whole.
+/// The first separator that occurs, and those after it. If none occurs, the last one: it leaves the part whole.
 fn choose_separator<'a>(
     part: &str,
     separators: &'a [SeparatorFinder<'a>],

@@ -6,13 +6,13 @@ use memchr::memmem::{self, Finder, FinderRev};
 
 use crate::split::KeepSeparator;
 
-/// Longer separators, in bytes, are not worth the look whether they can overlap themselves.
+/// Longest separator, in bytes, that is checked for overlapping itself; the check is not worth it for longer ones.
 const LONGEST_REVERSIBLE: usize = 16;
 
 pub(super) struct SeparatorFinder<'a> {
     forward: Finder<'a>,
-    /// Present if no beginning of the separator is also its end: then two occurrences never overlap, and any one that
-    /// is found from the right is one that a search from the left finds too.
+    /// Present if no prefix of the separator is also its suffix: then two occurrences never overlap, and a search from
+    /// the right finds the same ones as a search from the left.
     backward: Option<FinderRev<'a>>,
 }
 
@@ -31,7 +31,7 @@ impl<'s> SeparatorFinder<'s> {
         }
     }
 
-    /// Whether its occurrences can be found from both sides.
+    /// Whether its occurrences can be searched from both sides.
     pub(super) fn is_reversible(&self) -> bool {
         self.backward.is_some()
     }
@@ -44,7 +44,7 @@ impl<'s> SeparatorFinder<'s> {
         self.as_bytes().len()
     }
 
-    /// The empty separator cuts between any two characters.
+    /// Whether this is the empty separator, which cuts between any two characters.
     pub(super) fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -62,7 +62,7 @@ impl<'s> SeparatorFinder<'s> {
         memmem::find(text.as_bytes(), &self.as_bytes().repeat(2)).is_some()
     }
 
-    /// `part` without a separator at its start and at its end.
+    /// `part` without one separator at its start and one at its end.
     pub(super) fn trim_part(&self, text: &str, mut part: Range<usize>) -> Range<usize> {
         if text.as_bytes()[part.clone()].starts_with(self.as_bytes()) {
             part.start += self.len();
@@ -77,12 +77,12 @@ impl<'s> SeparatorFinder<'s> {
         self.forward.find(bytes)
     }
 
-    /// For a reversible separator only.
+    /// Position of the last occurrence; always `None` if the separator is not reversible.
     pub(super) fn last_in(&self, bytes: &[u8]) -> Option<usize> {
         self.backward.as_ref().and_then(|finder| finder.rfind(bytes))
     }
 
-    /// The pieces of `part` between occurrences of this (not empty) separator; empty ones are left out.
+    /// The pieces of `part` between occurrences of this separator, which must not be empty; empty pieces are left out.
     pub(super) fn split_pieces<'a>(
         &'a self,
         text: &'a str,

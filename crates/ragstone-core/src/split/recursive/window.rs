@@ -1,4 +1,4 @@
-//! Merging piece by piece, in a window of the pieces that the open chunk holds.
+//! Merging piece by piece, with a window of the pieces that are in the open chunk.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -7,7 +7,7 @@ use super::{RecursiveSplitter, separator::SeparatorFinder};
 use crate::split::{KeepSeparator, TextPiece, code_points};
 
 impl RecursiveSplitter<'_> {
-    /// Splits `part` at any separator but the empty one.
+    /// Splits `part` at `separator`, which must not be empty.
     pub(super) fn split_by_window(
         &mut self,
         part: Range<usize>,
@@ -36,7 +36,7 @@ impl RecursiveSplitter<'_> {
         self.close_window(&window, separator);
     }
 
-    /// Makes a chunk of the pieces in the window.
+    /// Adds the pieces in the window as one chunk; does nothing if there are none.
     fn close_window(&mut self, window: &PieceWindow, separator: &SeparatorFinder) {
         let (Some((first, _)), Some((last, _))) = (window.pieces.front(), window.pieces.back()) else {
             return;
@@ -63,12 +63,12 @@ impl RecursiveSplitter<'_> {
     }
 }
 
-/// Pieces in order with their lengths.
+/// Pieces in order with their lengths in code points.
 struct PieceWindow {
     pieces: VecDeque<(Range<usize>, usize)>,
-    /// Of the pieces and what is put between them, in code points.
+    /// Length of the pieces with what is inserted between them, in code points.
     length: usize,
-    /// What is put between two pieces, in code points.
+    /// Length of what is inserted between two pieces, in code points.
     glue: usize,
 }
 

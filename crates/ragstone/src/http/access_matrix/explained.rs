@@ -1,4 +1,4 @@
-//! What administrators are told of access, compared with the rule.
+//! Compares what `POST /api/v1/explain-access` tells administrators with the rule.
 
 use ragstone_core::access::Role;
 use serde_json::{Value, json};
@@ -9,11 +9,11 @@ use super::world::World;
 
 const EXPLAIN: &str = "/api/v1/explain-access";
 
-/// `asker` asks of each document why each caller of its own tenant may read it, or may not.
+/// Asks, as `asker`, for each document why each caller of its own tenant may or may not read it.
 pub async fn every_document(matrix: &mut Matrix, world: &World, asker: &Caller) {
     for sent in &world.sent {
         let callers = world.callers.iter().filter(|caller| caller.tenant == asker.tenant);
-        // A person has no role of its own here.
+        // A hypothetical person has no role of its own.
         for caller in callers.filter(|caller| caller.role != Role::Admin) {
             one(matrix, world, asker, sent, caller).await;
         }
@@ -32,7 +32,7 @@ async fn one(matrix: &mut Matrix, world: &World, asker: &Caller, sent: &Sent, ca
     };
     let may = asker.role == Role::Admin && asker.tenant == sent.tenant;
     let shown = answer.status == 200;
-    // Of what is purged only the ledger may still know.
+    // Of a purged document only the job ledger may still know.
     matrix.decide(shown, may && sent.state != State::Purged, may, describe);
     match shown {
         true => {

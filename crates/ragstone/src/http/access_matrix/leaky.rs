@@ -1,4 +1,4 @@
-//! An index that leaks on purpose: whoever asks, it answers as if an administrator of each tenant had.
+//! An index that leaks on purpose: it answers every caller as if an administrator of each tenant had asked.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ struct Leaky {
     all: Vec<Scope>,
 }
 
-/// `inner`, which knows no scope any more.
+/// Wraps `inner` so that it ignores the caller's scope.
 pub fn leaky(inner: Arc<dyn VectorIndex>) -> Arc<dyn VectorIndex> {
     let all = |tenant: &&str| Principal::local_operator_of(tenant.parse().unwrap()).scope();
     Arc::new(Leaky {
@@ -52,7 +52,7 @@ impl VectorIndex for Leaky {
         Ok(found)
     }
 
-    /// Not of the document alone that was asked for.
+    /// Returns chunks of other documents too.
     async fn list_chunks(
         &self,
         _: &Scope,

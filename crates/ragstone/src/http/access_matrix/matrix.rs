@@ -1,4 +1,4 @@
-//! Every caller on every route, each answer judged by the rule.
+//! Calls every route as every caller, and judges each response by the rule.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ use crate::http::test_app::Answer;
 const DOCUMENTS: &str = "/api/v1/documents";
 const JOBS: &str = "/api/v1/jobs";
 
-/// What was decided, and what was decided wrongly.
+/// The number of decisions, and the wrong ones.
 #[derive(Default)]
 pub struct Matrix {
     pub shown: u64,
@@ -27,14 +27,14 @@ pub struct Matrix {
     pub refused: Vec<String>,
 }
 
-/// What whoever may read is answered.
+/// What a caller who may read gets.
 #[derive(Clone)]
 enum Allowed {
-    /// This, read to its end.
+    /// This status, and the body is read to its end.
     Status(u16),
-    /// 200, and events that go on.
+    /// 200, and a stream of events that does not end.
     Stream,
-    /// Only the refused are asked: it would change the world.
+    /// Only called by those who must be refused, because it would change the world.
     Unasked,
 }
 
@@ -43,13 +43,13 @@ struct Route {
     method: &'static str,
     path: String,
     body: Value,
-    /// Whether readers are refused whatever they may read.
+    /// Whether the role reader is refused in any case.
     writes: bool,
     /// Whether the caller may read the document that it would change, and no more.
     read_only: bool,
     admitted: bool,
     allowed: Allowed,
-    /// Whether the caller comes with a ticket, which its proof bought.
+    /// Whether the caller presents a ticket, bought with its credential, instead of the credential.
     by_ticket: bool,
 }
 
@@ -85,7 +85,7 @@ impl Matrix {
         self.offered += other.offered;
     }
 
-    /// One decision: what was shown, what must be, and what may be.
+    /// Records one decision: what was shown, what must be shown, and what may be.
     pub fn decide(&mut self, shown: bool, must: bool, may: bool, what: impl Fn() -> String) {
         match shown {
             true => self.shown += 1,
@@ -98,7 +98,7 @@ impl Matrix {
         }
     }
 
-    /// No byte of an answer may hold what its caller may not read.
+    /// Checks that no byte of a response contains what its caller may not read.
     fn look_through(&mut self, world: &World, caller: &Caller, text: &str, what: &str) {
         self.requests += 1;
         for sent in &world.sent {
@@ -146,7 +146,8 @@ impl Matrix {
         }
     }
 
-    /// Nobody takes the place of a document that they may not write. Who may is not asked: it would change the world.
+    /// Nobody can replace a document that they may not write. Those who may do not try, because it would change the
+    /// world.
     async fn replaces(&mut self, world: &World, caller: &Caller, sent: &Sent) {
         let is_there = !matches!(sent.state, State::Deleted | State::Purged);
         let is_asked = is_there && caller.tenant == sent.tenant && caller.role != Role::Reader;
@@ -166,7 +167,7 @@ impl Matrix {
         self.decide(answer.status != 409, false, false, describe);
     }
 
-    /// An answer that names documents by `named` must name those that must be found, and none that may not.
+    /// A response that lists documents by `named` must list those that must be found, and none that may not.
     fn compare(
         &mut self,
         world: &World,
@@ -240,7 +241,7 @@ impl Matrix {
         self.streamed(world, caller, "an answer's stream", &streamed);
     }
 
-    /// A ticket is its caller, once, and for streams alone.
+    /// A ticket authenticates its caller once, and for streams only.
     async fn tickets(&mut self, world: &World, caller: &Caller, random: &mut Random) {
         let path = format!(
             "/api/v1/ask-stream?limit=100&query={COMMON}&ticket={}",
@@ -274,7 +275,7 @@ impl Matrix {
         });
     }
 
-    /// Notes what an index without a scope offers in one search: what it knows to be somebody else's.
+    /// Counts what an index without a scope returns in one search that the caller may not read.
     fn offer(&mut self, world: &World, caller: &Caller) {
         let is_told = |sent: &&Sent| sent.index_knows.is_none();
         let stands = |sent: &&Sent| matches!(sent.state, State::Published | State::Renewed);
@@ -353,7 +354,7 @@ fn routes(caller: &Caller, sent: &Sent) -> Vec<Route> {
     ]
 }
 
-/// A ticket that the caller's proof buys.
+/// A ticket, bought with the caller's credential.
 async fn ticket(world: &World, caller: &Caller) -> String {
     let bought = world.app.post("/api/v1/stream-tickets", &json!({}));
     let bought = bought.key(&caller.proof.0).send().await;

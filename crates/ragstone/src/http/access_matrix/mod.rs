@@ -1,8 +1,8 @@
-//! Who is shown what, on every route: worlds drawn at random, each answer compared with the rule.
+//! Access matrix: in random worlds, every route is called as every caller, and each response is compared with the rule.
 //!
-//! A decision is one caller, one document and one route, shown or refused. Of every answer all bytes are looked through
-//! for what its caller may not read. `RAGSTONE_TEST_MATRIX_DECISIONS` says how many are made at least, and
-//! `RAGSTONE_TEST_MATRIX_SEED` which world comes first; a failure names the one that shows it again.
+//! A decision is one caller, one document and one route, shown or refused. Every response is also searched for bytes
+//! that its caller may not read. `RAGSTONE_TEST_MATRIX_DECISIONS` is the minimum number of decisions, and
+//! `RAGSTONE_TEST_MATRIX_SEED` the seed of the first world; a failure prints the seed that reproduces it.
 
 mod explained;
 mod leaky;
@@ -17,10 +17,10 @@ use matrix::Matrix;
 use random::Random;
 use world::World;
 
-/// Decisions where nobody asks for more.
+/// Minimum number of decisions by default.
 const DECISIONS: u64 = 5_000;
 
-/// Faults that are told of a world.
+/// Maximum number of faults printed per world.
 const TOLD: usize = 20;
 
 #[expect(
@@ -34,7 +34,7 @@ fn asked(name: &str, else_: u64) -> u64 {
     }
 }
 
-/// World after world, until enough was decided.
+/// Draws worlds until enough decisions were made.
 async fn run(index: Option<world::AroundIndex>) -> Matrix {
     let (wanted, mut seed) = (
         asked("RAGSTONE_TEST_MATRIX_DECISIONS", DECISIONS),
@@ -72,7 +72,7 @@ async fn run(index: Option<world::AroundIndex>) -> Matrix {
 #[tokio::test]
 async fn every_route_shows_what_the_rule_says() {
     let all = run(None).await;
-    // A matrix of one kind of decision decides nothing.
+    // A matrix in which nearly all decisions are alike proves nothing.
     assert!(all.shown > all.decisions() / 20 && all.hidden > all.decisions() / 20);
 }
 

@@ -1,4 +1,4 @@
-//! Numbers that a seed decides.
+//! Seeded random numbers.
 
 /// SplitMix64 (Steele, Lea, Flood 2014).
 pub struct Random(u64);

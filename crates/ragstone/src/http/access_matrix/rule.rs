@@ -1,4 +1,4 @@
-//! The rule, told a second time and as plainly as it goes.
+//! The access rule, implemented a second time and as simply as possible, independent of the production code.
 
 use std::collections::BTreeSet;
 
@@ -7,20 +7,20 @@ use ragstone_core::access::Role;
 /// Each set must hold a reader of the caller.
 pub type Sets = Vec<BTreeSet<String>>;
 
-/// A caller as whoever let it in knows it.
+/// A caller as the test that issued its credential knows it.
 #[derive(Debug, Clone)]
 pub struct Caller {
     pub tenant: String,
     pub role: Role,
-    /// Whom it brings documents as.
+    /// Subject under which it uploads documents.
     pub subject: String,
     /// `dept:…`, `group:…`, `user:…`.
     pub readers: BTreeSet<String>,
-    /// What it proves itself with.
+    /// Its API key or token.
     pub proof: Proof,
 }
 
-/// A key or a token; too long to be told of.
+/// An API key or a token; its `Debug` output leaves it out.
 #[derive(Clone)]
 pub struct Proof(pub String);
 
@@ -31,14 +31,14 @@ impl std::fmt::Debug for Proof {
     }
 }
 
-/// A document as whoever sent it knows it.
+/// A document as the test that uploaded it knows it.
 #[derive(Debug, Clone)]
 pub struct Sent {
     pub tenant: String,
     pub sets: Sets,
-    /// The subject of the writer who sent it; none of an administrator.
+    /// Subject of the writer who uploaded it; `None` for an administrator.
     pub brought_by: Option<String>,
-    /// What the index was told of its readers, where that is not the same.
+    /// The readers that the index has, if they differ.
     pub index_knows: Option<Sets>,
     pub state: State,
     pub id: String,
@@ -64,7 +64,7 @@ pub enum State {
     Purged,
 }
 
-/// A source as whoever added it knows it.
+/// A source as the test that created it knows it.
 #[derive(Debug, Clone)]
 pub struct Kept {
     pub tenant: String,
@@ -83,7 +83,7 @@ impl Caller {
         self.tenant == kept.tenant && self.role != Role::Reader && all
     }
 
-    /// Whether a document of these reader sets is the caller's to read.
+    /// Whether the caller may read a document with these reader sets.
     fn holds(&self, tenant: &str, sets: &[BTreeSet<String>]) -> bool {
         let admitted = |set: &BTreeSet<String>| {
             let held = |reader: &String| reader == "everyone" || self.readers.contains(reader);
@@ -92,13 +92,13 @@ impl Caller {
         self.tenant == tenant && !sets.is_empty() && sets.iter().all(admitted)
     }
 
-    /// Whether it may know that the document is there.
+    /// Whether it may see that the document exists.
     pub fn may_read(&self, sent: &Sent) -> bool {
         let there = !matches!(sent.state, State::Deleted | State::Purged);
         there && self.holds(&sent.tenant, &sent.sets)
     }
 
-    /// Whether it may replace, change and delete it: all that it may grant whole, or brought.
+    /// Whether it may replace, change and delete it: if it may grant all readers, or uploaded it.
     pub fn may_write(&self, sent: &Sent) -> bool {
         let grants = |reader: &String| reader == "everyone" || self.readers.contains(reader);
         let whole = self.role == Role::Admin || sent.sets.iter().flatten().all(grants);
@@ -106,17 +106,17 @@ impl Caller {
         self.may_read(sent) && self.role != Role::Reader && (whole || brought)
     }
 
-    /// Whether it may read a text of it.
+    /// Whether it may read the text.
     pub fn may_read_text(&self, sent: &Sent) -> bool {
         sent.state != State::Pending && self.may_read(sent)
     }
 
-    /// Whether it may watch its work, which the ledger keeps when nothing else is left.
+    /// Whether it may watch its jobs, which are kept longest.
     pub fn may_watch(&self, sent: &Sent) -> bool {
         self.holds(&sent.tenant, &sent.sets)
     }
 
-    /// Whether a search finds its text: a grant is found only once the index was told.
+    /// Whether a search must find its text: a new reader finds it only once the index was updated.
     pub fn must_find(&self, sent: &Sent) -> bool {
         let told = sent.index_knows.as_ref().unwrap_or(&sent.sets);
         self.may_read_text(sent) && self.holds(&sent.tenant, told)

@@ -1,4 +1,4 @@
-//! Which sources a caller is shown, compared with the rule: those to whose readers it may grant, all of them.
+//! Compares the sources that a caller can see with the rule: those whose readers it may grant, all of them.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ use crate::http::test_app::TestApp;
 
 const SOURCES: &str = "/api/v1/sources";
 
-/// Keeps a source of a tenant, as the operator may who alone names folders.
+/// Creates a source of a tenant as the operator, who alone may name folders.
 pub async fn keep(app: &TestApp, random: &mut Random, tenant: &str, readers: BTreeSet<String>) -> Kept {
     let secret = format!("source{:016x}", random.next());
     let record = SourceRecord {
@@ -42,12 +42,12 @@ pub async fn keep(app: &TestApp, random: &mut Random, tenant: &str, readers: BTr
     }
 }
 
-/// `caller` asks for every source, one by one and as a list.
+/// Requests every source as `caller`, one by one and as a list.
 pub async fn every_one(matrix: &mut Matrix, world: &World, caller: &Caller) {
     for kept in &world.kept {
         let may = caller.manages(kept);
         for (method, rest) in [("GET", ""), ("PATCH", ""), ("DELETE", ""), ("POST", "/sync")] {
-            // What it may, it may only look at and leave as it is: the world stays.
+            // If the caller is allowed, only calls that change nothing, so that the world stays as it is.
             if !may || matches!(method, "GET" | "PATCH") {
                 one(matrix, world, caller, (kept, may), (method, rest)).await;
             }

@@ -1,4 +1,4 @@
-//! Tenants with callers and documents, drawn at random and built through the API.
+//! Random tenants with callers, documents and sources, built through the API.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -28,14 +28,14 @@ const CALLERS: usize = 5;
 const DOCUMENTS: usize = 7;
 /// Sources of a tenant.
 const SOURCES: usize = 3;
-/// Whom documents are for until that is said.
+/// Readers of documents until their own are set.
 const NOBODY_YET: &str = "user:nobody-yet";
-/// A word that stands in every text.
+/// A word that every text contains.
 pub const COMMON: &str = "zebra";
 
 pub type AroundIndex = fn(Arc<dyn VectorIndex>) -> Arc<dyn VectorIndex>;
 
-/// An interface with callers and documents before it.
+/// An app with its callers, documents and sources.
 pub struct World {
     pub app: TestApp,
     pub callers: Vec<Caller>,
@@ -81,7 +81,7 @@ impl World {
         world
     }
 
-    /// Sends the documents and brings each into its state: what has to be carried out comes first.
+    /// Uploads the documents and brings each into its state; jobs that must have run come first.
     async fn build(&mut self, random: &mut Random) {
         let Self {
             app,
@@ -194,7 +194,7 @@ fn set(random: &mut Random) -> BTreeSet<String> {
     (0..size).map(|_| (*random.pick(&all)).to_owned()).collect()
 }
 
-/// The first of a tenant is its administrator, the second a writer, the others whatever comes.
+/// The first caller of a tenant is its administrator, the second a writer, the others are random.
 async fn draw_caller(random: &mut Random, app: &TestApp, issuer: &Issuer, tenant: &str, n: usize) -> Caller {
     let role = match n {
         0 => Role::Admin,
@@ -232,7 +232,7 @@ async fn draw_caller(random: &mut Random, app: &TestApp, issuer: &Issuer, tenant
     }
 }
 
-/// Sends a version whose text holds `secret`; whom it is for is said afterwards.
+/// Uploads a version whose text contains `secret`; its readers are set afterwards.
 async fn send(app: &TestApp, random: &mut Random, (key, reader): (&str, &str), document: &mut Sent, secret: &str) {
     let words: Vec<String> = (0..20).map(|_| format!("w{:08x}", random.next() as u32)).collect();
     let body = json!({
@@ -252,7 +252,7 @@ async fn delete(app: &TestApp, document: &Sent) {
     assert!(deleted.is_some());
 }
 
-/// Gives the document its reader sets, and the index those that it is to know.
+/// Sets the readers of the document, and the ones that the index has.
 async fn change_access(app: &TestApp, document: &Sent) {
     let admin = caller(&document.tenant, &[], Role::Admin);
     let patch = |sets: &Sets| DocumentPatch {

@@ -1,4 +1,4 @@
-//! `POST /api/v1/ask`: an answer as one JSON object, or as a stream where that is asked for.
+//! `POST /api/v1/ask`: an answer as one JSON object, or as server-sent events if the request asks for them.
 
 use std::sync::Arc;
 
@@ -26,68 +26,87 @@ use crate::http::body::{NoticeBody, passage_bodies};
 use crate::http::extract::{Json, header_text};
 use crate::http::problem::{ApiProblem, Code};
 
-/// Problems of the chat model alone: what was found still holds.
+/// Problems of the chat model; the passages found before it failed are still valid.
 const MODEL_PROBLEMS: [Code; 3] = [Code::ModelBusy, Code::ModelFailed, Code::ModelRefused];
 
-/// A whole answer.
+/// A complete answer with its citations.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Answer)]
 pub(in crate::http) struct AnswerBody {
-    /// The text, citations as ` [n]` behind the sentences.
+    /// The text of the answer; citations stand as ` [n]` after the sentences.
     answer: String,
-    /// Whether the documents held an answer.
+    /// Whether the documents contain an answer. False if the model says that they do not, or if no sentence could be
+    /// verified.
     answered: bool,
+    /// The sentences of the answer, in order.
     sentences: Vec<SentenceBody>,
+    /// The verified citations, by number.
     citations: Vec<CitationBody>,
     /// URIs of the documents whose passages were found, best first.
     sources: Vec<String>,
+    /// Tokens that the answer used.
     usage: UsageBody,
-    /// The model that spoke, `extractive` for none.
+    /// The model that answered; `extractive` if no model was used.
     model: String,
+    /// Id of this answer; `POST /api/v1/feedback` takes it.
     trace_id: Uuid,
+    /// What the reader should know, such as a search by words only.
     notices: Vec<NoticeBody>,
 }
 
-/// A sentence and the numbers of its citations.
+/// A sentence of an answer, with the numbers of the citations that support it.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Sentence)]
 pub(in crate::http) struct SentenceBody {
+    /// The sentence, without citation marks.
     text: String,
+    /// Values of `n` of its citations.
     citations: Vec<usize>,
 }
 
-/// A quoted span of a document that supports a sentence; read again from the store before it was sent.
+/// A quoted span of a document that supports a sentence. It was verified against the stored text before it was sent.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Citation)]
 pub(in crate::http) struct CitationBody {
-    /// The first sentence it supports, from 0.
+    /// Index of the first sentence that it supports, from 0.
     sentence: usize,
-    /// Its number in the text, from 1.
+    /// Its number in the text of the answer, from 1.
     n: usize,
     document_id: Uuid,
     chunk_id: Uuid,
+    /// Title of the document.
     title: String,
+    /// URI of the document.
     uri: String,
+    /// URL where a person can open the document; null if not known.
     source_url: Option<String>,
+    /// Page, from 1; null if the format has no pages.
     page: Option<u32>,
+    /// Heading path, such as `Setup > Linux`; null if there is none.
     section: Option<String>,
-    /// Start and end of the quote, as UTF-8 bytes of the document's text.
+    /// Start and end of the quote, as byte offsets in the document's UTF-8 text.
     range: [usize; 2],
+    /// The quoted text, read from the stored document.
     quote: String,
+    /// Always true: a citation that cannot be verified is not sent.
     verified: bool,
 }
 
-/// Tokens spent.
+/// Tokens of the chat model that an answer used.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Usage)]
 pub(in crate::http) struct UsageBody {
+    /// Tokens of the prompts.
     prompt_tokens: u64,
+    /// Tokens that the model generated.
     completion_tokens: u64,
 }
 
-/// Answers a question from the documents that the caller may read. With `stream: true` or `Accept: text/event-stream`
-/// the answer is server-sent events: `sources`, `delta`, `citation`, and exactly one of `done` and `failed`. Where the
-/// chat model fails, is busy or refuses, the problem holds the `passages` that were found, as in a search.
+/// Answers a question from the documents that the caller may read.
+///
+/// With `stream: true` or `Accept: text/event-stream` the response is a stream of server-sent events: `sources`,
+/// `delta`, `citation`, and at the end exactly one `done` or `failed`. If the chat model fails, is busy or refuses, the
+/// problem contains the `passages` that were found, in the form of a search.
 #[utoipa::path(post, path = "/api/v1/ask", tag = "ask", request_body = AskBody,
     params(("Last-Event-ID" = Option<String>, Header, description = "resumes a stream after this event")),
     responses((status = 200, description = "the answer, or `text/event-stream`", body = AnswerBody),
@@ -112,7 +131,7 @@ pub(in crate::http) async fn ask_question(
     Ok((StatusCode::OK, axum::Json(answer)).into_response())
 }
 
-/// The answer once all of it is there.
+/// Waits for the whole answer. On failure returns the problem, with the passages found where they help.
 async fn collect_or_explain(
     app: &RouterState,
     principal: &Principal,
@@ -130,7 +149,7 @@ async fn collect_or_explain(
     }
 }
 
-/// The problem of a model with what its caller can read instead, unless a document of that was withdrawn since.
+/// Adds the passages found to a problem of the chat model, unless a document of them was withdrawn since.
 async fn with_passages(
     app: &RouterState,
     principal: &Principal,

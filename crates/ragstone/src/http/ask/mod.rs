@@ -1,4 +1,4 @@
-//! Asking: one answer as JSON, or the same answer as a stream of events.
+//! Answering questions, as one JSON object or as a stream of server-sent events.
 
 pub(super) mod json;
 mod replay;
@@ -23,7 +23,7 @@ use super::{feedback, limits};
 
 pub(super) use replay::ResumableStreams;
 
-/// Longest wishes for an answer, in bytes.
+/// Longest `instructions`, in bytes.
 const MAX_INSTRUCTIONS_BYTES: usize = 8 * 1024;
 
 pub(super) const PROBLEMS: &[Code] = &[
@@ -50,7 +50,7 @@ pub(super) const PROBLEMS: &[Code] = &[
     Code::Broken,
 ];
 
-/// As those of a body, for a question in the query.
+/// The problems of `GET /api/v1/ask-stream`, which reads the question from the query and not from a body.
 pub(super) const STREAM_PROBLEMS: &[Code] = &[
     Code::BadJson,
     Code::BadQuery,
@@ -73,39 +73,41 @@ pub(super) const STREAM_PROBLEMS: &[Code] = &[
     Code::Broken,
 ];
 
-/// A question and what its asker wants of the answer.
+/// A question and options for its answer.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Question)]
 pub(super) struct AskBody {
-    /// The question; `query` is understood too.
+    /// The question. The name `query` is accepted too.
     #[serde(alias = "query")]
     question: String,
-    /// Passages shown to the model, 1 to 100.
+    /// Number of passages given to the model; clamped to 1 to 100. Default: set by the server.
     limit: Option<usize>,
-    /// Only of this collection.
+    /// Search only this collection. Default: all collections.
     #[schema(value_type = Option<String>)]
     collection: Option<CollectionName>,
-    /// As in a search.
+    /// Filter over metadata, in the form of the `filter` of a search.
     #[schema(value_type = Option<Object>)]
     filter: Option<Value>,
-    /// `hybrid`, `dense` or `lexical`.
+    /// `hybrid` (default), `dense` (vectors only) or `lexical` (words only).
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     mode: Mode,
-    /// Wishes for the answer, beside the rules.
+    /// Additional instructions for the answer, added to the built-in rules; at most 8 KiB.
     instructions: Option<String>,
-    /// Another model than the configured one, from the allowed list.
+    /// Chat model to use instead of the configured one; it must be in the server's list of allowed models.
     model: Option<String>,
-    /// 0 to 2.
+    /// Sampling temperature of the model, 0 to 2.
     temperature: Option<f32>,
-    /// The language of the answer; the question's own if not said.
+    /// Language of the answer. Default: the language of the question.
     language: Option<String>,
-    /// Most tokens of the answer.
+    /// Maximum number of tokens of the answer.
     max_tokens: Option<u32>,
-    /// Server-sent events instead of one JSON object, as with `Accept: text/event-stream`.
+    /// Whether to send server-sent events instead of one JSON object. Default: true if `Accept` contains
+    /// `text/event-stream`.
     stream: Option<bool>,
-    /// A stream goes on for 30 seconds without a reader, to be resumed with `Last-Event-ID`.
+    /// Whether a stream continues for 30 seconds without a reader, so that it can be resumed with `Last-Event-ID`.
+    /// Default: false.
     #[serde(default)]
     resumable: bool,
 }
@@ -144,7 +146,8 @@ impl AskBody {
     }
 }
 
-/// Asks, within the caller's budget and for as long as what it came in by opens something; who asked what, and what was shown to the model, is noted.
+/// Starts an answer and returns its events. Checks the caller's token budget before. The stream fails when the caller's
+/// credential ends. Question and shown documents go to the audit record.
 async fn answer_events(
     app: &RouterState,
     identity: &CallerIdentity,
@@ -173,7 +176,7 @@ async fn answer_events(
     Ok(events.inspect(noted).boxed())
 }
 
-/// Counts how questions end.
+/// Counts the outcome of a question when its last event passes.
 fn count_outcome(event: &AnswerEvent) {
     let outcome = match event {
         AnswerEvent::Done(answer) if answer.answered => "answered",

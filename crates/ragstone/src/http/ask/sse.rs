@@ -1,4 +1,4 @@
-//! An answer as server-sent events, begun or resumed.
+//! An answer as server-sent events: started or resumed.
 
 use std::sync::Arc;
 
@@ -20,12 +20,13 @@ use crate::http::limits::StreamSlot;
 use crate::http::problem::{ApiProblem, Code};
 use crate::http::sse::sse_response;
 
-/// The event after which a stream is to be resumed.
+/// The value of `Last-Event-ID`: the id of the last event that the client received.
 pub(super) fn last_event_id(headers: &HeaderMap) -> Option<&str> {
     header_text(headers, &HeaderName::from_static("last-event-id")).filter(|id| !id.is_empty())
 }
 
-/// Asks, and answers with a stream once there is a first event; what fails before it is a problem.
+/// Starts an answer and waits for its first event. A failure before that event is returned as a problem with its own
+/// status, because the response head has not been sent.
 pub(super) async fn start_answer_stream(
     app: Arc<RouterState>,
     identity: CallerIdentity,
@@ -53,14 +54,15 @@ pub(super) async fn start_answer_stream(
     Ok(stream_response(&app, reading, place))
 }
 
-/// The answer began, so its request counts as answered: the failure has a log line of its own.
+/// Logs a failure after the first event. The request itself counts as answered (200), so this needs a log line of its
+/// own.
 fn log_failure(trace_id: TraceId, event: &AnswerEvent) {
     if let AnswerEvent::Failed { code, .. } = event {
         tracing::warn!(target: TARGET, %trace_id, code, "answer failed");
     }
 }
 
-/// Goes on behind the event `last`.
+/// Continues the stream after the event id `last`, which has the form `<trace id>:<n>`.
 pub(super) fn resume_stream(app: &RouterState, principal: &Principal, last: &str) -> Result<Response, ApiProblem> {
     let unknown = || ApiProblem::new(Code::StreamUnknown, "there is no such stream, or not for this caller");
     let (trace_id, n) = last.split_once(':').ok_or_else(unknown)?;
@@ -75,7 +77,7 @@ pub(super) fn resume_stream(app: &RouterState, principal: &Principal, last: &str
     }
 }
 
-/// The place is the reader's, and free again when it leaves.
+/// The response that reads a stream. It holds the stream slot until the client disconnects or the stream ends.
 fn stream_response(app: &RouterState, reading: AnswerStreamReader, place: StreamSlot) -> Response {
     let held = move |frames| {
         let _ = &place;

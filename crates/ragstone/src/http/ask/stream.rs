@@ -1,4 +1,5 @@
-//! `GET /api/v1/ask-stream`: the same stream for an `EventSource`, which can neither post nor send headers.
+//! `GET /api/v1/ask-stream`: the stream of `POST /api/v1/ask` for a browser's `EventSource`, which can neither send a
+//! body nor headers.
 
 use std::sync::Arc;
 
@@ -22,42 +23,44 @@ use crate::http::problem::ApiProblem;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct AskStreamParameters {
-    /// The question; `question` is understood too.
+    /// The question. The name `question` is accepted too.
     #[serde(alias = "question")]
     query: String,
-    /// Passages shown to the model, 1 to 100.
+    /// Number of passages given to the model; clamped to 1 to 100. Default: set by the server.
     limit: Option<usize>,
-    /// Only of this collection.
+    /// Search only this collection. Default: all collections.
     #[param(value_type = Option<String>)]
     collection: Option<CollectionName>,
-    /// As in a search, as JSON.
+    /// Filter over metadata as JSON text, in the form of the `filter` of a search.
     filter: Option<String>,
-    /// `hybrid`, `dense` or `lexical`.
+    /// `hybrid` (default), `dense` (vectors only) or `lexical` (words only).
     #[serde(default)]
     #[param(value_type = Option<String>)]
     mode: Mode,
-    /// Wishes for the answer.
+    /// Additional instructions for the answer, added to the built-in rules; at most 8 KiB.
     instructions: Option<String>,
-    /// Another model, from the allowed list.
+    /// Chat model to use instead of the configured one; it must be in the server's list of allowed models.
     model: Option<String>,
-    /// 0 to 2.
+    /// Sampling temperature of the model, 0 to 2.
     temperature: Option<f32>,
-    /// The language of the answer.
+    /// Language of the answer. Default: the language of the question.
     language: Option<String>,
-    /// Most tokens of the answer.
+    /// Maximum number of tokens of the answer.
     max_tokens: Option<u32>,
-    /// Goes on for 30 seconds without a reader.
+    /// Whether the stream continues for 30 seconds without a reader, so that it can be resumed. Default: false.
     #[serde(default)]
     resumable: bool,
-    /// Where the `Last-Event-ID` header cannot be sent.
+    /// Id of the last event received, for clients that cannot send the header `Last-Event-ID`.
     last_event_id: Option<String>,
-    /// A ticket of `POST /api/v1/stream-tickets`; read before the parameters are.
+    /// A ticket of `POST /api/v1/stream-tickets`, in place of the `Authorization` header.
     #[expect(dead_code, reason = "stands here for the API's description")]
     ticket: Option<String>,
 }
 
-/// An answer as server-sent events: `sources`, `delta`, `citation`, and exactly one of `done` and `failed`. A
-/// reconnect after the end is answered 204, so that an `EventSource` stops.
+/// Answers a question as server-sent events.
+///
+/// The events are `sources`, `delta`, `citation`, and at the end exactly one `done` or `failed`. A reconnect after the
+/// end is answered with 204, so that an `EventSource` stops.
 #[utoipa::path(get, path = "/api/v1/ask-stream", tag = "ask",
     params(AskStreamParameters, ("Last-Event-ID" = Option<String>, Header)),
     responses((status = 200, description = "`text/event-stream`"), (status = 204, description = "all was sent")))]

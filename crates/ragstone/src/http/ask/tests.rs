@@ -1,4 +1,4 @@
-//! Answers as JSON and as streams: whole, broken off, left and taken up again.
+//! Answers as JSON and as streams: complete, broken off, abandoned and resumed.
 
 use std::time::Duration;
 
@@ -191,7 +191,7 @@ async fn a_stream_ends_exactly_once() {
     check(vec![sources(), done(), done(), failed("late")], &["sources", "done"]).await;
 }
 
-/// An answer of which tests tell one event after another, and whose end of life they can wait for.
+/// An answer whose events the test sends one by one, and whose end it can wait for.
 fn told() -> (
     mpsc::UnboundedSender<AnswerEvent>,
     stream::BoxStream<'static, AnswerEvent>,
@@ -474,7 +474,7 @@ async fn a_ticket_dies_with_its_token() {
         (0..200).for_each(|_| _ = (app.api.clock)());
         let used = app.get(&format!("/api/v1/ask-stream?ticket={ticket}")).send().await;
         match opens {
-            // It is let in, and told that it asks nothing.
+            // The ticket is accepted; the problem is that the request has no question.
             true => used.problem(400, "bad_query"),
             false => used.problem(401, "unauthorized"),
         };

@@ -1,7 +1,7 @@
-//! Whether a caller is still one while it is answered.
+//! Checks during an answer that the caller's credential is still valid.
 //!
-//! Invariant: once a key or a token has ended, its caller is sent no citation and no end any more, and after [`KEY_CACHE_TTL`] at most
-//! nothing at all; the model's call ends with the answer.
+//! Invariant: once a key or token has ended, its caller gets no further citation and no `done`; text stops within
+//! [`KEY_CACHE_TTL`]. The model's call is cancelled with the stream.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use crate::http::RouterState;
 use crate::http::auth::{ApiKeyring, Credential, KEY_CACHE_TTL};
 
-/// The same events, broken off when what the caller came in by ends.
+/// Passes the events on; ends them with `Failed` when the credential ends.
 pub(super) fn while_credential_valid(
     app: &RouterState,
     proof: Credential,
@@ -35,7 +35,7 @@ fn watch_credential(
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     stream! {
         loop {
-            // The looks come first: a model that never pauses does not keep them away.
+            // `biased`: the periodic check comes first, so that a model that never pauses cannot delay it.
             let event = tokio::select! {
                 biased;
                 _ = looks.tick() => None,
@@ -45,6 +45,7 @@ fn watch_credential(
                 },
             };
             let is_between_looks = matches!(event, Some(AnswerEvent::Delta { .. } | AnswerEvent::Failed { .. }));
+            // Text and `Failed` pass between two ticks; sources, each citation and `Done` are checked first.
             if !is_between_looks && let Err(problem) = proof.check_live(&keys).await {
                 yield AnswerEvent::Failed {
                     code: problem.code.as_str().to_owned(),

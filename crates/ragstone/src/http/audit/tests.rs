@@ -1,4 +1,4 @@
-//! Requests, and the lines they leave.
+//! Requests and the audit lines that they write.
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,6 +1,7 @@
-//! Whom the operator asks for: what evaluations ask is asked as the caller whom a question names.
+//! Impersonation by the operator: an evaluation asks each question as the caller that the question set names.
 //!
-//! Invariant: only who came through the operator's door acts for others; from everybody else the header is refused.
+//! Invariant: only requests through the operator channel can impersonate; from every other caller the header is
+//! refused.
 
 use axum::http::{HeaderMap, HeaderName};
 use ragstone_core::access::{Reader, ReaderSet, Role};
@@ -10,10 +11,10 @@ use serde::Deserialize;
 use super::VerifiedCaller;
 use crate::http::problem::{ApiProblem, Code};
 
-/// Names the caller to act for, as JSON.
+/// Header that names the caller to impersonate, as JSON.
 pub const ACT_AS: HeaderName = HeaderName::from_static("x-ragstone-act-as");
 
-/// A caller as a question of a set names it.
+/// The caller in the header, in the form of a question set.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ImpersonatedCaller {
@@ -27,7 +28,8 @@ struct ImpersonatedCaller {
     role: Option<Role>,
 }
 
-/// The caller of the header, if there is one.
+/// Parses the header; `None` if it is absent. Without `user` the subject is `nobody`; without `role` the role is
+/// reader.
 pub(super) fn parse_impersonation(headers: &HeaderMap) -> Result<Option<VerifiedCaller>, ApiProblem> {
     let Some(text) = headers.get(ACT_AS) else {
         return Ok(None);

@@ -1,21 +1,21 @@
-//! The administrator's key.
+//! The administrator's key from the environment.
 
 use std::fmt;
 
-/// Shortest key, in bytes.
+/// Shortest accepted key, in bytes without surrounding spaces.
 pub const MIN_KEY_BYTES: usize = 32;
 
-/// `RAGSTONE_ADMIN_KEY`, kept as its hash: neither a log nor a memory dump shows it.
+/// `RAGSTONE_ADMIN_KEY`, kept as its hash only, so that neither a log nor a memory dump shows it.
 #[derive(Clone)]
 pub struct AdminKey(blake3::Hash);
 
-/// The key is too short to be safe.
+/// The key is shorter than [`MIN_KEY_BYTES`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("an admin key has at least {MIN_KEY_BYTES} bytes without spaces around it, this one has {0}")]
 pub struct ShortKeyError(usize);
 
 impl AdminKey {
-    /// The key of this text.
+    /// Hashes the key, without surrounding spaces.
     pub fn new(key: &str) -> Result<Self, ShortKeyError> {
         match key.trim().len() {
             length if length < MIN_KEY_BYTES => Err(ShortKeyError(length)),
@@ -23,7 +23,7 @@ impl AdminKey {
         }
     }
 
-    /// Whether `presented` is the key; hashes are compared in constant time.
+    /// Whether `presented` is the key. The hashes are compared in constant time.
     pub(super) fn matches_key(&self, presented: &str) -> bool {
         blake3::hash(presented.as_bytes()) == self.0
     }

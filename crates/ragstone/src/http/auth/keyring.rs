@@ -1,8 +1,8 @@
-//! Issues API keys and knows them again.
+//! Issues and verifies API keys.
 //!
-//! Invariant: a key that was revoked or rotated through this process opens nothing from the next request on, and through
-//! another process [`KEY_CACHE_TTL`] later at most; a secret is in no log and no error; an unknown id costs what a wrong
-//! secret does: one look-up, one hash, one comparison.
+//! Invariant: a key that was revoked or rotated through this process is refused from the next request on, and one
+//! changed by another process at most [`KEY_CACHE_TTL`] later; no log and no error contains a secret; an unknown id
+//! costs the same as a wrong secret: one look-up, one hash, one comparison.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,28 +23,28 @@ use tokio::time::Instant;
 
 use crate::http::problem::{ApiProblem, Code};
 
-/// How long a key that was found is not looked up again, and for how long it is believed that there is none at all.
+/// How long a verified key is used without another look-up, and how long the result that no key exists is believed.
 pub const KEY_CACHE_TTL: Duration = Duration::from_secs(2);
-/// Most keys that are remembered.
+/// Maximum number of cached keys.
 const MAX_CACHED_KEYS: usize = 10_000;
 
-/// A key to be made.
+/// A key to create.
 pub struct NewKey {
-    /// What people call it.
+    /// Display name of the key.
     pub name: String,
-    /// Whose callers it lets in.
+    /// Tenant of its callers.
     pub tenant: TenantId,
-    /// What they may do.
+    /// Role of its callers.
     pub role: Role,
-    /// Whom they may act as.
+    /// Readers that its callers hold.
     pub readers: ReaderSet,
-    /// What they are called; `key:<id>` where nobody says.
+    /// Subject of its callers; `None` makes it `key:<id>`.
     pub subject: Option<String>,
-    /// From when on it is refused.
+    /// When the key expires; `None` for never.
     pub expires_at: Option<OffsetDateTime>,
 }
 
-/// The keys of a library.
+/// API keys: creation, verification with a cache, rotation and revocation.
 pub struct ApiKeyring {
     store: Arc<dyn KeyStore>,
     entropy: EntropySource,
@@ -55,16 +55,16 @@ pub struct ApiKeyring {
     remembered: Mutex<VerifiedKeys>,
 }
 
-/// Keys whose secrets were shown to be right; a wrong one is never here.
+/// Cache of keys whose secrets were verified; wrong ones are never inserted, so they cannot push right ones out.
 #[derive(Default)]
 struct VerifiedKeys {
-    /// Counts what was forgotten, so that what was read before is not remembered after.
+    /// Number of evictions, so that a look-up that began before an eviction does not insert its stale result.
     forgotten: u64,
     keys: HashMap<KeyHash, (Arc<KeyRecord>, Instant)>,
 }
 
 impl ApiKeyring {
-    /// The keys of `store`.
+    /// A keyring over `store`; reads nothing yet.
     pub fn new(store: Arc<dyn KeyStore>, entropy: EntropySource, clock: WallClockFn) -> Arc<Self> {
         Arc::new(Self {
             store,
@@ -77,7 +77,8 @@ impl ApiKeyring {
         })
     }
 
-    /// Whether there ever was a key. Through this process the first one counts at once.
+    /// Whether any key was ever created. A key created through this process counts at once, another one within
+    /// [`KEY_CACHE_TTL`].
     pub async fn has_keys(&self) -> CatalogueResult<bool> {
         let fresh = |at: Instant| at.elapsed() < KEY_CACHE_TTL;
         if !self.are_keys_known() && !lock(&self.looked_at).is_some_and(fresh) {
@@ -89,12 +90,12 @@ impl ApiKeyring {
         Ok(self.are_keys_known())
     }
 
-    /// Whether there was a key when it was last looked.
+    /// Whether the last look-up found that keys exist; reads only memory.
     pub fn are_keys_known(&self) -> bool {
         self.exist.load(Ordering::SeqCst)
     }
 
-    /// The live key whose text was presented.
+    /// Verifies the text of a key and returns the live key. An unknown id and a wrong secret get the same 401.
     pub async fn verify_key(&self, presented: &str) -> Result<Arc<KeyRecord>, ApiProblem> {
         let secret: KeySecret = presented.parse().map_err(|_| unknown_key_problem())?;
         let hash = secret.hash(self.load_pepper().await?);
@@ -109,12 +110,12 @@ impl ApiKeyring {
         }
     }
 
-    /// The key of this id, live or not.
+    /// The key with this id, live or ended.
     pub async fn find_key(&self, id: KeyId) -> CatalogueResult<Option<KeyRecord>> {
         Ok(self.store.find_key(id).await?.map(|stored| stored.key))
     }
 
-    /// Refuses a caller whose key has ended since it came in.
+    /// Fails if a key that was verified before has ended since. Not cached.
     pub async fn check_live(&self, id: KeyId) -> Result<(), ApiProblem> {
         match self.find_key(id).await? {
             Some(key) if key.is_live(self.current_time()) => Ok(()),
@@ -123,7 +124,7 @@ impl ApiKeyring {
         }
     }
 
-    /// The time that keys and tokens end by.
+    /// The current time, by which keys and tokens expire.
     pub fn current_time(&self) -> OffsetDateTime {
         (self.clock)()
     }
@@ -135,6 +136,7 @@ impl ApiKeyring {
 
     async fn look_up_key(&self, id: KeyId, hash: KeyHash, forgotten: u64) -> Result<Arc<KeyRecord>, ApiProblem> {
         let found = self.store.find_key(id).await?;
+        // An unknown id is compared with a constant, so that it costs the same as a wrong secret.
         let expected = found
             .as_ref()
             .map_or(KeyHash::from_bytes([0; 32]), |stored| stored.hash);
@@ -149,7 +151,7 @@ impl ApiKeyring {
         Ok(key)
     }
 
-    /// A key that was verified a moment ago, and how much was forgotten so far.
+    /// The cached key, if fresh, and the number of evictions so far.
     fn cached_key(&self, hash: &KeyHash) -> (Option<Arc<KeyRecord>>, u64) {
         let remembered = lock(&self.remembered);
         let found = remembered.keys.get(hash);
@@ -178,7 +180,7 @@ impl ApiKeyring {
         remembered.keys.retain(|_, (key, _)| key.id != id);
     }
 
-    /// Behind the answer, and lost if it fails: nobody waits for it.
+    /// Runs in the background and is lost on failure, so that no request waits for it.
     fn record_use(&self, key: &KeyRecord, now: OffsetDateTime) {
         if key.should_record_use(now) {
             let (store, id) = (self.store.clone(), key.id);
@@ -190,7 +192,7 @@ impl ApiKeyring {
         }
     }
 
-    /// Makes a key; its secret is known to the caller alone.
+    /// Creates a key. Its secret is returned here and stored nowhere.
     pub async fn create_key(self: &Arc<Self>, new: NewKey) -> Result<(KeyRecord, KeySecret), ApiProblem> {
         let secret = KeySecret::new(&self.entropy);
         let key = KeyRecord {
@@ -219,7 +221,7 @@ impl ApiKeyring {
         }
     }
 
-    /// Keys of `tenant`, or all of them.
+    /// A page of the keys of `tenant`, or of all tenants for `None`.
     pub async fn list_keys(
         &self,
         tenant: Option<&TenantId>,
@@ -228,7 +230,7 @@ impl ApiKeyring {
         self.store.list_keys(tenant, page).await
     }
 
-    /// Gives a key of `tenant` (or of any) a successor; the old one holds for `grace` yet.
+    /// Gives a key a successor; the old key stays valid for `grace`. `tenant` as in [`Self::revoke_key`].
     pub async fn rotate_key(
         self: &Arc<Self>,
         tenant: Option<TenantId>,
@@ -252,7 +254,7 @@ impl ApiKeyring {
         }
     }
 
-    /// Ends a key of `tenant`, or of any.
+    /// Revokes a key of `tenant`, or of any tenant for `None`. Idempotent; 404 if there is no such key.
     pub async fn revoke_key(self: &Arc<Self>, tenant: Option<TenantId>, id: KeyId) -> Result<KeyRecord, ApiProblem> {
         let (ring, now) = (self.clone(), (self.clock)());
         let revoked = run_to_completion(async move {
@@ -264,7 +266,7 @@ impl ApiKeyring {
     }
 }
 
-/// A caller who leaves does not stop what follows a change that is already written.
+/// Runs a change in its own task: a client that disconnects must not skip the cache eviction after a committed change.
 async fn run_to_completion<T: Send + 'static>(
     change: impl Future<Output = CatalogueResult<T>> + Send + 'static,
 ) -> Result<T, ApiProblem> {
@@ -277,7 +279,7 @@ async fn run_to_completion<T: Send + 'static>(
     }
 }
 
-/// A text that proves nobody.
+/// The 401 for a key that is malformed, unknown or wrong.
 pub(super) fn unknown_key_problem() -> ApiProblem {
     ApiProblem::new(Code::Unauthorized, "the key is not known here")
 }
@@ -287,7 +289,7 @@ fn refused_key_problem(id: KeyId) -> ApiProblem {
     unknown_key_problem()
 }
 
-/// Told only to whoever has the secret.
+/// Returned only to a caller who presented the right secret.
 fn ended_key_problem(key: &KeyRecord) -> ApiProblem {
     let why = match key.revoked_at {
         Some(_) => "was revoked",

@@ -1,7 +1,7 @@
-//! Who may call while there are no keys: this machine, by a name of this machine, from no foreign page.
+//! Who may call while no keys exist: only this machine, by a loopback name, and not from a page of another site.
 //!
-//! Invariant: a page of another site reaches nothing, neither by a name that it points at this machine (its Host is
-//! foreign) nor by a plain cross-site request (its Origin or `Sec-Fetch-Site` is).
+//! Invariant: a page of another site reaches nothing, neither by DNS rebinding (its Host is not a loopback name) nor by
+//! a plain cross-site request (its Origin or `Sec-Fetch-Site` is foreign).
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -13,7 +13,7 @@ use axum::http::{HeaderMap, Method};
 
 use crate::http::problem::{ApiProblem, Code};
 
-/// Refuses what does not come from this machine.
+/// Refuses a request that does not come from this machine, or that a foreign page caused.
 pub(super) fn check_local(request: &Parts, allowed_origins: &[String]) -> Result<(), ApiProblem> {
     check_peer(request)?;
     let host = check_host(request)?;
@@ -60,7 +60,7 @@ fn is_same_origin(origin: &str, host: &Authority) -> bool {
     authority.is_some_and(|authority| authority.eq_ignore_ascii_case(host.as_str()))
 }
 
-/// A link on another site may open the API page; it may call nothing.
+/// Whether a browser navigates to a page: a link on another site may open the docs page, but call no API.
 fn is_page_navigation(request: &Parts) -> bool {
     let headers = &request.headers;
     request.method == Method::GET

@@ -1,7 +1,7 @@
-//! The one door to a principal: who calls, and what its role allows.
+//! Authentication and authorisation: identifies the caller of a request, makes its principal and checks its role.
 //!
-//! Invariant: `identify` runs before any body is read and is the only maker of a caller; a handler names the role it
-//! needs by the extractor it takes ([`RequireReader`], [`RequireWriter`], [`RequireAdmin`]).
+//! Invariant: `identify_caller` runs before any body is read and is the only maker of a caller; a handler states the
+//! role it needs by the extractor it takes ([`RequireReader`], [`RequireWriter`], [`RequireAdmin`]).
 
 mod acting;
 pub mod jwt;
@@ -36,51 +36,51 @@ pub(super) use keyring::{KEY_CACHE_TTL, NewKey};
 pub(super) use proof::Credential;
 pub(super) use ticket::{TICKET_LIFETIME, TicketStore};
 
-/// Marks a request that came through a door only the operator can open: the process itself, or its 0600 socket.
-/// Set as a request extension by the process, never by a header.
+/// Marks a request that came through a channel which only the operator can use: a call within the process, or its
+/// socket with mode 0600. Set as a request extension by the process, never by a header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OperatorChannel;
 
-/// Paths that answer without a caller.
+/// Paths that need no caller.
 const OPEN_PATHS: [&str; 2] = ["/healthz", "/readyz"];
 
-/// A caller who may read, search and ask.
+/// Extractor: a caller of any role, who may read, search and ask. 401 without a caller.
 pub struct RequireReader(pub Principal);
-/// A caller who may also write.
+/// Extractor: a caller with the role writer or admin. 403 for a lower role.
 pub struct RequireWriter(pub Principal);
-/// A caller who may do everything in its tenant.
+/// Extractor: a caller with the role admin, who may do everything in its tenant. 403 for a lower role.
 pub struct RequireAdmin(pub Principal);
 
-/// The same with what it came in by.
+/// [`RequireAdmin`] with the caller's credential and rights over other tenants.
 pub(super) struct RequireAdminIdentity(pub CallerIdentity);
 
-/// Who came in, and by what.
+/// An identified caller with the credential it presented; also the extractor for any role.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct CallerIdentity {
-    /// The caller.
+    /// Tenant, subject, readers and role.
     pub principal: Principal,
-    /// What it came in by.
+    /// The key or token of the request, checked again during long streams.
     pub credential: Credential,
-    /// Whether the keys of all tenants are its to manage: the operator's, and the first key's.
+    /// Whether it may manage the keys of all tenants: true for the operator and for the admin key of the settings.
     pub manages_all_tenants: bool,
 }
 
-/// What a proof says of its caller.
+/// The claims of a verified key or token about its caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifiedCaller {
-    /// Its tenant.
+    /// Tenant of the caller.
     pub tenant: TenantId,
-    /// Its name within the tenant.
+    /// Name of the caller, unique within the tenant.
     pub subject: String,
-    /// Whom it may act as.
+    /// Readers that the caller holds, beside `everyone`.
     pub readers: ReaderSet,
-    /// What it may do.
+    /// Role of the caller.
     pub role: Role,
-    /// When its proof ends by itself, where only the proof says so.
+    /// When the credential expires, for tokens; `None` for keys, whose end is read from the store.
     pub expires_at: Option<OffsetDateTime>,
 }
 
-/// The one place that makes a principal of a caller from outside; `tests/tidy.rs` pins it.
+/// The only place that makes a principal of an outside caller; pinned by `tests/tidy.rs`.
 fn make_principal(caller: VerifiedCaller) -> Principal {
     Principal::verified(caller.tenant, caller.subject, caller.readers, caller.role)
 }
@@ -141,7 +141,7 @@ impl CallerIdentity {
 }
 
 impl ApiServices {
-    /// Whether callers have to prove who they are: as soon as there is anything to prove it with.
+    /// Whether callers must authenticate: true as soon as an admin key, a token issuer or an API key exists.
     pub async fn is_auth_required(&self) -> CatalogueResult<bool> {
         Ok(self.is_auth_required_by_settings() || self.keys.has_keys().await?)
     }
@@ -150,7 +150,8 @@ impl ApiServices {
         self.settings.admin_key.is_some() || self.settings.issuers.is_some()
     }
 
-    /// Who may read an upload that names nobody. As shipped everyone of the tenant, and nobody once there is a key.
+    /// Readers of an upload that names none. Default while the setting is absent: everyone of the tenant, and nobody
+    /// once authentication is required.
     pub(super) fn default_readers(&self) -> ReaderSet {
         let guarded = self.is_auth_required_by_settings() || self.keys.are_keys_known();
         match &self.settings.default_readers {
@@ -161,12 +162,12 @@ impl ApiServices {
     }
 }
 
-/// Whether a path answers without a caller.
+/// Whether a path needs no caller.
 pub(super) fn is_open_path(path: &str) -> bool {
     OPEN_PATHS.contains(&path)
 }
 
-/// Identifies the caller, or answers for the handler.
+/// Middleware that identifies the caller and adds a [`CallerIdentity`] extension, or responds with the problem.
 pub(super) async fn identify_caller(State(app): State<Arc<RouterState>>, request: Request, next: Next) -> Response {
     if is_open_path(request.uri().path()) {
         return next.run(request).await;
@@ -184,7 +185,7 @@ pub(super) async fn identify_caller(State(app): State<Arc<RouterState>>, request
     }
 }
 
-/// Whether a request wants to prove something.
+/// Whether a request carries a key, a token or a ticket.
 fn has_credential(parts: &Parts) -> bool {
     parts.headers.contains_key(AUTHORIZATION) || stream_ticket(&parts.method, &parts.uri).is_some()
 }
@@ -216,7 +217,8 @@ async fn authenticate_remote(app: &RouterState, parts: &Parts, guarded: bool) ->
     }
 }
 
-/// Whom the text behind `Bearer` proves; here kinds of proof are told apart.
+/// Verifies the text after `Bearer` and returns its caller. This is where admin key, API key and token are
+/// distinguished.
 async fn verify_bearer(app: &RouterState, presented: &str) -> Result<CallerIdentity, ApiProblem> {
     let first_key = app.settings.admin_key.as_ref();
     if first_key.is_some_and(|key| key.matches_key(presented)) {
@@ -234,7 +236,7 @@ async fn verify_bearer(app: &RouterState, presented: &str) -> Result<CallerIdent
     }
 }
 
-/// The owner of a ticket, where headers cannot be sent. A ticket dies with the key or the token that it was got with.
+/// The owner of the stream ticket in the query. The ticket is refused if the key or token that bought it has ended.
 async fn redeem_ticket(app: &RouterState, parts: &Parts) -> Result<CallerIdentity, ApiProblem> {
     let refused = || ApiProblem::new(Code::Unauthorized, "no key was sent, or the ticket is spent");
     let ticket = stream_ticket(&parts.method, &parts.uri).and_then(|ticket| app.tickets.redeem_ticket(&ticket));
@@ -246,7 +248,7 @@ async fn redeem_ticket(app: &RouterState, parts: &Parts) -> Result<CallerIdentit
 }
 
 impl From<TokenError> for ApiProblem {
-    /// The reason is for the log: it would help whoever makes tokens up.
+    /// The reason is only logged: it would help an attacker who forges tokens.
     fn from(reason: TokenError) -> Self {
         tracing::debug!(%reason, "a token was refused");
         match reason {
@@ -262,7 +264,7 @@ fn bearer_token(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then_some(key.trim())
 }
 
-/// The ticket of a request for a stream; other requests can send headers.
+/// The ticket in the query of a stream request; `None` on other paths, whose clients can send headers.
 fn stream_ticket(method: &Method, uri: &Uri) -> Option<String> {
     let streams = uri.path() == "/api/v1/ask-stream"
         || uri.path().starts_with("/api/v1/jobs/") && uri.path().ends_with("/events");
@@ -270,7 +272,7 @@ fn stream_ticket(method: &Method, uri: &Uri) -> Option<String> {
     (streams && method == Method::GET).then(|| value.to_owned())
 }
 
-/// Who came in; none outside of `identify`, and where nobody has to.
+/// The identified caller; `None` on open paths and outside of `identify_caller`.
 pub(super) fn identified_caller(extensions: &Extensions) -> Option<&Principal> {
     extensions.get::<CallerIdentity>().map(|identity| &identity.principal)
 }

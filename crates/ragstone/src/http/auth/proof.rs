@@ -1,6 +1,6 @@
-//! What a caller came in by, and whether that still opens anything.
+//! The credential of an identified caller, and whether it is still valid.
 //!
-//! Invariant: a proof that has ended opens nothing more, also to a caller who was let in by it before.
+//! Invariant: an ended credential gives no access, not even to a request or stream that it authenticated before.
 
 use ragstone_core::seam::keys::KeyId;
 use time::OffsetDateTime;
@@ -8,22 +8,22 @@ use time::OffsetDateTime;
 use super::ApiKeyring;
 use crate::http::problem::{ApiProblem, Code};
 
-/// What a caller came in by, as far as it can end.
+/// The part of a caller's credential that can end. Default: nothing can (operator, admin key).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(in crate::http) struct Credential {
-    /// One of the catalogue's keys, which may be revoked and may expire.
+    /// The API key, which can be revoked or expire.
     pub key: Option<KeyId>,
-    /// When a token expires, clock skew included; a token cannot be revoked.
+    /// When the token expires, clock skew included; a token cannot be revoked.
     pub expires_at: Option<OffsetDateTime>,
 }
 
 impl Credential {
-    /// Whether it may end while a caller is answered.
+    /// Whether the credential can end while a response is in progress.
     pub fn can_expire(&self) -> bool {
         *self != Self::default()
     }
 
-    /// Refuses a caller whose proof has ended since it came in.
+    /// 401 if the key or token has ended since the caller was identified.
     pub async fn check_live(&self, keys: &ApiKeyring) -> Result<(), ApiProblem> {
         if self.expires_at.is_some_and(|until| until <= keys.current_time()) {
             return Err(ApiProblem::new(Code::Unauthorized, "the token has expired").for_token());

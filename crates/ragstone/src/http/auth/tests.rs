@@ -1,4 +1,4 @@
-//! Each caller that is let in, beside its twin that is not.
+//! Each caller that is accepted, beside a similar one that is refused.
 
 use serde_json::json;
 

@@ -1,7 +1,7 @@
-//! One-use tickets for streams: an `EventSource` can send no header, and no key ever stands in a URL.
+//! Single-use tickets for streams: an `EventSource` cannot send headers, and a key must never be in a URL.
 //!
-//! Invariant: no caller and no address has more than its share of the tickets that wait; where all places are taken, the
-//! caller with most of them loses its oldest ticket to one with fewer. So nobody keeps others from theirs.
+//! Invariant: no caller and no address has more than its share of the unused tickets. If the store is full, the caller
+//! with most tickets loses its oldest one to a caller with fewer, so that nobody can keep others from getting a ticket.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -12,21 +12,21 @@ use tokio::time::Instant;
 use super::CallerIdentity;
 use crate::http::limits::shares::SlotHolder;
 
-/// How long a ticket waits.
+/// How long an unused ticket is valid.
 pub const TICKET_LIFETIME: Duration = Duration::from_secs(60);
-/// Most tickets that wait.
+/// Maximum number of unused tickets.
 const MAX_TICKETS: usize = 4_096;
-/// Most tickets of one caller, and of one address, that wait.
+/// Maximum number of unused tickets of one caller, and of one address.
 const MAX_OWN_TICKETS: usize = MAX_TICKETS / 2;
 
 struct IssuedTicket {
     identity: CallerIdentity,
     expires_at: Instant,
-    /// Whose share it counts for.
+    /// The caller and the address whose shares it counts for.
     holders: Vec<SlotHolder>,
 }
 
-/// Tickets that wait, by the hash of their text.
+/// Unused tickets, by the hash of their text.
 #[derive(Default)]
 pub(in crate::http) struct TicketStore(Mutex<TicketStoreState>);
 
@@ -37,7 +37,8 @@ struct TicketStoreState {
 }
 
 impl TicketStore {
-    /// Keeps `ticket` for its one use; false if too many wait. It counts for each of `holders`.
+    /// Stores `ticket` for one use, counted for each of `holders`. Returns false if a share is used up or the store is
+    /// full.
     pub fn issue_ticket(&self, ticket: &str, identity: CallerIdentity, holders: Vec<SlotHolder>) -> bool {
         let now = Instant::now();
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -59,7 +60,7 @@ impl TicketStore {
         true
     }
 
-    /// Spends `ticket`; its owner if it was waiting.
+    /// Removes `ticket` and returns its owner; `None` if it is unknown, used or expired.
     pub fn redeem_ticket(&self, ticket: &str) -> Option<CallerIdentity> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let waiting = state.remove_ticket(&blake3::hash(ticket.as_bytes()))?;
@@ -104,7 +105,8 @@ impl TicketStoreState {
         }
     }
 
-    /// Whether there is a place, be it the oldest one of somebody who holds more than these would.
+    /// Whether a ticket can be stored, if need be by evicting the oldest one of the holder that has most, of the same
+    /// kind.
     fn has_room_for(&mut self, holders: &[SlotHolder]) -> bool {
         if self.waiting.len() < MAX_TICKETS {
             return true;

@@ -1,4 +1,4 @@
-//! What a document may bring beside its text, by each way it comes.
+//! Limits of a document's metadata and URL, by form, by JSON and by change.
 
 use serde_json::{Map, Value, json};
 

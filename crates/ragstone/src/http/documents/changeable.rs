@@ -1,6 +1,6 @@
-//! Which documents callers may change at all: not those that something else keeps as they are.
+//! Which documents a caller may change or delete directly: not those that belong to a source or a mail.
 //!
-//! Invariant: whoever may not read a document learns nothing of where it comes from.
+//! Invariant: a caller that may not read a document learns nothing about its origin.
 
 use ragstone_core::access::Principal;
 use ragstone_core::document::Document;
@@ -12,8 +12,8 @@ use super::form::UPLOADS;
 use crate::http::RouterState;
 use crate::http::problem::{ApiProblem, Code};
 
-/// The document, if the caller may read and write it and it is an upload that came by itself: a file in a mail goes with its mail,
-/// and the next sync would undo what is done to a source's document.
+/// Loads the document if the caller may read and write it, and it neither belongs to a source nor is a file in a mail.
+/// The next sync would undo a change to a source's document, and the next version of the mail one to its files.
 pub(super) async fn load_changeable_document(
     app: &RouterState,
     principal: &Principal,
@@ -34,7 +34,8 @@ pub(super) async fn load_changeable_document(
     if let Some(mail) = app.ingestor.find_containing_mail(&document).await? {
         return Err(mail_document_problem(mail));
     }
-    // The transaction that changes it asks again; here it comes before what else is wrong with the request.
+    // The transaction that changes the document checks this again. It is checked here so that it is reported before
+    // other mistakes in the request.
     check_writer(&principal.scope(), &document)?;
     Ok(document)
 }

@@ -1,4 +1,4 @@
-//! `GET /api/v1/documents/{id}/chunks`: what the published version was cut into.
+//! `GET /api/v1/documents/{id}/chunks`: the chunks of the published version.
 
 use std::sync::Arc;
 
@@ -29,9 +29,9 @@ pub(in crate::http) const PROBLEMS: &[Code] = &[
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct ChunkListParameters {
-    /// What the last page said as `next_cursor`.
+    /// The `next_cursor` of the previous page; absent for the first page.
     cursor: Option<String>,
-    /// Most chunks; 50 if not said, at most 1,000.
+    /// Maximum number of chunks per page, 1 to 1,000. Default: 50.
     limit: Option<usize>,
 }
 
@@ -39,14 +39,17 @@ pub(in crate::http) struct ChunkListParameters {
 #[derive(Serialize, ToSchema)]
 #[schema(as = Chunk)]
 pub(in crate::http) struct ChunkBody {
+    /// Id of the chunk.
     id: Uuid,
-    /// Its place in the document, from 0.
+    /// Position in the document, from 0.
     ordinal: u32,
+    /// Text of the chunk.
     text: String,
-    /// From 1; null where the format has no pages.
+    /// Page, from 1; null if the format has no pages.
     page: Option<u32>,
+    /// Heading path, such as `Setup > Linux`; null if there is none.
     section: Option<String>,
-    /// Start and end, as UTF-8 bytes of the document's text.
+    /// Start and end, as byte offsets in the document's UTF-8 text.
     range: [usize; 2],
 }
 
@@ -63,15 +66,16 @@ impl From<Chunk> for ChunkBody {
     }
 }
 
-/// A page of chunks.
+/// A page of the list of chunks.
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct ChunkList {
+    /// The chunks, in document order.
     chunks: Vec<ChunkBody>,
-    /// Null at the end.
+    /// Cursor of the next page; null on the last page.
     next_cursor: Option<String>,
 }
 
-/// The chunks of a document's published version, in order.
+/// Lists the chunks of a document's published version, in document order.
 #[utoipa::path(get, path = "/api/v1/documents/{id}/chunks", tag = "documents",
     params(("id" = Uuid, Path), ChunkListParameters), responses((status = 200, body = ChunkList)))]
 pub(in crate::http) async fn list_chunks(

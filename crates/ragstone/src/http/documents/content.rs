@@ -1,4 +1,4 @@
-//! `GET /api/v1/documents/{id}/content`: the original bytes.
+//! `GET /api/v1/documents/{id}/content`: the original file of a document.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -20,7 +20,9 @@ use crate::http::problem::{ApiProblem, Code};
 
 pub(in crate::http) const PROBLEMS: &[Code] = &[Code::NotFound, Code::RangeNotSatisfiable, Code::CatalogueUnavailable];
 
-/// The original of the published version, always as an attachment. One range of bytes may be asked for.
+/// Downloads the original file of the published version.
+///
+/// It is always sent as an attachment. A `Range` header with one range of bytes is supported.
 #[utoipa::path(get, path = "/api/v1/documents/{id}/content", tag = "documents",
     params(("id" = Uuid, Path), ("Range" = Option<String>, Header, description = "such as `bytes=0-99`")),
     responses((status = 200, description = "all bytes"), (status = 206, description = "the range")))]
@@ -96,7 +98,7 @@ fn content_response(status: StatusCode, tag: &str, document: &Document, body: im
     (status, head, body).into_response()
 }
 
-/// The stored type, where it can stand in a header.
+/// The stored media type if it is valid in a header, else `application/octet-stream`.
 fn media_type(stored: &str) -> String {
     let fits = !stored.is_empty() && HeaderValue::from_str(stored).is_ok();
     if fits {
@@ -116,7 +118,8 @@ fn unsatisfiable_range(size: u64) -> Response {
     ([(header::CONTENT_RANGE, format!("bytes */{size}"))], problem).into_response()
 }
 
-/// The one range of a `Range` header; none for units, forms and numbers of ranges that are answered whole.
+/// The single range of a `Range` header. `None` for other units, syntax and several ranges, which are answered with the
+/// whole file; `Err` for a range outside of the file.
 fn byte_range(header: &str, size: u64) -> Result<Option<Range<u64>>, ()> {
     let Some((first, last)) = header.strip_prefix("bytes=").and_then(|range| range.split_once('-')) else {
         return Ok(None);

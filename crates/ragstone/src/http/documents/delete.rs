@@ -1,4 +1,4 @@
-//! `DELETE /api/v1/documents/{id}`: from the answer on nothing returns it.
+//! `DELETE /api/v1/documents/{id}`: deletes a document.
 
 use std::sync::Arc;
 
@@ -24,16 +24,17 @@ pub(in crate::http) const PROBLEMS: &[Code] = &[
     Code::StorageFull,
 ];
 
-/// What a deletion began.
+/// The job that a deletion started.
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct DeleteResponse {
-    /// The job that removes everything that is left.
+    /// The job that removes the remaining data.
     job: JobBody,
 }
 
-/// Deletes a document: it is invisible from the moment of the answer, and a job removes what is left of it. Whoever may
-/// grant every reader of the document, or brought it, may delete it; a document of a source goes with what it was made
-/// of, and a file in a mail with the mail.
+/// Deletes a document. It is invisible as soon as the response is sent; a job removes its data.
+///
+/// Allowed for a caller who may grant every reader of the document, or who uploaded it. A document of a source cannot
+/// be deleted here but only in the source, and a file in a mail only with the mail.
 #[utoipa::path(delete, path = "/api/v1/documents/{id}", tag = "documents", params(("id" = Uuid, Path)),
     responses((status = 202, body = DeleteResponse)))]
 pub(in crate::http) async fn delete_document(

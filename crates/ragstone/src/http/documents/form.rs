@@ -1,6 +1,6 @@
-//! What comes with the bytes of an upload, in JSON or beside the files of a form.
+//! The fields of an upload, from JSON or from a multipart form.
 //!
-//! Invariant: a field that is not known is refused, so that a misspelt `readers` never opens a document to everyone.
+//! Invariant: an unknown field is refused, so that a misspelt `readers` never makes a document readable by everyone.
 
 use ragstone_core::access::{Principal, ReaderSet};
 use ragstone_core::document::{DocumentMetadata, DocumentUri};
@@ -13,9 +13,9 @@ use uuid::Uuid;
 use crate::http::problem::{ApiProblem, Code};
 use crate::http::unknown::unknown_field;
 
-/// The source that uploads belong to.
+/// Name of the source to which uploads belong.
 pub(super) const UPLOADS: &str = "upload";
-/// The fields of a form, its files included.
+/// The names of all form fields, including `file`.
 const FORM_FIELDS: &[&str] = &[
     "file",
     "uri",
@@ -29,7 +29,7 @@ const FORM_FIELDS: &[&str] = &[
     "replace",
 ];
 
-/// What comes with a file.
+/// The fields of an upload beside its bytes; for a form they apply to all of its files.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub(super) struct UploadFields {
     pub uri: Option<String>,
@@ -40,7 +40,7 @@ pub(super) struct UploadFields {
     pub source_url: Option<String>,
     pub collection: CollectionName,
     pub batch: Option<Uuid>,
-    /// Left out of what names a request where it is not said.
+    /// `None` is left out of the fingerprint of the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replace: Option<bool>,
 }
@@ -49,61 +49,63 @@ pub(super) struct UploadFields {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::http) struct NewDocument {
-    /// Its name within the uploads; the same again is a new version of the same document.
+    /// Name of the document within the uploads. The same name again makes a new version of the same document.
     pub uri: String,
-    /// Plain text or Markdown.
+    /// The text, as plain text or Markdown.
     pub text: String,
+    /// Title: at most 1 KiB, without control characters.
     title: Option<String>,
-    /// Key-value pairs: at most 64 KiB and 256 keys.
+    /// Key-value pairs that searches can filter by: at most 64 KiB and 256 keys.
     #[schema(value_type = Option<Object>)]
     metadata: Option<DocumentMetadata>,
-    /// Counts as one more reader, `dept:<department_id>`.
+    /// Department of the document; adds the reader `dept:<department_id>`.
     department_id: Option<String>,
-    /// Readers any one of which may read it: `everyone`, `dept:<id>`, `group:<id>`, `user:<id>`.
+    /// Readers, of which a caller needs to hold at least one: `everyone`, `dept:<id>`, `group:<id>`, `user:<id>`.
     readers: Option<Vec<String>>,
-    /// Where a person can open it: an address that begins with `http://` or `https://`, at most 4 KiB.
+    /// URL that begins with `http://` or `https://`, where a person can open the document; at most 4 KiB.
     source_url: Option<String>,
-    /// `default` unless said.
+    /// Collection to put the document into. Default: `default`.
     #[schema(value_type = Option<String>)]
     collection: Option<CollectionName>,
-    /// Makes the document's job a child of a batch: any UUID of the caller's choice; the first document that names it
-    /// begins the batch, which is a job of this id.
+    /// Id of a batch to add the document's job to: any UUID that the client chose. The first document that names it
+    /// creates the batch, which is a job with this id.
     batch: Option<Uuid>,
-    /// Whether other bytes may take the place of those that the document of this `uri` has; `true` unless said.
+    /// Whether a different text may replace the one of an existing document with this `uri`. Default: `true`.
     replace: Option<bool>,
 }
 
-/// A form with one or several files; the fields may stand before or after them.
+/// A form with one or several files. Its other fields may come before or after the files.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "describes the form; its parts are read one by one")]
 pub(in crate::http) struct UploadForm {
-    /// One part a file, with its file name.
+    /// One part per file, each with a file name.
     #[schema(value_type = Vec<String>, format = Binary)]
     file: Vec<String>,
-    /// `upload://<subject>/<file name>` unless said; for one file only.
+    /// Name of the document. Default: `upload://<subject>/<file name>`. For a single file only.
     uri: Option<String>,
-    /// For one file only.
+    /// Title: at most 1 KiB, without control characters. For a single file only.
     title: Option<String>,
-    /// A JSON object: at most 64 KiB and 256 keys.
+    /// A JSON object with key-value pairs that searches can filter by: at most 64 KiB and 256 keys.
     metadata: Option<String>,
-    /// Counts as one more reader, `dept:<department_id>`.
+    /// Department of the documents; adds the reader `dept:<department_id>`.
     department_id: Option<String>,
-    /// A JSON array of readers.
+    /// A JSON array of readers such as `["everyone"]` or `["dept:<id>"]`.
     readers: Option<String>,
-    /// Where a person can open it; for one file only.
+    /// URL where a person can open the document. For a single file only.
     source_url: Option<String>,
-    /// `default` unless said.
+    /// Collection to put the documents into. Default: `default`.
     collection: Option<String>,
-    /// Makes the documents' jobs children of a batch: any UUID of the caller's choice; the first document that names it
-    /// begins the batch, which is a job of this id.
+    /// Id of a batch to add the documents' jobs to: any UUID that the client chose. The first document that names it
+    /// creates the batch, which is a job with this id.
     batch: Option<Uuid>,
-    /// Whether other bytes may take the place of those that the document of this name has. Unless said, `true` where a
-    /// `uri` is given; a file without one is refused with 409 `name_taken` if its sender has another one of its name.
+    /// Whether a different file may replace an existing document of this name. Default: `true` if `uri` is given.
+    /// Without `uri` it is `false`, and a file is refused with 409 `name_taken` if its sender has a different one of
+    /// this name.
     replace: Option<bool>,
 }
 
 impl NewDocument {
-    /// The fields, and the text.
+    /// Splits the body into its fields and its text.
     pub fn into_parts(self) -> (UploadFields, String) {
         let fields = UploadFields {
             uri: Some(self.uri),
@@ -121,7 +123,7 @@ impl NewDocument {
 }
 
 impl UploadFields {
-    /// Reads one field of a form. An empty one counts as not sent, as browsers send it.
+    /// Sets one field of a form. An empty value counts as absent, because browsers send empty fields.
     pub fn set_field(&mut self, name: &str, value: String) -> Result<(), ApiProblem> {
         let wrong = |what: &dyn std::fmt::Display| {
             Err(ApiProblem::new(Code::BadField, format!("field {name}: {what}")).with_pointer(format!("/{name}")))
@@ -162,7 +164,7 @@ impl UploadFields {
         Ok(())
     }
 
-    /// Refuses what can name only one document.
+    /// Refuses fields that only one document can have, for a form with several files.
     pub fn check_several_files(&self) -> Result<(), ApiProblem> {
         let single = [
             ("uri", &self.uri),
@@ -178,7 +180,7 @@ impl UploadFields {
         }
     }
 
-    /// The upload of a file of this name by `principal`.
+    /// The metadata of an upload by `principal` of a file with this name.
     pub fn build_upload(
         &self,
         principal: &Principal,
@@ -215,7 +217,7 @@ fn upload_source() -> SourceName {
     UPLOADS.parse().expect("a word of letters is a name")
 }
 
-/// The last component of a path of any system, without control characters; none if nothing is left.
+/// The last component of a Unix or Windows path, without control characters; `None` if nothing is left.
 pub(super) fn last_component(name: &str) -> Option<String> {
     let last = name.rsplit(['/', '\\']).next().unwrap_or_default();
     let clean: String = last.chars().filter(|c| !c.is_control()).collect();
@@ -223,7 +225,7 @@ pub(super) fn last_component(name: &str) -> Option<String> {
     (!clean.is_empty() && clean != "." && clean != "..").then(|| clean.to_owned())
 }
 
-/// The file name of a text that came as JSON: the end of its URI, made to say that it is text.
+/// File name of a text sent as JSON: the end of its URI, with a text extension, so that it is parsed as text.
 pub(super) fn text_file_name(uri: &str) -> String {
     let path = uri.split(['?', '#']).next().unwrap_or_default();
     let name = last_component(path.trim_end_matches(['/', '\\'])).unwrap_or_else(|| "text".into());

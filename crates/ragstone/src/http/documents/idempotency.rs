@@ -1,7 +1,7 @@
-//! The header `Idempotency-Key`: an upload that is sent again is answered again, and nothing is done.
+//! The header `Idempotency-Key`: an upload that is sent again gets the stored response and has no further effect.
 //!
-//! Invariant: two requests of one caller under one key never work at the same time. An answer is kept only if the
-//! request was carried out; one that was refused may be corrected and sent again.
+//! Invariant: two requests of one caller with the same key never run at the same time. A response is stored only if the
+//! request was carried out; a refused request can be corrected and sent again with the same key.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,21 +18,21 @@ use crate::http::RouterState;
 use crate::http::problem::{ApiProblem, Code};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-/// Longest key, in bytes.
+/// Longest value of the header, in bytes.
 const MAX_KEY_BYTES: usize = 255;
 
-/// Keys whose requests are worked on. One process has a data directory, so it is enough to know them here, and a crash
-/// leaves none behind.
+/// Keys of requests in progress. Kept in memory only: one process owns a data directory, and a crash leaves none
+/// behind.
 #[derive(Default)]
 pub struct InFlightKeys(Arc<Mutex<HashSet<RequestKey>>>);
 
-/// A request under a key; without the header it is like any other.
+/// A request with or without an idempotency key; without one all methods do nothing special.
 pub(super) struct IdempotentRequest<'a> {
     app: &'a RouterState,
     named: Option<InFlightGuard>,
 }
 
-/// A key that is at work.
+/// A key in progress; dropping it frees the key.
 struct InFlightGuard {
     key: RequestKey,
     all: Arc<Mutex<HashSet<RequestKey>>>,
@@ -48,11 +48,11 @@ fn lock(keys: &Mutex<HashSet<RequestKey>>) -> MutexGuard<'_, HashSet<RequestKey>
     keys.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// All that an upload asks for.
+/// Everything that identifies the content of an upload. Its fingerprint detects a key that is used for another request.
 #[derive(Serialize)]
 pub(super) struct FingerprintInput<'a> {
     pub fields: &'a UploadFields,
-    /// Name, declared type and bytes of each file; no hash for one that was refused.
+    /// Name, declared media type and content hash of each file; no hash for a refused file.
     pub files: Vec<(&'a str, Option<&'a str>, Option<ContentHash>)>,
 }
 
@@ -64,7 +64,7 @@ impl FingerprintInput<'_> {
 }
 
 impl<'a> IdempotentRequest<'a> {
-    /// Reads the header, and refuses a twin of a request that is worked on.
+    /// Reads the header. Refuses an invalid key, and a key whose request is still in progress.
     pub fn begin_request(app: &'a RouterState, principal: &Principal, headers: &HeaderMap) -> Result<Self, ApiProblem> {
         let Some(value) = headers.get(IDEMPOTENCY_KEY) else {
             return Ok(Self { app, named: None });
@@ -89,7 +89,7 @@ impl<'a> IdempotentRequest<'a> {
         Ok(Self { app, named })
     }
 
-    /// The answer that the same request got before; another request under the same key is refused.
+    /// The stored response of the same request; `None` if there is none. Fails if the key was used for another request.
     pub async fn stored_response(&self, asked: &[u8; 32]) -> Result<Option<Response>, ApiProblem> {
         let Some(named) = &self.named else {
             return Ok(None);
@@ -108,8 +108,8 @@ impl<'a> IdempotentRequest<'a> {
         }
     }
 
-    /// Answers, and keeps the answer. It is not withheld where it cannot be kept: the same bytes sent again change
-    /// nothing either.
+    /// Sends the response and stores it. A failure to store is only logged, because sending the same bytes again
+    /// changes nothing.
     pub async fn respond_and_store(self, asked: &[u8; 32], status: StatusCode, body: &impl Serialize) -> Response {
         let body = serde_json::to_string(body).expect("text and numbers serialise");
         if let Some(named) = &self.named {

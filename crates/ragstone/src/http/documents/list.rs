@@ -23,32 +23,33 @@ pub(in crate::http) const PROBLEMS: &[Code] = &[Code::BadQuery, Code::BadCursor,
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct DocumentListParameters {
-    /// What the last page said as `next_cursor`.
+    /// The `next_cursor` of the previous page; absent for the first page.
     cursor: Option<String>,
-    /// Most documents; 50 if not said, at most 1,000.
+    /// Maximum number of documents per page, 1 to 1,000. Default: 50.
     limit: Option<usize>,
-    /// Exactly this URI.
+    /// Only the documents with exactly this URI.
     uri: Option<String>,
-    /// Of this source.
+    /// Only documents of this source.
     #[param(value_type = Option<String>)]
     source: Option<SourceName>,
-    /// Of this collection.
+    /// Only documents of this collection.
     #[param(value_type = Option<String>)]
     collection: Option<CollectionName>,
-    /// `pending`, `published` or `failed`.
+    /// Only documents in this state: `pending`, `published` or `failed`.
     #[param(value_type = Option<String>)]
     status: Option<DocumentStatus>,
 }
 
-/// A page of documents.
+/// A page of the list of documents.
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct DocumentList {
+    /// The documents, oldest first.
     documents: Vec<DocumentBody>,
-    /// Null at the end.
+    /// Cursor of the next page; null on the last page.
     next_cursor: Option<String>,
 }
 
-/// The documents that the caller may read, oldest first.
+/// Lists the documents that the caller may read, oldest first.
 #[utoipa::path(get, path = "/api/v1/documents", tag = "documents", params(DocumentListParameters),
     responses((status = 200, body = DocumentList)))]
 pub(in crate::http) async fn list_documents(

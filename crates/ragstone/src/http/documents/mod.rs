@@ -1,4 +1,4 @@
-//! Documents: taking them in, showing, changing and deleting them.
+//! `/api/v1/documents`: uploading, reading, changing and deleting documents.
 
 mod changeable;
 pub(super) mod chunks;

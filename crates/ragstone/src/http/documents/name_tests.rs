@@ -1,4 +1,4 @@
-//! Whose names are whose, and that no upload takes the place of another unless it says so.
+//! Names belong to their uploaders, and no upload replaces another document unless it says so.
 
 use std::sync::Arc;
 
@@ -161,7 +161,7 @@ async fn a_file_in_a_mail_is_named_and_changed_with_its_mail_only() {
             assert!(refused["hint"].as_str().unwrap().contains(&mail), "{refused}");
         }
     }
-    // Who may not read it is told nothing.
+    // A caller who may not read it learns nothing about it.
     let eve = json!({"name": "eve", "role": "writer", "user": "eve"});
     let eve = app.issue(&eve).await["key"].as_str().unwrap().to_owned();
     for method in ["PATCH", "DELETE"] {

@@ -1,4 +1,4 @@
-//! `GET /api/v1/documents/{id}/pages/{n}`: the text of a page.
+//! `GET /api/v1/documents/{id}/pages/{page}`: the text of one page.
 
 use std::sync::Arc;
 
@@ -14,16 +14,17 @@ use crate::http::problem::{ApiProblem, Code};
 
 pub(in crate::http) const PROBLEMS: &[Code] = &[Code::NotFound, Code::CatalogueUnavailable];
 
-/// A page of a document.
+/// The text of one page of a document.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Page)]
 pub(in crate::http) struct PageBody {
-    /// From 1.
+    /// Page number, from 1.
     page: u32,
+    /// Text of the page.
     text: String,
 }
 
-/// The text of a page of the published version, as the parser saw it.
+/// Returns the text of one page of the published version, as the parser extracted it. Pages count from 1.
 #[utoipa::path(get, path = "/api/v1/documents/{id}/pages/{page}", tag = "documents",
     params(("id" = Uuid, Path), ("page" = u32, Path)), responses((status = 200, body = PageBody)))]
 pub(in crate::http) async fn get_document_page(

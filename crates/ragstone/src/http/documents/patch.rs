@@ -1,4 +1,4 @@
-//! `PATCH /api/v1/documents/{id}`: what touches no bytes.
+//! `PATCH /api/v1/documents/{id}`: changes a document's attributes, not its content.
 
 use std::sync::Arc;
 
@@ -35,26 +35,32 @@ pub(in crate::http) const PROBLEMS: &[Code] = &[
     Code::StorageFull,
 ];
 
-/// Changes; what is left out stays, null removes where something may be missing.
+/// Changes to a document. A field that is absent stays as it is; null removes `department_id` or `source_url`.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::http) struct DocumentChanges {
+    /// New title: at most 1 KiB, without control characters.
     title: Option<String>,
-    /// All key-value pairs: at most 64 KiB and 256 keys.
+    /// Replaces all key-value pairs: at most 64 KiB and 256 keys.
     #[schema(value_type = Option<Object>)]
     metadata: Option<DocumentMetadata>,
+    /// Replaces the readers: `everyone`, `dept:<id>`, `group:<id>`, `user:<id>`.
     readers: Option<Vec<String>>,
+    /// Department of the document; its reader `dept:<id>` replaces that of the previous department.
     #[serde(default, deserialize_with = "extract::present")]
     #[schema(value_type = Option<String>)]
     department_id: Option<Option<String>>,
+    /// URL that begins with `http://` or `https://`, where a person can open the document.
     #[serde(default, deserialize_with = "extract::present")]
     #[schema(value_type = Option<String>)]
     source_url: Option<Option<String>>,
 }
 
-/// Changes title, metadata, readers, department or source URL; nothing is embedded, readers hold at once. Whoever may
-/// grant every reader of the document, or brought it, may change it; nobody grants or takes away a reader that they do
-/// not hold. A document of a source and a file in a mail are not changed here.
+/// Changes title, metadata, readers, department or source URL of a document.
+///
+/// Nothing is embedded again, and new readers apply at once. Allowed for a caller who may grant every reader of the
+/// document, or who uploaded it; nobody can add or remove a reader that they do not hold. A document of a source or a
+/// file in a mail cannot be changed here.
 #[utoipa::path(patch, path = "/api/v1/documents/{id}", tag = "documents", params(("id" = Uuid, Path)),
     request_body = DocumentChanges, responses((status = 200, body = DocumentBody)))]
 pub(in crate::http) async fn update_document(
@@ -93,8 +99,8 @@ fn check_title(title: Option<String>) -> Result<Option<String>, ApiProblem> {
     }
 }
 
-/// The ACL after the change, if it touches readers. A department that changes takes its reader along; inherited
-/// restrictions stay.
+/// The ACL after the change; `None` if it does not touch readers. A new department replaces the reader of the previous
+/// one; inherited restrictions stay.
 fn changed_acl(
     principal: &Principal,
     standing: &Document,
@@ -120,7 +126,7 @@ fn changed_acl(
     Ok(Some(acl))
 }
 
-/// The first set with the reader of one department in place of another's.
+/// The first reader set, with the reader of the new department in place of the old one's.
 fn replace_department(principal: &Principal, standing: &Document, to: Option<String>) -> Result<Acl, ApiProblem> {
     let mut kept = standing.acl.sets.first().cloned().unwrap_or_default();
     if let Some(from) = &standing.department_id {

@@ -1,7 +1,7 @@
-//! The parts of a form as they arrive.
+//! Receives the parts of a multipart form.
 //!
-//! Invariant: no more of a file is read than its limit and a bounded rest, and no sender is waited for that pauses too
-//! long, or sends too slowly on the whole.
+//! Invariant: at most the limit of a file and a bounded rest are read; a sender that pauses too long, or is too slow on
+//! average, is refused.
 
 use std::time::Duration;
 
@@ -18,22 +18,22 @@ use crate::http::RouterState;
 use crate::http::extract::is_disconnected;
 use crate::http::problem::{ApiProblem, Code};
 
-/// Longest field of a form that is no file, in bytes.
+/// Longest form field other than a file, in bytes.
 const MAX_FIELD_BYTES: usize = 1024 * 1024;
-/// How much of a file that is too large is read on for the sake of the files behind it, in bytes.
+/// How much of a file beyond its limit is read and discarded to reach the next file, in bytes.
 const MAX_SKIPPED_BYTES: u64 = 16 * 1024 * 1024;
 
-/// Least bytes a second of a form, on the whole and once it has taken longer than one pause may.
+/// Minimum average rate of a form, in bytes per second, enforced once it has taken longer than the idle timeout.
 const MIN_BYTES_PER_SECOND: f64 = 1_024.0;
 
-/// How fast a form arrives.
+/// Measures the average rate at which a form arrives.
 pub(super) struct TransferRate {
     started: Instant,
     bytes: usize,
 }
 
 impl TransferRate {
-    /// Of a form that begins to arrive.
+    /// Starts the measurement at the current time.
     pub fn start_now() -> Self {
         Self {
             started: Instant::now(),
@@ -41,7 +41,7 @@ impl TransferRate {
         }
     }
 
-    /// Counts bytes that came, and refuses a sender that is too slow.
+    /// Counts received bytes; fails if the sender was too slow on average after `grace`.
     fn count_bytes(&mut self, bytes: usize, grace: Duration) -> Result<(), ApiProblem> {
         self.bytes += bytes;
         let elapsed = self.started.elapsed();
@@ -56,22 +56,22 @@ impl TransferRate {
     }
 }
 
-/// A file whose bytes were received, or refused.
+/// A file that was received, or refused by itself.
 pub(super) struct UploadedFile {
     pub name: String,
     pub declared_media_type: Option<String>,
     pub received: Result<ReceivedFile, AcceptError>,
 }
 
-/// Throws the bytes away again.
+/// Deletes received bytes that no document will use. A failure is only logged: a periodic sweep removes them later.
 pub(super) async fn discard_received(app: &RouterState, received: ReceivedFile) {
     if let Err(error) = app.ingestor.discard_received(received).await {
         tracing::warn!(%error, "refused bytes wait for the sweep");
     }
 }
 
-/// Streams a file's bytes to the blob store. A file that is too large, or for which there is no room, is refused by
-/// itself; a body that breaks off is the end of the request.
+/// Streams the bytes of a file to the blob store. A file that is too large or does not fit on the disk is refused by
+/// itself; a body that breaks off fails the whole request.
 pub(super) async fn receive_file(
     app: &RouterState,
     pace: &mut TransferRate,
@@ -101,7 +101,7 @@ pub(super) async fn receive_file(
     }
 }
 
-/// Reads the rest of a file that is too large, which may have others behind it, unless that is too much as well.
+/// Reads the rest of a file that is too large, because other files may follow; fails if the rest is too large as well.
 async fn skip_rest(
     app: &RouterState,
     pace: &mut TransferRate,
@@ -173,7 +173,7 @@ async fn next_chunk(
     Ok(chunk)
 }
 
-/// The next part of a body whose sender does not pause too long.
+/// Waits for the next part of a body; fails if the sender pauses for longer than the idle timeout.
 pub(super) async fn with_idle_timeout<T>(
     app: &RouterState,
     next: impl Future<Output = Result<T, MultipartError>>,
@@ -184,7 +184,7 @@ pub(super) async fn with_idle_timeout<T>(
     }
 }
 
-/// A form that is too large as a whole.
+/// The problem of a form that is too large as a whole.
 pub(super) fn body_too_large_problem(app: &RouterState) -> ApiProblem {
     let limit = app.settings.body_bytes;
     ApiProblem::new(Code::TooLarge, format!("the body has more than {limit} bytes"))

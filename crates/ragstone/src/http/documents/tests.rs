@@ -1,4 +1,4 @@
-//! Documents over the real router and a database in memory, each allowed call beside its refused twin.
+//! Documents over the real router and an in-memory database, each allowed call beside a refused one.
 
 use std::sync::atomic::Ordering;
 

@@ -1,7 +1,7 @@
-//! `POST /api/v1/documents`: files of a form, or a text as JSON.
+//! `POST /api/v1/documents`: uploads files as a form, or a text as JSON.
 //!
-//! Invariant: files stream to the blob store as they arrive and nothing begins before the whole form was read, so
-//! fields may stand on either side of a file and a request that is refused leaves no document.
+//! Invariant: files stream to the blob store as they arrive, and no document is created before the whole form was read.
+//! So fields may come before or after the files, and a refused request leaves no document.
 
 use std::collections::HashSet;
 use std::convert::Infallible;
@@ -54,29 +54,34 @@ pub(in crate::http) const PROBLEMS: &[Code] = &[
     Code::StorageFull,
 ];
 
-/// Most files of one form.
+/// Maximum number of files in one form.
 const MAX_FILES: usize = 1_000;
 
-/// What a form with several files did: each has a document and its job, or an error.
+/// Result of a form with several files, which succeed or fail independently.
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct UploadResponseList {
+    /// One result per file, in the order of the form.
     documents: Vec<FileOutcome>,
 }
 
-/// What became of one file.
+/// Result for one file: the document with its job, or an error.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
 pub(in crate::http) enum FileOutcome {
+    /// The file was accepted.
     Accepted(Box<UploadResponse>),
+    /// The file was refused; other files of the form are not affected.
     Refused { name: String, error: ProblemBody },
 }
 
-/// Takes in documents: 202 with the job that will publish it, 200 if nothing has to be embedded. A form with several
-/// files is answered with a list. With an `Idempotency-Key`, the same request sent again within 24 hours is given the
-/// same answer, and nothing is done.
+/// Uploads documents.
 ///
-/// Read are PDF, DOCX, PPTX, XLSX, DOC, PPT, XLS, ODT, ODP, ODS, RTF, EPUB, EML, MSG, CSV, HTML, Markdown and plain text,
-/// told apart by their bytes, then by their names.
+/// The status is 202 with the job that will publish the document, or 200 if nothing has to be embedded. A form with
+/// several files is answered with a list. With an `Idempotency-Key`, the same request sent again within 24 hours gets
+/// the same response and has no further effect.
+///
+/// Supported formats: PDF, DOCX, PPTX, XLSX, DOC, PPT, XLS, ODT, ODP, ODS, RTF, EPUB, EML, MSG, CSV, HTML, Markdown and
+/// plain text. They are detected from the content, then from the file name.
 #[utoipa::path(post, path = "/api/v1/documents", tag = "documents",
     params(("Idempotency-Key" = Option<String>, Header, description = "names the request, 1 to 255 characters")),
     request_body(content((UploadForm = "multipart/form-data"), (NewDocument = "application/json"))),
@@ -162,7 +167,7 @@ async fn extract_multipart(app: &Arc<RouterState>, request: Request) -> Result<M
         .map_err(|error| ApiProblem::new(Code::BadMultipart, error.body_text()))
 }
 
-/// Rings the doorbell for a queued job; where none was queued, names the document's newest.
+/// Notifies the workers of a queued job. If none was queued, returns the document's newest job.
 async fn upload_response(
     app: &RouterState,
     principal: &Principal,
@@ -199,7 +204,7 @@ async fn newest_job(app: &RouterState, principal: &Principal, document: Document
     Ok(found.items.pop())
 }
 
-/// A form as far as it was read.
+/// The parts of a form that have been read.
 #[derive(Default)]
 struct ReceivedForm {
     fields: UploadFields,
@@ -255,7 +260,7 @@ impl ReceivedForm {
         }
     }
 
-    /// Names all that the form asks for.
+    /// Fingerprint of everything in the form.
     fn form_fingerprint(&self) -> [u8; 32] {
         let files = self.files.iter().map(|file| {
             let hash = file.received.as_ref().ok().map(ReceivedFile::content_hash);
@@ -294,7 +299,7 @@ impl ReceivedForm {
     }
 }
 
-/// One of several files that was not taken in: the request as a whole did not fail.
+/// The result of a refused file among several. It is logged here because the request as a whole succeeds.
 fn refused_file(name: String, problem: &ApiProblem) -> FileOutcome {
     let note = problem.failure_note();
     tracing::warn!(target: TARGET, code = note.code, cause = note.cause, "a file of an upload was refused");
@@ -329,7 +334,8 @@ async fn begin_document(
     upload_response(app, principal, begun, trail).await
 }
 
-/// A sender who leaves does not stop what gives bytes a row, or removes them.
+/// Runs in a task of its own: a client that disconnects must not stop the step that gives the bytes a catalogue row or
+/// deletes them.
 async fn run_to_completion(
     app: &RouterState,
     begin: impl Future<Output = Result<BeginOutcome, AcceptError>> + Send + 'static,

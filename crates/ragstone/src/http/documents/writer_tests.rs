@@ -1,4 +1,4 @@
-//! Who changes what: each allowed call beside its refused twin.
+//! Who may change which document: each allowed call beside a refused one.
 
 use ragstone_core::access::{Acl, Principal, Role};
 use ragstone_core::id::{CollectionName, DocumentId, SourceId};
@@ -61,7 +61,7 @@ async fn a_writer_changes_what_it_may_grant_whole_or_brought() {
     assert_eq!(patch(&both, json!({"title": "Ours"})).await.status, 200);
     let replaced = json!({"uri": "a", "text": "In July.", "readers": ["dept:x", "dept:y"]});
     assert_eq!(app.post(DOCUMENTS, &replaced).key(&both).send().await.status, 202);
-    // Who brought it first still did, whoever replaced it.
+    // The first uploader may still delete it, even after another writer replaced it.
     assert_eq!(app.call("DELETE", &path).key(&ada).send().await.status, 202);
     app.get(&path).key(&both).send().await.problem(404, "not_found");
 }

@@ -1,4 +1,4 @@
-//! Who is told why somebody may read a document, or may not.
+//! Who may ask why somebody may or may not read a document.
 
 use ragstone_core::access::Role;
 use serde_json::{Value, json};

@@ -1,6 +1,6 @@
-//! Answers of a while ago, so that their askers can say something of them.
+//! Recent answers, kept in memory so that their askers can rate them.
 //!
-//! Invariant: it is bounded by number, by bytes and by time; nothing of it outlives the process.
+//! Invariant: bounded by number, bytes and age; nothing survives the process.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,14 +11,14 @@ use ragstone_core::id::{TenantId, TraceId};
 use ragstone_core::seam::feedback::AnsweredQuestion;
 use tokio::time::Instant;
 
-/// Most answers that are remembered.
+/// Maximum number of answers in memory.
 const MAX_ANSWERS: usize = 16_384;
-/// Most bytes of questions, answers and places.
+/// Maximum bytes of questions, answers and citations in memory.
 const MAX_BYTES: usize = 32 << 20;
 
 type TenantAnswer = (TenantId, Arc<AnsweredQuestion>);
 
-/// The answers of a while ago.
+/// The recent answers of this process.
 pub(in crate::http) struct RecentAnswers {
     remember_for: Duration,
     inner: Mutex<RecentAnswersState>,
@@ -27,7 +27,7 @@ pub(in crate::http) struct RecentAnswers {
 #[derive(Default)]
 struct RecentAnswersState {
     answers: HashMap<TraceId, TenantAnswer>,
-    /// In order of age.
+    /// Insertion time, id and bytes of each answer, oldest first.
     order: VecDeque<(Instant, TraceId, usize)>,
     bytes: usize,
 }
@@ -40,7 +40,7 @@ impl RecentAnswers {
         }
     }
 
-    /// Remembers an answer; where there is no room, the oldest are forgotten.
+    /// Inserts an answer; evicts the oldest ones if there is no room.
     pub fn insert_answer(&self, tenant: &TenantId, answer: Arc<AnsweredQuestion>) {
         if self.remember_for.is_zero() {
             return;
@@ -57,7 +57,7 @@ impl RecentAnswers {
         }
     }
 
-    /// The answer of this id, if this caller asked.
+    /// The answer with this id, if `asker` asked for it and it has not expired.
     pub fn find_answer(&self, asker: &Principal, trace_id: TraceId) -> Option<Arc<AnsweredQuestion>> {
         let now = Instant::now();
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
@@ -69,7 +69,7 @@ impl RecentAnswers {
 }
 
 impl RecentAnswersState {
-    /// Forgets the oldest for as long as `must`.
+    /// Evicts the oldest answers while `must` is true.
     fn evict_while(&mut self, must: impl Fn(&Self, Instant) -> bool) {
         while let Some((at, trace_id, bytes)) = self.order.front().copied() {
             if !must(self, at) {

@@ -1,4 +1,4 @@
-//! `POST /api/v1/feedback`: what the asker says of an answer.
+//! `POST /api/v1/feedback`: rates an answer.
 
 use std::sync::Arc;
 
@@ -29,31 +29,32 @@ pub(in crate::http) const PROBLEMS: &[Code] = &[
     Code::StorageFull,
 ];
 
-/// What is said of an answer: at least one of the three.
+/// Feedback on an answer; at least one of `rating`, `comment` and `correct_answer` is required.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = NewFeedback)]
 pub(in crate::http) struct FeedbackRequest {
-    /// The answer's `trace_id`.
+    /// The `trace_id` of the answer.
     trace_id: Uuid,
-    /// `up` or `down`.
+    /// `up` or `down`; absent for no rating.
     #[schema(value_type = Option<String>)]
     rating: Option<ThumbVote>,
-    /// In words, at most 4 KiB.
+    /// Comment in free text, at most 4 KiB.
     comment: Option<String>,
-    /// What would have been right, at most 16 KiB.
+    /// What the answer should have been, at most 16 KiB.
     correct_answer: Option<String>,
 }
 
-/// What was noted.
+/// The feedback that was stored.
 #[derive(Serialize, ToSchema)]
 #[schema(as = NotedFeedback)]
 pub(in crate::http) struct FeedbackResponse {
+    /// The `trace_id` of the answer.
     trace_id: Uuid,
     /// `up`, `down` or null.
     #[schema(value_type = Option<String>)]
     rating: Option<ThumbVote>,
-    /// RFC 3339.
+    /// When it was stored, RFC 3339.
     rated_at: String,
 }
 
@@ -82,8 +83,10 @@ impl FeedbackRequest {
     }
 }
 
-/// Says something of an answer, in place of what was said before; only who asked can, and for a while after the answer.
-/// With it the question and the answer are kept, for administrators and for sets of questions.
+/// Stores feedback on an answer; it replaces earlier feedback on the same answer.
+///
+/// Only the asker can rate an answer, and only for a limited time after it. Question and answer are kept with the
+/// feedback, for administrators and for building evaluation sets.
 #[utoipa::path(post, path = "/api/v1/feedback", tag = "feedback", request_body = FeedbackRequest,
     responses((status = 200, body = FeedbackResponse)))]
 pub(in crate::http) async fn give_feedback(

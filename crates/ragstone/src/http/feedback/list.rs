@@ -1,4 +1,4 @@
-//! `GET /api/v1/feedback`: the answers of a tenant that something was said of.
+//! `GET /api/v1/feedback`: the rated answers of a tenant.
 
 use std::sync::Arc;
 
@@ -23,51 +23,61 @@ pub(in crate::http) const PROBLEMS: &[Code] = &[Code::BadQuery, Code::BadCursor,
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct FeedbackListParameters {
-    /// What the last page said as `next_cursor`.
+    /// The `next_cursor` of the previous page; absent for the first page.
     cursor: Option<String>,
-    /// Most answers; 50 if not said, at most 1,000.
+    /// Maximum number of answers per page, 1 to 1,000. Default: 50.
     limit: Option<usize>,
 }
 
-/// A page of feedback.
+/// A page of the list of feedback.
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct FeedbackList {
+    /// The rated answers, in the order of their latest ratings, oldest first.
     feedback: Vec<FeedbackBody>,
-    /// Null at the end.
+    /// Cursor of the next page; null on the last page.
     next_cursor: Option<String>,
 }
 
-/// An answer and what its asker said of it.
+/// An answer with the feedback of its asker.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Feedback)]
 pub(in crate::http) struct FeedbackBody {
+    /// The `trace_id` of the answer.
     trace_id: Uuid,
-    /// Who asked.
+    /// Subject of the asker.
     subject: String,
-    /// Whom the asker acted as; null for an administrator, who acts as everybody of the tenant.
+    /// Readers that the asker held; null for an administrator, who holds all readers of the tenant.
     readers: Option<Vec<String>>,
+    /// The question as it was asked.
     question: String,
-    /// Without markers.
+    /// The answer, without citation marks.
     answer: String,
+    /// Whether the documents contained an answer.
     answered: bool,
+    /// The places that the answer cites, each once.
     citations: Vec<PlaceBody>,
+    /// The model that answered.
     model: String,
     /// `up`, `down` or null.
     #[schema(value_type = Option<String>)]
     rating: Option<ThumbVote>,
+    /// Comment of the asker; null if none.
     comment: Option<String>,
+    /// What the answer should have been, according to the asker; null if not given.
     correct_answer: Option<String>,
-    /// RFC 3339.
+    /// When it was answered, RFC 3339.
     asked_at: String,
-    /// RFC 3339.
+    /// When it was last rated, RFC 3339.
     rated_at: String,
 }
 
-/// Where a citation is.
+/// A place in a document that an answer cites.
 #[derive(Serialize, ToSchema)]
 #[schema(as = CitedPlace)]
 pub(in crate::http) struct PlaceBody {
+    /// URI of the document.
     uri: String,
+    /// Page, from 1; null if the format has no pages.
     page: Option<u32>,
 }
 
@@ -102,7 +112,9 @@ impl From<RatedAnswer> for FeedbackBody {
     }
 }
 
-/// The answers that something was said of, those that were rated first at first; for administrators.
+/// Lists the rated answers of the tenant, in the order of their latest ratings, oldest first.
+///
+/// For administrators.
 #[utoipa::path(get, path = "/api/v1/feedback", tag = "feedback", params(FeedbackListParameters),
     responses((status = 200, body = FeedbackList)))]
 pub(in crate::http) async fn list_feedback(

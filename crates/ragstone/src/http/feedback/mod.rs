@@ -1,7 +1,7 @@
-//! `/api/v1/feedback`: what callers say of the answers they were given.
+//! `/api/v1/feedback`: ratings and comments of callers on the answers that they got.
 //!
-//! Invariant: only who asked says anything of an answer, and for everybody else there is none; what was asked and
-//! answered is told to administrators of its tenant alone.
+//! Invariant: only the asker can give feedback on an answer; for all other callers the answer does not exist. Question
+//! and answer are shown to administrators of the tenant only.
 
 mod asked;
 pub mod give;
@@ -20,12 +20,12 @@ use super::RouterState;
 use super::problem::ApiProblem;
 pub(super) use asked::RecentAnswers;
 
-/// What becomes of answers beside being sent.
+/// How long answers can be rated, and which are kept.
 #[derive(Debug, Clone, Copy)]
 pub struct FeedbackSettings {
-    /// How long something can be said of an answer that is not kept.
+    /// How long an answer that is not kept can be rated; it is in memory only.
     pub remember_for: std::time::Duration,
-    /// Whether every answer is kept, rated or not.
+    /// Whether to keep every answer in the catalogue, rated or not.
     pub keep_all: bool,
 }
 
@@ -38,7 +38,8 @@ impl Default for FeedbackSettings {
     }
 }
 
-/// Remembers a question to which the answer is still to come.
+/// Returns a callback for the complete answer to `question`: it makes the answer available for feedback, and saves it
+/// if `keep_all` is set.
 pub(super) fn answer_recorder(
     app: &RouterState,
     principal: &Principal,
@@ -52,7 +53,7 @@ pub(super) fn answer_recorder(
         asked.insert_answer(principal.tenant(), noted.clone());
         if api.settings.feedback.keep_all {
             let (api, tenant) = (api.clone(), principal.tenant().clone());
-            // An answer is not lost, nor late, because it could not be kept.
+            // Saved in the background: a slow or failing store must not delay the answer.
             tokio::spawn(async move {
                 if let Err(error) = api.feedback.save_answer(&tenant, &noted).await {
                     tracing::warn!(%error, trace_id = %noted.trace_id, "an answer was not kept");
@@ -89,7 +90,7 @@ fn answered_question(
     }
 }
 
-/// Nothing was asked under this id, or by somebody else, or too long ago.
+/// 404 for an answer that does not exist, is another caller's, or is too old to be rated.
 fn unknown_answer() -> ApiProblem {
     ApiProblem::not_found("answer")
 }

@@ -1,4 +1,4 @@
-//! `DELETE /api/v1/feedback/{trace_id}`: an answer and what was said of it are forgotten.
+//! `DELETE /api/v1/feedback/{trace_id}`: deletes a kept answer with its feedback.
 
 use std::sync::Arc;
 
@@ -15,7 +15,9 @@ use crate::http::problem::{ApiProblem, Code};
 
 pub(in crate::http) const PROBLEMS: &[Code] = &[Code::NotFound, Code::CatalogueUnavailable, Code::StorageFull];
 
-/// Forgets an answer that is kept, with what was said of it: for who asked, and for administrators.
+/// Deletes a kept answer with its feedback.
+///
+/// Allowed for the asker and for administrators.
 #[utoipa::path(delete, path = "/api/v1/feedback/{trace_id}", tag = "feedback",
     params(("trace_id" = Uuid, Path)), responses((status = 204, description = "it is gone")))]
 pub(in crate::http) async fn delete_feedback(

@@ -1,4 +1,4 @@
-//! What callers say of answers: by whom, of which, and who is told.
+//! Feedback on answers: who may give it, on which answers, and who can read it.
 
 use ragstone_core::access::Role;
 use serde_json::{Value, json};
@@ -108,7 +108,7 @@ async fn for_everybody_else_there_is_no_such_answer() {
         .await
         .problem(404, "not_found");
     assert_eq!(give(&app, &ann, up(&trace)).await.status, 200);
-    // Neither a lesser role nor another tenant's administrator is told of it, or removes it.
+    // Neither a lower role nor another tenant's administrator can read or delete it.
     for lesser in [&ann, &others[1]] {
         let refused = app.get(FEEDBACK).key(lesser).send().await;
         refused.problem(403, "forbidden");
@@ -147,7 +147,7 @@ async fn what_is_wrong_is_said() {
     removed.problem(404, "not_found");
 }
 
-/// What is kept is rated in any process; what is only remembered is this one's.
+/// A kept answer can be rated through any process; one in memory only through its own.
 #[tokio::test]
 async fn another_process_rates_what_is_kept() {
     for (keep_all, remember, status) in [(true, 0, 200), (false, 60, 404)] {
@@ -161,7 +161,7 @@ async fn another_process_rates_what_is_kept() {
         let another = app.seen_by(|| caller("default", &[], Role::Admin));
         let up = json!({"trace_id": trace, "rating": "up"});
         let rate = async |key: &str| another.post(FEEDBACK, &up).key(key).send().await.status;
-        // It is kept behind the answer.
+        // It is saved in the background, after the answer.
         let mut given = rate(&ann).await;
         for _ in 0..1_000 {
             if given == status {
@@ -175,7 +175,7 @@ async fn another_process_rates_what_is_kept() {
     }
 }
 
-/// The operator asks for whom a set names, and nobody else does.
+/// The operator can ask as the caller of a question set; nobody else can.
 #[tokio::test]
 async fn only_the_operator_acts_for_others() {
     let app = world(FeedbackSettings::default()).await;

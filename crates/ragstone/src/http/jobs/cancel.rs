@@ -1,4 +1,4 @@
-//! `DELETE /api/v1/jobs/{id}`: stops a job that has not ended.
+//! `DELETE /api/v1/jobs/{id}`: cancels a job that has not ended.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ pub(in crate::http) const PROBLEMS: &[Code] = &[
     Code::StorageFull,
 ];
 
-/// Cancels a job; a job that was cancelled before is answered alike.
+/// Cancels a job. If it was cancelled before, the response is the same.
 #[utoipa::path(delete, path = "/api/v1/jobs/{id}", tag = "jobs", params(("id" = Uuid, Path)),
     responses((status = 200, body = JobBody)))]
 pub(in crate::http) async fn cancel_job(
@@ -36,7 +36,7 @@ pub(in crate::http) async fn cancel_job(
         let detail = format!("the job has ended: {:?}", job.state).to_lowercase();
         return Err(ApiProblem::new(Code::JobFinal, detail));
     }
-    // Nobody listens is no error.
+    // An error only means that no stream listens to job events.
     let _ = app.job_events.send(job.id);
     Ok(Json(job.into()))
 }

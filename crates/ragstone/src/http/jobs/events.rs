@@ -1,4 +1,4 @@
-//! `GET /api/v1/jobs/{id}/events`: a job's progress until it ends.
+//! `GET /api/v1/jobs/{id}/events`: streams the progress of a job until it ends.
 
 use std::sync::Arc;
 
@@ -23,9 +23,11 @@ use crate::http::{ShutdownSignal, sse};
 
 pub(in crate::http) const PROBLEMS: &[Code] = &[Code::NotFound, Code::TooManyStreams, Code::CatalogueUnavailable];
 
-/// A job's progress as server-sent events: `progress` with the job at each change, `done` with the job at its end;
-/// `failed {code, detail}` if the caller's key or token ends before, or the server shuts down.
-/// A reconnect after the end is answered 204, so that an `EventSource` stops.
+/// Streams the progress of a job as server-sent events.
+///
+/// `progress` carries the job at each change, `done` the job at its end. `failed {code, detail}` is sent if the
+/// caller's key or token ends before that, or if the server shuts down. A reconnect after the end is answered with 204,
+/// so that an `EventSource` stops.
 #[utoipa::path(get, path = "/api/v1/jobs/{id}/events", tag = "jobs",
     params(("id" = Uuid, Path), ("Last-Event-ID" = Option<String>, Header), ("ticket" = Option<String>, Query)),
     responses((status = 200, description = "`text/event-stream`"), (status = 204, description = "all was sent")))]
@@ -58,13 +60,13 @@ pub(in crate::http) async fn stream_job_events(
     Ok(sse::sse_response(frames, heartbeat))
 }
 
-/// Who watches a job.
+/// The access rights and the credential of the client that watches a job.
 struct JobWatcher {
     scope: Scope,
     credential: Credential,
 }
 
-/// Names what is told, so that a reconnect is not told it again.
+/// Event id for a state of the job, so that a reconnecting client does not get the same state again.
 fn event_id(job: &Job, end: bool) -> String {
     let end = if end { "/end" } else { "" };
     format!(
@@ -111,7 +113,7 @@ fn progress_frames(
             }
             match app.catalogue.get_job(&reader.scope, job.id).await {
                 Ok(Some(next)) => job = next,
-                // A purged document takes its jobs along; the reader finds 404 when it asks again.
+                // Purging a document deletes its jobs as well; the client gets 404 when it asks again.
                 Ok(None) => break,
                 Err(error) => tracing::warn!(job = %job.id, %error, "progress not known"),
             }
@@ -119,7 +121,7 @@ fn progress_frames(
     }
 }
 
-/// Waits until the job is said to have moved, or it is time to look.
+/// Waits until a change of the job is reported, at most `settings.job_poll`.
 async fn wait_for_change(app: &RouterState, listener: &mut tokio::sync::broadcast::Receiver<JobId>, job: JobId) {
     let told = async {
         loop {
@@ -131,6 +133,6 @@ async fn wait_for_change(app: &RouterState, listener: &mut tokio::sync::broadcas
             }
         }
     };
-    // Either way the job is looked up.
+    // Both outcomes are ignored: the job is read again in any case.
     let _ = tokio::time::timeout(app.settings.job_poll, told).await;
 }

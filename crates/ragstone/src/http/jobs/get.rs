@@ -1,4 +1,4 @@
-//! `GET /api/v1/jobs/{id}`: one job.
+//! `GET /api/v1/jobs/{id}`: one job with its progress.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::http::problem::{ApiProblem, Code};
 
 pub(in crate::http) const PROBLEMS: &[Code] = &[Code::NotFound, Code::CatalogueUnavailable];
 
-/// A job of a document that the caller may read.
+/// Returns a job of a document that the caller may read.
 #[utoipa::path(get, path = "/api/v1/jobs/{id}", tag = "jobs", params(("id" = Uuid, Path)),
     responses((status = 200, body = JobBody)))]
 pub(in crate::http) async fn get_job(

@@ -24,31 +24,32 @@ pub(in crate::http) const PROBLEMS: &[Code] = &[Code::BadQuery, Code::BadCursor,
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct JobListParameters {
-    /// What the last page said as `next_cursor`.
+    /// The `next_cursor` of the previous page; absent for the first page.
     cursor: Option<String>,
-    /// Most jobs; 50 if not said, at most 1,000.
+    /// Maximum number of jobs per page, 1 to 1,000. Default: 50.
     limit: Option<usize>,
-    /// `queued`, `running`, `succeeded`, `failed` or `cancelled`.
+    /// Only jobs in this state: `queued`, `running`, `succeeded`, `failed` or `cancelled`.
     #[param(value_type = Option<String>)]
     state: Option<JobState>,
-    /// `ingest`, `purge` or `batch`.
+    /// Only jobs of this kind: `ingest`, `purge` or `batch`.
     #[param(value_type = Option<String>)]
     kind: Option<JobKind>,
-    /// Of this batch.
+    /// Only jobs of this batch.
     parent: Option<Uuid>,
-    /// Of this document.
+    /// Only jobs of this document.
     document: Option<Uuid>,
 }
 
-/// A page of jobs.
+/// A page of the list of jobs.
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct JobList {
+    /// The jobs, newest first.
     jobs: Vec<JobBody>,
-    /// Null at the end.
+    /// Cursor of the next page; null on the last page.
     next_cursor: Option<String>,
 }
 
-/// The jobs of the documents that the caller may read, newest first.
+/// Lists the jobs of the documents that the caller may read, newest first.
 #[utoipa::path(get, path = "/api/v1/jobs", tag = "jobs", params(JobListParameters),
     responses((status = 200, body = JobList)))]
 pub(in crate::http) async fn list_jobs(

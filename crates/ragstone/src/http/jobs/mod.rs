@@ -1,4 +1,4 @@
-//! Jobs: background work and how far it is.
+//! `/api/v1/jobs`: background work and its progress.
 
 pub(super) mod cancel;
 pub(super) mod events;

@@ -1,4 +1,4 @@
-//! `POST /api/v1/jobs/{id}/retry`: takes a job out of the dead letter.
+//! `POST /api/v1/jobs/{id}/retry`: queues a failed or cancelled job again.
 
 use std::sync::Arc;
 
@@ -20,7 +20,8 @@ pub(in crate::http) const PROBLEMS: &[Code] = &[
     Code::CatalogueUnavailable,
 ];
 
-/// Tries a job that failed or was cancelled again, its attempts counted anew; of a batch, every such child.
+/// Retries a job that failed or was cancelled, with its attempts reset to 0. For a batch, retries each of its jobs that
+/// did.
 #[utoipa::path(post, path = "/api/v1/jobs/{id}/retry", tag = "jobs", params(("id" = Uuid, Path)),
     responses((status = 202, body = JobBody)))]
 pub(in crate::http) async fn retry_job(
@@ -35,7 +36,7 @@ pub(in crate::http) async fn retry_job(
     match redriven.ok_or_else(|| ApiProblem::not_found("job"))? {
         RequeueOutcome::Queued(job) => {
             (app.notify_workers)();
-            // Nobody listens is no error.
+            // An error only means that no stream listens to job events.
             let _ = app.job_events.send(job.id);
             Ok((StatusCode::ACCEPTED, Json(job.into())))
         }

@@ -1,4 +1,4 @@
-//! Jobs as their readers see them, to their end.
+//! Jobs as callers see them, until they end.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

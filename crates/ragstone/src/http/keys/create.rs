@@ -1,4 +1,4 @@
-//! `POST /api/v1/keys`: a key.
+//! `POST /api/v1/keys`: creates an API key.
 
 use std::sync::Arc;
 
@@ -32,40 +32,42 @@ pub(in crate::http) const PROBLEMS: &[Code] = &[
 
 /// Longest name of a key, in bytes.
 const MAX_NAME_BYTES: usize = 256;
-/// Most readers of a key.
+/// Maximum number of readers of a key.
 const MAX_READERS: usize = 1_000;
-/// Longest life of a key that has an end.
+/// Longest lifetime of a key that expires: ten years.
 const MAX_LIFETIME: Duration = Duration::days(3_650);
 
-/// A key to be made.
+/// An API key to create.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = NewKey)]
 pub(in crate::http) struct CreateKeyRequest {
-    /// What people call it.
+    /// Display name: 1 to 256 bytes without control characters.
     name: String,
     /// `reader`, `writer` or `admin`.
     #[schema(value_type = String)]
     role: Role,
-    /// Whose callers it lets in; the caller's own tenant unless said.
+    /// Tenant of its callers. Default: the tenant of the administrator.
     #[schema(value_type = Option<String>)]
     tenant: Option<TenantId>,
-    /// Departments its callers belong to.
+    /// Departments of its callers; each adds the reader `dept:<id>`.
     #[serde(default)]
     departments: Vec<String>,
-    /// Groups its callers belong to.
+    /// Groups of its callers; each adds the reader `group:<id>`.
     #[serde(default)]
     groups: Vec<String>,
-    /// The person it stands for, who is the callers' name too.
+    /// User that the key stands for: adds the reader `user:<id>` and becomes the callers' subject. Default subject:
+    /// `key:<id>`.
     user: Option<String>,
-    /// Seconds from now on after which it is refused.
+    /// Lifetime in seconds, 1 to 315,360,000 (ten years). Default: the key never expires.
     expires_in_seconds: Option<u64>,
-    /// The same as a moment, RFC 3339.
+    /// Expiry as an RFC 3339 time, at most ten years ahead; alternative to `expires_in_seconds`.
     expires_at: Option<String>,
 }
 
-/// Makes a key. Its text is in this answer and nowhere else. Only the operator and the first key may name another tenant
-/// than their own.
+/// Creates an API key. Its text is in this response and cannot be read again.
+///
+/// For administrators. Only the operator and the key `RAGSTONE_ADMIN_KEY` may name a tenant other than their own.
 #[utoipa::path(post, path = "/api/v1/keys", tag = "keys", request_body = CreateKeyRequest,
     responses((status = 201, body = IssuedKey)))]
 pub(in crate::http) async fn create_key(

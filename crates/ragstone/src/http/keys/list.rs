@@ -1,4 +1,4 @@
-//! `GET /api/v1/keys`: the keys that the caller manages.
+//! `GET /api/v1/keys`: the API keys that the caller manages.
 
 use std::sync::Arc;
 
@@ -22,24 +22,25 @@ pub(in crate::http) const PROBLEMS: &[Code] = &[Code::BadQuery, Code::BadCursor,
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct KeyListParameters {
-    /// What the last page said as `next_cursor`.
+    /// The `next_cursor` of the previous page; absent for the first page.
     cursor: Option<String>,
-    /// Most keys; 50 if not said, at most 1,000.
+    /// Maximum number of keys per page, 1 to 1,000. Default: 50.
     limit: Option<usize>,
-    /// Of this tenant; for whoever manages the keys of all.
+    /// Only keys of this tenant; for callers that manage the keys of all tenants.
     #[param(value_type = Option<String>)]
     tenant: Option<TenantId>,
 }
 
-/// A page of keys.
+/// A page of the list of keys.
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct KeyList {
+    /// The keys, oldest first.
     keys: Vec<KeyBody>,
-    /// Null at the end.
+    /// Cursor of the next page; null on the last page.
     next_cursor: Option<String>,
 }
 
-/// The keys that the caller manages, oldest first, those that have ended among them. Never a secret.
+/// Lists the API keys that the caller manages, oldest first, including ended ones. Secrets are never returned.
 #[utoipa::path(get, path = "/api/v1/keys", tag = "keys", params(KeyListParameters),
     responses((status = 200, body = KeyList)))]
 pub(in crate::http) async fn list_keys(

@@ -1,7 +1,7 @@
-//! `/api/v1/keys`: making, listing, rotating and revoking API keys.
+//! `/api/v1/keys`: creating, listing, rotating and revoking API keys.
 //!
-//! Invariant: the text of a key is in one answer, the one that made it; an administrator sees and changes the keys of its
-//! own tenant only, unless it is the operator or has the first key.
+//! Invariant: the text of a key is in one response only, the one that created it; an administrator sees and changes
+//! keys of its own tenant only, unless it is the operator or has the admin key of the settings.
 
 pub mod create;
 pub mod list;
@@ -20,40 +20,40 @@ use utoipa::ToSchema;
 use super::auth::CallerIdentity;
 use super::problem::{ApiProblem, Code};
 
-/// A key, without its secret.
+/// An API key, without its secret.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Key)]
 pub(super) struct KeyBody {
-    /// Its public name, which its text begins with.
+    /// Public id; part of the text of the key.
     id: String,
-    /// What people call it.
+    /// Display name of the key.
     name: String,
-    /// Whose callers it lets in.
+    /// Tenant of its callers.
     tenant: String,
     /// `reader`, `writer` or `admin`.
     role: String,
-    /// Whom its callers may act as, beside `everyone`.
+    /// Readers that its callers hold, in addition to `everyone`.
     readers: Vec<String>,
-    /// What its callers are called within the tenant.
+    /// Name of its callers within the tenant.
     subject: String,
-    /// Whether it opens anything.
+    /// Whether it is valid now: neither revoked nor expired.
     live: bool,
-    /// RFC 3339.
+    /// When it was created, RFC 3339.
     created_at: String,
-    /// From when on it is refused, RFC 3339.
+    /// When it expires, RFC 3339; null for never.
     expires_at: Option<String>,
-    /// RFC 3339.
+    /// When it was revoked, RFC 3339; null if it was not.
     revoked_at: Option<String>,
-    /// Give or take a minute, RFC 3339.
+    /// When it was last used, to about a minute, RFC 3339; null for never.
     last_used_at: Option<String>,
-    /// The key that took its place.
+    /// Id of the key that replaced it by rotation; null if none.
     successor: Option<String>,
 }
 
-/// A key that was made; its text is shown this once.
+/// A key that was just created. Its text is returned only this once.
 #[derive(Serialize, ToSchema)]
 pub(super) struct IssuedKey {
-    /// Goes into `Authorization: Bearer`.
+    /// Text of the key, for the header `Authorization: Bearer <key>`.
     key: String,
     #[serde(flatten)]
     shown: KeyBody,
@@ -87,7 +87,7 @@ impl IssuedKey {
     }
 }
 
-/// The tenant whose keys this caller means, where it says one; all are meant where that is none.
+/// The tenant whose keys the caller manages; `None` for all tenants. 403 if it names a tenant that it does not manage.
 fn managed_tenant(identity: &CallerIdentity, named: Option<TenantId>) -> Result<Option<TenantId>, ApiProblem> {
     let own = identity.principal.tenant();
     match named {

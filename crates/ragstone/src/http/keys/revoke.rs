@@ -1,4 +1,4 @@
-//! `DELETE /api/v1/keys/{id}`: from the answer on the key opens nothing.
+//! `DELETE /api/v1/keys/{id}`: revokes an API key.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::http::problem::{ApiProblem, Code};
 
 pub(in crate::http) const PROBLEMS: &[Code] = &[Code::NotFound, Code::CatalogueUnavailable, Code::StorageFull];
 
-/// Ends a key for good; one that was revoked before is answered alike.
+/// Revokes a key permanently. If it was revoked before, the response is the same.
 #[utoipa::path(delete, path = "/api/v1/keys/{id}", tag = "keys", params(("id" = String, Path)),
     responses((status = 200, body = KeyBody)))]
 pub(in crate::http) async fn revoke_key(

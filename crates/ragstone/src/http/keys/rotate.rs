@@ -1,4 +1,4 @@
-//! `POST /api/v1/keys/{id}/rotate`: another key with the same rights in its place.
+//! `POST /api/v1/keys/{id}/rotate`: replaces an API key by a new one with the same rights.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,20 +28,21 @@ pub(in crate::http) const PROBLEMS: &[Code] = &[
     Code::StorageFull,
 ];
 
-/// Longest time that the old key holds beside its successor, in seconds: 30 days.
+/// Longest time that the old key stays valid beside its successor, in seconds: 30 days.
 const MAX_GRACE_SECONDS: u64 = 30 * 86_400;
 
-/// How a key is rotated.
+/// Options of a rotation.
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::http) struct KeyRotation {
-    /// Seconds for which the old key holds yet, 0 unless said, at most 2,592,000 (30 days).
+    /// Seconds for which the old key stays valid, 0 to 2,592,000 (30 days). Default: 0.
     #[serde(default)]
     grace_seconds: u64,
 }
 
-/// Gives a key a successor with the same name, tenant, role, readers, subject and end. The old one is refused from now on,
-/// or when its grace is over. The body may be left out.
+/// Creates a successor of a key, with the same name, tenant, role, readers, subject and expiry.
+///
+/// The old key is refused from now on, or after `grace_seconds`. The body may be omitted.
 #[utoipa::path(post, path = "/api/v1/keys/{id}/rotate", tag = "keys", params(("id" = String, Path)),
     request_body = KeyRotation, responses((status = 200, body = IssuedKey)))]
 pub(in crate::http) async fn rotate_key(

@@ -1,4 +1,4 @@
-//! Keys over the real router: what each one opens, beside its twin that opens nothing.
+//! API keys over the real router: what each one allows, beside one that is refused.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -199,7 +199,7 @@ async fn wrong_wishes_are_refused_with_their_place() {
         .problem(400, "bad_query");
 }
 
-/// The clock of these tests goes on a second each time it is read.
+/// The clock of these tests advances a second each time it is read.
 #[tokio::test]
 async fn an_expired_key_is_refused() {
     let app = TestApp::new();
@@ -408,7 +408,7 @@ async fn a_use_is_noted() {
         .expect("it is noted behind the answer");
 }
 
-/// Two processes over one catalogue: what one revokes, the other trusts for two seconds and no longer.
+/// Two processes over one catalogue: a key revoked by one is accepted by the other for two seconds and no longer.
 #[tokio::test(start_paused = true)]
 async fn another_process_refuses_what_was_revoked_within_its_trust() {
     let store = Arc::new(SqliteCatalogue::open(SqliteDatabase::in_memory().unwrap()).unwrap());

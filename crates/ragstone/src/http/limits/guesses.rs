@@ -1,10 +1,10 @@
-//! Wrong keys, tokens and tickets, by the address that sends them.
+//! Rate limit for failed authentications, per client address.
 //!
-//! A proof is looked at before its sender's bucket is: behind one proxy everybody has one address, and whoever sends wrong
-//! keys from there must not be able to lock the others out. What this bounds is who is told how often that a key is
-//! wrong, and what a client costs that repeats one without end; guessing is hopeless against 32 random bytes anyway.
+//! A credential is verified before the rate of its sender is checked: behind one proxy all clients share an address,
+//! and a sender of wrong keys must not be able to lock out the others. The limit slows down clients that repeat a wrong
+//! key and makes them visible in log and metrics; guessing is hopeless anyway against 32 random bytes.
 //!
-//! Invariant: a right proof is never refused here; what is remembered of addresses is bounded.
+//! Invariant: a valid credential is never refused here; the memory used per address is bounded.
 
 use std::sync::Arc;
 
@@ -15,32 +15,32 @@ use crate::http::address::{self, ClientNetwork, TrustedProxies};
 use crate::http::metrics;
 use crate::http::problem::{ApiProblem, Code};
 
-/// Most buckets; further addresses share one.
+/// Maximum number of buckets; further addresses share one.
 const MAX_NETWORKS: usize = 262_144;
 
-/// Whose bucket it is.
+/// The bucket that a request counts for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum FailedAuthSender {
     Network(ClientNetwork),
-    /// All that have no bucket of their own.
+    /// All addresses without a bucket of their own.
     Shared,
 }
 
-/// The buckets of wrong proofs.
+/// One token bucket per client network.
 pub(super) struct FailedAuthLimiter {
     rate: Option<KeyedRateLimiter<FailedAuthSender>>,
     proxies: Arc<TrustedProxies>,
 }
 
 impl FailedAuthLimiter {
-    /// Buckets of `per_minute`; no limit for 0.
+    /// Buckets of `per_minute` failures; 0 means no limit.
     pub fn new(per_minute: u32, proxies: Arc<TrustedProxies>) -> Self {
         let rate = KeyedRateLimiter::new(per_minute);
         Self { rate, proxies }
     }
 
-    /// What the sender of a wrong proof is told: what is wrong, or to come back later. Problems of another kind stay as
-    /// they are.
+    /// Counts a failed authentication and returns the problem to send: `problem`, or 429 if the address is over its
+    /// limit. Problems other than 401 are returned unchanged and not counted.
     pub fn on_failed_auth(&self, request: &Parts, problem: ApiProblem) -> ApiProblem {
         if problem.code != Code::Unauthorized {
             return problem;

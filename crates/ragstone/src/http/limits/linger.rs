@@ -1,9 +1,9 @@
-//! Reads the rest of a body that was refused, for a moment.
+//! Reads and discards the rest of a refused request body for a limited time.
 //!
-//! A connection that is closed while its client still sends loses the answer on the way: the client sees a reset in place
-//! of the 413. So what still comes is read and thrown away, within bounds; whoever goes on is cut off.
+//! If the server closes a connection while the client still sends, the client sees a reset instead of the 413. So the
+//! rest of the body is read and discarded, within bounds; after that the connection is cut off.
 //!
-//! Invariant: a client that waits for `100 Continue` is never told to go on.
+//! Invariant: a client that waits for `100 Continue` never gets it.
 
 use std::time::Duration;
 
@@ -12,12 +12,13 @@ use axum::extract::Multipart;
 use axum::http::{HeaderMap, header};
 use futures::StreamExt;
 
-/// How long a refused body is read on.
+/// Longest time to read on.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
-/// How much of it.
+/// Maximum bytes to read on.
 const MAX_DRAINED_BYTES: usize = 64 * 1024 * 1024;
 
-/// Throws away what comes of `body`, in a task of its own.
+/// Discards the rest of `body` in a background task. Does nothing if the client sent `Expect`, because reading the body
+/// would make the server send `100 Continue`.
 pub(in crate::http) fn drain_body(headers: &HeaderMap, body: Body) {
     if headers.contains_key(header::EXPECT) {
         return;
@@ -35,7 +36,7 @@ pub(in crate::http) fn drain_body(headers: &HeaderMap, body: Body) {
     tokio::spawn(tokio::time::timeout(DRAIN_TIMEOUT, rest));
 }
 
-/// The same for a form of which some was read.
+/// The same for a form that was read in part.
 pub(in crate::http) fn drain_form(mut form: Multipart) {
     let rest = async move {
         let mut bytes = 0;

@@ -1,8 +1,8 @@
-//! What one caller and one tenant may use: requests a minute, streams at once, tokens a day; and how many wrong keys one
-//! address may send.
+//! Limits per caller and per tenant: requests per minute, concurrent streams, tokens per day; and failed
+//! authentications per client address.
 //!
-//! Invariant: nothing is limited that no setting limits; whoever came through the operator's door has no rate. What is
-//! remembered of callers is bounded.
+//! Invariant: a limit of 0 is off; requests through the operator channel have no rate limit. The memory used per caller
+//! is bounded.
 
 mod guesses;
 pub(super) mod linger;
@@ -27,40 +27,40 @@ use super::{HttpSettings, RouterState};
 pub(super) use streams::StreamSlot;
 pub(super) use tokens::{check_token_budget, meter_answer};
 
-/// Requests the limit allows at once, and then a minute.
+/// Response header: requests that the limit allows at once, and then per minute.
 pub(super) const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
-/// Requests it allows at this moment.
+/// Response header: requests that it allows now.
 pub(super) const RATE_REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");
-/// Seconds until it allows all of them again.
+/// Response header: seconds until it allows all of them again.
 pub(super) const RATE_RESET: HeaderName = HeaderName::from_static("ratelimit-reset");
 
-/// How much is allowed; 0 is no limit.
+/// The limits of the settings; 0 means no limit.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct LimitSettings {
-    /// Requests of one caller, at once and then a minute.
+    /// Requests of one caller: burst size, and refill per minute.
     pub requests_per_minute: u32,
-    /// The same of all callers of a tenant.
+    /// The same for all callers of a tenant together.
     pub tenant_requests_per_minute: u32,
-    /// Streams of one caller at once.
+    /// Concurrent streams of one caller.
     pub caller_streams: usize,
-    /// Streams of all callers at once.
+    /// Concurrent streams of all callers.
     pub streams: usize,
-    /// Tokens of one caller a day, in UTC.
+    /// Tokens of one caller per day, in UTC.
     pub tokens_per_day: u64,
-    /// The same of all callers of a tenant.
+    /// The same for all callers of a tenant together.
     pub tenant_tokens_per_day: u64,
-    /// Wrong keys, tokens and tickets of one address, at once and then a minute.
+    /// Failed authentications (keys, tokens, tickets) of one client address: burst size, and refill per minute.
     pub failed_auths_per_minute: u32,
 }
 
-/// A caller as it is counted: whatever its role, the same subject is the same caller.
+/// A caller as limits count it: the same subject of a tenant is the same caller, whatever its role.
 pub(super) type CallerKey = (TenantId, String);
 
 pub(super) fn caller_key(principal: &Principal) -> CallerKey {
     (principal.tenant().clone(), principal.subject().to_owned())
 }
 
-/// What is used at the moment.
+/// The state of all limits.
 pub(super) struct CallerLimits {
     callers: Option<rates::KeyedRateLimiter<CallerKey>>,
     tenants: Option<rates::KeyedRateLimiter<TenantId>>,
@@ -82,23 +82,23 @@ impl CallerLimits {
         }
     }
 
-    /// A place for one stream more, for as long as it is kept.
+    /// Reserves a stream slot, which is free again when it is dropped. 429 if all slots are used.
     pub fn reserve_stream(&self, principal: &Principal) -> Result<StreamSlot, ApiProblem> {
         streams::StreamLimit::acquire_slot(&self.streams, caller_key(principal))
     }
 
-    /// What the sender of a proof that opened nothing is told.
+    /// The problem to return for a failed authentication; see [`guesses::FailedAuthLimiter`].
     pub fn on_failed_auth(&self, request: &Parts, problem: ApiProblem) -> ApiProblem {
         self.failed_auth.on_failed_auth(request, problem)
     }
 
-    /// What the tighter of the two rates says; none where neither is set.
+    /// Takes a request from both rates and returns the tighter one; `None` if neither is set.
     fn take_request(&self, principal: &Principal) -> Option<rates::RateStatus> {
         let caller = self
             .callers
             .as_ref()
             .map(|rate| rate.take_request(&caller_key(principal)));
-        // A caller who is refused anyway takes nothing from its tenant.
+        // A request that is refused anyway must not count for its tenant.
         if caller.as_ref().is_some_and(|standing| standing.wait.is_some()) {
             return caller;
         }
@@ -110,8 +110,8 @@ impl CallerLimits {
     }
 }
 
-/// Bounds how often a caller and a tenant come. The three headers are those of draft-ietf-httpapi-ratelimit-headers-06,
-/// the last draft that had them apart; they stand on every answer to a caller whose rate is limited.
+/// Middleware that enforces the request rates. The three headers are those of draft-ietf-httpapi-ratelimit-headers-06,
+/// the last draft with separate headers; every response to a rate-limited caller has them.
 pub(super) async fn enforce_rate_limit(State(app): State<Arc<RouterState>>, request: Request, next: Next) -> Response {
     let extensions = request.extensions();
     let standing = match auth::identified_caller(extensions) {

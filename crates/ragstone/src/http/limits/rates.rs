@@ -1,7 +1,7 @@
-//! Token buckets: so many requests at once, refilled evenly over a minute.
+//! Token buckets: a burst of requests, refilled evenly over a minute.
 //!
-//! Invariant: a bucket nobody drew from for a minute is forgotten once there are many, which changes nothing: it was
-//! full.
+//! Invariant: once there are many buckets, the full ones are evicted. That changes no result, because a new bucket is
+//! full as well.
 
 use std::hash::Hash;
 use std::num::NonZeroU32;
@@ -14,12 +14,12 @@ use governor::state::keyed::HashMapStateStore;
 use governor::{Quota, RateLimiter};
 use tokio::time::Instant;
 
-/// Buckets above which the full ones are looked for and forgotten.
+/// Number of buckets from which full ones are evicted.
 const SWEEP_THRESHOLD: usize = 65_536;
-/// How often they are looked for at most: in between there are as many buckets as verified callers come.
+/// Shortest time between two evictions; in between, the number of buckets grows with the number of verified callers.
 const SWEEP_PAUSE: Duration = Duration::from_secs(1);
 
-/// The time since the start, by the runtime's clock.
+/// Time since the start, by tokio's clock, which tests can advance.
 #[derive(Debug, Clone)]
 struct BucketClock(Instant);
 
@@ -32,28 +32,28 @@ impl Clock for BucketClock {
 
 type TokenBuckets<K> = RateLimiter<K, HashMapStateStore<K>, BucketClock, StateInformationMiddleware>;
 
-/// A bucket for each key.
+/// One token bucket per key.
 pub(super) struct KeyedRateLimiter<K: Hash + Eq + Clone> {
     buckets: TokenBuckets<K>,
     limit: NonZeroU32,
     swept: Mutex<Instant>,
 }
 
-/// How a bucket stands after a request.
+/// State of a bucket after a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct RateStatus {
-    /// Requests a full bucket allows.
+    /// Requests that a full bucket allows.
     pub limit: u32,
-    /// Requests it allows now.
+    /// Requests that it allows now.
     pub remaining: u32,
-    /// Until it is full.
+    /// Time until it is full.
     pub reset: Duration,
-    /// Until it allows the request that it did not.
+    /// Time until the refused request would be allowed; `None` if it was allowed.
     pub wait: Option<Duration>,
 }
 
 impl<K: Hash + Eq + Clone> KeyedRateLimiter<K> {
-    /// Buckets that hold `per_minute` requests and are refilled by as many a minute; none for 0.
+    /// Buckets that hold `per_minute` requests and refill at that rate; `None` for 0.
     pub fn new(per_minute: u32) -> Option<Self> {
         let limit = NonZeroU32::new(per_minute)?;
         let start = Instant::now();
@@ -66,7 +66,7 @@ impl<K: Hash + Eq + Clone> KeyedRateLimiter<K> {
         })
     }
 
-    /// Takes one request from the bucket of `key`, or says how long it takes until there is one.
+    /// Takes one request from the bucket of `key`, or returns the time to wait for one.
     pub fn take_request(&self, key: &K) -> RateStatus {
         self.evict_full_buckets();
         let (remaining, wait) = match self.buckets.check_key(key) {
@@ -83,7 +83,7 @@ impl<K: Hash + Eq + Clone> KeyedRateLimiter<K> {
         }
     }
 
-    /// How many buckets there are.
+    /// The number of buckets in memory.
     pub fn bucket_count(&self) -> usize {
         self.buckets.len()
     }

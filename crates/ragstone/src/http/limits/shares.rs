@@ -1,7 +1,7 @@
-//! Requests at once, of all, of one caller and of one address.
+//! Limits the requests in progress: in total, per caller and per client address.
 //!
-//! Invariant: no caller and no address holds more than its share, so that none of them keeps the others out; a place is
-//! free again when its holder is dropped.
+//! Invariant: no caller and no address holds more than its share, so none can keep others out; a slot is free again
+//! when it is dropped.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,12 +14,12 @@ use crate::http::middleware::BUSY_RETRY_AFTER;
 use crate::http::problem::{ApiProblem, Code};
 use crate::http::{RouterState, auth};
 
-/// Who holds a place.
+/// Whose share a slot counts for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(in crate::http) enum SlotHolder {
-    /// One caller, wherever it calls from.
+    /// One caller, from any address.
     Caller(CallerKey),
-    /// All that call from there.
+    /// All callers from one network.
     Network(ClientNetwork),
 }
 
@@ -32,8 +32,8 @@ impl SlotHolder {
     }
 }
 
-/// Whose share a request counts for. While there are no keys everybody is the same caller, so that only addresses tell one
-/// from another; what came through the operator's door has neither.
+/// The holders that a request counts for. While there are no keys everybody is the same caller (the operator), so only
+/// addresses count; a request through the operator channel has no holder.
 pub(in crate::http) fn slot_holders(
     app: &RouterState,
     extensions: &Extensions,
@@ -46,7 +46,7 @@ pub(in crate::http) fn slot_holders(
     caller.into_iter().chain(network).collect()
 }
 
-/// How many requests there may be, and how many there are.
+/// The limits and the current counts.
 pub(in crate::http) struct ConcurrencyLimit {
     most: usize,
     share: usize,
@@ -59,14 +59,14 @@ struct HeldSlots {
     by_holder: HashMap<SlotHolder, usize>,
 }
 
-/// The place of one request.
+/// The slot of one request; dropping it frees it.
 pub(in crate::http) struct RequestSlot {
     shares: Arc<ConcurrencyLimit>,
     holders: Vec<SlotHolder>,
 }
 
 impl ConcurrencyLimit {
-    /// At most `most` in all, and `share` of each holder; 0 is half of all.
+    /// At most `most` slots in total and `share` per holder; a `share` of 0 means half of `most`.
     pub fn new(most: usize, share: usize) -> Self {
         Self {
             most,
@@ -75,7 +75,7 @@ impl ConcurrencyLimit {
         }
     }
 
-    /// A place that counts for each of the holders.
+    /// Takes a slot that counts for each of the holders. 503 if all slots are used, 429 if a share is.
     pub fn acquire_slot(shares: &Arc<Self>, holders: Vec<SlotHolder>) -> Result<RequestSlot, ApiProblem> {
         let mut held = shares.lock_held();
         if held.in_all >= shares.most {
@@ -106,7 +106,7 @@ impl ConcurrencyLimit {
     }
 }
 
-/// What a share is in numbers: 0 is half of all, and one in any case.
+/// The share in slots: 0 means half of `most`, but at least one.
 pub(in crate::http) fn share_limit(most: usize, share: usize) -> usize {
     match share {
         0 => (most / 2).max(1),

@@ -1,6 +1,6 @@
-//! Streams at once, of one caller and in all.
+//! Limits concurrent streams, per caller and in total.
 //!
-//! Invariant: a place is free again when its holder is dropped, and so when the client has left.
+//! Invariant: a slot is free again when it is dropped, which happens when the client disconnects.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::CallerKey;
 use crate::http::problem::{ApiProblem, Code};
 
-/// How many streams there may be, and how many there are; 0 is no limit.
+/// The limits (0 for none) and the open streams.
 pub(super) struct StreamLimit {
     of_caller: usize,
     in_all: usize,
@@ -21,7 +21,7 @@ struct OpenStreams {
     in_all: usize,
 }
 
-/// A stream's place.
+/// The slot of one stream; dropping it frees it.
 pub struct StreamSlot {
     streams: Arc<StreamLimit>,
     caller: CallerKey,

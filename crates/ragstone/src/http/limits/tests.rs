@@ -1,4 +1,4 @@
-//! What a caller may use, and what it is told.
+//! Limits per caller, and the responses beyond them.
 
 use axum::body::Body;
 use futures::{StreamExt, stream};
@@ -250,7 +250,7 @@ async fn a_question_has_a_length() {
     stream.problem(422, "bad_question");
 }
 
-/// A body that never comes is not waited for, and one that never ends is not read on.
+/// A body that never arrives is not waited for, and one that never ends is not read to its end.
 #[tokio::test]
 async fn a_body_that_is_too_large_is_refused_before_its_end() {
     let app = TestApp::with(HttpSettings {

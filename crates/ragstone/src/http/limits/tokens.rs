@@ -1,7 +1,7 @@
-//! Tokens a day, by what answers say they used.
+//! Daily token budgets, charged by the usage that answers report.
 //!
-//! Invariant: an answer that began is finished, so a budget may be passed by the answers under way; one whose reader left
-//! is counted by its length, so leaving early saves nothing.
+//! Invariant: an answer that has started is finished, so running answers may exceed a budget; an answer whose reader
+//! left is charged by its length, so leaving early saves nothing.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,10 +17,10 @@ use super::LimitSettings;
 use crate::http::problem::{ApiProblem, Code};
 use crate::http::{ApiServices, RouterState};
 
-/// Bytes of a text that count as one token where nobody counted them.
+/// Bytes of text that count as one token if the model reported no usage.
 const BYTES_A_TOKEN: usize = 4;
 
-/// Refuses a caller who, or whose tenant, has spent the day's tokens.
+/// 429 if the caller or its tenant has used up the tokens of the day.
 pub(in crate::http) async fn check_token_budget(app: &RouterState, principal: &Principal) -> Result<(), ApiProblem> {
     let limits = app.settings.limits;
     if !is_budget_set(&limits) {
@@ -43,7 +43,7 @@ pub(in crate::http) async fn check_token_budget(app: &RouterState, principal: &P
     Err(ApiProblem::new(Code::TokenBudgetSpent, detail).with_retry_after(Some(until_midnight(now))))
 }
 
-/// The same events; what the answer used is added to the caller's day before its end is told.
+/// Passes the events on, and charges the usage of the answer before its last event is passed on.
 pub(in crate::http) fn meter_answer(
     app: &RouterState,
     principal: &Principal,
@@ -91,7 +91,7 @@ fn metered_stream(
                     let used = answer.usage.prompt_tokens + answer.usage.completion_tokens;
                     record_usage(&meter.api, &meter.principal, used).await;
                 }
-                // A model that refused before its first word used nothing.
+                // A model that failed before its first word used no tokens.
                 AnswerEvent::Failed { .. } if !spoke => meter.bytes = 0,
                 AnswerEvent::Failed { .. } => {}
             }
@@ -100,7 +100,7 @@ fn metered_stream(
     }
 }
 
-/// What was shown and said so far.
+/// Bytes of prompt and answer so far; charges them when it is dropped before the answer reported its usage.
 struct TokenMeter {
     api: Arc<ApiServices>,
     principal: Principal,
@@ -120,7 +120,7 @@ impl Drop for TokenMeter {
     }
 }
 
-/// An answer is not lost because it could not be counted.
+/// A failure is only logged: the answer is not lost because it could not be charged.
 async fn record_usage(api: &ApiServices, principal: &Principal, tokens: u64) {
     let today = (api.clock)().date();
     let spent = api

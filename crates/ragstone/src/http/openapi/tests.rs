@@ -1,4 +1,4 @@
-//! The description: complete, honest, and shown without another host.
+//! The API description is complete and consistent, and its page uses no other host.
 
 use serde_json::Value;
 

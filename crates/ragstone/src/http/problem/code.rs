@@ -1,4 +1,4 @@
-//! All codes of problems, in one table: status, word, title, hint.
+//! The table of all problem codes: status, code, title, hint.
 
 use std::fmt::Write;
 
@@ -6,32 +6,32 @@ use axum::http::StatusCode;
 
 macro_rules! codes {
     ($($variant:ident $status:ident $word:literal $title:literal $hint:literal;)+) => {
-        /// What kind of problem; the word is stable.
+        /// The kind of a problem; its string is stable.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
         pub enum Code {
             $(#[doc = $title] $variant,)+
         }
 
         impl Code {
-            /// Every code.
+            /// All codes, in the order of the table.
             pub const ALL: &[Code] = &[$(Code::$variant,)+];
 
-            /// The HTTP status.
+            /// The HTTP status of the response.
             pub fn status(self) -> StatusCode {
                 match self { $(Self::$variant => StatusCode::$status,)+ }
             }
 
-            /// The stable word.
+            /// The stable code as sent in `code`.
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $word,)+ }
             }
 
-            /// The code in words.
+            /// The title: the code in words.
             pub fn title(self) -> &'static str {
                 match self { $(Self::$variant => $title,)+ }
             }
 
-            /// What to do next.
+            /// A suggestion what to do next.
             pub fn hint(self) -> &'static str {
                 match self { $(Self::$variant => $hint,)+ }
             }
@@ -109,12 +109,12 @@ codes! {
 }
 
 impl Code {
-    /// The code of this word.
+    /// The code with this string; `None` if there is none.
     pub fn from_word(word: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|code| code.as_str() == word)
     }
 
-    /// The code that stands for a bare status.
+    /// The code for a response of which only the status is known.
     pub fn from_status(status: StatusCode) -> Self {
         match status {
             StatusCode::UNAUTHORIZED => Self::Unauthorized,
@@ -134,7 +134,7 @@ impl Code {
     }
 }
 
-/// The table of all codes, in Markdown.
+/// The table of all codes in Markdown, for the API description.
 pub(in crate::http) fn code_table() -> String {
     let mut table = String::from("| status | code | meaning | what to do |\n|---|---|---|---|\n");
     for code in Code::ALL {

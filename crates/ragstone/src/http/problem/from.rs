@@ -1,4 +1,4 @@
-//! What goes wrong on the floors below, as problems: the one match from errors to HTTP.
+//! Converts the errors of core and adapters to problems: the only mapping from errors to HTTP.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use ragstone_core::sync::SyncError;
 
 use super::{ApiProblem, Code};
 
-/// When a model that was busy may be asked again; the service's own wait was tried already.
+/// `Retry-After` of a busy model; the wait that the service asked for has passed already.
 const MODEL_BUSY_WAIT: Duration = Duration::from_secs(10);
 
 fn internal_problem(error: &dyn std::fmt::Display) -> ApiProblem {
@@ -126,7 +126,7 @@ impl From<FilterError> for ApiProblem {
 }
 
 impl From<AnswerError> for ApiProblem {
-    /// The words of an answer's failures are codes too; one that is not in the table is a refusal of the question.
+    /// The codes of failed answers are problem codes too; one that is not in the table becomes `bad_question`.
     fn from(failed: AnswerError) -> Self {
         let code = Code::from_word(&failed.code).unwrap_or(Code::BadQuestion);
         let wait = (code == Code::ModelBusy).then_some(MODEL_BUSY_WAIT);

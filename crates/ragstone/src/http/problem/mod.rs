@@ -1,7 +1,7 @@
-//! Every answer that is not 2xx: RFC 9457 `application/problem+json` with a stable code and a hint.
+//! Every response that is not 2xx: RFC 9457 `application/problem+json` with a stable code and a hint.
 //!
-//! Invariant: what went wrong inside is logged with the request's id and not told; a problem of a caller says what
-//! and which.
+//! Invariant: internal causes are logged with the request's id and not sent; a problem that the caller caused says what
+//! is wrong and with which item.
 
 mod code;
 mod from;
@@ -17,63 +17,63 @@ use utoipa::ToSchema;
 pub use code::Code;
 pub(super) use code::code_table;
 
-/// The media type of a problem.
+/// The media type of a problem response.
 pub const PROBLEM_JSON: &str = "application/problem+json";
 
-/// Why a request was not answered as asked.
+/// An error response: why a request failed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ApiProblem {
-    /// What kind of problem.
+    /// The kind of problem, which decides the status.
     pub code: Code,
-    /// What and which.
+    /// What is wrong, and with which item; sent to the caller.
     pub detail: String,
-    // Boxed, as every handler's result is as large as this.
+    // Boxed to keep `Result<_, ApiProblem>`, which every handler returns, small.
     hint: Option<Box<str>>,
     pointer: Option<Box<str>>,
     retry_after: Option<Duration>,
-    /// Whether a token was sent that was refused.
+    /// Whether a token was refused; adds `error="invalid_token"` to `WWW-Authenticate`.
     of_token: bool,
     extensions: Map<String, Value>,
     cause: Option<Box<str>>,
 }
 
-/// What the log says of an answer that is an error, beside its status; travels with the response.
+/// What the log line of a failed request needs beside its status; a response extension.
 #[derive(Debug, Clone)]
 pub struct FailureNote {
-    /// The stable word.
+    /// The stable code of the problem.
     pub code: String,
-    /// What went wrong inside, where it is not told to the caller.
+    /// The internal cause, which is not sent to the caller.
     pub cause: Option<String>,
 }
 
-/// A problem as it is sent.
+/// A problem (RFC 9457): the body of every response that is not 2xx.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[schema(as = Problem)]
 pub struct ProblemBody {
-    /// Where the code is explained; a reference relative to this server.
+    /// Where the code is explained: a reference relative to this server.
     #[serde(rename = "type")]
     pub type_: String,
-    /// The code in words.
+    /// Title of the code.
     pub title: String,
-    /// The HTTP status.
+    /// HTTP status of the response.
     pub status: u16,
-    /// A stable word; all of them stand in the table above.
+    /// Stable code, one of those in the table above.
     pub code: String,
-    /// What and which.
+    /// What is wrong, and with which item.
     pub detail: String,
-    /// What to do next.
+    /// Suggestion what to do next.
     pub hint: String,
-    /// JSON pointer to the mistake in the body, where there is one.
+    /// JSON pointer to the mistake in the request body; absent if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pointer: Option<String>,
-    /// Further members of some codes.
+    /// Additional members of some codes.
     #[serde(flatten)]
     #[schema(ignore)]
     pub extensions: Map<String, Value>,
 }
 
 impl ApiProblem {
-    /// A problem of `code`.
+    /// A problem with the status, title and hint of `code`.
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
         Self {
             code,
@@ -87,13 +87,13 @@ impl ApiProblem {
         }
     }
 
-    /// With what went wrong inside, for the log alone.
+    /// Adds the internal cause, which is only logged.
     pub fn with_cause(mut self, cause: &dyn std::fmt::Display) -> Self {
         self.cause = Some(cause.to_string().into());
         self
     }
 
-    /// What the log says of it.
+    /// What the log line of the failed request needs.
     pub fn failure_note(&self) -> FailureNote {
         FailureNote {
             code: self.code.as_str().to_owned(),
@@ -101,13 +101,13 @@ impl ApiProblem {
         }
     }
 
-    /// With the place of the mistake in the body.
+    /// Adds a JSON pointer to the mistake in the request body.
     pub fn with_pointer(mut self, pointer: impl Into<String>) -> Self {
         self.pointer = Some(pointer.into().into_boxed_str());
         self
     }
 
-    /// With the place of the mistake, unless that is the whole body.
+    /// Adds a JSON pointer, unless it is empty and so means the whole body.
     pub fn with_optional_pointer(self, pointer: String) -> Self {
         match pointer.is_empty() {
             true => self,
@@ -115,31 +115,31 @@ impl ApiProblem {
         }
     }
 
-    /// With a hint of its own in place of its code's.
+    /// Replaces the hint of the code.
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into().into_boxed_str());
         self
     }
 
-    /// With the time after which it may work.
+    /// Adds `Retry-After`; `None` changes nothing.
     pub fn with_retry_after(mut self, wait: Option<Duration>) -> Self {
         self.retry_after = wait.or(self.retry_after);
         self
     }
 
-    /// Of a token that was sent: who sent it needs another one (RFC 6750, 3.1).
+    /// Marks that a token was refused and its sender needs another one (RFC 6750, 3.1).
     pub fn for_token(mut self) -> Self {
         self.of_token = true;
         self
     }
 
-    /// With a further member.
+    /// Adds a member to the body.
     pub fn with_extension(mut self, key: &str, value: Value) -> Self {
         self.extensions.insert(key.to_owned(), value);
         self
     }
 
-    /// Unknown and forbidden alike.
+    /// 404 for something that does not exist or that the caller may not see; both are indistinguishable.
     pub fn not_found(what: &str) -> Self {
         Self::new(
             Code::NotFound,
@@ -147,7 +147,7 @@ impl ApiProblem {
         )
     }
 
-    /// What is sent.
+    /// The JSON body of the response.
     pub fn to_body(&self) -> ProblemBody {
         ProblemBody {
             type_: format!("/docs#{}", self.code.as_str()),

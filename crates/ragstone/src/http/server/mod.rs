@@ -1,9 +1,9 @@
-//! Serves the router over TCP, as HTTP/1.1, to clients that may be slow, silent or many.
+//! Serves the router over TCP as HTTP/1.1, also to clients that are slow, silent or many.
 //!
-//! Invariant: a connection that sends no whole head, or takes no bytes of an answer, within its bound is closed; no more
-//! than the allowed number are open, of all and of one address. Where all are at work, further ones wait in the system's
-//! queue. HTTP/2 is not spoken: a proxy in front
-//! speaks it to browsers, and one stream a connection is what is counted here.
+//! Invariant: a connection that does not send a complete request head, or takes no byte of a response, within its time
+//! limit is closed; the number of open connections is limited in total and per address. If all are busy, further ones
+//! wait in the system's accept queue. HTTP/2 is not supported: a proxy can offer it to browsers, and the limits here
+//! count one stream per connection.
 
 mod places;
 mod stall;
@@ -32,53 +32,53 @@ use super::problem::{ApiProblem, Code, PROBLEM_JSON};
 use places::{ConnectionSlot, ConnectionSlots, SlotError};
 use stall::StallTimeout;
 
-/// Wait after an accept that failed for want of something, such as file descriptors.
+/// Pause after an accept that failed for lack of a resource, such as file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
-/// Most bytes of a connection that were read and not looked at, or that wait for the client to take them; of what is read
-/// more where a request's head may be larger.
+/// Buffer size of a connection, in bytes: read but not yet parsed, or written but not yet sent. Larger for reading if a
+/// request head may be larger.
 const CONNECTION_BYTES: usize = 64 * 1024;
 
-/// How long who connected after the stop may still take to send a request, once all others have ended.
+/// Time that connections accepted during shutdown have to finish, once all others have ended.
 const LATE_REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What a connection may cost.
+/// Limits of connections.
 #[derive(Debug, Clone)]
 pub struct ConnectionLimits {
-    /// Connections at once.
+    /// Maximum number of open connections.
     pub connections: usize,
-    /// Those of one address; 0 is half of all.
+    /// Maximum number per client address; 0 means half of all.
     pub address_connections: usize,
-    /// Proxies, which have no such bound: their clients share one address.
+    /// Proxies without a limit per address, because all of their clients share one.
     pub trusted_proxies: Arc<TrustedProxies>,
-    /// Longest time for a request's head, from the first byte that is waited for; so also the longest pause between two
-    /// requests.
+    /// Time limit for a complete request head, counted from when the server starts to wait for it; so also the longest
+    /// pause between two requests.
     pub head: Duration,
-    /// Longest time in which a client takes not one byte of an answer that waits for it.
+    /// Longest time in which a client takes no byte of a response that is ready.
     pub write_stall: Duration,
-    /// Largest head of a request, in bytes.
+    /// Largest request head, in bytes.
     pub head_bytes: usize,
-    /// Most header fields of a request.
+    /// Maximum number of header fields of a request.
     pub headers: usize,
-    /// How many requests it may bring.
+    /// How many requests a connection may carry.
     pub requests: ConnectionReuse,
 }
 
-/// Requests of one connection.
+/// Whether a connection is reused after its first request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConnectionReuse {
-    /// One after the other.
+    /// Keep-alive: one request after another.
     Many,
-    /// One: the server is about to end.
+    /// A single request, because the server is shutting down.
     One,
 }
 
-/// Serves until `stop` is true, then until the requests that were open have ended; who connects meanwhile is answered
-/// once, by a router that has been told as well. Dropped, it cuts them off.
+/// Serves until `stop` is true, then until all open requests have ended. A connection accepted meanwhile gets one
+/// response, from the router, which has to know of the shutdown itself. Dropping the future closes all connections.
 pub async fn run_server(listener: TcpListener, router: Router, limits: ConnectionLimits, stop: watch::Receiver<bool>) {
     let places = Arc::new(ConnectionSlots::new(&limits));
     let mut connections = JoinSet::new();
-    // Kept between rounds: dropped, it would cut off a connection that waits for its place.
+    // Kept across iterations: dropping it would close a connection that was accepted and waits for its slot.
     let mut accepting = Box::pin(accept_connection(&listener, &places));
     loop {
         let accepted = tokio::select! {
@@ -112,7 +112,7 @@ pub async fn run_server(listener: TcpListener, router: Router, limits: Connectio
         };
         accepting.set(accept_connection(&listener, &places));
         if let Some((stream, peer, place)) = accepted {
-            // One request, and no more after its answer.
+            // One request only: the connection closes after its response.
             let limits = ConnectionLimits {
                 requests: ConnectionReuse::One,
                 ..limits.clone()
@@ -123,19 +123,20 @@ pub async fn run_server(listener: TcpListener, router: Router, limits: Connectio
     }
     drop(accepting);
     drop(listener);
-    // Who has not sent a request by now is cut off.
+    // Connections that have not sent a request by then are closed.
     let _ = tokio::time::timeout(LATE_REQUEST_TIMEOUT, async {
         while late.join_next().await.is_some() {}
     })
     .await;
 }
 
-/// Ends when it is time to stop, or nobody is left to say so.
+/// Returns when `stop` is true or its sender was dropped.
 async fn wait_for_stop(mut stop: watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-/// The next connection, once there is a place for it.
+/// Accepts the next connection once there is a slot for it; `None` if the accept failed or the address is over its
+/// share.
 async fn accept_connection(
     listener: &TcpListener,
     places: &Arc<ConnectionSlots>,
@@ -157,13 +158,13 @@ async fn accept_connection(
                 refuse_connection(&stream, peer, places.address_share());
                 return None;
             }
-            // The place that was free has found its work meanwhile.
+            // The idle connection whose slot was to be taken has received a request meanwhile.
             Err(SlotError::All) => places.wait_for_room().await,
         }
     }
 }
 
-/// Tells a client that its address has enough connections, if it can be told at once; nothing is waited for.
+/// Sends a 429 to a client whose address is over its share, if the socket takes it at once; does not wait.
 fn refuse_connection(stream: &TcpStream, peer: SocketAddr, share: usize) {
     let detail = format!("{share} connections of this address are open already");
     tracing::debug!(%peer, share, "a connection beyond the share of its address was refused");
@@ -179,7 +180,7 @@ fn refuse_connection(stream: &TcpStream, peer: SocketAddr, share: usize) {
     let _ = stream.try_write(answer.as_bytes());
 }
 
-/// Whether an accept failed because that one client had left.
+/// Whether an accept failed only because the client had disconnected.
 fn is_client_gone(error: &std::io::Error) -> bool {
     use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
@@ -193,13 +194,13 @@ async fn serve_connection(
     limits: ConnectionLimits,
     until: impl Future<Output = ()>,
 ) {
-    // Tokens are small and must not wait for each other; without it they are only slower.
+    // Tokens are small and must not wait for each other (Nagle); if this fails, streams are only slower.
     let _ = stream.set_nodelay(true);
     let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));
         let (router, working) = (router.clone(), ActiveRequest::begin_request(&place));
         async move {
-            // Its place went to another connection while the last byte was on its way.
+            // The slot was given to another connection while the head of this request arrived.
             let working = working.ok_or("the connection gave way")?;
             let answer = router.oneshot(request.map(Body::new)).await;
             let answer = answer.unwrap_or_else(|never| match never {});
@@ -235,7 +236,7 @@ async fn serve_connection(
     }
 }
 
-/// A request of a connection, until its answer's body is sent or dropped.
+/// A request in progress on a connection; ends when its response body is sent or dropped.
 struct ActiveRequest(Arc<ConnectionSlot>);
 
 impl ActiveRequest {

@@ -1,12 +1,12 @@
-//! Places for connections, which addresses share.
+//! Connection slots, shared fairly among client addresses.
 //!
-//! A connection is *waiting* while the server has no whole head of a request from it: before the first, in the middle of
-//! one, and between two. That costs its client nothing and may last, so a waiting connection gives way where a place is
-//! needed: the oldest of the same address where the address has its share, and else the oldest of the address that has
-//! most. A connection whose request is worked on is never ended for another one.
+//! A connection is *idle* while the server has no complete request head from it: before the first request, within a
+//! head, and between requests. Closing it then loses no work, so an idle connection is closed if its slot is needed:
+//! the oldest of the same address if the address has used up its share, else the oldest of the address with most
+//! connections. A connection with a request in progress is never closed for another one.
 //!
-//! Invariant: no address but a trusted proxy's has more than its share of the places; while any connection waits for its
-//! client, a new one finds a place.
+//! Invariant: no address except a trusted proxy holds more than its share of the slots; while any connection is idle, a
+//! new one gets a slot.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -20,22 +20,22 @@ use crate::http::TrustedProxies;
 use crate::http::address::ClientNetwork;
 use crate::http::limits::shares::share_limit;
 
-/// Why there is no place.
+/// Why there is no slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SlotError {
-    /// All connections of the address are at work.
+    /// All connections of the address are busy.
     Share,
-    /// All connections are at work.
+    /// All connections are busy.
     All,
 }
 
-/// The places of a server.
+/// The connection slots of a server.
 pub(super) struct ConnectionSlots {
     most: usize,
     share: usize,
     proxies: Arc<TrustedProxies>,
     state: Mutex<ConnectionSlotsState>,
-    /// Rung when a place may have become free.
+    /// Notified when a slot may have become free.
     freed: Notify,
 }
 
@@ -43,25 +43,25 @@ pub(super) struct ConnectionSlots {
 struct ConnectionSlotsState {
     open: usize,
     networks: HashMap<ClientNetwork, NetworkConnections>,
-    /// Counts the moments at which connections began to wait.
+    /// Counter that orders the moments at which connections became idle.
     moment: u64,
 }
 
-/// The connections of one address.
+/// The connections of one client network.
 #[derive(Default)]
 struct NetworkConnections {
     open: usize,
-    /// Those that wait, by the moment since when; cancelling one ends it.
+    /// Idle connections by the moment at which they became idle; cancelling the token closes the connection.
     waiting: BTreeMap<u64, CancellationToken>,
 }
 
-/// The place of one connection, until it is dropped.
+/// The slot of one connection; dropping it frees it.
 pub(super) struct ConnectionSlot {
     places: Arc<ConnectionSlots>,
     network: ClientNetwork,
-    /// Cancelled when the place was given to another connection.
+    /// Cancelled when the slot was given to another connection.
     taken_away: CancellationToken,
-    /// Since when the connection waits, if it does.
+    /// The moment at which the connection became idle; `None` while it is busy.
     waiting: Mutex<Option<u64>>,
 }
 
@@ -76,7 +76,7 @@ impl ConnectionSlots {
         }
     }
 
-    /// Ends when there is a place for one more, or one can be made.
+    /// Returns when a slot is free or an idle connection can be closed for one.
     pub async fn wait_for_room(&self) {
         loop {
             let freed = self.freed.notified();
@@ -87,7 +87,7 @@ impl ConnectionSlots {
         }
     }
 
-    /// A place for a connection from `address`, be it that of one that waits.
+    /// Takes a slot for a connection from `address`, if need be by closing an idle connection.
     pub fn acquire_slot(self: &Arc<Self>, address: IpAddr) -> Result<Arc<ConnectionSlot>, SlotError> {
         let network = ClientNetwork::from_address(address);
         let mut state = self.lock_state();
@@ -113,7 +113,7 @@ impl ConnectionSlots {
         }))
     }
 
-    /// Connections of one address, at most.
+    /// Maximum number of connections of one address.
     pub fn address_share(&self) -> usize {
         self.share
     }
@@ -133,14 +133,14 @@ impl ConnectionSlotsState {
         self.moment
     }
 
-    /// Takes the place of the connection that waits for longest, of the address that has most; false if none waits.
+    /// Closes the longest idle connection of the address with most connections; false if none is idle.
     fn end_oldest(&mut self) -> bool {
         let waiting = self.networks.iter().filter(|(_, own)| !own.waiting.is_empty());
         let most = waiting.max_by_key(|(_, own)| own.open).map(|(network, _)| *network);
         most.is_some_and(|network| self.end_oldest_in(&network))
     }
 
-    /// The same of one address.
+    /// Closes the longest idle connection of one network; false if none is idle.
     fn end_oldest_in(&mut self, network: &ClientNetwork) -> bool {
         let Some(own) = self.networks.get_mut(network) else {
             return false;
@@ -165,12 +165,12 @@ impl ConnectionSlotsState {
 }
 
 impl ConnectionSlot {
-    /// Ends when the place was given to another connection.
+    /// Returns when the slot was given to another connection.
     pub async fn wait_until_revoked(&self) {
         self.taken_away.cancelled().await;
     }
 
-    /// A whole head has come: the connection waits no more. False if it was too late for that.
+    /// Marks the connection busy after a complete request head. False if its slot was already given away.
     pub fn begin_request(&self) -> bool {
         let mut state = self.places.lock_state();
         let moment = self.lock_waiting().take();
@@ -180,7 +180,7 @@ impl ConnectionSlot {
         !self.taken_away.is_cancelled()
     }
 
-    /// The answer is sent: the connection waits for the next request.
+    /// Marks the connection idle after its response was sent.
     pub fn end_request(&self) {
         let mut state = self.places.lock_state();
         if self.taken_away.is_cancelled() {
@@ -203,7 +203,7 @@ impl ConnectionSlot {
 impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         let mut state = self.places.lock_state();
-        // Whoever took the place counts for it now.
+        // The slot counts for the connection that took it.
         if self.taken_away.is_cancelled() {
             return;
         }

@@ -1,6 +1,6 @@
-//! A connection whose peer has to take what it is sent.
+//! A connection with a time limit for writes that make no progress.
 //!
-//! Invariant: a write that makes no progress for the whole limit fails; one that makes any starts the time anew.
+//! Invariant: a write without progress for the whole limit fails; any progress restarts the time.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -10,11 +10,11 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-/// `S`, with a limit to the time that a write waits.
+/// Wraps `S`, and limits the time that a write may wait.
 pub(super) struct StallTimeout<S> {
     inner: S,
     limit: Duration,
-    /// Runs while a write waits.
+    /// The running time limit, while a write waits.
     waiting: Option<Pin<Box<Sleep>>>,
 }
 

@@ -1,4 +1,4 @@
-//! What callers are told when the server shuts down.
+//! What requests get when the server shuts down.
 
 use axum::body::to_bytes;
 use axum::response::Response;
@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::http::test_app::TestApp;
 
-/// The last event of a stream that is told, and how often its name stands there.
+/// The last event of a stream, and the number of `failed` events in it.
 async fn last_event(response: Response) -> (String, usize) {
     let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
     let text = String::from_utf8(body.to_vec()).unwrap();

@@ -1,4 +1,4 @@
-//! `POST /api/v1/sources`: a place that documents come from.
+//! `POST /api/v1/sources`: creates a source.
 
 use std::sync::Arc;
 
@@ -33,47 +33,54 @@ pub(in crate::http) const PROBLEMS: &[Code] = &[
     Code::StorageFull,
 ];
 
-/// A kind that says itself who may read what.
+/// The kind that restricts readers per document itself.
 const CONFLUENCE: &str = "confluence";
-/// Kinds that reach for what the server's operator has: its files, its credentials.
+/// Kinds that access the server's files, or use credentials of its operator.
 const OPERATOR_KINDS: [&str; 3] = ["folder", CONFLUENCE, "s3"];
 
-/// Names that documents have which come from no source.
+/// Source names of documents that come from no source.
 const RESERVED_NAMES: [&str; 2] = ["upload", "default"];
 
-/// A source to be made.
+/// A source to create.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = NewSource)]
 pub(in crate::http) struct CreateSourceRequest {
-    /// What people call it, once in a tenant.
+    /// Name of the source, unique in the tenant.
     #[schema(value_type = String)]
     name: SourceName,
-    /// `folder`: a folder of the server; `confluence`: spaces of a Confluence; `s3`: a prefix of a bucket. These are for the
-    /// operator and the first key only: they name files and credentials of the server. `web`: pages of the web.
+    /// `folder` (a folder of the server), `confluence` (spaces of a Confluence), `s3` (a prefix of a bucket) or `web`
+    /// (web pages). All but `web` are for the operator and the key `RAGSTONE_ADMIN_KEY` only, because they use
+    /// files and credentials of the server.
     kind: String,
-    /// For a folder `{path, include?, exclude?}`: an absolute path, and patterns as in a .gitignore. For a Confluence
-    /// `{url, spaces | cql, deployment?: cloud | datacenter, email?, token?: "env:NAME" | "file:PATH", comments?,
-    /// attachments?, readers_as?, space_readers?, at_once?}`: `readers_as` maps users and groups of Confluence to readers. For a
-    /// bucket `{bucket, prefix?, endpoint?, region?, access_key_id?, secret_access_key?}`, the keys by reference as a token is;
-    /// without them the role of the machine asks. For the web `{urls?, sitemaps?, depth?, hosts?, paths?, exclude?, max_pages?, max_minutes?, at_once?}`: addresses to begin with, how
-    /// many links are followed from there, and where to.
+    /// Settings of the kind. Credentials are references, `env:NAME` or `file:PATH`.
+    ///
+    /// `folder`: `{path, include?, exclude?}` with an absolute path, and patterns as in a .gitignore.
+    ///
+    /// `confluence`: `{url, spaces | cql, deployment?: cloud | datacenter, email?, token?, comments?, attachments?,
+    /// readers_as?, space_readers?, at_once?}`; `readers_as` maps users and groups of Confluence to readers.
+    ///
+    /// `s3`: `{bucket, prefix?, endpoint?, region?, access_key_id?, secret_access_key?}`; without keys, the role of the
+    /// machine is used.
+    ///
+    /// `web`: `{urls?, sitemaps?, depth?, hosts?, paths?, exclude?, max_pages?, max_minutes?, at_once?}`: the start
+    /// addresses, how many links to follow from there, and which hosts and paths.
     #[schema(value_type = Object)]
     settings: Map<String, Value>,
-    /// `default` unless said.
+    /// Collection into which its documents are put. Default: `default`.
     #[schema(value_type = Option<String>)]
     collection: Option<CollectionName>,
-    /// Readers any one of which may read its documents: `everyone`, `dept:<id>`, `group:<id>`, `user:<id>`. Those of a
-    /// Confluence are `everyone` unless said, and it narrows them: to who may read the space and the page there.
+    /// Readers of its documents, of which a caller needs to hold at least one: `everyone`, `dept:<id>`, `group:<id>`,
+    /// `user:<id>`. A Confluence defaults to `everyone` and narrows them to those who may read the space and the page.
     #[serde(default)]
     readers: Vec<String>,
-    /// Counts as one more reader, `dept:<department_id>`.
+    /// Department of its documents; adds the reader `dept:<department_id>`.
     department_id: Option<String>,
-    /// When it is synced by itself, in cron's form such as `*/15 * * * *`, UTC; never unless said.
+    /// When to sync automatically: a cron expression such as `*/15 * * * *`, in UTC. Default: never.
     schedule: Option<String>,
 }
 
-/// Makes a source; nothing is taken in until it is synced.
+/// Creates a source. Nothing is ingested until its first sync.
 #[utoipa::path(post, path = "/api/v1/sources", tag = "sources", request_body = CreateSourceRequest,
     responses((status = 201, body = SourceBody)))]
 pub(in crate::http) async fn create_source(
@@ -121,7 +128,7 @@ pub(in crate::http) async fn create_source(
     }
 }
 
-/// Whether the settings are right, and the caller may name such a place.
+/// Checks the settings, and whether the caller may create a source of this kind.
 fn check_settings(app: &RouterState, identity: &CallerIdentity, record: &SourceRecord) -> Result<(), ApiProblem> {
     if OPERATOR_KINDS.contains(&record.kind.as_str()) && !identity.manages_all_tenants {
         let detail = format!(

@@ -1,4 +1,4 @@
-//! `GET /api/v1/sources/{id}`: a source and how its last sync went.
+//! `GET /api/v1/sources/{id}`: one source with the result of its last sync.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::http::problem::{ApiProblem, Code};
 
 pub(in crate::http) const PROBLEMS: &[Code] = &[Code::NotFound, Code::CatalogueUnavailable];
 
-/// A source that the caller manages.
+/// Returns a source that the caller manages, with the result of its last sync.
 #[utoipa::path(get, path = "/api/v1/sources/{id}", tag = "sources", params(("id" = Uuid, Path)),
     responses((status = 200, body = SourceBody)))]
 pub(in crate::http) async fn get_source(

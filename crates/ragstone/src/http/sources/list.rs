@@ -21,21 +21,22 @@ pub(in crate::http) const PROBLEMS: &[Code] = &[Code::BadQuery, Code::BadCursor,
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct SourceListParameters {
-    /// What the last page said as `next_cursor`.
+    /// The `next_cursor` of the previous page; absent for the first page.
     cursor: Option<String>,
-    /// Most sources; 50 if not said, at most 1,000.
+    /// Maximum number of sources per page, 1 to 1,000. Default: 50.
     limit: Option<usize>,
 }
 
-/// A page of sources.
+/// A page of the list of sources.
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct SourceList {
+    /// The sources, by name.
     sources: Vec<SourceBody>,
-    /// Null at the end.
+    /// Cursor of the next page; null on the last page.
     next_cursor: Option<String>,
 }
 
-/// The sources that the caller manages, by their names.
+/// Lists the sources that the caller manages, by name.
 #[utoipa::path(get, path = "/api/v1/sources", tag = "sources", params(SourceListParameters),
     responses((status = 200, body = SourceList)))]
 pub(in crate::http) async fn list_sources(
@@ -45,7 +46,7 @@ pub(in crate::http) async fn list_sources(
 ) -> Result<Json<SourceList>, ApiProblem> {
     let request = page_request(parameters.cursor, parameters.limit);
     let (mut sources, mut cursor) = (Vec::new(), request.cursor);
-    // One by one: a cursor names the source before it, which has to be one that the caller knows.
+    // Fetched one at a time: a cursor names the source before it, and that must be one that the caller may see.
     let mut bytes = 0;
     while sources.len() < request.limit && bytes < app.settings.list_bytes {
         let one = PageRequest { cursor, limit: 1 };

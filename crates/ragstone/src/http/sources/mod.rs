@@ -1,7 +1,7 @@
-//! `/api/v1/sources`: places that documents come from.
+//! `/api/v1/sources`: sources, from which documents are synced.
 //!
-//! Invariant: a caller sees and changes sources of its own tenant only, and of those only the ones to whose readers it
-//! may grant itself; any other one is as if it were not there. No credential is kept or shown.
+//! Invariant: a caller sees and changes sources of its own tenant only, and of those only the ones whose readers it may
+//! grant itself; any other source gives 404. Credentials are neither stored nor shown, only references to them.
 
 pub mod create;
 pub mod get;
@@ -27,84 +27,88 @@ use super::extract::parse_id;
 use super::problem::{ApiProblem, Code};
 use crate::schedule::CronSchedule;
 
-/// A source.
+/// A source: a place from which documents are synced.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Source)]
 pub(super) struct SourceBody {
+    /// Id of the source.
     id: Uuid,
-    /// What people call it; its documents name it as their `source`.
+    /// Name of the source, unique in the tenant; its documents show it as their `source`.
     name: String,
     /// `folder`, `confluence`, `s3` or `web`.
     kind: String,
-    /// What the kind wants to know.
+    /// Settings of the kind, as in `POST /api/v1/sources`.
     #[schema(value_type = Object)]
     settings: Map<String, Value>,
-    /// The collection of its documents.
+    /// Collection into which its documents are put.
     collection: String,
-    /// Who may read its documents; a Confluence narrows them, page by page.
+    /// Readers of its documents; for a Confluence, each page may narrow them further.
     readers: Vec<String>,
-    /// When it is synced by itself, in cron's form, UTC.
+    /// When it is synced automatically: a cron expression, in UTC; null for never.
     schedule: Option<String>,
-    /// Whether it rests.
+    /// Whether scheduled syncs are paused.
     paused: bool,
-    /// Whether it is being synced.
+    /// Whether a sync is running.
     running: bool,
-    /// Who made it.
+    /// Subject of the caller that created it.
     created_by: String,
-    /// RFC 3339.
+    /// When it was created, RFC 3339.
     created_at: String,
-    /// How the last sync went, or goes.
+    /// Result of the last sync, or progress of the running one; null before the first.
     last_sync: Option<SyncBody>,
 }
 
-/// How a sync went.
+/// Result or progress of one sync.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Sync)]
 pub(super) struct SyncBody {
-    /// RFC 3339.
+    /// When it started, RFC 3339.
     started_at: String,
-    /// RFC 3339; null while it runs, or if its process died.
+    /// When it ended, RFC 3339; null while it runs, or if its process crashed.
     ended_at: Option<String>,
-    /// `running` (or its process died), `succeeded`, `held` (deletions were held back) or `failed` (it was not carried out).
-    /// Single items may have failed in each of them.
+    /// `running` (or its process crashed), `succeeded`, `held` (deletions are held back) or `failed` (it could not be
+    /// completed). Single items may have failed in each of these states.
     state: &'static str,
-    /// The batch whose children are the jobs of its documents; null if it began none.
+    /// The batch that contains the jobs of its documents; null if it queued none.
     job: Option<Uuid>,
-    /// Seen for the first time.
+    /// Number of new items.
     new: u64,
-    /// With other bytes, in another place, or for other readers.
+    /// Number of items whose content, location or readers changed.
     changed: u64,
-    /// As they were.
+    /// Number of items that did not change.
     unchanged: u64,
-    /// Gone from the source, and so from the library.
+    /// Number of documents deleted because the source no longer has them.
     deleted: u64,
-    /// Documents that the source no longer lists and that were kept, for they are unusually many or the source could not be
-    /// listed. `POST …/sync` with `allow_deletions` lets them go; a sync that finds them again resolves it.
+    /// Number of documents that the source no longer lists but that were kept, because they are unusually many or the
+    /// source could not be listed completely. `POST /api/v1/sources/{id}/sync` with `allow_deletions` deletes them;
+    /// they are no longer held once a sync finds them again.
     held: u64,
-    /// How many could not be taken in: items of the source that failed, what could not be listed, and documents whose jobs
-    /// failed. They stay until a sync, or their job, succeeds.
+    /// Number of failures: items of the source, parts of it that could not be listed, and documents whose jobs failed.
+    /// They are counted until a later sync, or their job, succeeds.
     failed: u64,
-    /// What could not be taken in, the first hundred.
+    /// The first hundred failures.
     failures: Vec<FailureBody>,
-    /// Why it did not do all of its work; nothing was deleted then.
+    /// Why the sync could not be completed; null if it was. With an error, nothing was deleted.
     #[schema(value_type = Option<Object>)]
     error: Option<JobError>,
 }
 
-/// What could not be taken in.
+/// An item that could not be ingested.
 #[derive(Serialize, ToSchema)]
 #[schema(as = SyncFailure)]
 pub(super) struct FailureBody {
+    /// URI of the item.
     uri: String,
+    /// Why it failed, with a hint.
     #[schema(value_type = Object)]
     error: JobError,
 }
 
 impl SourceBody {
-    /// A source, with the failures of its last sync and those of the jobs of its documents.
+    /// Builds the response of a source, with the failures of its last sync and of its documents' jobs.
     async fn from_record(record: SourceRecord, app: &RouterState) -> Result<Self, ApiProblem> {
         let running = app.syncer.is_running(record.id);
-        // What was read before a sync ended does not say how it ended.
+        // `record` may have been read before the sync ended, so it is read again for the final report.
         let record = match running {
             true => record,
             false => {
@@ -146,7 +150,7 @@ impl SyncBody {
         let mut failed_count = report.counts.failed + failed.count;
         for (uri, error) in failed.first {
             match failures.iter().any(|failure| failure.uri == uri) {
-                // One thing that failed twice counts once.
+                // An item with a sync failure and a failed job counts once.
                 true => failed_count -= 1,
                 false => failures.push(ItemFailure::with_bounded_texts(&uri, error)),
             }
@@ -173,12 +177,12 @@ impl SyncBody {
     }
 }
 
-/// Whether a caller may see and change a source of its tenant.
+/// Whether a caller may see and change a source: it may grant all readers of the source.
 fn is_manager(principal: &Principal, source: &SourceRecord) -> bool {
     source.tenant == *principal.tenant() && source.readers.iter().all(|reader| principal.may_grant(reader))
 }
 
-/// The source of this id, if the caller manages it.
+/// The source with this id; 404 unless the caller manages it.
 async fn find_managed(app: &RouterState, principal: &Principal, text: &str) -> Result<SourceRecord, ApiProblem> {
     let id: SourceId = parse_id("source", text)?;
     let found = app.syncer.sources.get_source(principal.tenant(), id).await?;

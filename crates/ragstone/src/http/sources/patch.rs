@@ -1,4 +1,4 @@
-//! `PATCH /api/v1/sources/{id}`: schedule, rest, readers.
+//! `PATCH /api/v1/sources/{id}`: changes schedule, pause or readers of a source.
 
 use std::sync::Arc;
 
@@ -30,22 +30,22 @@ pub(in crate::http) const PROBLEMS: &[Code] = &[
     Code::StorageFull,
 ];
 
-/// Changes; what is left out stays.
+/// Changes to a source. A field that is absent stays as it is.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = SourceChanges)]
 pub(in crate::http) struct SourceChanges {
-    /// Null ends the schedule.
+    /// New schedule, a cron expression in UTC; null removes the schedule.
     #[serde(default, deserialize_with = "extract::present")]
     #[schema(value_type = Option<String>)]
     schedule: Option<Option<String>>,
-    /// Whether it rests: no sync by schedule.
+    /// Whether to pause scheduled syncs. Manual syncs still run.
     paused: Option<bool>,
-    /// Hold for its documents from the next sync on.
+    /// New readers of its documents; they apply from the next sync on.
     readers: Option<Vec<String>>,
 }
 
-/// Changes when a source is synced, and who may read its documents.
+/// Changes schedule, pause or readers of a source.
 #[utoipa::path(patch, path = "/api/v1/sources/{id}", tag = "sources", params(("id" = Uuid, Path)),
     request_body = SourceChanges, responses((status = 200, body = SourceBody)))]
 pub(in crate::http) async fn update_source(

@@ -1,4 +1,4 @@
-//! `DELETE /api/v1/sources/{id}`: a source and its documents.
+//! `DELETE /api/v1/sources/{id}`: deletes a source with its documents.
 
 use std::sync::Arc;
 
@@ -13,7 +13,9 @@ use crate::http::problem::{ApiProblem, Code};
 
 pub(in crate::http) const PROBLEMS: &[Code] = &[Code::NotFound, Code::CatalogueUnavailable, Code::StorageFull];
 
-/// Removes a source and deletes its documents: they are invisible from the moment of the answer, jobs remove the rest.
+/// Deletes a source and its documents.
+///
+/// The documents are invisible as soon as the response is sent; jobs remove their data.
 #[utoipa::path(delete, path = "/api/v1/sources/{id}", tag = "sources", params(("id" = Uuid, Path)),
     responses((status = 200, body = SourceBody)))]
 pub(in crate::http) async fn delete_source(

@@ -1,4 +1,4 @@
-//! `POST /api/v1/sources/{id}/sync`: now.
+//! `POST /api/v1/sources/{id}/sync`: starts a sync.
 
 use std::sync::Arc;
 
@@ -25,19 +25,21 @@ pub(in crate::http) const PROBLEMS: &[Code] = &[
     Code::CatalogueUnavailable,
 ];
 
-/// How a source is synced.
+/// Options of a sync.
 #[derive(Deserialize, ToSchema, Default)]
 #[serde(deny_unknown_fields, default)]
 #[schema(as = SyncRequest)]
 pub(in crate::http) struct SyncSourceRequest {
-    /// Whether everything that is missing from the source is deleted. Unless it is, a sync that would delete unusually much
-    /// (more than the setting `sync.max_deleted_share` and more than ten documents, or all of them) deletes nothing and ends
-    /// in the state `held`. A source that could not be listed deletes nothing in any case.
+    /// Whether to delete all documents that the source no longer has. Otherwise a sync that would delete unusually many
+    /// (more than the setting `sync.max_deleted_share` and more than ten, or all of them) deletes nothing and ends in
+    /// the state `held`. If the source could not be listed completely, nothing is deleted in either case. Default:
+    /// false.
     allow_deletions: bool,
 }
 
-/// Begins to sync a source; `running` and `last_sync` of the source tell how it goes. A paused one is synced too. The body may
-/// be left out.
+/// Starts a sync of a source, even if it is paused.
+///
+/// `running` and `last_sync` of the source show the progress. The body may be omitted.
 #[utoipa::path(post, path = "/api/v1/sources/{id}/sync", tag = "sources", params(("id" = Uuid, Path)),
     request_body = Option<SyncSourceRequest>, responses((status = 202, body = SourceBody)))]
 pub(in crate::http) async fn sync_source(

@@ -1,4 +1,4 @@
-//! Sources over the real router and a real folder: what each caller may do, beside its twin that may not.
+//! Sources over the real router and a real folder: what each caller may do, beside one that may not.
 
 use std::path::Path;
 use std::time::Duration;

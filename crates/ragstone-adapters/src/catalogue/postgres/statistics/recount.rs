@@ -1,4 +1,4 @@
-//! Counting the statistics again from what each published generation adds.
+//! Recounts the statistics from what each published generation adds.
 
 use ragstone_core::id::TenantId;
 
@@ -11,26 +11,26 @@ use super::{
 };
 use crate::catalogue::sums::{TermSums, decode_delta};
 
-/// A generation that is not published, or not any more.
+/// Deletes rows of generations that are not published.
 const STRAYS: &str = "delete from statistics where not exists (select 1 from documents d
     where d.id = statistics.document and d.published = statistics.generation and d.status <> 'deleting')";
 
-/// Nobody publishes or deletes meanwhile, and what is read afterwards has all that they committed.
+/// Blocks publishing and deletion meanwhile; later reads see everything that was committed before.
 const ALONE: &str = "lock table statistics, statistics_changes in share row exclusive mode";
 
 impl PostgresTermStatistics {
-    /// The tenants whose sums, in the database or in this process's memory, are not those of their published
+    /// Tenants whose sums, in the database or in this process's memory, differ from those of their published
     /// generations.
     pub async fn find_miscounted_tenants(
         &self,
         database: &PostgresDatabase,
     ) -> Result<Vec<TenantId>, PostgresTransactionError> {
-        // Held before the state is chosen that is compared, so memory is never ahead of it.
+        // Locked before the snapshot is taken that is compared, so the memory is never ahead of it.
         let mut held = self.held.lock().await;
         transact!(database, TransactionMode::Snapshot, |t| compare_sums(&t, &mut held))
     }
 
-    /// Puts the counted sums in the place of the totals; every process reads them anew.
+    /// Replaces the totals by recounted sums; every process reloads them.
     pub async fn recount_totals(&self, database: &PostgresDatabase) -> Result<(), PostgresTransactionError> {
         transact!(database, TransactionMode::Synced, |t| replace_totals(&t))
     }

@@ -1,4 +1,4 @@
-//! Several processes at once: what they begin, claim, cancel and migrate.
+//! Several concurrent processes: what they begin, claim, cancel and migrate.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -145,7 +145,7 @@ async fn processes_that_start_at_once_migrate_once() {
     assert!(matches!(refused, PostgresError::Newer { found: 999, .. }), "{refused}");
 }
 
-/// Whoever cancels a batch and whoever works on it pass each other, and all of it ends.
+/// A batch is cancelled while workers run its jobs, and all of it ends.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_batch_is_cancelled_under_its_workers() {
     const JOBS: u32 = 40;

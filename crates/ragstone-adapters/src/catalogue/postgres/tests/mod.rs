@@ -1,4 +1,4 @@
-//! The contract over a real server, and what only several processes and a server that may go away could get wrong.
+//! The contract suite on a real server, and tests of several processes and of a server that goes away.
 
 mod many;
 mod server;
@@ -106,7 +106,7 @@ async fn keys_usage_and_answers_keep_their_contracts() {
     evaluation_contract(|| async { fresh(&server).await as Arc<dyn EvaluationStore> }).await;
 }
 
-/// Two handles to the doorbell of a schema, both listening.
+/// Two notifiers on the channel of one schema, both listening.
 async fn notifiers(options: &PostgresOptions) -> (Arc<dyn Notifier>, Arc<dyn Notifier>) {
     let (one, other) = (start_notifier(options), start_notifier(options));
     one.wait_for_notification().await;

@@ -1,6 +1,6 @@
 //! A real PostgreSQL server for tests, in a temporary folder, reached by a socket in it.
 //!
-//! Invariant: the server ends with the last handle to it, and with this process in whatever way it ends: a shell holds it,
+//! Invariant: the server ends with the last handle to it, and with this process however that ends: a shell holds it,
 //! and stops it when the pipe from here closes. Each catalogue has a schema of its own.
 
 use std::os::unix::fs::chown;

@@ -1,4 +1,4 @@
-//! Counting the statistics again from what each published generation adds.
+//! Recounts the statistics from what each published generation adds.
 
 use std::collections::HashMap;
 use std::sync::PoisonError;
@@ -12,16 +12,16 @@ use super::{SqliteTermStatistics, add_changes, load_totals, parse_tenant, unread
 use crate::catalogue::sums::{TermSums, decode_delta, encode_delta};
 use crate::sqlite::{Durability, SqliteDatabase};
 
-/// A generation that is not published, or not any more.
+/// Rows of generations that are not published.
 const STRAYS: &str = "from statistics where not exists (select 1 from documents d
     where d.id = statistics.document and d.published = statistics.generation and d.status <> 'deleting')";
 
 type SqliteSumsByTenant = HashMap<TenantId, TermSums>;
 
 impl SqliteTermStatistics {
-    /// The tenants whose sums, on disk or in memory, are not those of their published generations.
+    /// Tenants whose sums, in the database or in memory, differ from those of their published generations.
     pub fn find_miscounted_tenants(&self, database: &SqliteDatabase) -> Result<Vec<TenantId>, SqliteTransactionError> {
-        // As a write, though it changes nothing: rows and memory are equal while no other write runs.
+        // Run as a write, though it changes nothing: rows and memory are equal only while no other write runs.
         database.write_blocking(Durability::Ordered, |t| {
             let mut stored = load_totals(t)?;
             add_changes(t, &mut stored)?;
@@ -29,7 +29,7 @@ impl SqliteTermStatistics {
         })
     }
 
-    /// The tenants whose sums on disk or in memory are not the `expected` ones.
+    /// Tenants whose sums in the database or in memory differ from the `expected` ones.
     fn find_differing(&self, expected: &SqliteSumsByTenant, stored: &SqliteSumsByTenant) -> Vec<TenantId> {
         let held = self.tenants.read().unwrap_or_else(PoisonError::into_inner);
         let mut tenants: Vec<_> = expected
@@ -48,7 +48,7 @@ impl SqliteTermStatistics {
         tenants
     }
 
-    /// Puts the counted sums in the place of the held ones.
+    /// Replaces the current sums by recounted ones.
     pub fn recount_totals(&self, database: &SqliteDatabase) -> Result<(), SqliteTransactionError> {
         let count = |t: &Transaction<'_>| {
             t.execute(&format!("delete {STRAYS}"), [])?;

@@ -1,11 +1,11 @@
-//! The form that nearly every event has: one choice with a piece of text, and nothing else that is looked at. It is read
-//! straight into that text; whatever differs is left to the reader of all forms.
+//! Fast path for the form that nearly every event has: one choice with text, and nothing else that matters. It is
+//! deserialized straight into the text; all other forms are left to the general parser.
 //!
-//! Invariant: what is read here, the reader of all forms reads alike.
+//! Invariant: the general parser returns the same for every event that is parsed here.
 
 use serde::Deserialize;
 
-/// The text of an event in the usual form; none for any other.
+/// The text of an event in the usual form; `None` for any other form.
 pub(super) fn parse_usual_text(data: &str) -> Option<String> {
     let event: UsualEvent = serde_json::from_str(data).ok()?;
     let [choice] = event.choices;
@@ -28,8 +28,8 @@ pub(super) fn parse_usual_text(data: &str) -> Option<String> {
     is_usual.then(|| delta.content.unwrap_or_default())
 }
 
-/// Whatever is no text in its place is not the usual form. Fields that are not named mean nothing to the reader of all forms
-/// either.
+/// Fields of another type than here make the event an unusual one. The general parser ignores fields that are not
+/// named here.
 #[derive(Deserialize)]
 struct UsualEvent<'a> {
     #[serde(borrow)]

@@ -1,4 +1,4 @@
-//! What the two readers of an event make of the forms that services send.
+//! Both parsers of an event on the forms that services send.
 
 use super::*;
 use crate::openai::{OpenAiConnection, ServiceLimits};

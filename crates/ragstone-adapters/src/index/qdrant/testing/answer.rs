@@ -1,4 +1,4 @@
-//! What of a point is told.
+//! Builds the server's answers: the requested parts of a point.
 
 use std::collections::HashMap;
 

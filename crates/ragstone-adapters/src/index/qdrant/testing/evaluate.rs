@@ -1,4 +1,4 @@
-//! Qdrant's rules, written down plainly: which points a filter lets through, and what a vector scores.
+//! Qdrant's rules in a simple form: which points a filter matches, and how a vector scores.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,4 @@
-//! For tests: a server that speaks Qdrant's protocol over a real socket, looks at every point, and fails on request.
+//! Test server that speaks Qdrant's protocol over a real socket, scans every point, and fails on request.
 
 mod answer;
 mod collections;
@@ -123,12 +123,12 @@ impl TestServer {
         self.state().faults.entry(name).or_default().extend(faults);
     }
 
-    /// Forgets the calls that came, and tells them.
+    /// Returns the calls since the last time, and clears them.
     pub fn calls(&self) -> Vec<&'static str> {
         std::mem::take(&mut self.state().calls)
     }
 
-    /// Forgets what was given back, and tells it.
+    /// Returns the traffic since the last time, and clears it.
     pub fn traffic(&self) -> Traffic {
         std::mem::take(&mut self.state().traffic)
     }

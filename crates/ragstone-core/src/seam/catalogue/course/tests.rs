@@ -1,4 +1,4 @@
-//! What notes, deaths and waits make of a job.
+//! Effects of progress, deaths and delays on the attempts of a job.
 
 use uuid::Uuid;
 

@@ -1,4 +1,4 @@
-//! What the catalogue in maps holds, and the steps its methods share.
+//! State of the in-memory catalogue, and the steps that its methods share.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
@@ -17,7 +17,7 @@ use crate::seam::catalogue::{
 #[derive(Debug, Default)]
 pub struct State {
     drawn: u64,
-    /// The place of the job claimed last: no job is put before it.
+    /// Queue position of the job claimed last: no job is put before it.
     turn: u64,
     pub documents: BTreeMap<DocumentId, Entry>,
     pub jobs: Vec<Task>,
@@ -123,7 +123,7 @@ impl State {
         self.hand_down(&entry.document);
     }
 
-    /// Gives what is attached to a document what is the document's own.
+    /// Copies readers, metadata, department and source URL of a document to its attachments.
     fn hand_down(&mut self, mail: &Document) {
         let of_mail = |(id, (of, _)): (&DocumentId, &(DocumentId, Generation))| (*of == mail.id).then_some(*id);
         let within: Vec<_> = self.attached.iter().filter_map(of_mail).collect();
@@ -145,7 +145,7 @@ impl State {
         }
     }
 
-    /// Begins a version over what has its place, or finds that there is nothing to do.
+    /// Begins a version over the existing document, or finds that there is nothing to do.
     pub fn put(
         &mut self,
         version: NewVersion,
@@ -327,7 +327,7 @@ impl State {
         }
     }
 
-    /// Takes jobs from workers that died.
+    /// Records the death of workers: their running jobs are queued again as suspects.
     pub fn bury(
         &mut self,
         dead: impl Fn(&Task) -> bool,
@@ -352,7 +352,7 @@ impl State {
         self.jobs.iter().filter(running).count()
     }
 
-    /// Cancels a job that may be.
+    /// Cancels the job if it is an ingestion that has not ended.
     pub fn cancel(&mut self, id: JobId, now: OffsetDateTime) {
         let found = self.jobs.iter_mut().find(|task| task.job.id == id);
         let Some(task) = found.filter(|task| task.job.kind == JobKind::Ingest && !task.job.state.is_final()) else {
@@ -380,7 +380,7 @@ impl State {
             || entry.is_none_or(|entry| entry.life != task.life || entry.document.status == DocumentStatus::Deleting)
     }
 
-    /// Queues a job that failed or was cancelled again.
+    /// Queues a failed or cancelled job again.
     pub fn redrive(&mut self, id: JobId, now: OffsetDateTime) {
         let Some(n) = self.jobs.iter().position(|task| task.job.id == id) else {
             return;
@@ -421,7 +421,7 @@ impl State {
         gone.len() as u64
     }
 
-    /// Whether a job that ended may be driven again, or would let an older one be taken for the newest if it went.
+    /// Whether an ended job may be retried, or its removal would make an older job appear as the newest.
     fn is_needed(&self, task: &Task) -> bool {
         let is_missed = |task: &Task| matches!(task.job.state, JobState::Failed | JobState::Cancelled);
         let of_document = |other: &&Task| other.job.document_id == task.job.document_id;

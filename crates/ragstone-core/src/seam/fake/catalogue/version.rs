@@ -1,4 +1,4 @@
-//! What a begin makes of a document.
+//! Effect of `begin_version` and similar calls on a document's row.
 
 use time::OffsetDateTime;
 
@@ -20,7 +20,7 @@ pub fn born(version: NewVersion, life: u64, now: OffsetDateTime) -> Entry {
     .named()
 }
 
-/// `version` over the entry that has its place, with everything beside the bytes in force.
+/// The row with the title, metadata and readers of `version`; its bytes are unchanged.
 pub fn amended(entry: &Entry, version: NewVersion) -> Entry {
     let patch = DocumentPatch {
         title: None,
@@ -43,7 +43,7 @@ pub fn renewed(entry: &Entry, version: NewVersion, now: OffsetDateTime) -> Entry
     entry.named()
 }
 
-/// The entry with the bytes of the published version as its newest again, for another pipeline.
+/// The row with the bytes of the published version as its newest again, for another pipeline.
 pub fn made_again(entry: &Entry, pipeline: &str, now: OffsetDateTime) -> Entry {
     let mut entry = entry.clone();
     if let Some(published) = &entry.published_of {

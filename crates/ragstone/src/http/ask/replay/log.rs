@@ -1,4 +1,5 @@
-//! The events of a stream as they are kept: the data of each once, from which frames are made when somebody reads.
+//! The event log of a stream: the JSON data of each event, stored once. SSE frames are built from it when a reader
+//! asks.
 
 use bytes::Bytes;
 use ragstone_core::ask::{Answer, AnswerEvent, AnswerSentence, Citation, Notice};
@@ -9,13 +10,13 @@ use serde::Serialize;
 use crate::http::body::{NoticeBody, PassageBody, passage_bodies};
 use crate::http::sse::{frame_bytes, write_frame};
 
-/// Bytes of frames after which no further one joins the same write.
+/// Bytes of frames after which no further event joins the same write.
 const MAX_WRITE: usize = 16 * 1024;
 
-/// Bytes of the id of an event without its number: that of a trace, and a colon.
+/// Length of an event id without its number: a trace id and a colon.
 const TRACE_BYTES: usize = "00000000-0000-0000-0000-000000000000:".len();
 
-/// What an event is called.
+/// Name of an event, as in the `event:` line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum AnswerEventName {
     Sources,
@@ -37,17 +38,17 @@ impl AnswerEventName {
     }
 }
 
-/// See the module.
+/// The events of one stream, in order.
 #[derive(Debug, Default)]
 pub(super) struct AnswerEventLog {
-    /// One JSON object after the other.
+    /// The JSON objects of all events, concatenated.
     data: Vec<u8>,
-    /// Of each event its name, and where its data end.
+    /// For each event its name and the end of its data in `data`.
     events: Vec<(AnswerEventName, usize)>,
 }
 
 impl AnswerEventLog {
-    /// Adds an event.
+    /// Appends an event as JSON.
     pub fn push(&mut self, event: &AnswerEvent) {
         let name = match event {
             AnswerEvent::Sources { passages, notices } => {
@@ -77,7 +78,7 @@ impl AnswerEventLog {
         self.events.push((name, self.data.len()));
     }
 
-    /// Adds the end without an answer.
+    /// Appends the `failed` event with which a stream without an answer ends.
     pub fn push_failed(&mut self, code: &str, detail: &str) {
         self.write_json(&FailedData { code, detail });
         self.events.push((AnswerEventName::Failed, self.data.len()));
@@ -87,24 +88,24 @@ impl AnswerEventLog {
         serde_json::to_writer(&mut self.data, data).expect("what is sent is made of text and numbers");
     }
 
-    /// How many events there are.
+    /// Number of events in the log.
     pub fn len(&self) -> usize {
         self.events.len()
     }
 
-    /// Bytes that are held.
+    /// Allocated memory, in bytes.
     pub fn memory_bytes(&self) -> usize {
         self.data.capacity() + self.events.capacity() * size_of::<(AnswerEventName, usize)>()
     }
 
-    /// Nothing more will be added.
+    /// Frees unused capacity; no further event will be appended.
     pub fn close(&mut self) {
         self.data.shrink_to_fit();
         self.events.shrink_to_fit();
     }
 
-    /// The frames of the events behind the first `from`, as many as fit one write and one at least, and how many events
-    /// these and all before them are.
+    /// Frames of the events after the first `from`: as many as fit one write, but at least one. Also returns the number
+    /// of the last event included.
     pub fn frames_from(&self, from: usize, trace_id: TraceId) -> (Bytes, usize) {
         let (next, bytes) = self.next_write(from);
         let mut frames = Vec::with_capacity(bytes);
@@ -117,7 +118,7 @@ impl AnswerEventLog {
         (Bytes::from(frames), next)
     }
 
-    /// The number of the last event that a write from `from` on takes, and the bytes of that write.
+    /// Number of the last event that a write from `from` on includes, and the bytes of that write.
     fn next_write(&self, from: usize) -> (usize, usize) {
         let (mut next, mut bytes) = (from, 0);
         for (name, end) in &self.events[from..] {
@@ -131,7 +132,7 @@ impl AnswerEventLog {
         (next, bytes)
     }
 
-    /// Where the data of an event begin.
+    /// Offset in `data` at which the data of an event begin.
     fn data_start(&self, event: usize) -> usize {
         event.checked_sub(1).map_or(0, |before| self.events[before].1)
     }
@@ -158,7 +159,7 @@ struct FailedData<'a> {
     detail: &'a str,
 }
 
-/// The JSON answer without the text, which the deltas were.
+/// Data of `done`: the answer without its text, which was sent in the deltas.
 #[derive(Serialize)]
 struct DoneData<'a> {
     answered: bool,
@@ -173,7 +174,7 @@ struct DoneData<'a> {
 
 impl<'a> From<&'a Answer> for DoneData<'a> {
     fn from(answer: &'a Answer) -> Self {
-        // Every field by name: a new one does not compile until it is thought of here.
+        // Destructured without `..`: a new field of `Answer` does not compile until it is handled here.
         let Answer {
             answer: _,
             answered,

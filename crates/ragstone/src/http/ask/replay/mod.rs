@@ -1,7 +1,8 @@
-//! Streams on their way and for a while after: what lets a reader come back without a lost or doubled byte.
+//! Answer streams in progress, and for a while after their end, so that a reader can resume without a lost or repeated
+//! byte.
 //!
-//! Invariant: a stream that nobody reads ends the model's call at once, or after `resume_for` where that was asked
-//! for; a stream is replayed only to the principal who asked; each holds exactly one last event.
+//! Invariant: a stream without a reader ends the model's call at once, or after `resume_for` if it is resumable; a
+//! stream is replayed only to the principal that asked; each log has exactly one last event.
 
 mod log;
 mod recording;
@@ -19,39 +20,39 @@ use recording::RecordedStream;
 
 pub(super) use recording::{AnswerStreamReader, NewStream};
 
-/// How long an ended stream can be replayed. Short: what it quotes may be withdrawn meanwhile.
+/// How long an ended stream can be replayed. Short, because a document that it quotes may be withdrawn meanwhile.
 const REPLAY_TTL: Duration = Duration::from_secs(60);
-/// Most streams that are kept.
+/// Maximum number of streams kept.
 const MAX_STREAMS: usize = 4_096;
-/// Most bytes of ended streams that are kept.
+/// Maximum bytes of ended streams kept.
 const MAX_BYTES: usize = 64 * 1024 * 1024;
 
-/// The streams that can be resumed.
+/// The streams that can be resumed, by trace id.
 #[derive(Default)]
 pub struct ResumableStreams(Arc<Mutex<RetainedStreams>>);
 
-/// What is left of a stream.
+/// Result of looking up a stream to resume.
 pub(super) enum ResumeOutcome {
-    /// More is there or will come.
+    /// Events are left, or more will come.
     Remaining(AnswerStreamReader),
-    /// All of it was delivered.
+    /// The stream has ended and all of it was delivered.
     Delivered,
-    /// It is not kept, or not this caller's.
+    /// The stream is not kept, or belongs to another caller.
     Unknown,
 }
 
 impl ResumableStreams {
-    /// Begins a stream, and reads it from its first event on.
+    /// Registers a stream and returns a reader from its first event on.
     pub(super) fn begin_stream(&self, stream: NewStream) -> AnswerStreamReader {
         let recording = Arc::new(RecordedStream::new(stream, Arc::downgrade(&self.0)));
-        // Kept before it can end: what ends is forgotten after a while.
+        // Inserted before the driver starts: a stream may end at once, and only an inserted one is evicted later.
         self.lock_streams().insert(recording.clone());
         let reading = AnswerStreamReader::from_position(recording.clone(), 0);
         recording.spawn_driver();
         reading
     }
 
-    /// What follows the `n`-th event of a stream.
+    /// Looks up what follows the `n`-th event of a stream.
     pub(super) fn find_stream(&self, trace_id: TraceId, principal: &Principal, n: usize) -> ResumeOutcome {
         let kept = self.lock_streams().streams.get(&trace_id).cloned();
         let Some(recording) = kept.filter(|kept| kept.principal == *principal) else {
@@ -72,18 +73,18 @@ impl ResumableStreams {
     }
 }
 
-/// What is kept, at a cost that does not grow with it.
+/// The registered streams. Eviction takes constant time per stream.
 #[derive(Default)]
 struct RetainedStreams {
     streams: HashMap<TraceId, Arc<RecordedStream>>,
-    /// Those that ended, in that order, with their bytes.
+    /// Ended streams, oldest first, with the bytes of each.
     ended: VecDeque<(Instant, TraceId, usize)>,
-    /// The bytes of those.
+    /// Sum of the bytes in `ended`.
     bytes: usize,
 }
 
 impl RetainedStreams {
-    /// Keeps a stream if there is room, or can be made.
+    /// Registers a stream if there is room, or room can be made; otherwise it cannot be resumed.
     fn insert(&mut self, recording: Arc<RecordedStream>) {
         self.make_room(1);
         if self.streams.len() < MAX_STREAMS {
@@ -99,7 +100,7 @@ impl RetainedStreams {
         }
     }
 
-    /// Forgets streams that ended: expired ones, and the oldest where there is no room for so many more.
+    /// Evicts ended streams: expired ones, and the oldest until there is room for `more` streams.
     fn make_room(&mut self, more: usize) {
         while let Some((ended, trace_id, bytes)) = self.ended.front().copied() {
             let is_full = self.streams.len() + more > MAX_STREAMS || self.bytes > MAX_BYTES;

@@ -1,10 +1,10 @@
-//! One stream: its answer as long as that goes on, what was told of it, and who reads.
+//! One answer stream: the answer while it runs, the log of its events, and its readers.
 //!
-//! Whoever reads drives: a reader that has everything takes what is ready from the answer, and all of it goes out as one
-//! piece. So nothing is told faster than it is read, and a reader that is slow holds up nobody but himself. A stream
-//! that may be left for a while has a task that drives it too.
+//! The readers drive the answer: a reader that has read the whole log polls the answer and gets all ready events as one
+//! write. So the answer is not polled faster than it is read, and a slow reader delays only itself. A resumable stream
+//! has a background task that drives it as well.
 //!
-//! Invariant: a log ends with exactly one `done` or `failed`, and the answer is dropped as soon as it does.
+//! Invariant: a log ends with exactly one `done` or `failed`, and the answer is dropped as soon as that is logged.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -26,53 +26,54 @@ use super::log::AnswerEventLog;
 use crate::http::ShutdownSignal;
 use crate::http::metrics::count_question;
 
-/// Events after which a reader is given what there is, although more may be ready.
+/// Events after which a poll returns what it has, even if more are ready.
 const MAX_EVENTS_AT_ONCE: usize = 128;
 
-/// What the readers of a stream without an end are told.
+/// Detail of the `failed` event of a stream that ended without `done`.
 const INTERRUPTED_DETAIL: &str = "the answer broke off before its end";
 
-/// See the module.
+/// A stream with its log and its readers, shared by all readers.
 pub(super) struct RecordedStream {
     pub trace_id: TraceId,
     pub principal: Principal,
     state: Mutex<RecordedStreamState>,
-    /// Where it is kept once it ended.
+    /// The registry that keeps it after its end.
     kept: Weak<Mutex<RetainedStreams>>,
-    /// For the task that drives a stream that may be left: for how long, and how many read.
+    /// For a resumable stream: how long it continues without a reader, and the number of readers, which the driver
+    /// watches.
     readers: Option<(Duration, watch::Sender<usize>)>,
 }
 
 struct RecordedStreamState {
     log: AnswerEventLog,
-    /// None once it ended.
+    /// `None` once the stream has ended.
     answer: Option<BoxStream<'static, AnswerEvent>>,
     shutdown: ShutdownSignal,
     shutdown_over: Pin<Box<dyn Future<Output = ()> + Send>>,
-    /// Who is woken by that.
+    /// The waker that `shutdown_over` was last polled with.
     shutdown_waker: Option<Waker>,
     ended: Option<Instant>,
-    /// Who reads or drives, by number, with what wakes it.
+    /// Readers and the driver, by number, each with the waker to call when events arrive.
     waiting: Vec<(u64, Option<Waker>)>,
     next_number: u64,
 }
 
-/// A stream that begins.
+/// What is needed to start a stream.
 pub(in crate::http::ask) struct NewStream {
     pub trace_id: TraceId,
-    /// Who may come back to it.
+    /// The only principal that may resume it.
     pub principal: Principal,
     pub answer: BoxStream<'static, AnswerEvent>,
-    /// How long it goes on without a reader; none ends it with its last one.
+    /// How long it continues without a reader; `None` ends it with its last reader.
     pub resume_for: Option<Duration>,
     pub shutdown: ShutdownSignal,
 }
 
-/// How far a stream has come.
+/// State of a stream at one moment.
 pub(super) struct StreamProgress {
     pub events: usize,
     pub ended: Option<Instant>,
-    /// What it holds in memory.
+    /// Bytes held in memory.
     #[cfg(test)]
     pub bytes: usize,
 }
@@ -99,7 +100,7 @@ impl RecordedStream {
         }
     }
 
-    /// Begins a task for a stream that may be left.
+    /// Starts the driver task of a resumable stream.
     pub fn spawn_driver(self: &Arc<Self>) {
         if let Some((wait, readers)) = &self.readers {
             tokio::spawn(drive_stream(self.clone(), readers.subscribe(), *wait));
@@ -120,7 +121,7 @@ impl RecordedStream {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A number for somebody who reads or drives.
+    /// Registers a reader or the driver, and returns its number.
     fn register_waiter(&self) -> u64 {
         let mut state = self.lock_state();
         let number = state.next_number;
@@ -129,7 +130,7 @@ impl RecordedStream {
         number
     }
 
-    /// The frames behind the first `at` events, and how many events there are with them; none at the end.
+    /// Frames after the first `at` events, and the number of the last event included; `None` at the end.
     fn poll_frames(&self, number: u64, at: usize, context: &mut Context<'_>) -> Poll<Option<(Bytes, usize)>> {
         let mut state = self.lock_state();
         if at >= state.log.len() {
@@ -142,7 +143,7 @@ impl RecordedStream {
         }
     }
 
-    /// Drives the answer to its end.
+    /// Polls the answer until it has ended.
     fn poll_end(&self, number: u64, context: &mut Context<'_>) -> Poll<()> {
         let state = self.poll_answer(self.lock_state(), number, context);
         match state.ended {
@@ -151,7 +152,7 @@ impl RecordedStream {
         }
     }
 
-    /// Takes what is ready from the answer; where nothing more is, `context` is woken when there is.
+    /// Appends the events that are ready; if none is, `context` is woken when the next one is.
     fn poll_answer<'a>(
         &'a self,
         mut state: MutexGuard<'a, RecordedStreamState>,
@@ -170,7 +171,7 @@ impl RecordedStream {
         }
     }
 
-    /// Ends a stream that nobody reads, unless it has its end.
+    /// Ends a stream that has no reader, unless it has ended already.
     fn abandon_stream(&self, mut state: MutexGuard<'_, RecordedStreamState>) {
         if state.ended.is_none() {
             count_question("abandoned");
@@ -179,7 +180,7 @@ impl RecordedStream {
         }
     }
 
-    /// The last event was told: the answer goes, and the stream is kept for a while.
+    /// Called after the last event was logged: drops the answer and hands the stream to the registry.
     fn end_stream<'a>(&'a self, mut state: MutexGuard<'a, RecordedStreamState>) -> MutexGuard<'a, RecordedStreamState> {
         state.ended = Some(Instant::now());
         state.log.close();
@@ -194,11 +195,11 @@ impl RecordedStream {
         self.lock_state()
     }
 
-    /// Somebody reads no more. The last one takes the answer along, unless it goes on by itself.
+    /// Removes a reader. A stream that is not resumable ends with its last reader.
     fn remove_waiter(&self, number: u64) {
         let mut state = self.lock_state();
         state.waiting.retain(|(other, _)| *other != number);
-        // Whoever else reads may have relied on being woken through this reader.
+        // Other readers may have relied on this reader's poll to wake them.
         state.wake_others(number);
         match &self.readers {
             Some((_, readers)) => readers.send_modify(|readers| *readers -= 1),
@@ -209,7 +210,7 @@ impl RecordedStream {
 }
 
 impl RecordedStreamState {
-    /// Adds the events that are ready; says whether the last of them is the end.
+    /// Appends the ready events; returns true if the last of them ended the stream.
     fn take_ready_events(&mut self, context: &mut Context<'_>) -> bool {
         let Some(answer) = &mut self.answer else {
             return false;
@@ -233,7 +234,7 @@ impl RecordedStreamState {
         false
     }
 
-    /// Whether the server ends before the answer does; the readers are told.
+    /// Whether the shutdown ended before the answer did; then logs `failed` for the readers.
     fn is_shut_down(&mut self, context: &mut Context<'_>) -> bool {
         let is_watched = self
             .shutdown_waker
@@ -267,7 +268,7 @@ impl RecordedStreamState {
     }
 }
 
-/// Drives a stream, whether or not somebody reads it, until it ends, or nobody came back in time.
+/// Drives a stream until it ends, or until no reader came back in time.
 async fn drive_stream(recording: Arc<RecordedStream>, readers: watch::Receiver<usize>, resume_for: Duration) {
     let number = recording.register_waiter();
     let end = poll_fn(|context| recording.poll_end(number, context));
@@ -278,7 +279,7 @@ async fn drive_stream(recording: Arc<RecordedStream>, readers: watch::Receiver<u
     }
 }
 
-/// Ends when nobody reads, and nobody came back in time.
+/// Returns once there has been no reader for `resume_for`.
 async fn wait_until_abandoned(mut readers: watch::Receiver<usize>, resume_for: Duration) {
     while readers.wait_for(|readers| *readers == 0).await.is_ok() {
         let back = readers.wait_for(|readers| *readers > 0);
@@ -288,7 +289,7 @@ async fn wait_until_abandoned(mut readers: watch::Receiver<usize>, resume_for: D
     }
 }
 
-/// A reader of a stream: its frames, as they come.
+/// A reader of a stream: yields its frames as they become available.
 pub(in crate::http::ask) struct AnswerStreamReader {
     recording: Arc<RecordedStream>,
     number: u64,
@@ -296,7 +297,7 @@ pub(in crate::http::ask) struct AnswerStreamReader {
 }
 
 impl AnswerStreamReader {
-    /// Reads what follows the first `at` events.
+    /// A reader of what follows the first `at` events.
     pub(super) fn from_position(recording: Arc<RecordedStream>, at: usize) -> Self {
         if let Some((_, readers)) = &recording.readers {
             readers.send_modify(|readers| *readers += 1);

@@ -1,4 +1,4 @@
-//! Streams: who drives them, what goes out at once, who may come back, and for how long they are kept.
+//! Streams: who drives them, how events are grouped into writes, who may resume, and how long they are kept.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Wake;
@@ -55,7 +55,7 @@ fn begin(
     })
 }
 
-/// A stream whose events a test tells.
+/// A stream whose events the test sends.
 fn told(replays: &ResumableStreams, n: usize) -> (UnboundedSender<AnswerEvent>, AnswerStreamReader) {
     let (tell, told) = unbounded();
     (tell, begin(replays, n, told, None))
@@ -222,7 +222,7 @@ async fn a_stream_that_may_be_left_goes_on_by_itself() {
     drop(reading);
     tell.unbounded_send(delta("a")).unwrap();
     tokio::time::sleep(Duration::from_secs(29)).await;
-    // Told while nobody read.
+    // Sent while there was no reader.
     let mut reading = rest(&replays, 1, 1);
     assert_eq!(ready(&mut reading).unwrap(), ["delta"]);
     drop(reading);

@@ -1,7 +1,7 @@
-//! What a verified token says: whether it is for this service and of this moment, and whom it speaks for.
+//! Checks the claims of a token whose signature is verified (audience, times), and maps them to a caller.
 //!
-//! Invariant: a claim that is missing gives nothing; one of another form refuses the token. No claim widens what another
-//! one gives.
+//! Invariant: a missing claim gives no right; a claim of the wrong type refuses the token. No claim extends the rights
+//! that another one gives.
 
 use ragstone_core::access::{Reader, ReaderSet, Role};
 use ragstone_core::id::TenantId;
@@ -12,10 +12,10 @@ use super::token::Claims;
 use crate::config::{ClaimPath, IssuerSettings};
 use crate::http::auth::VerifiedCaller;
 
-/// Most values of a claim with departments, groups or roles.
+/// Maximum number of values of a claim with departments, groups or roles.
 pub const MAX_VALUES: usize = 1_000;
 
-/// Whether `claims` name one of `audience`.
+/// Fails unless `aud` names one of `audience`.
 pub fn check_audience(claims: &Claims, audience: &[String]) -> Result<(), TokenError> {
     let ours = |name: &Value| match name {
         Value::String(name) => Ok(audience.contains(name)),
@@ -35,8 +35,8 @@ pub fn check_audience(claims: &Claims, audience: &[String]) -> Result<(), TokenE
     }
 }
 
-/// Whether `now` lies within the time of `claims`; both in seconds since 1970, clocks differing by up to `skew`.
-/// When it ends, skew included.
+/// Fails unless `now` is within `nbf`, `iat` and `exp`. Times are seconds since 1970; clocks may differ by up to `skew`
+/// seconds. Returns `exp` plus `skew`.
 pub fn check_times(claims: &Claims, now: f64, skew: f64) -> Result<f64, TokenError> {
     let expires = numeric_date(claims, "exp")?.ok_or_else(|| TokenError::Claim("exp".into()))?;
     if expires + skew <= now {
@@ -50,7 +50,7 @@ pub fn check_times(claims: &Claims, now: f64, skew: f64) -> Result<f64, TokenErr
     Ok(expires + skew)
 }
 
-/// A NumericDate (RFC 7519, 2), which may have a fraction.
+/// Reads a NumericDate (RFC 7519, 2), which may have a fraction.
 fn numeric_date(claims: &Claims, name: &str) -> Result<Option<f64>, TokenError> {
     match claims.get(name) {
         None => Ok(None),
@@ -59,7 +59,7 @@ fn numeric_date(claims: &Claims, name: &str) -> Result<Option<f64>, TokenError> 
     }
 }
 
-/// Whom `claims` speak for, by what `issuer` is set to mean.
+/// The caller that `claims` describe, by the claim names in the settings of `issuer`.
 pub fn caller_from_claims(claims: &Claims, issuer: &IssuerSettings) -> Result<VerifiedCaller, TokenError> {
     let subject = required_text(claims, &issuer.subject_claim)?;
     let mut readers = ReaderSet::from([parse_reader("user", subject, &issuer.subject_claim)?]);
@@ -91,7 +91,7 @@ fn parse_reader(kind: &str, name: &str, path: &ClaimPath) -> Result<Reader, Toke
     reader.map_err(|_| TokenError::Claim(path.to_string()))
 }
 
-/// The highest role that the settings give to one of the token's; a reader if they give none.
+/// The highest role that the settings map one of the token's values to; reader if there is none.
 fn role_from_claims(claims: &Claims, issuer: &IssuerSettings) -> Result<Role, TokenError> {
     let named = claim_texts(claims, issuer.role_claim.as_ref())?;
     let given = named.iter().filter_map(|name| issuer.roles.get(*name));
@@ -103,7 +103,7 @@ fn required_text<'a>(claims: &'a Claims, path: &ClaimPath) -> Result<&'a str, To
     text.ok_or_else(|| TokenError::Claim(path.to_string()))
 }
 
-/// The text or the texts of a claim; none where it is missing or null.
+/// The string or strings of a claim; empty if it is missing or null.
 fn claim_texts<'a>(claims: &'a Claims, path: Option<&ClaimPath>) -> Result<Vec<&'a str>, TokenError> {
     let Some(path) = path else {
         return Ok(Vec::new());

@@ -1,7 +1,8 @@
-//! Fetches an issuer's keys: discovery (OpenID Connect Discovery 1.0) where no address is set, then the key set.
+//! Fetches an issuer's keys: discovery (OpenID Connect Discovery 1.0) unless a key set URL is configured, then the key
+//! set.
 //!
-//! Invariant: only addresses of the settings, or of the issuer's own discovery document, are asked; no redirect is
-//! followed; nothing a token says chooses an address.
+//! Invariant: requests go only to URLs of the settings or of the issuer's own discovery document; redirects are not
+//! followed; no content of a token influences a URL.
 
 use std::sync::Once;
 use std::time::Duration;
@@ -15,59 +16,59 @@ use serde::de::DeserializeOwned;
 use super::key::{IssuerKey, Jwk};
 use crate::config::{IssuerSettings, is_loopback, parse_key_url};
 
-/// Longest time to connect, TLS included.
+/// Time limit to connect, TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// Longest time for one request.
+/// Time limit for one request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
-/// Largest document that is read, in bytes.
+/// Largest response body, in bytes.
 const MAX_BODY_BYTES: usize = 256 << 10;
-/// Most keys of a set that are read.
+/// Keys of a set that are read; further ones are ignored.
 const MAX_KEYS: usize = 100;
-/// Shortest and longest time that keys are kept, whatever the issuer says.
+/// Bounds of the time that keys are cached, whatever `Cache-Control` says.
 const MIN_AGE: Duration = Duration::from_secs(5 * 60);
 const MAX_AGE: Duration = Duration::from_secs(24 * 60 * 60);
-/// How long they are kept where it says nothing.
+/// How long keys are cached if `Cache-Control` gives no age.
 const DEFAULT_AGE: Duration = Duration::from_secs(60 * 60);
 
-/// Where one issuer's keys come from.
+/// Where the keys of one issuer come from.
 #[derive(Debug)]
 pub struct KeySource {
     http: Client,
     issuer: String,
-    /// The key set; none to discover it.
+    /// URL of the key set; `None` for discovery.
     keys: Option<Url>,
-    /// Whether addresses without TLS are allowed: only if the settings name this machine themselves.
+    /// Whether `http` URLs are allowed: only if the settings themselves name a loopback address.
     plain: bool,
 }
 
-/// Keys as they were fetched.
+/// The result of one fetch.
 #[derive(Debug)]
 pub struct FetchedKeys {
-    /// Those that can be used.
+    /// The keys that can be used.
     pub keys: Vec<IssuerKey>,
-    /// How long they may be kept.
+    /// How long they may be cached.
     pub max_age: Duration,
 }
 
-/// Why there are no keys; without an address and what stood at it.
+/// Why keys could not be fetched. Contains neither URLs nor response bodies.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyFetchError {
-    /// It could not be asked.
+    /// The request failed; the text has all causes.
     #[error("it cannot be reached: {0}")]
     Unreachable(String),
-    /// It answered with something else than 200; a redirect is one such answer.
+    /// The status is not 200; redirects are included.
     #[error("it answered with status {0}")]
     Status(u16),
-    /// More than is read.
+    /// The body is longer than the maximum.
     #[error("its answer has more than {MAX_BODY_BYTES} bytes")]
     TooLarge,
-    /// Not the document that was asked for.
+    /// The body is not the expected document, which is named.
     #[error("its answer is not a {0}")]
     Malformed(&'static str),
-    /// The discovery document of another issuer.
+    /// `issuer` of the discovery document is another issuer.
     #[error("its discovery document names another issuer")]
     OtherIssuer,
-    /// The discovery document names an address that is not asked.
+    /// `jwks_uri` of the discovery document is not an allowed URL.
     #[error("its discovery document names keys at an address that {0}")]
     Address(String),
 }
@@ -84,12 +85,12 @@ struct JwkSet {
 }
 
 impl KeySource {
-    /// The source that an issuer's settings name.
+    /// The source for an issuer's settings.
     pub fn new(settings: &IssuerSettings) -> Result<Self, KeyFetchError> {
         Self::with_timeout(settings, REQUEST_TIMEOUT)
     }
 
-    /// The same with another bound for a request.
+    /// As [`Self::new`], with another time limit for a request.
     pub fn with_timeout(settings: &IssuerSettings, total: Duration) -> Result<Self, KeyFetchError> {
         let keys = match settings.jwks_url.as_str() {
             "" => None,
@@ -105,7 +106,7 @@ impl KeySource {
         })
     }
 
-    /// The keys as they are now.
+    /// Fetches the current keys.
     pub async fn fetch_keys(&self) -> Result<FetchedKeys, KeyFetchError> {
         let url = match &self.keys {
             Some(url) => url.clone(),
@@ -157,7 +158,7 @@ impl KeySource {
 
 fn build_client(plain: bool, total: Duration) -> Result<Client, KeyFetchError> {
     static PROVIDER: Once = Once::new();
-    // An error means that the process has chosen one itself, which serves as well.
+    // An error means that the process has installed a provider already, which is used then.
     PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
     let builder = || {
         Client::builder()
@@ -168,7 +169,7 @@ fn build_client(plain: bool, total: Duration) -> Result<Client, KeyFetchError> {
             .user_agent(concat!("ragstone/", env!("CARGO_PKG_VERSION")))
     };
     let built = match plain {
-        // This machine is asked itself; and an image without certificates of authorities can ask it as well.
+        // Loopback is never reached through a proxy, and the second attempt works in images without CA certificates.
         true => builder()
             .no_proxy()
             .build()
@@ -185,7 +186,7 @@ fn usable_key(issuer: &str, jwk: serde_json::Value) -> Option<IssuerKey> {
         .ok()
 }
 
-/// An error with all its causes, and without the address.
+/// Joins an error with all its causes, without the URL.
 fn unreachable_error(error: reqwest::Error) -> KeyFetchError {
     let error = error.without_url();
     let causes = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
@@ -193,7 +194,7 @@ fn unreachable_error(error: reqwest::Error) -> KeyFetchError {
     KeyFetchError::Unreachable(words.join(": "))
 }
 
-/// What `Cache-Control` says (RFC 9111, 5.2.2), within bounds.
+/// The age from `Cache-Control` (RFC 9111, 5.2.2), within the bounds.
 fn max_age(headers: &HeaderMap) -> Duration {
     let said = headers.get_all(CACHE_CONTROL).into_iter();
     let said: Vec<String> = said

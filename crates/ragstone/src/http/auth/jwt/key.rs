@@ -1,6 +1,6 @@
-//! One public key of an issuer, read from a JWK (RFC 7517) and good for one algorithm.
+//! One public key of an issuer, parsed from a JWK (RFC 7517) and usable with one algorithm only.
 //!
-//! Invariant: a key verifies by its own algorithm only, whatever a token says; none is symmetric, none is weak.
+//! Invariant: a key verifies with its own algorithm only, whatever the token says; symmetric and weak keys are refused.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -11,17 +11,17 @@ use serde::Deserialize;
 
 use crate::config::SignatureAlgorithm;
 
-/// Fewest and most bits of an RSA modulus: NIST SP 800-131A, and what `ring` computes with.
+/// Bits of an RSA modulus: the minimum of NIST SP 800-131A, and the maximum of `ring`.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
-/// Bytes of a coordinate on P-256, and of a key of Ed25519.
+/// Bytes of a coordinate on P-256, and of an Ed25519 key.
 const COORDINATE_BYTES: usize = 32;
-/// How an uncompressed point begins (SEC 1, 2.3.3).
+/// First byte of an uncompressed point (SEC 1, 2.3.3).
 const UNCOMPRESSED: u8 = 4;
 
-/// A key that verifies signatures.
+/// A public key that verifies signatures.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IssuerKey {
-    /// What tokens call it.
+    /// `kid`, by which tokens name the key.
     pub id: Option<String>,
     public: KeyMaterial,
 }
@@ -33,27 +33,27 @@ enum KeyMaterial {
     Ed25519(Vec<u8>),
 }
 
-/// Why a key of an issuer is not used.
+/// Why a key of an issuer's set is not used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum IssuerKeyError {
-    /// Another kind or curve.
+    /// Key type or curve is not supported.
     #[error("its kind or curve is not one that is used here")]
     Kind,
-    /// Made for something else than verifying, or for another algorithm.
+    /// `use`, `key_ops` or `alg` says that the key is not for verifying with its algorithm.
     #[error("it is meant for another use or algorithm")]
     Use,
-    /// Members that are missing, or do not decode to what they should be.
+    /// Members are missing, or do not decode.
     #[error("it is malformed")]
     Malformed,
-    /// Too short to be safe, or longer than is computed with.
+    /// The RSA modulus is too short to be safe, or longer than `ring` supports.
     #[error("an RSA key has 2048 to 8192 bits")]
     Size,
-    /// Its private half is published too.
+    /// The set contains the private key (`d`).
     #[error("its private half is published")]
     Private,
 }
 
-/// The members of a JWK that matter here; certificates are not read.
+/// The members of a JWK that are used; certificates are ignored.
 #[derive(Debug, Deserialize)]
 pub struct Jwk {
     kty: String,
@@ -71,7 +71,7 @@ pub struct Jwk {
 }
 
 impl IssuerKey {
-    /// The key that a JWK describes.
+    /// Parses and checks a JWK.
     pub fn from_jwk(jwk: Jwk) -> Result<Self, IssuerKeyError> {
         if jwk.d.is_some() {
             return Err(IssuerKeyError::Private);
@@ -89,7 +89,7 @@ impl IssuerKey {
         }
     }
 
-    /// The one algorithm it is good for.
+    /// The only algorithm that the key is used with.
     pub fn algorithm(&self) -> SignatureAlgorithm {
         match self.public {
             KeyMaterial::Rsa { .. } => SignatureAlgorithm::Rs256,
@@ -98,7 +98,7 @@ impl IssuerKey {
         }
     }
 
-    /// Whether `signature` is this key's, of `signed`.
+    /// Whether `signature` is a valid signature of `signed` by this key.
     pub fn verifies_signature(&self, signed: &[u8], signature: &[u8]) -> bool {
         let verified = match &self.public {
             KeyMaterial::Rsa { n, e } => {
@@ -144,7 +144,7 @@ fn parse_coordinate(member: &Option<String>) -> Result<Vec<u8>, IssuerKeyError> 
     })
 }
 
-/// A big number; zeros that some issuers put before it do not count.
+/// Decodes an unsigned integer, without the leading zeros that some issuers add.
 fn parse_integer(member: &Option<String>) -> Result<Vec<u8>, IssuerKeyError> {
     let bytes = decode_member(member)?;
     Ok(bytes.into_iter().skip_while(|byte| *byte == 0).collect())

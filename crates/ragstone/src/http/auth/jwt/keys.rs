@@ -1,8 +1,9 @@
-//! The keys of one issuer: fetched when they are first needed, again before they grow old, and for a key that is not
-//! known.
+//! Cache of one issuer's keys: fetched when first needed, refreshed before they expire, and fetched again for an
+//! unknown key id.
 //!
-//! Invariant: one fetch at a time, begun at most once in [`REFETCH_INTERVAL`] while anything is amiss, and not ended by
-//! a caller that leaves; keys that are out of date are used only while their issuer cannot be asked, and not for long.
+//! Invariant: one fetch at a time, at most one per [`REFETCH_INTERVAL`], and not cancelled when the waiting caller
+//! disconnects; expired keys are used only while the issuer cannot be reached, and not longer than
+//! [`USED_WHILE_FAILING`].
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,15 +15,15 @@ use super::fetch::{FetchedKeys, KeyFetchError, KeySource};
 use super::key::IssuerKey;
 use crate::config::SignatureAlgorithm;
 
-/// Shortest time between two fetches that an unknown key or a failure causes.
+/// Shortest time between the starts of two fetches, so that unknown key ids and failures cannot flood the issuer.
 pub const REFETCH_INTERVAL: Duration = Duration::from_secs(30);
-/// How long keys are used past their time while the issuer cannot be asked.
+/// How long expired keys are still used while the issuer cannot be reached.
 pub const USED_WHILE_FAILING: Duration = Duration::from_secs(60 * 60);
 
-/// Tells the time since some moment.
+/// Monotonic clock: the time since an arbitrary start.
 pub type KeyCacheClock = Arc<dyn Fn() -> Duration + Send + Sync>;
 
-/// The keys of one issuer.
+/// Cache of the keys of one issuer.
 pub struct IssuerKeyCache {
     issuer: String,
     algorithms: Vec<SignatureAlgorithm>,
@@ -31,40 +32,40 @@ pub struct IssuerKeyCache {
     state: Mutex<KeyCacheState>,
 }
 
-/// Keys that were published together.
+/// The keys of one fetch.
 #[derive(Debug, Default)]
 pub struct IssuerKeySet {
-    /// Another one for each other content.
+    /// Number that changes whenever the keys change.
     pub generation: u64,
     keys: Vec<IssuerKey>,
 }
 
-/// Which key a token is verified with.
+/// Which key verifies a token.
 #[derive(Debug, PartialEq, Eq)]
 enum KeyChoice<'a> {
     One(&'a IssuerKey),
-    /// Perhaps one that was published since.
+    /// No key has this id; it may have been published since the last fetch.
     Unknown,
-    /// None of those that fit, or several.
+    /// The id is known, but no key fits the algorithm, or several do.
     None,
 }
 
 #[derive(Default)]
 struct KeyCacheState {
     set: Arc<IssuerKeySet>,
-    /// When they are fetched again while they are used, when before they are used, and when they are not used any
-    /// more; all in the past before the first fetch.
+    /// From `renew` on the keys are fetched in the background, from `old` on before they are used, and from `dead` on
+    /// they are not used at all. All are in the past before the first fetch.
     renew: Duration,
     old: Duration,
     dead: Duration,
     /// When the last fetch began.
     began: Option<Duration>,
-    /// Closed when the fetch that runs has ended.
+    /// The running fetch; closed when it has ended.
     running: Option<watch::Receiver<()>>,
 }
 
 impl IssuerKeyCache {
-    /// The keys from `source` that are good for `algorithms`; nothing is fetched yet.
+    /// An empty cache for the keys of `source` that suit `algorithms`; fetches nothing yet.
     pub fn new(issuer: String, algorithms: Vec<SignatureAlgorithm>, source: KeySource, steady: KeyCacheClock) -> Self {
         Self {
             issuer,
@@ -75,12 +76,12 @@ impl IssuerKeyCache {
         }
     }
 
-    /// Fetches them if they are needed soon, without waiting.
+    /// Starts a fetch if one is due, without waiting.
     pub fn prefetch_keys(self: &Arc<Self>) {
         self.current_generation();
     }
 
-    /// The generation that may be used without waiting.
+    /// The generation that can be used without waiting; `None` if the keys have expired. Starts a fetch if one is due.
     pub fn current_generation(self: &Arc<Self>) -> Option<u64> {
         let now = (self.steady)();
         let mut state = self.lock_state();
@@ -90,7 +91,8 @@ impl IssuerKeyCache {
         (now < state.old).then_some(state.set.generation)
     }
 
-    /// Verifies `signature` of `signed` with the key that `id` and `algorithm` name; the generation of that key.
+    /// Verifies `signature` of `signed` with the key that `id` and `algorithm` select; returns the generation of the
+    /// keys.
     pub async fn verify_signature(
         self: &Arc<Self>,
         (id, algorithm): (Option<&str>, SignatureAlgorithm),
@@ -108,7 +110,7 @@ impl IssuerKeyCache {
         }
     }
 
-    /// Keys that may be used, fetched before if they are out of date.
+    /// The usable keys; waits for a fetch if they have expired.
     async fn fresh_keys(self: &Arc<Self>) -> Result<Arc<IssuerKeySet>, TokenError> {
         let fetch = match self.current_generation() {
             Some(_) => None,
@@ -122,7 +124,7 @@ impl IssuerKeyCache {
         }
     }
 
-    /// Waits for a fetch that may bring an unknown key; false where there was one just now.
+    /// Fetches again for an unknown key id and waits; false if there was a fetch just now.
     async fn refetch_keys(self: &Arc<Self>) -> bool {
         let now = (self.steady)();
         let fetch = {
@@ -133,7 +135,8 @@ impl IssuerKeyCache {
         wait_for_fetch(fetch).await
     }
 
-    /// Begins a fetch, unless one runs or began just now. It is a task of its own: who asked for it may leave.
+    /// Starts a fetch unless one runs or began just now. It is a task of its own, so it survives the caller that caused
+    /// it.
     fn begin_fetch(self: &Arc<Self>, state: &mut KeyCacheState, now: Duration) {
         let runs = state
             .running
@@ -183,7 +186,7 @@ impl IssuerKeyCache {
 }
 
 impl IssuerKeySet {
-    /// The one key of this name and algorithm; without a name the only one of the algorithm.
+    /// Selects the only key with this id and algorithm; without an id the only key with the algorithm.
     fn choose_key(&self, id: Option<&str>, algorithm: SignatureAlgorithm) -> KeyChoice<'_> {
         let named: Vec<&IssuerKey> = self
             .keys
@@ -203,7 +206,7 @@ impl IssuerKeySet {
 async fn wait_for_fetch(fetch: Option<watch::Receiver<()>>) -> bool {
     match fetch {
         None => false,
-        // Nothing is ever sent: what comes is the end.
+        // Nothing is ever sent: `changed` returns when the sender is dropped.
         Some(mut fetch) => {
             let _ = fetch.changed().await;
             true

@@ -1,7 +1,7 @@
-//! Tokens (JWT, OpenID Connect): whoever one of the issuers vouches for becomes a caller.
+//! Bearer tokens (JWT, OpenID Connect): authenticates callers whose tokens a configured issuer signed.
 //!
-//! Invariant: a key and its algorithm come from the issuer's settings and from its own key set, never from the token; a
-//! token that is not beyond doubt is refused, and neither it nor a claim's value reaches a log.
+//! Invariant: keys and their algorithms come from the issuer's settings and its own key set, never from the token; a
+//! token that fails any check is refused, and neither it nor the value of a claim is logged.
 
 mod claims;
 mod fetch;
@@ -24,7 +24,7 @@ pub use keys::REFETCH_INTERVAL;
 use remembered::{CachedToken, TOKEN_CACHE_TTL, TokenCache};
 use token::ParsedToken;
 
-/// Everyone who may vouch for a caller.
+/// The configured token issuers, with a cache of verified tokens.
 pub struct TokenIssuers {
     issuers: Vec<TokenIssuer>,
     remembered: TokenCache,
@@ -36,54 +36,54 @@ struct TokenIssuer {
     keys: Arc<IssuerKeyCache>,
 }
 
-/// Why a token was refused. For the log; a caller is not told.
+/// Why a token was refused. For the log only; the caller gets a 401 without the reason.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
-    /// Not three parts of base64url, the first two of them JSON objects.
+    /// The token is not three parts of base64url, the first two of them JSON objects.
     #[error("it is malformed")]
     Malformed,
-    /// More bytes than are read.
+    /// The token is longer than the maximum.
     #[error("it has more than {} bytes", token::MAX_TOKEN_BYTES)]
     TooLong,
-    /// `none`, a symmetric one, or another one that is not accepted.
+    /// `alg` is `none`, a symmetric algorithm, or another one that is not accepted.
     #[error("its algorithm is not accepted")]
     Algorithm,
-    /// An extension that it says must be understood.
+    /// The header has `crit`: an extension that must be understood (RFC 7515, 4.1.11).
     #[error("it has critical extensions")]
     Critical,
-    /// A token for another use.
+    /// `typ` says that the token was made for another use.
     #[error("its type is not one that speaks for a caller")]
     Type,
-    /// Nobody who may vouch for a caller.
+    /// `iss` is none of the configured issuers.
     #[error("its issuer is not one of the settings'")]
     Issuer,
-    /// No key of the issuer fits, or several do.
+    /// No key of the issuer matches, or several do.
     #[error("no key of its issuer fits")]
     Key,
-    /// Not signed by the issuer.
+    /// The signature is not the issuer's.
     #[error("its signature is not its issuer's")]
     Signature,
-    /// It was good once.
+    /// `exp` is in the past, clock skew included.
     #[error("it has expired")]
     Expired,
-    /// It is not good yet.
+    /// `nbf` or `iat` is in the future, clock skew included.
     #[error("it is from the future")]
     NotYet,
-    /// Made for another service.
+    /// `aud` names other services only.
     #[error("it is for another audience")]
     Audience,
-    /// This claim is missing or has another form than it should.
+    /// This claim is missing or has the wrong JSON type.
     #[error("its claim {0} is missing, or of another form than expected")]
     Claim(String),
-    /// This claim has more values than are read.
+    /// This claim has more values than allowed.
     #[error("its claim {0} has too many values")]
     TooMany(String),
-    /// The issuer's keys cannot be had; the one reason that may pass.
+    /// The issuer's keys cannot be fetched; the only reason that is temporary.
     #[error("the keys of its issuer cannot be fetched")]
     NoKeys,
 }
 
-/// An issuer that cannot be used.
+/// The settings of an issuer are unusable.
 #[derive(Debug, thiserror::Error)]
 #[error("issuer {issuer}: {reason}")]
 pub struct IssuerError {
@@ -92,7 +92,7 @@ pub struct IssuerError {
 }
 
 impl TokenIssuers {
-    /// The issuers of the settings; none where they name none. Nothing is fetched yet.
+    /// Makes the issuers of the settings; `None` if there are none. Fetches nothing yet.
     pub fn new(settings: &[config::IssuerSettings], time: &TimeProvider) -> Result<Option<Self>, IssuerError> {
         let issuers: Vec<TokenIssuer> = settings
             .iter()
@@ -105,17 +105,17 @@ impl TokenIssuers {
         }))
     }
 
-    /// Begins to fetch all keys, so that the first caller need not wait for them.
+    /// Starts to fetch all keys in the background, so that the first caller does not wait for them.
     pub fn prefetch_keys(&self) {
         self.issuers.iter().for_each(|issuer| issuer.keys.prefetch_keys());
     }
 
-    /// Whether a bearer's text has the form of a token, three parts, rather than that of a key.
+    /// Whether a bearer's text looks like a token (three parts) rather than an API key.
     pub fn has_token_form(bearer: &str) -> bool {
         bearer.bytes().filter(|byte| *byte == b'.').count() == 2
     }
 
-    /// Whom `token` speaks for. Waits for an issuer's keys if they are not known yet, a few seconds at most.
+    /// Verifies `token` and returns its caller. May wait a few seconds for the issuer's keys if they are not known yet.
     pub async fn verify_token(&self, token: &str) -> Result<VerifiedCaller, TokenError> {
         if token.len() > token::MAX_TOKEN_BYTES {
             return Err(TokenError::TooLong);
@@ -156,7 +156,7 @@ impl TokenIssuers {
         Ok((verified, known))
     }
 
-    /// Seconds since 1970.
+    /// The current time in seconds since 1970, with fraction.
     fn unix_seconds(&self) -> f64 {
         let now = (self.clock)();
         now.unix_timestamp() as f64 + f64::from(now.nanosecond()) / 1e9
@@ -188,16 +188,16 @@ impl TokenIssuer {
         self.keys.verify_signature(key, token.signed, &token.signature).await
     }
 
-    /// When the token ends, in seconds since 1970.
+    /// Checks audience and times; returns when the token expires, in seconds since 1970, clock skew included.
     fn check_claims(&self, token: &ParsedToken<'_>, now: f64) -> Result<f64, TokenError> {
         claims::check_audience(&token.claims, &self.settings.audience)?;
         claims::check_times(&token.claims, now, self.settings.clock_skew_seconds as f64)
     }
 }
 
-/// A time in seconds since 1970; none where it is later than any clock will show.
+/// Converts seconds since 1970; `None` beyond the range of `OffsetDateTime`.
 fn time_from_unix(seconds: f64) -> Option<OffsetDateTime> {
-    // A cast of what is too large gives the largest number, which is no time.
+    // The cast saturates, and the largest `i128` is out of range, so the result is `None`.
     OffsetDateTime::from_unix_timestamp_nanos((seconds * 1e9) as i128).ok()
 }
 

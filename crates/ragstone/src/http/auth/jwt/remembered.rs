@@ -1,7 +1,7 @@
-//! Tokens that were verified a moment ago, so that each is verified once and not with each request.
+//! Cache of recently verified tokens, so that a token is not verified again on each request.
 //!
-//! Invariant: a token is found by the hash of all its bytes, is forgotten when it expires or when its issuer's keys
-//! change, and is never kept itself.
+//! Invariant: an entry is found by the hash of the whole token, is ignored once the token expires or its issuer's keys
+//! change, and never contains the token itself.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -9,25 +9,25 @@ use std::time::Duration;
 
 use crate::http::auth::VerifiedCaller;
 
-/// Longest time that a token is remembered.
+/// Longest time that a token is cached.
 pub const TOKEN_CACHE_TTL: Duration = Duration::from_secs(5 * 60);
-/// Most tokens that are remembered.
+/// Maximum number of cached tokens.
 const MAX_TOKENS: usize = 8_192;
-/// Most bytes of all remembered tokens, before they were hashed: what is kept of them is of that order.
+/// Maximum sum of the lengths of cached tokens. What is stored for each is of similar size.
 const MAX_BYTES: usize = 16 << 20;
 
-/// A token that was verified.
+/// A verified token.
 #[derive(Debug, Clone)]
 pub struct CachedToken {
-    /// What it said.
+    /// The caller that it authenticates.
     pub token: VerifiedCaller,
-    /// Whose it is: the place of its issuer.
+    /// Index of its issuer in the settings.
     pub issuer: usize,
-    /// The generation of its issuer's keys.
+    /// Generation of the issuer's keys that verified it.
     pub generation: u64,
-    /// When it is forgotten, in seconds since 1970.
+    /// When the entry expires, in seconds since 1970.
     pub expires_at: f64,
-    /// Its length.
+    /// Length of the token, in bytes.
     pub bytes: usize,
 }
 
@@ -42,7 +42,8 @@ struct TokenCacheState {
 }
 
 impl TokenCache {
-    /// What a token of this hash said, if it is remembered at `now` and `is_current` says so of its issuer and generation.
+    /// The caller of the token with this hash, if it is cached at `now` and `is_current` accepts its issuer and
+    /// generation.
     pub fn get(
         &self,
         hash: &blake3::Hash,
@@ -54,7 +55,7 @@ impl TokenCache {
         (now < known.expires_at && is_current(known.issuer, known.generation)).then(|| known.token.clone())
     }
 
-    /// Remembers a token; where there is no room, those that have expired are forgotten, or all of them.
+    /// Inserts a token. If the cache is full, removes expired entries, and all entries if that is not enough.
     pub fn insert_token(&self, hash: blake3::Hash, known: CachedToken, now: f64) {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if inner.is_full(known.bytes) {

@@ -1,4 +1,5 @@
-//! Tokens of real keys, against issuers that serve their key sets over HTTP on this machine; time is handed in.
+//! Tokens signed with real keys, against issuers that serve their key sets over HTTP on this machine; the clock is
+//! manual.
 
 pub mod support;
 

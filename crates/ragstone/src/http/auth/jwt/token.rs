@@ -1,7 +1,7 @@
-//! A token as it is written: three parts, a header and claims, nothing verified yet.
+//! Parses a token into its three parts, header and claims. Nothing is verified here.
 //!
-//! Invariant: what a header says about keys (`jwk`, `jku`, `x5u`, `x5c`) is not read; a name that stands twice in an
-//! object refuses the token, so that nobody else can read it in another way.
+//! Invariant: keys in the header (`jwk`, `jku`, `x5u`, `x5c`) are ignored; a duplicate name in a JSON object refuses
+//! the token, so that no other reader can interpret it differently.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -13,30 +13,30 @@ use crate::config::SignatureAlgorithm;
 
 /// Longest token, in bytes.
 pub const MAX_TOKEN_BYTES: usize = 16 << 10;
-/// Longest key id, in bytes.
+/// Longest key id (`kid`), in bytes.
 const MAX_KEY_ID_BYTES: usize = 1 << 10;
-/// Types of tokens that speak for a caller (RFC 7519, RFC 9068); others are made for other uses, and signed alike.
+/// Accepted values of `typ` (RFC 7519, RFC 9068). Tokens of other types are made for other uses, with the same keys.
 const ACCEPTED_TYPES: [&str; 4] = ["jwt", "application/jwt", "at+jwt", "application/at+jwt"];
 
-/// The claims of a token.
+/// The JSON object with the claims of a token.
 pub type Claims = Map<String, Value>;
 
-/// A token in its parts.
+/// A parsed token.
 #[derive(Debug)]
 pub struct ParsedToken<'a> {
-    /// How it says that it was signed.
+    /// `alg` of the header.
     pub algorithm: SignatureAlgorithm,
-    /// The key it names.
+    /// `kid` of the header.
     pub key_id: Option<String>,
-    /// What it says; not to be believed before the signature is verified.
+    /// The claims; not to be trusted before the signature is verified.
     pub claims: Claims,
-    /// The text that was signed.
+    /// The bytes that were signed: header and claims, encoded.
     pub signed: &'a [u8],
-    /// The signature, decoded.
+    /// The signature, decoded from base64url.
     pub signature: Vec<u8>,
 }
 
-/// Takes a token apart.
+/// Splits and decodes a token. Errors: too long, malformed, or a header that is not accepted.
 pub fn parse_token(text: &str) -> Result<ParsedToken<'_>, TokenError> {
     if text.len() > MAX_TOKEN_BYTES {
         return Err(TokenError::TooLong);
@@ -59,7 +59,7 @@ pub fn parse_token(text: &str) -> Result<ParsedToken<'_>, TokenError> {
 }
 
 fn read_header(header: &Map<String, Value>) -> Result<(SignatureAlgorithm, Option<String>), TokenError> {
-    // No extension is understood here, and what is critical has to be (RFC 7515, 4.1.11).
+    // No extension is supported, and a critical one must be (RFC 7515, 4.1.11).
     if header.contains_key("crit") {
         return Err(TokenError::Critical);
     }
@@ -90,7 +90,7 @@ fn decode_object(part: &str) -> Result<Map<String, Value>, TokenError> {
     }
 }
 
-/// Base64url in its one form: no padding, no white space, no spare bits (RFC 7515, 2).
+/// Decodes base64url in its canonical form only: no padding, no white space, no trailing bits (RFC 7515, 2).
 fn decode_base64url(part: &str) -> Result<Vec<u8>, TokenError> {
     URL_SAFE_NO_PAD.decode(part).map_err(|_| TokenError::Malformed)
 }

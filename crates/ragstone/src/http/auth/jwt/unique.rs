@@ -1,11 +1,11 @@
-//! JSON in which no object has a name twice.
+//! JSON in which no object has a duplicate name.
 
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-/// A value whose objects, at every depth, have each name once.
+/// A JSON value; deserialising fails if any object, at any depth, has a duplicate name.
 #[derive(Debug, Clone, PartialEq)]
 pub struct UniqueJson(pub Value);
 

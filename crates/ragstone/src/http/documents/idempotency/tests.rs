@@ -1,4 +1,4 @@
-//! Uploads that are sent again.
+//! Uploads that are sent again with the same idempotency key.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -1,4 +1,4 @@
-//! Tokens that were made up or changed: each is refused, and for the reason that it should be.
+//! Forged and modified tokens: each is refused, and for the expected reason.
 
 use ring::hmac;
 use serde_json::{Value, json};

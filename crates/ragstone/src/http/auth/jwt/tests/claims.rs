@@ -1,4 +1,4 @@
-//! What claims have to say, and what they give: each that is accepted beside its twin that is not.
+//! What claims must contain and which rights they give: each accepted claim beside a refused one.
 
 use ragstone_core::access::Role;
 use serde_json::{Value, json};

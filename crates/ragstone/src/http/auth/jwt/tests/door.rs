@@ -1,4 +1,4 @@
-//! Tokens at the door: who is let in with which rights, and what everyone else is told.
+//! Tokens over the API: which callers get which rights, and what all others get.
 
 use serde_json::{Value, json};
 
@@ -145,7 +145,7 @@ async fn a_ticket_is_the_tokens_caller() {
     let issued = app.post("/api/v1/stream-tickets", &json!({})).key(&token).send().await;
     let ticket = issued.json()["ticket"].as_str().unwrap().to_owned();
     let stream = format!("/api/v1/ask-stream?ticket={ticket}");
-    // It is let in, and told that it asks nothing.
+    // The ticket is accepted; the problem is that the request has no question.
     app.get(&stream).send().await.problem(400, "bad_query");
     app.get(&stream).send().await.problem(401, "unauthorized");
 }
@@ -157,7 +157,7 @@ async fn an_issuer_out_of_reach_is_no_fault_of_the_caller() {
     let answer = list(&app, &caller(&world, "ann", "reader", &[])).await;
     answer.problem(503, "issuer_unavailable");
     assert_eq!(answer.header("retry-after"), "30");
-    // Who names somebody else is not told.
+    // A caller whose token names another issuer does not get the reason.
     list(&app, &world.says(json!({"iss": "https://evil.example"})))
         .await
         .problem(401, "unauthorized");

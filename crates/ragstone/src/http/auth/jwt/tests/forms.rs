@@ -1,4 +1,4 @@
-//! Texts that are almost tokens: parts, encodings, signatures and JSON that something else might read otherwise.
+//! Malformed tokens: parts, encodings, signatures and JSON that other software might interpret differently.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

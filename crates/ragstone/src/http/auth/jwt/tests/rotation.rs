@@ -1,4 +1,4 @@
-//! Keys come, go and cannot be had: what is fetched when, and what is accepted meanwhile.
+//! Keys that are added, removed or unreachable: when they are fetched, and what is accepted meanwhile.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::http::auth::jwt::TokenError::*;
 use crate::http::auth::jwt::fetch::{KeyFetchError, KeySource};
 use crate::http::auth::jwt::keys::{REFETCH_INTERVAL, USED_WHILE_FAILING};
 
-/// What the publisher says keys may be kept for.
+/// `max-age` of the published keys.
 const AGE: Duration = Duration::from_secs(600);
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! How long a check takes, from the text of a proof to its caller. Run it with optimisation:
+//! How long authentication takes, from the text of a key or token to its caller. Run it with optimisation:
 //! `cargo test --release -p ragstone --lib -- speed --ignored --nocapture --test-threads 1`.
 
 use std::time::Instant;
