@@ -1,4 +1,4 @@
-//! Zip archives: what is in them, told from their directory, and members unpacked up to a limit.
+//! Zip archives: lists the members from the central directory and unpacks members up to a size limit.
 
 use std::io::{Cursor, Read};
 
@@ -6,27 +6,27 @@ use std::io::{Cursor, Read};
 use super::complexity::{MarkupLanguage, check_markup};
 use super::error::ParseProblem;
 
-/// Signature and size of the record that ends an archive's directory (APPNOTE 4.3.16).
+/// Signature and size of the end of central directory record (APPNOTE 4.3.16).
 const END: &[u8] = b"PK\x05\x06";
 const END_SIZE: usize = 22;
-/// The same of an entry in the directory (4.3.12).
+/// Signature and size of a central directory entry (APPNOTE 4.3.12).
 const ENTRY: &[u8] = b"PK\x01\x02";
 const ENTRY_SIZE: usize = 46;
-/// A comment may follow the end record, of at most 64 KiB.
+/// How far before the end of the file that record may start: its comment has at most 65,535 bytes.
 const END_WITHIN: usize = END_SIZE + 65_535;
-/// Entries looked at to tell what an archive is.
+/// Most directory entries that are read to detect what an archive is.
 const MAX_ENTRIES: usize = 20_000;
 
-/// What an archive's directory says of one member.
+/// One member, as the archive's central directory describes it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct ZipMember {
-    /// Its path.
+    /// Path of the member inside the archive.
     pub(super) name: String,
-    /// Whether it needs a password.
+    /// Whether the member needs a password to unpack.
     pub(super) encrypted: bool,
 }
 
-/// The members of an archive; none if it has no directory, as a file that was cut off has not.
+/// Lists the members of an archive; `None` without a valid central directory, for example in a truncated file.
 pub(super) fn list_members(bytes: &[u8]) -> Option<Vec<ZipMember>> {
     let tail = bytes.len().saturating_sub(END_WITHIN);
     let end = tail + bytes[tail..].windows(END.len()).rposition(|window| window == END)?;
@@ -49,7 +49,7 @@ pub(super) fn list_members(bytes: &[u8]) -> Option<Vec<ZipMember>> {
     Some(members)
 }
 
-/// A member, unpacked; none if there is no such one.
+/// Unpacks the member `name`, at most `limit` bytes; `None` if the archive has no such member.
 #[cfg(feature = "office")]
 pub(super) fn unpack_member(bytes: &[u8], name: &str, limit: u64) -> Result<Option<Vec<u8>>, ParseProblem> {
     let mut archive = zip::ZipArchive::new(Cursor::new(bytes)).map_err(ParseProblem::damaged)?;
@@ -69,12 +69,13 @@ pub(super) fn unpack_member(bytes: &[u8], name: &str, limit: u64) -> Result<Opti
     Ok(Some(unpacked))
 }
 
-/// Endings of members that are markup.
+/// File extensions of members that hold markup.
 #[cfg(any(feature = "office", feature = "epub"))]
 const MARKUP: [&str; 6] = [".xml", ".rels", ".vml", ".opf", ".ncx", ".xmp"];
 
-/// Looks at each member that is markup once: refuses what is too complex or unpacks to more than `limit` bytes in all, and
-/// tells whether `wanted` stands in one within `folder`. What cannot be unpacked is left to the format's reader.
+/// Scans each markup member once: refuses a member that is too complex, and an archive whose markup unpacks to more
+/// than `limit` bytes in total. Returns whether `wanted` occurs in a member within `folder`. Members that cannot be
+/// unpacked are left to the format's reader.
 #[cfg(any(feature = "office", feature = "epub"))]
 pub(super) fn check_members(bytes: &[u8], folder: &str, wanted: &[u8], limit: u64) -> Result<bool, ParseProblem> {
     let Ok(mut archive) = zip::ZipArchive::new(Cursor::new(bytes)) else {
@@ -103,7 +104,7 @@ pub(super) fn check_members(bytes: &[u8], folder: &str, wanted: &[u8], limit: u6
             continue;
         }
         match unpacked.as_slice() {
-            // UTF-16 is allowed in a package, and told by its mark.
+            // Packages may hold UTF-16 markup, which its byte order mark identifies.
             [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => {
                 let text = super::text::decode_text(&unpacked, None)?;
                 check_markup(text.as_bytes(), MarkupLanguage::Xml)?;

@@ -1,6 +1,6 @@
-//! What is attached to a mail: handed out as files, to be documents of their own.
+//! Attachments of a mail: written to the sink as files, each to become a document of its own.
 //!
-//! Invariant: an attachment that cannot be read is told, and never costs the mail its text.
+//! Invariant: an attachment that cannot be read causes a warning and never loses the mail's text.
 
 use ragstone_core::document::{AttachedFile, ParseWarning};
 
@@ -9,36 +9,36 @@ use super::detect::detect_format;
 use super::error::ParseProblem;
 use super::sink::{DocumentOutline, PageSink};
 
-/// Attachments of one mail that are handed out.
+/// Most attachments written for one mail.
 pub(super) const MAX_ATTACHMENTS: u32 = 100;
-/// Characters of a file name that are kept, the last ones.
+/// Longest attachment name in characters; of a longer one the end is kept.
 const MAX_NAME: usize = 120;
 
-/// A file in a mail.
+/// One attachment of a mail.
 pub(super) struct MailAttachment<'a> {
-    /// Counts the mail's attachments, from 1.
+    /// Number of the attachment within its mail, from 1.
     pub(super) number: u32,
-    /// Its name, if the mail says one.
+    /// File name, if the mail gives one.
     pub(super) name: Option<String>,
-    /// The media type that the mail gives it.
+    /// Media type that the mail declares for it.
     pub(super) declared: Option<String>,
-    /// Whether the mail's text shows it, as it does its pictures.
+    /// Whether the mail's text shows the attachment inline, such as a picture.
     pub(super) inline: bool,
-    /// Its bytes.
+    /// Content of the attachment.
     pub(super) bytes: &'a [u8],
 }
 
-/// Hands out the attachments of one mail, once its pages are.
+/// Writes the attachments of one mail to the sink, after its pages.
 pub(super) struct AttachmentWriter<'a> {
     sink: &'a mut dyn PageSink,
-    /// Bytes that may still be handed out: parts of a crafted file can share theirs.
+    /// Bytes that may still be written: the parts of a crafted file can share their bytes.
     left: u64,
-    /// Where they are named, and told if they cannot be read.
+    /// Outline of the mail; lists the attachments, and takes a warning for each that cannot be read.
     pub(super) outline: DocumentOutline,
 }
 
 impl<'a> AttachmentWriter<'a> {
-    /// Of the mail with this outline.
+    /// Creates a writer for the mail with this outline.
     pub(super) fn new(outline: DocumentOutline, limits: &ParseLimits, sink: &'a mut dyn PageSink) -> Self {
         Self {
             sink,
@@ -47,7 +47,7 @@ impl<'a> AttachmentWriter<'a> {
         }
     }
 
-    /// Hands out one.
+    /// Writes one attachment, or adds a warning if it cannot be read.
     pub(super) fn write_attachment(&mut self, one: &MailAttachment) -> Result<(), ParseProblem> {
         let name = attachment_name(one.name.as_deref(), one.number);
         if one.number > MAX_ATTACHMENTS {
@@ -65,7 +65,7 @@ impl<'a> AttachmentWriter<'a> {
         };
         match format {
             Ok(_) => {}
-            // A picture in the text of a mail is no document.
+            // A picture inside the mail's text is not a document, so there is no warning.
             Err(ParseProblem::Unsupported { .. }) if one.inline => return Ok(()),
             Err(problem) => {
                 self.warn_unread(&name, &problem.to_string());
@@ -84,7 +84,7 @@ impl<'a> AttachmentWriter<'a> {
         Ok(())
     }
 
-    /// Tells that one is not read.
+    /// Adds a warning that the attachment `name` was not read, with the reason.
     pub(super) fn warn_unread(&mut self, name: &str, why: &str) {
         self.outline.warnings.push(ParseWarning {
             code: "attachment_not_read".to_owned(),
@@ -94,12 +94,12 @@ impl<'a> AttachmentWriter<'a> {
     }
 }
 
-/// The line that names the attachments in the mail's own text.
+/// The line of the mail's own text that lists its attachments; `None` if it has none.
 pub(super) fn describe_attachments(names: &[String]) -> Option<String> {
     (!names.is_empty()).then(|| format!("Attachments: {}", names.join(", ")))
 }
 
-/// A name of one line, or one that counts.
+/// The attachment's name on one line; a numbered name if the mail gives none.
 pub(super) fn attachment_name(name: Option<&str>, number: u32) -> String {
     let kept: Vec<char> = name.unwrap_or_default().chars().filter(|c| !c.is_control()).collect();
     let name: String = kept[kept.len().saturating_sub(MAX_NAME)..].iter().collect();

@@ -1,7 +1,7 @@
-//! Blocks of a structured file as Markdown: headings, paragraphs, lists and tables, page after page.
+//! Writes the blocks of a structured file as Markdown, page by page: headings, paragraphs, lists, code and tables.
 //!
-//! Invariant: every byte goes through [`HiddenTextReport`] and the one normal form, and the sections say where it stands in the
-//! text as it was handed out.
+//! Invariant: all text passes [`HiddenTextReport`] and the normalisation, and section ranges are offsets into the text
+//! as it was written to the sink.
 
 use super::ParseLimits;
 use super::error::ParseProblem;
@@ -11,17 +11,17 @@ use super::normalise::normalise_text;
 use super::sink::{DocumentOutline, PageSink};
 use super::table::{self, TableRow};
 
-/// Deepest heading that Markdown knows.
+/// Deepest heading level in Markdown.
 const MAX_LEVEL: u8 = 6;
 
-/// Writes a document's blocks.
+/// Writes a document's blocks to a page sink.
 pub(super) struct BlockWriter<'a> {
     sink: &'a mut dyn PageSink,
     hidden: HiddenTextReport,
     limit: u64,
-    /// Text of the page at hand.
+    /// Text of the current page.
     text: String,
-    /// Bytes of the pages before it.
+    /// Bytes of all pages before the current one.
     before: usize,
     headings: Vec<MarkdownHeading>,
     page: Option<u32>,
@@ -32,7 +32,7 @@ pub(super) struct BlockWriter<'a> {
 }
 
 impl<'a> BlockWriter<'a> {
-    /// Writes to `sink`, at most the text that `limits` allow.
+    /// Creates a writer to `sink` that accepts at most the text that `limits` allow.
     pub(super) fn new(sink: &'a mut dyn PageSink, limits: &ParseLimits) -> Self {
         Self {
             sink,
@@ -49,13 +49,13 @@ impl<'a> BlockWriter<'a> {
         }
     }
 
-    /// What follows stands on this page, slide or sheet.
+    /// Starts page, slide or sheet number `page`; the blocks that follow belong to it.
     pub(super) fn begin_page(&mut self, page: u32) {
         self.page = Some(page);
         self.pages += 1;
     }
 
-    /// A heading; levels outside of 1 to 6 are brought into them.
+    /// Writes a heading; levels outside of 1 to 6 are clamped.
     pub(super) fn write_heading(&mut self, level: u8, raw: &str) {
         let text = self.clean_line(raw);
         if text.is_empty() {
@@ -71,7 +71,7 @@ impl<'a> BlockWriter<'a> {
         self.headings.push(MarkdownHeading { level, text, range });
     }
 
-    /// A paragraph; lines within it stay lines.
+    /// Writes a paragraph; line breaks within it are kept.
     pub(super) fn write_paragraph(&mut self, raw: &str) {
         let text = self.clean_text(raw);
         let text = text.trim_matches('\n');
@@ -81,7 +81,7 @@ impl<'a> BlockWriter<'a> {
         }
     }
 
-    /// An item of a list, `depth` from 0.
+    /// Writes a list item; `depth` starts at 0.
     pub(super) fn write_list_item(&mut self, depth: usize, marker: &str, raw: &str) {
         let text = self.clean_line(raw);
         if text.is_empty() {
@@ -96,7 +96,7 @@ impl<'a> BlockWriter<'a> {
         self.text.push_str(&text);
     }
 
-    /// Code in the form that Markdown keeps.
+    /// Writes a fenced code block, so that Markdown keeps the code as it is.
     pub(super) fn write_code_block(&mut self, language: &str, raw: &str) {
         let text = self.clean_text(raw);
         self.begin_block("\n\n");
@@ -104,7 +104,7 @@ impl<'a> BlockWriter<'a> {
             .push_str(&format!("```{language}\n{}\n```", text.trim_matches('\n')));
     }
 
-    /// A table whose first row is its head.
+    /// Writes a table; its first row is the header.
     pub(super) fn write_table(&mut self, mut rows: Vec<TableRow>) -> Result<(), ParseProblem> {
         for (_, cell) in rows.iter_mut().flatten() {
             *cell = normalise_text(&self.hidden.strip_hidden_characters(cell, self.page));
@@ -116,7 +116,7 @@ impl<'a> BlockWriter<'a> {
         })
     }
 
-    /// Markdown that another parser made; its headings go `deeper` by so many levels.
+    /// Writes Markdown from another parser; its headings are lowered by `deeper` levels.
     pub(super) fn write_markdown(&mut self, raw: &str, deeper: u8) {
         let text = self.clean_text(raw);
         let text = text.trim_matches('\n');
@@ -137,17 +137,17 @@ impl<'a> BlockWriter<'a> {
         );
     }
 
-    /// Text that is left out because nobody sees it.
+    /// Counts text that is left out because no reader sees it.
     pub(super) fn count_hidden(&mut self, kind: HiddenTextKind, text: &str) {
         self.hidden.count_text(kind, self.page, text);
     }
 
-    /// What was hidden so far.
+    /// Report of the text hidden so far.
     pub(super) fn hidden_text(&mut self) -> &mut HiddenTextReport {
         &mut self.hidden
     }
 
-    /// Refuses more text than the limit; to be called where a small file may become much of it.
+    /// Fails with `TooMuchText` beyond the limit; to be called wherever a small file may expand to much text.
     pub(super) fn check_text_limit(&self) -> Result<(), ParseProblem> {
         if (self.before + self.text.len()) as u64 > self.limit {
             return Err(ParseProblem::TooMuchText { limit: self.limit });
@@ -155,7 +155,7 @@ impl<'a> BlockWriter<'a> {
         Ok(())
     }
 
-    /// Hands the page out.
+    /// Ends the page and writes its text to the sink.
     pub(super) fn end_page(&mut self) -> Result<(), ParseProblem> {
         self.check_text_limit()?;
         self.in_list = false;
@@ -171,7 +171,7 @@ impl<'a> BlockWriter<'a> {
         self.sink.write_page(self.page, &text)
     }
 
-    /// Hands out what is left, and tells what is known of the whole.
+    /// Ends the last page and returns the document's outline.
     pub(super) fn finish(mut self, title: Option<String>) -> Result<DocumentOutline, ParseProblem> {
         if !self.text.is_empty() {
             self.end_page()?;

@@ -1,4 +1,4 @@
-//! One parser process as its server sees it.
+//! One parser process, as seen by the server that starts it.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Stdio};
@@ -14,12 +14,12 @@ use super::frame::{self, ParserProcessMessage, ParserProcessRequest, PipeFrame};
 use super::isolate::ProcessIsolation;
 use super::pool::ParserOptions;
 
-/// Time a process has to say that it is ready.
+/// Time that a process has to report that it is ready.
 const START_LIMIT: Duration = Duration::from_secs(30);
-/// How much of a process's last words is kept, in bytes.
+/// How much of the end of a process's standard error is kept, in bytes.
 const MAX_STDERR_BYTES: usize = 4 * 1024;
 
-/// A parser process; it is killed when this is dropped.
+/// A running parser process; dropping this kills it.
 #[derive(Debug)]
 pub(super) struct ParserProcess {
     process: tokio::process::Child,
@@ -28,12 +28,12 @@ pub(super) struct ParserProcess {
     stderr_tail: JoinHandle<String>,
     isolation: ProcessIsolation,
     served: u32,
-    /// Whether it stands between two documents, so that the next frame is the answer to the next request.
+    /// Whether the process is between two documents, so that the next frame answers the next request.
     between_documents: bool,
 }
 
 impl ParserProcess {
-    /// Starts a process and waits until it is ready. It inherits no environment.
+    /// Starts a process and waits until it is ready. The process inherits no environment.
     pub(super) async fn start(options: &ParserOptions) -> Result<Self, ParseProblem> {
         let mut process = Command::new(&options.program)
             .args(&options.args)
@@ -68,27 +68,27 @@ impl ParserProcess {
         })
     }
 
-    /// How it is kept from the network.
+    /// How the process is isolated from the network.
     pub(super) fn isolation(&self) -> ProcessIsolation {
         self.isolation
     }
 
-    /// Documents so far.
+    /// Number of documents sent to the process so far.
     pub(super) fn documents_served(&self) -> u32 {
         self.served
     }
 
-    /// Whether it can take another document.
+    /// Whether the process can take another document: it has answered the last one completely.
     pub(super) fn is_reusable(&self) -> bool {
         self.between_documents
     }
 
-    /// Whether it is still running.
+    /// Whether the process is still running.
     pub(super) fn is_alive(&mut self) -> bool {
         matches!(self.process.try_wait(), Ok(None))
     }
 
-    /// Has one document parsed.
+    /// Sends one document to the process and passes its pages to `pages`.
     pub(super) async fn parse_document(
         &mut self,
         request: &ParserProcessRequest,
@@ -113,7 +113,7 @@ impl ParserProcess {
     ) -> Result<ParseOutput, ParseProblem> {
         let limit = request.limits.max_text_bytes;
         let (mut text, mut text_bytes) = (Vec::new(), 0);
-        // What the file is still owed, and what all files together may have.
+        // `owed`: bytes of the current attachment still to come; `allowed`: bytes that further ones may have.
         let (mut owed, mut allowed) = (0, request.limits.max_bytes);
         loop {
             match frame::read_frame(&mut self.replies).await {
@@ -166,7 +166,7 @@ impl ParserProcess {
         }
     }
 
-    /// Why the process is gone.
+    /// Waits for the process to end and returns the reason.
     async fn exit_problem(&mut self, request: &ParserProcessRequest) -> ParseProblem {
         let status = self.process.wait().await;
         let last_words = (&mut self.stderr_tail).await.unwrap_or_default();
@@ -186,7 +186,7 @@ fn problem_from_status(status: ExitStatus, last_words: &str, request: &ParserPro
             clock: ParseClock::Cpu,
         };
     }
-    // The words of the standard library's handlers for the two deaths.
+    // The standard library prints these messages when memory or stack runs out, before the process aborts.
     if last_words.contains("memory allocation of") {
         return ParseProblem::OutOfMemory {
             limit: request.memory_bytes,
@@ -206,7 +206,7 @@ fn invalid_reply() -> ParseProblem {
     }
 }
 
-/// The end of what the process writes to its standard error.
+/// Reads the process's standard error to its end and keeps the last part of it.
 async fn collect_stderr_tail(mut stderr: ChildStderr) -> String {
     let mut kept = Vec::new();
     let mut piece = [0; 1024];

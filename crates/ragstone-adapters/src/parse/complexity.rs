@@ -1,31 +1,32 @@
-//! Markup that no person and no program for people writes: refused before a reader of trees takes time for it.
+//! Refuses markup that no document needs, before a tree builder spends time on it.
 //!
-//! Readers of HTML and XML compare each attribute of an element with those before it, and walk trees by recursion or
-//! copy a text once a level. One pass over the bytes, without a tree, finds what would cost them the square of the file.
+//! Readers of HTML and XML compare each attribute of an element with those before it, walk trees by recursion, or copy
+//! a text once per level. One pass over the bytes, without a tree, finds input that would cost them time quadratic in
+//! the file's size.
 //!
-//! Invariant: linear in the bytes; what it refuses is named by its number.
+//! Invariant: linear in the bytes; a refusal states the number that is out of bounds.
 
 use memchr::{memchr, memmem};
 
 use super::error::ParseProblem;
 
-/// Most attributes of one element; the longest lists in real files are inline drawings with some dozens.
+/// Most attributes of one element; the longest lists in real files are inline drawings with several dozen.
 const MAX_ATTRIBUTES: usize = 1_024;
-/// Most elements of XML within one another; tables within tables of office files come to a few hundred.
+/// Deepest nesting of XML elements; nested tables in office files reach a few hundred levels.
 const MAX_XML_DEPTH: usize = 1_000;
-/// Elements of HTML whose content is no markup.
+/// HTML elements whose content is not markup.
 const RAW_TEXT: [&[u8]; 4] = [b"script", b"style", b"textarea", b"title"];
 
-/// What the bytes are.
+/// Markup language of the bytes to check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum MarkupLanguage {
-    /// End tags may be missing, so that only attributes are counted.
+    /// HTML: end tags may be missing, so only attributes are counted, not depth.
     Html,
-    /// A member of a package.
+    /// XML of a package member: attributes and depth are checked.
     Xml,
 }
 
-/// Refuses elements with too many attributes, and in XML too many within one another.
+/// Refuses elements with too many attributes and, in XML, elements nested too deep.
 pub(super) fn check_markup(text: &[u8], language: MarkupLanguage) -> Result<(), ParseProblem> {
     let (mut at, mut depth) = (0, 0_usize);
     while let Some(found) = memchr(b'<', &text[at..]) {
@@ -57,7 +58,7 @@ pub(super) fn check_markup(text: &[u8], language: MarkupLanguage) -> Result<(), 
     Ok(())
 }
 
-/// Refuses a depth beyond `limit`.
+/// Fails with `TooComplex` if `depth` exceeds `limit`.
 pub(super) fn check_depth(depth: usize, limit: usize) -> Result<(), ParseProblem> {
     match depth > limit {
         true => Err(too_complex(format!(
@@ -67,16 +68,16 @@ pub(super) fn check_depth(depth: usize, limit: usize) -> Result<(), ParseProblem
     }
 }
 
-/// A file whose form, not its size, is out of bounds.
+/// The error for a file whose structure, not its size, is out of bounds.
 pub(super) fn too_complex(detail: String) -> ParseProblem {
     ParseProblem::TooComplex { detail }
 }
 
 struct StartTag<'a> {
     name: &'a [u8],
-    /// Where it ends.
+    /// Offset just after the tag.
     end: usize,
-    /// Whether it is an end tag too, as XML writes it.
+    /// Whether the tag closes itself, as XML allows (`<a/>`).
     closed: bool,
 }
 
@@ -124,7 +125,7 @@ fn read_start_tag(text: &[u8], tag: usize) -> Result<StartTag<'_>, ParseProblem>
     })
 }
 
-/// Behind the next `mark`, or the end of the text.
+/// Offset just after the next `mark`; the end of the text if there is none.
 fn find_end_after(text: &[u8], from: usize, mark: &[u8]) -> usize {
     let from = from.min(text.len());
     memmem::find(&text[from..], mark).map_or(text.len(), |found| from + found + mark.len())
@@ -133,7 +134,7 @@ fn find_end_after(text: &[u8], from: usize, mark: &[u8]) -> usize {
 fn end_of_declaration(text: &[u8], tag: usize, language: MarkupLanguage) -> usize {
     let rest = &text[tag..];
     if rest.starts_with(b"!--") {
-        // `<!-->` and `<!--->` are whole comments of HTML.
+        // `<!-->` and `<!--->` are complete comments in HTML.
         return find_end_after(text, tag + 1, b"-->");
     }
     if language == MarkupLanguage::Xml && rest.starts_with(b"![CDATA[") {
@@ -142,7 +143,7 @@ fn end_of_declaration(text: &[u8], tag: usize, language: MarkupLanguage) -> usiz
     find_end_after(text, tag, b">")
 }
 
-/// Behind the content of an element that is no markup: at its end tag.
+/// Offset of the end tag that ends the content of a raw text element.
 fn end_of_raw_text(text: &[u8], from: usize, name: &[u8]) -> usize {
     let mut at = from;
     while let Some(found) = memmem::find(&text[at..], b"</") {

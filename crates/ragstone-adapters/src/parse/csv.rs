@@ -1,4 +1,4 @@
-//! Comma-separated values (RFC 4180), and their relatives with semicolons or tabs, as a table.
+//! Comma-separated values (RFC 4180), and variants separated by semicolons, tabs or bars, as a table.
 
 use super::ParseLimits;
 use super::blocks::BlockWriter;
@@ -7,10 +7,10 @@ use super::sink::{DocumentOutline, PageSink};
 use super::table::TableRow;
 use super::text;
 
-/// What may part two fields; the one that the first line holds most of is taken.
+/// Possible field separators; the one that occurs most often in the first line is used.
 const SEPARATORS: [char; 4] = [',', ';', '\t', '|'];
 
-/// Hands out the table as one page without a number.
+/// Writes the table to the sink as one page without a number.
 pub(super) fn parse_csv(
     bytes: &[u8],
     limits: &ParseLimits,
@@ -54,7 +54,7 @@ fn parse_rows(text: &str) -> Vec<TableRow> {
     rows
 }
 
-/// Puts a field into its column; a table may be mostly gaps, and they need no place.
+/// Puts a field into its column. Empty fields are left out, because a table may be mostly gaps.
 fn push_field(row: &mut TableRow, column: u32, field: &mut String) {
     if !field.is_empty() {
         row.push((column, std::mem::take(field)));
@@ -64,7 +64,7 @@ fn push_field(row: &mut TableRow, column: u32, field: &mut String) {
 fn detect_separator(text: &str) -> char {
     let first = text.lines().find(|line| !line.trim().is_empty()).unwrap_or("");
     let count = |separator: &char| first.matches(*separator).count();
-    // `max_by_key` takes the last of equals; the first of them is the usual one.
+    // `max_by_key` returns the last of equal items; reversed, the more usual separator wins a tie.
     SEPARATORS.into_iter().rev().max_by_key(count).unwrap_or(',')
 }
 

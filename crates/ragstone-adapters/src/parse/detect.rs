@@ -1,58 +1,58 @@
-//! What a file is: its bytes decide, then its name, and only then what its sender declared.
+//! Detects a file's format: from its bytes, then its name, and only then the media type that the sender declared.
 
 use super::archive;
 use super::error::ParseProblem;
 
-/// Bytes looked at to tell text from binary, and to find a header that junk precedes.
+/// Bytes read to distinguish text from binary data, and to find a PDF header after leading junk.
 const HEAD: usize = 8 * 1024;
-/// A PDF's header may stand this far into the file (ISO 32000-1, implementation note 13).
+/// A PDF's header may start this far into the file (ISO 32000-1, implementation note 13).
 const PDF_HEADER_WITHIN: usize = 1024;
-/// More control characters than one in this many bytes are no text.
+/// A file with more control characters than one per this many bytes is not text.
 const CONTROL_SHARE: usize = 50;
 
 /// A format that has a parser.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileFormat {
-    /// Portable Document Format.
+    /// Portable Document Format (ISO 32000).
     Pdf,
-    /// Web page.
+    /// Web page in HTML.
     Html,
     /// Markdown of any flavour.
     Markdown,
-    /// Plain text, source code and data included.
+    /// Plain text, including source code and data.
     Text,
-    /// Comma-separated values and their relatives.
+    /// Comma-separated values, and variants with other separators.
     Csv,
-    /// Word document.
+    /// Word document (Office Open XML).
     Docx,
-    /// PowerPoint presentation.
+    /// PowerPoint presentation (Office Open XML).
     Pptx,
-    /// Excel workbook.
+    /// Excel workbook (Office Open XML).
     Xlsx,
-    /// Word document of before 2007.
+    /// Word document from before 2007 (compound file).
     Doc,
-    /// PowerPoint presentation of before 2007.
+    /// PowerPoint presentation from before 2007 (compound file).
     Ppt,
-    /// Excel workbook of before 2007.
+    /// Excel workbook from before 2007 (compound file).
     Xls,
-    /// OpenDocument text.
+    /// OpenDocument text (ISO/IEC 26300).
     Odt,
-    /// OpenDocument presentation.
+    /// OpenDocument presentation (ISO/IEC 26300).
     Odp,
-    /// OpenDocument spreadsheet.
+    /// OpenDocument spreadsheet (ISO/IEC 26300).
     Ods,
-    /// Rich Text Format.
+    /// Rich Text Format (version 1.9.1).
     Rtf,
-    /// Electronic book.
+    /// Electronic book in EPUB format.
     Epub,
-    /// Mail as it travels (RFC 5322).
+    /// Mail message (RFC 5322).
     Mail,
-    /// Mail as Outlook saves it.
+    /// Mail message as saved by Outlook (MS-OXMSG).
     Msg,
 }
 
 impl FileFormat {
-    /// Its media type.
+    /// Media type of the format, such as `text/html`.
     pub fn media_type(self) -> &'static str {
         match self {
             Self::Pdf => "application/pdf",
@@ -77,7 +77,7 @@ impl FileFormat {
     }
 }
 
-/// First bytes of formats that have no parser here.
+/// First bytes of formats that have no parser here, with their media types.
 const SIGNATURES: &[(&[u8], &str)] = &[
     (b"\x89PNG\r\n\x1a\n", "image/png"),
     (b"\xff\xd8\xff", "image/jpeg"),
@@ -95,21 +95,21 @@ const SIGNATURES: &[(&[u8], &str)] = &[
     (b"%!PS", "application/postscript"),
 ];
 
-/// First bytes of a zip archive, of an empty one too, and of a compound file.
+/// First bytes of a zip archive, of an empty zip archive, and of a compound file.
 const ZIP: [&[u8]; 2] = [b"PK\x03\x04", b"PK\x05\x06"];
 const COMPOUND: &[u8] = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1";
-/// First bytes of a letter in RTF.
+/// First bytes of an RTF file.
 const RTF: &[u8] = b"{\\rtf";
-/// A member that only packages of this kind have.
+/// A member that occurs only in packages of this format.
 const PACKAGES: &[(&str, FileFormat)] = &[
     ("word/document.xml", FileFormat::Docx),
     ("ppt/presentation.xml", FileFormat::Pptx),
     ("xl/workbook.xml", FileFormat::Xlsx),
     ("xl/workbook.bin", FileFormat::Xlsx),
 ];
-/// Packages that say in their first member what they are; the bytes of it are stored as they are.
+/// Formats whose packages store their media type, uncompressed, in the first member.
 const SELF_DESCRIBING_FORMATS: &[FileFormat] = &[FileFormat::Odt, FileFormat::Odp, FileFormat::Ods, FileFormat::Epub];
-/// Endings of names whose bytes must be those of the format.
+/// File extensions whose files must have the bytes of the format.
 const BINARY_ENDINGS: &[(&str, FileFormat)] = &[
     ("pdf", FileFormat::Pdf),
     ("docx", FileFormat::Docx),
@@ -129,7 +129,7 @@ const BINARY_ENDINGS: &[(&str, FileFormat)] = &[
     ("rtf", FileFormat::Rtf),
 ];
 
-/// The format of a file, or `Unsupported` with the media type that bytes and name point at.
+/// Detects the format of a file; fails with `Unsupported` and the media type that bytes and name suggest.
 pub fn detect_format(bytes: &[u8], name: &str, declared: Option<&str>) -> Result<FileFormat, ParseProblem> {
     let head = &bytes[..bytes.len().min(HEAD)];
     let ending = file_extension(name);
@@ -152,7 +152,7 @@ pub fn detect_format(bytes: &[u8], name: &str, declared: Option<&str>) -> Result
         return Err(unsupported_media_type(signed));
     }
     if let Some(named) = format_from_extension(&ending) {
-        // Web programs like to send a page under the name of an office file.
+        // Web applications often send an HTML page under the name of an office file.
         if looks_like_html(head) && looks_like_text(head) {
             return Ok(FileFormat::Html);
         }
@@ -167,7 +167,7 @@ pub fn detect_format(bytes: &[u8], name: &str, declared: Option<&str>) -> Result
     Ok(text_format(head, &ending, declared))
 }
 
-/// What a zip archive is, told from the names of its members.
+/// Detects the format of a zip archive from the names of its members.
 fn detect_package(bytes: &[u8], head: &[u8], ending: &str) -> Result<FileFormat, ParseProblem> {
     let Some(members) = archive::list_members(bytes) else {
         return Err(match format_from_extension(ending) {
@@ -194,7 +194,7 @@ fn detect_package(bytes: &[u8], head: &[u8], ending: &str) -> Result<FileFormat,
     Ok(found)
 }
 
-/// What a compound file is, told from the names of its streams.
+/// Detects the format of a compound file from the names of its streams.
 #[cfg(feature = "office")]
 fn detect_compound_file(bytes: &[u8]) -> Result<FileFormat, ParseProblem> {
     let file = office_oxide::cfb::CfbReader::new(std::io::Cursor::new(bytes)).map_err(ParseProblem::damaged)?;
@@ -226,7 +226,7 @@ fn format_from_extension(ending: &str) -> Option<FileFormat> {
     found.map(|(_, format)| *format)
 }
 
-/// Whether the head of the file is that of a mail: fields alone, the sender among them and what mail programs add.
+/// Whether the file starts like a mail: only header fields, with a sender and fields that mail programs add.
 fn looks_like_mail(head: &[u8]) -> bool {
     let text = String::from_utf8_lossy(head).to_ascii_lowercase();
     let mut fields = Vec::new();
@@ -264,7 +264,7 @@ fn text_format(head: &[u8], ending: &str, declared: Option<&str>) -> FileFormat 
         .unwrap_or("")
         .trim();
     match declared.to_ascii_lowercase().as_str() {
-        // A name that says what it is outweighs the sender.
+        // An extension that names the format outweighs the sender's media type.
         _ if matches!(ending, "txt" | "text" | "log" | "json") => FileFormat::Text,
         "text/markdown" | "text/x-markdown" => FileFormat::Markdown,
         "text/html" | "application/xhtml+xml" => FileFormat::Html,
@@ -286,7 +286,7 @@ fn looks_like_text(head: &[u8]) -> bool {
     !head.contains(&0) && control * CONTROL_SHARE <= head.len()
 }
 
-/// Whether the first thing in the file, comments and declarations aside, is a web page.
+/// Whether the file starts with a web page, after comments and declarations.
 fn looks_like_html(head: &[u8]) -> bool {
     let text = String::from_utf8_lossy(head).to_ascii_lowercase();
     let mut rest = text.trim_start_matches(|c: char| c.is_whitespace() || c == '\u{feff}');

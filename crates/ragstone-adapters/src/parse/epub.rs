@@ -1,4 +1,4 @@
-//! Electronic books: the chapters of the spine in their order, as one text.
+//! Electronic books (EPUB): the chapters of the spine, in their order, as one text.
 
 use std::collections::HashSet;
 use std::io::{self, Cursor, Write};
@@ -13,13 +13,13 @@ use super::html;
 use super::sink::{DocumentOutline, PageSink};
 use super::text;
 
-/// Bytes of all chapters, unpacked: markup is a few times as long as its text.
+/// Most bytes of all chapters, unpacked: markup is several times as long as its text.
 const CHAPTER_BYTES: usize = 128 << 20;
 
-/// Bytes of what tells how the book is built, unpacked.
+/// Most bytes, unpacked, of the markup members that the reader of the package loads.
 const MARKUP_BYTES: u64 = 64 << 20;
 
-/// Hands out a book as one page without a number.
+/// Writes a book to the sink as one page without a number.
 pub(super) fn parse_epub(
     bytes: Vec<u8>,
     limits: &ParseLimits,
@@ -32,7 +32,7 @@ pub(super) fn parse_epub(
     let mut room = CHAPTER_BYTES;
     let mut read = HashSet::new();
     for entry in book.spine().iter() {
-        // An order of reading names each chapter once (EPUB 3.3, 5.7.2); more often it would only make a book long.
+        // The spine lists each chapter once (EPUB 3.3, 5.7.2); repeats would only inflate the text.
         if !read.insert(entry.idref().to_owned()) {
             continue;
         }
@@ -64,7 +64,7 @@ pub(super) fn parse_epub(
     blocks.finish(title)
 }
 
-/// Takes up to `room` bytes.
+/// Buffer that accepts up to `room` bytes and then fails.
 struct BoundedBuffer {
     bytes: Vec<u8>,
     room: usize,

@@ -1,137 +1,137 @@
-//! Why a file could not be parsed: one problem, and the file it happened to.
+//! Why a file could not be parsed: the problem, and the name of the file.
 
 use ragstone_core::seam::parser::ParseRetry;
 use serde::{Deserialize, Serialize};
 
-/// A file that could not be parsed.
+/// A file that could not be parsed, and the reason.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{file}: {problem}")]
 pub struct ParseError {
     /// Name of the file, as the caller gave it.
     pub file: String,
-    /// What is wrong with it.
+    /// Reason why the file could not be parsed.
     pub problem: ParseProblem,
 }
 
 impl ParseError {
-    /// Stable code for answers and logs.
+    /// Stable error code for API answers and logs.
     pub fn code(&self) -> &'static str {
         self.problem.code()
     }
 }
 
-/// What can be wrong with a file, or with the process that reads it.
+/// What can be wrong with a file, or with the process that parses it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[serde(tag = "problem", rename_all = "snake_case")]
 pub enum ParseProblem {
-    /// It has no bytes.
+    /// The file has no bytes.
     #[error("the file is empty")]
     Empty,
-    /// It needs a password.
+    /// The file needs a password to be read.
     #[error("the file is encrypted and needs a password")]
     Encrypted,
-    /// Its structure is broken beyond repair.
+    /// The structure of the file is broken beyond repair.
     #[error("the file is damaged: {detail}")]
     Damaged {
-        /// What the format's reader says.
+        /// Message of the format's reader.
         detail: String,
     },
-    /// It was read, and holds no text (a scan, or only white space).
+    /// The file was read but has no text (a scan, or only white space).
     #[error("no text in any of {pages} page(s): a scan needs optical character recognition first")]
     NoText {
-        /// How many pages were looked at; 0 where the format has none.
+        /// Number of pages read; 0 if the format has no pages.
         pages: u32,
     },
-    /// It has more bytes than the limit.
+    /// The file has more bytes than the limit.
     #[error("the file has {bytes} bytes, more than the limit of {limit}")]
     TooLarge {
-        /// Size of the file.
+        /// Size of the file in bytes.
         bytes: u64,
-        /// Limit on it.
+        /// Largest allowed size in bytes.
         limit: u64,
     },
-    /// It has more pages than the limit.
+    /// The file has more pages than the limit.
     #[error("the file has {pages} pages, more than the limit of {limit}")]
     TooManyPages {
-        /// Pages the file says it has.
+        /// Number of pages that the file claims to have.
         pages: u64,
-        /// Limit on them.
+        /// Largest allowed number of pages.
         limit: u32,
     },
-    /// Its text is longer than the limit.
+    /// The extracted text is longer than the limit.
     #[error("the extracted text is longer than the limit of {limit} bytes")]
     TooMuchText {
-        /// Limit on the text, in bytes.
+        /// Largest allowed length of the text, in bytes.
         limit: u64,
     },
-    /// It is small packed and large unpacked.
+    /// The file is small but unpacks to more than the limit.
     #[error("the file unpacks to more than the limit of {limit} bytes")]
     UnpacksTooLarge {
-        /// Limit on the unpacked bytes.
+        /// Largest allowed size of the unpacked content, in bytes.
         limit: u64,
     },
-    /// Its form costs more than any document needs: nesting, attributes, branches that lead to themselves.
+    /// The structure costs more than any document needs: nesting, attributes, or branches that contain themselves.
     #[error("the file is built in a way that no document needs: {detail}")]
     TooComplex {
-        /// What is out of bounds.
+        /// Which bound the structure exceeds.
         detail: String,
     },
     /// No parser reads this format.
     #[error("files of type {media_type} are not supported")]
     Unsupported {
-        /// What the bytes and the name say it is.
+        /// Media type that the bytes and the name suggest.
         media_type: String,
     },
-    /// It took more time than the limit.
+    /// Parsing took more time than the limit.
     #[error("parsing was stopped after its limit of {limit_seconds} s {clock}")]
     TimedOut {
-        /// Limit that was reached.
+        /// The limit that was reached, in seconds.
         limit_seconds: u64,
-        /// Which clock ran out.
+        /// Which clock reached the limit.
         clock: ParseClock,
     },
-    /// It took more memory than the limit.
+    /// Parsing needed more memory than the limit.
     #[error("parsing needed more memory than the limit of {limit} bytes")]
     OutOfMemory {
-        /// Limit on the address space.
+        /// Largest allowed address space in bytes.
         limit: u64,
     },
-    /// The parser itself broke down over it.
+    /// The parser itself crashed on the file.
     #[error("the parser crashed: {detail}")]
     Crashed {
-        /// How its process ended.
+        /// How the parser process ended.
         detail: String,
     },
-    /// The bytes could not be read.
+    /// The bytes of the file could not be read from storage.
     #[error("the file cannot be read: {detail}")]
     Unreadable {
-        /// What the operating system says.
+        /// Error message of the operating system.
         detail: String,
     },
-    /// The parser's process could not be started; the file is not to blame.
+    /// The parser process could not be started; the file is not the cause.
     #[error("the parser cannot be started: {detail}")]
     NoWorker {
-        /// What the operating system says.
+        /// Error message of the operating system.
         detail: String,
     },
-    /// Whoever was handed the text takes no more of it; the file is not to blame.
+    /// The receiver of the text stopped accepting it; the file is not the cause.
     #[error("its text is not taken any further")]
     ReceiverClosed,
-    /// More callers are waiting than the limit; the file is not to blame.
+    /// More callers are waiting than the limit; the file is not the cause.
     #[error("the parser is busy: {waiting} files are waiting already")]
     Busy {
-        /// How many.
+        /// Number of callers that are waiting.
         waiting: usize,
     },
 }
 
-/// The two clocks that bound parsing.
+/// The two clocks that limit parsing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ParseClock {
-    /// Processor time.
+    /// Processor time of the parser process.
     Cpu,
-    /// Time that passed.
+    /// Elapsed time, as on a wall clock.
     Wall,
 }
 
@@ -145,7 +145,7 @@ impl std::fmt::Display for ParseClock {
 }
 
 impl ParseProblem {
-    /// Stable code for answers and logs.
+    /// Stable error code for API answers and logs.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Empty => "empty_file",
@@ -168,11 +168,11 @@ impl ParseProblem {
         }
     }
 
-    /// Whether the same file may well succeed later, because the fault is not in it.
+    /// Whether the same file may succeed on a retry, because the cause is not in the file.
     pub fn retry_policy(&self) -> ParseRetry {
         match self {
             Self::NoWorker { .. } | Self::ReceiverClosed | Self::Busy { .. } => ParseRetry::Usual,
-            // Processor time is the file's own; elapsed time may have been others'.
+            // Processor time depends only on the file; elapsed time may be due to other load.
             Self::TimedOut {
                 clock: ParseClock::Wall,
                 ..
@@ -181,7 +181,7 @@ impl ParseProblem {
         }
     }
 
-    /// The error that names `file`.
+    /// The error for this problem in the file `file`.
     pub fn in_file(self, file: &str) -> ParseError {
         ParseError {
             file: file.to_owned(),
@@ -189,7 +189,7 @@ impl ParseProblem {
         }
     }
 
-    /// A broken structure, in the words of the format's reader.
+    /// A damaged file, with the message of the format's reader.
     pub(super) fn damaged(detail: impl std::fmt::Display) -> Self {
         Self::Damaged {
             detail: detail.to_string(),

@@ -1,7 +1,7 @@
-//! What the server and its parser processes say to each other over a pipe.
+//! Protocol between the server and its parser processes, over a pipe.
 //!
-//! A frame is one byte for its kind, four bytes for its length (little-endian), and that many bytes. Text and files travel
-//! as they are, everything else as JSON, one page after the other, so that neither side holds more than it wants to.
+//! A frame is one byte for its kind, four bytes for its length (little-endian), and that many bytes. Text and files are
+//! sent raw, everything else as JSON, one page after the other, so that neither side has to buffer the whole document.
 
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
@@ -16,45 +16,45 @@ use super::error::ParseProblem;
 use super::isolate::ProcessIsolation;
 use super::sink::DocumentOutline;
 
-/// Longest text, or part of a file, in one frame, in bytes.
+/// Most bytes of text, or of a part of a file, in one frame.
 pub(super) const MAX_TEXT: usize = 256 * 1024;
-/// Longest message in one frame, in bytes; an outline of 20,000 sections fits.
+/// Most bytes of a message in one frame; an outline of 20,000 sections fits.
 const MAX_MESSAGE: usize = 64 << 20;
 const HEAD: usize = 5;
 const KIND_TEXT: u8 = b't';
 const KIND_BYTES: u8 = b'b';
 const KIND_MESSAGE: u8 = b'm';
 
-/// One document to parse.
+/// Request of the server to parse one document.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct ParserProcessRequest {
-    /// The worker opens the file itself.
+    /// Path of the file, which the worker opens itself.
     pub(super) path: PathBuf,
     pub(super) name: String,
     pub(super) declared: Option<String>,
     pub(super) limits: ParseLimits,
-    /// Processor seconds for this document.
+    /// Limit on the processor time for this document, in seconds.
     pub(super) cpu_seconds: u64,
-    /// Address space of the process, in bytes.
+    /// Limit on the address space of the process, in bytes.
     pub(super) memory_bytes: u64,
 }
 
-/// What a worker says besides text.
+/// Messages of a worker, besides text and file contents.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "message", rename_all = "snake_case")]
 pub(super) enum ParserProcessMessage {
-    /// It is up; said once.
+    /// The process has started; sent once, as the first message.
     Ready { isolation: ProcessIsolation },
-    /// The text since the last such message is that of one page.
+    /// Ends a page: its text is that of all text frames since the last such message.
     Page { page: Option<u32> },
-    /// A file that came in the document; frames of bytes follow.
+    /// Announces a file contained in the document; its bytes follow in frames.
     Attachment { file: AttachedFile },
     /// The document is complete.
     Done {
         media_type: String,
         outline: DocumentOutline,
     },
-    /// The document failed; the worker goes on.
+    /// Parsing failed; the worker stays ready for the next document.
     Failed { problem: ParseProblem },
 }
 
@@ -62,24 +62,24 @@ pub(super) enum ParserProcessMessage {
 #[derive(Debug)]
 pub(super) enum PipeFrame {
     Text(Vec<u8>),
-    /// Of the file that was announced last.
+    /// Part of the file that was announced last.
     Bytes(Vec<u8>),
     Message(ParserProcessMessage),
 }
 
-/// Writes a message (the blocking side).
+/// Writes a message; blocking, used by the parser process.
 pub(super) fn write_message(out: &mut impl Write, message: &impl Serialize) -> io::Result<()> {
     write_frame(out, KIND_MESSAGE, &encode_message(message)?)
 }
 
-/// Writes text in pieces that stay below the limit.
+/// Writes text, split into frames within the size limit; blocking.
 pub(super) fn write_text(out: &mut impl Write, text: &str) -> io::Result<()> {
     text.as_bytes()
         .chunks(MAX_TEXT)
         .try_for_each(|piece| write_frame(out, KIND_TEXT, piece))
 }
 
-/// Writes the bytes of a file in pieces that stay below the limit.
+/// Writes the bytes of a file, split into frames within the size limit; blocking.
 pub(super) fn write_bytes(out: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
     bytes
         .chunks(MAX_TEXT)
@@ -91,14 +91,14 @@ fn write_frame(out: &mut impl Write, kind: u8, payload: &[u8]) -> io::Result<()>
     out.write_all(payload)
 }
 
-/// The bytes of a frame that holds a message.
+/// Encodes a message as a complete frame.
 pub(super) fn message_frame(message: &impl Serialize) -> io::Result<Vec<u8>> {
     let mut frame = Vec::new();
     write_message(&mut frame, message)?;
     Ok(frame)
 }
 
-/// Reads a message (the blocking side); `None` when the other side has closed the pipe.
+/// Reads a message; blocking, used by the parser process. `None` if the other side has closed the pipe.
 pub(super) fn read_message<M: DeserializeOwned>(input: &mut impl Read) -> io::Result<Option<M>> {
     let mut head = [0; HEAD];
     if let Err(error) = input.read_exact(&mut head) {
@@ -117,7 +117,7 @@ pub(super) fn read_message<M: DeserializeOwned>(input: &mut impl Read) -> io::Re
     decode_message(&payload).map(Some)
 }
 
-/// Reads a frame (the server's side).
+/// Reads the next frame; used by the server.
 pub(super) async fn read_frame(input: &mut (impl AsyncRead + Unpin)) -> io::Result<PipeFrame> {
     let mut head = [0; HEAD];
     input.read_exact(&mut head).await?;

@@ -1,45 +1,46 @@
-//! Text that no person sees on the page but a model would read: counted by kind, told in warnings.
+//! Text that no person sees on the page but a model would read: counted by kind and reported in warnings.
 //!
-//! What surely nobody can see is left out of the text; what may be seen is kept. Either way the document says so, with
-//! the pages. Text under a scan (render mode 3) is no such text: the scan shows its words.
+//! Text that is certainly invisible is left out; text that may be visible is kept. In both cases a warning of the
+//! document says so, with the pages. Text under a scan (render mode 3) does not count as hidden, because the scan shows
+//! its words.
 //!
-//! Invariant: what is left out is counted, so that no text disappears without a warning.
+//! Invariant: text that is left out is counted, so that no text disappears without a warning.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use ragstone_core::document::ParseWarning;
 
-/// Shortest run of characters without width that carries a message rather than joins letters: the longest joint of an
-/// emoji is two.
+/// Shortest run of zero-width characters that counts as a message and not as joiners: the longest joiner run of an
+/// emoji has two.
 const MESSAGE_RUN: usize = 3;
-/// Most pages that a warning names.
+/// Most pages that one warning lists.
 const MAX_PAGES: usize = 1_000;
 /// The three flags that Unicode recommends to write with tag characters (UTS 51, `emoji-sequences.txt`).
 const TAG_FLAGS: [&str; 3] = ["gbeng", "gbsct", "gbwls"];
-/// What those flags begin with.
+/// First character of these flags.
 const BLACK_FLAG: char = '\u{1f3f4}';
-/// What they end with.
+/// Last character of these flags.
 const END_OF_FLAG: char = '\u{e007f}';
 
 /// How text was hidden.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum HiddenTextKind {
-    /// The colour of what is behind it.
+    /// In the same colour as its background.
     SameColour,
     /// Too small to be seen.
     Tiny,
-    /// Beside the page.
+    /// Outside of the page.
     OffPage,
-    /// In an element that is not shown.
+    /// In an element that is not displayed.
     Element,
-    /// Characters of the tag block, which mirror ASCII.
+    /// In characters of the tag block, which mirror ASCII.
     Tags,
-    /// Runs of characters without width, or such characters within a word.
+    /// In runs of zero-width characters, or in such characters within a word.
     ZeroWidth,
-    /// Characters that show what follows in the other direction.
+    /// In characters that override the direction of the text after them.
     Override,
-    /// White, with something unknown behind it.
+    /// White, over an unknown background.
     PerhapsSameColour,
     /// In an element that may be shown later.
     PerhapsElement,
@@ -65,7 +66,7 @@ impl HiddenTextKind {
     }
 }
 
-/// What was hidden in a document so far.
+/// Counts of the hidden text found so far in a document.
 #[derive(Debug, Default)]
 pub(super) struct HiddenTextReport {
     characters: BTreeMap<HiddenTextKind, usize>,
@@ -73,12 +74,12 @@ pub(super) struct HiddenTextReport {
 }
 
 impl HiddenTextReport {
-    /// Counts the characters of a text, white space aside.
+    /// Counts the characters of a text, without white space.
     pub(super) fn count_text(&mut self, kind: HiddenTextKind, page: Option<u32>, text: &str) {
         self.count_characters(kind, page, text.chars().filter(|c| !c.is_whitespace()).count());
     }
 
-    /// Counts characters whose text is not at hand.
+    /// Counts characters whose text is not available.
     pub(super) fn count_characters(&mut self, kind: HiddenTextKind, page: Option<u32>, count: usize) {
         if count > 0 {
             *self.characters.entry(kind).or_default() += count;
@@ -86,7 +87,7 @@ impl HiddenTextReport {
         }
     }
 
-    /// What the reader of a document should know of it.
+    /// The warnings for the document: one for text that was left out, one for text that was kept.
     pub(super) fn build_warnings(&self) -> Vec<ParseWarning> {
         [
             ("hidden_text", "left out", false),
@@ -118,7 +119,7 @@ impl HiddenTextReport {
         })
     }
 
-    /// `raw` without the characters that show nothing and could carry words.
+    /// Returns `raw` without invisible characters that could carry hidden text.
     pub(super) fn strip_hidden_characters<'a>(&mut self, raw: &'a str, page: Option<u32>) -> Cow<'a, str> {
         if raw.is_ascii() || !raw.chars().any(|c| classify_character(c).is_some()) {
             return Cow::Borrowed(raw);
@@ -143,7 +144,7 @@ impl HiddenTextReport {
     }
 }
 
-/// What a character without a picture of its own could carry.
+/// The kind of hidden text that an invisible character could carry; `None` for any other character.
 fn classify_character(c: char) -> Option<HiddenTextKind> {
     match c {
         '\u{e0000}'..='\u{e007f}' => Some(HiddenTextKind::Tags),
@@ -158,7 +159,7 @@ fn classify_character(c: char) -> Option<HiddenTextKind> {
     }
 }
 
-/// Whether a run of such characters has its proper use between `before` and `after`.
+/// Whether a run of such characters is legitimate between `before` and `after`.
 fn has_proper_use(kind: HiddenTextKind, run: &str, before: &str, after: &str) -> bool {
     match kind {
         HiddenTextKind::Tags => before.ends_with(BLACK_FLAG) && is_flag(run),
@@ -179,7 +180,7 @@ fn is_flag(run: &str) -> bool {
     ascii.is_some_and(|ascii| TAG_FLAGS.contains(&ascii.as_str()))
 }
 
-/// Joiners shape the letters of some scripts and emoji; Latin ones they only take apart.
+/// Whether a run contains joiners: they shape the letters of some scripts and emoji, but only split Latin words.
 fn has_joiner(run: &str) -> bool {
     run.contains(['\u{200c}', '\u{200d}', '\u{2061}', '\u{2062}', '\u{2063}', '\u{2064}'])
 }

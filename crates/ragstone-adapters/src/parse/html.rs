@@ -15,23 +15,23 @@ use super::normalise::normalise_text;
 use super::sink::{DocumentOutline, PageSink};
 use super::{markdown, text};
 
-/// Where an encoding declaration is looked for (HTML standard, "prescan a byte stream").
+/// Bytes searched for an encoding declaration (HTML standard, "prescan a byte stream").
 const CHARSET_WITHIN: usize = 1024;
-/// Main content shorter than this share of the body is taken for a mistake, and the body is used.
+/// Main content shorter than this share of the body counts as an extraction error, and the body is used instead.
 const MAIN_SHARE: f64 = 0.3;
 /// Elements that hold no content of the page.
 const NO_CONTENT: &[&str] = &[
     "head", "script", "style", "noscript", "template", "svg", "iframe", "object", "canvas", "form", "button", "input",
     "select", "dialog", "img", "picture", "video", "audio",
 ];
-/// Elements without content whose options the next tree builder would look through once for each of them.
+/// Elements without content, removed because the next tree builder would scan all their options once per option.
 const CHOICES: &str = "select, datalist";
-/// What belongs to the site rather than to the page, wherever the main content is found.
+/// Parts of the site rather than of the page; removed whatever element holds the main content.
 const SITE_FURNITURE: &str = "nav, [role=navigation], body > header, body > footer";
-/// Elements around the content.
+/// Elements around the content, skipped when the whole body is converted.
 const AROUND_CONTENT: &[&str] = &["nav", "header", "footer", "aside", "menu"];
 
-/// Hands out a web page as one page without a number.
+/// Writes a web page to the sink as one page without a number.
 pub(super) fn parse_html(bytes: &[u8], sink: &mut dyn PageSink) -> Result<DocumentOutline, ParseProblem> {
     let html = text::decode_text(bytes, declared_encoding(bytes))?;
     let mut unseen = HiddenTextReport::default();
@@ -50,7 +50,7 @@ pub(super) fn parse_html(bytes: &[u8], sink: &mut dyn PageSink) -> Result<Docume
     })
 }
 
-/// The body of a page of a book or a letter as Markdown: all of it, for nothing in it belongs to a site.
+/// Converts the body of a book chapter or a mail to Markdown, all of it, because none of it is site navigation.
 pub(super) fn body_to_markdown(html: &str, unseen: &mut HiddenTextReport) -> Result<String, ParseProblem> {
     let document = tree::parse_tree(html)?;
     hidden::remove_hidden_elements(&document, unseen)?;
@@ -60,7 +60,7 @@ pub(super) fn body_to_markdown(html: &str, unseen: &mut HiddenTextReport) -> Res
     Ok(html_to_markdown(&document.html(), &[]))
 }
 
-/// Title and Markdown of the page: its main content, or its body where that finds too little.
+/// Title and Markdown of the page: its main content, or its body if too little main content was found.
 fn extract_content(html: &str, unseen: &mut HiddenTextReport) -> Result<(Option<String>, String), ParseProblem> {
     let document = tree::parse_tree(html)?;
     hidden::remove_hidden_elements(&document, unseen)?;
@@ -94,7 +94,7 @@ fn extract_content(html: &str, unseen: &mut HiddenTextReport) -> Result<(Option<
     Ok((title, text))
 }
 
-/// Gives each block of code the one form whose language survives the way to Markdown.
+/// Rewrites each code block to the form whose language survives the conversion to Markdown.
 fn mark_code(document: &Document) {
     for block in document.select("pre").nodes() {
         let code = block.find_descendants("code");
@@ -111,13 +111,13 @@ fn mark_code(document: &Document) {
     }
 }
 
-/// The language that one of the two elements around a block of code names.
+/// The language that one of the two elements around a code block declares.
 fn find_outer_language(block: &NodeRef) -> Option<String> {
     let outer = block.parent()?;
     code_language(&outer).or_else(|| code_language(&outer.parent()?))
 }
 
-/// The language that an element's class names, in the ways of the usual highlighters.
+/// The language that an element's class declares, in the conventions of common highlighters.
 fn code_language(element: &NodeRef) -> Option<String> {
     const PREFIXES: [&str; 4] = ["language-", "lang-", "highlight-source-", "highlight-"];
     let class = element.attr("class")?;

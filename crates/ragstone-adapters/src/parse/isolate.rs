@@ -1,6 +1,6 @@
-//! What a parser process gives up before it touches a document.
+//! Rights that a parser process gives up before it reads a document.
 //!
-//! Everything here works without privileges; what the kernel refuses is reported, not fatal.
+//! Everything here works without privileges; what the kernel refuses is reported and not fatal.
 
 use std::fs::File;
 use std::io;
@@ -8,15 +8,15 @@ use std::os::fd::{AsRawFd, FromRawFd};
 
 use serde::{Deserialize, Serialize};
 
-/// Open files a parser process may have: its pipes and one document.
+/// Most open files of a parser process: its pipes and one document.
 const MAX_OPEN_FILES: u64 = 16;
 
-/// How a parser process is kept from the network.
+/// How a parser process is isolated from the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessIsolation {
-    /// It has a network namespace of its own, without interfaces.
+    /// The process has its own network namespace, without interfaces.
     pub network_namespace: bool,
-    /// The kernel refuses it sockets and new programs.
+    /// The kernel refuses sockets and new programs to the process (seccomp).
     pub system_call_filter: bool,
 }
 
@@ -25,7 +25,7 @@ type RlimitResource = libc::__rlimit_resource_t;
 #[cfg(not(target_env = "gnu"))]
 type RlimitResource = libc::c_int;
 
-/// Gives up what no parser needs. Must run before the process has a second thread.
+/// Gives up the rights that no parser needs. Must run before the process has a second thread.
 pub(super) fn enter_isolation() -> ProcessIsolation {
     set_limit(libc::RLIMIT_CORE, 0, 0);
     set_limit(libc::RLIMIT_FSIZE, 0, 0);
@@ -33,10 +33,10 @@ pub(super) fn enter_isolation() -> ProcessIsolation {
     isolate_network()
 }
 
-/// Bounds the next document: the address space of the process, and its processor time from here on.
+/// Limits the next document: the address space of the process, and its processor time from now on.
 pub(super) fn bound_document(memory_bytes: u64, cpu_seconds: u64) {
     set_limit(libc::RLIMIT_AS, memory_bytes, memory_bytes);
-    // The soft limit alone moves on; the signal it raises ends the process.
+    // Only the soft limit is set; the signal that it raises ends the process, and the next document can raise it again.
     set_limit(
         libc::RLIMIT_CPU,
         used_cpu_seconds() + cpu_seconds.max(1),
@@ -44,22 +44,22 @@ pub(super) fn bound_document(memory_bytes: u64, cpu_seconds: u64) {
     );
 }
 
-/// Takes standard output away from everyone else in this process, who find standard error in its place.
+/// Takes over standard output; anything else in this process that writes to it reaches standard error instead.
 pub(super) fn take_stdout() -> io::Result<File> {
-    // SAFETY: `dup` has no preconditions; a result that is not negative is a descriptor nobody else owns.
+    // SAFETY: `dup` has no preconditions; a result that is not negative is a descriptor without another owner.
     let own = unsafe { libc::dup(libc::STDOUT_FILENO) };
     if own < 0 {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: both descriptors are open for the life of the process.
     unsafe { libc::dup2(libc::STDERR_FILENO, libc::STDOUT_FILENO) };
-    // SAFETY: `own` was just made and is owned here alone.
+    // SAFETY: `own` was just created and has no other owner.
     Ok(unsafe { File::from_raw_fd(own) })
 }
 
-/// Returns when the other end of the standard input's pipe is closed: the server is gone.
+/// Blocks until the other end of standard input's pipe is closed, which means that the server is gone.
 ///
-/// A signal at the parent's death would not do: it comes when the *thread* ends that started the process.
+/// A parent-death signal would not do: it is sent when the *thread* that started the process ends.
 pub(super) fn wait_for_hangup() {
     let mut watched = libc::pollfd {
         fd: io::stdin().as_raw_fd(),
@@ -81,12 +81,12 @@ fn set_limit(resource: RlimitResource, soft: u64, hard: u64) {
         rlim_cur: soft,
         rlim_max: hard,
     };
-    // SAFETY: `limit` is initialised and outlives the call. A refusal leaves the old limit, which the parent's
-    // wall clock still backs.
+    // SAFETY: `limit` is initialised and outlives the call. If the kernel refuses, the old limit stays, and the
+    // server's wall clock still bounds the document.
     unsafe { libc::setrlimit(resource, &raw const limit) };
 }
 
-/// Seconds of processor time so far, to the nearest one.
+/// Processor time used so far, rounded to seconds.
 fn used_cpu_seconds() -> u64 {
     // SAFETY: all zeros is a valid `rusage`, and the call writes only into it.
     let usage = unsafe {
@@ -115,7 +115,7 @@ fn isolate_network() -> ProcessIsolation {
     // SAFETY: none of these calls reads or writes memory of this process.
     let network_namespace = unsafe {
         libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-        // With a user namespace root would lose its right to read other people's files: only where it is needed.
+        // In a user namespace root loses its right to read other users' files, so it is used only where needed.
         libc::unshare(libc::CLONE_NEWNET) == 0 || libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNET) == 0
     };
     ProcessIsolation {
@@ -126,11 +126,11 @@ fn isolate_network() -> ProcessIsolation {
 
 #[cfg(target_os = "linux")]
 mod filter {
-    //! A seccomp filter that refuses sockets, new programs and the ways around it.
+    //! A seccomp filter that refuses sockets, new programs and the ways around these refusals.
 
     use libc::{BPF_ABS, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_JUMP, BPF_K, BPF_LD, BPF_RET, BPF_STMT, BPF_W, sock_filter};
 
-    /// `AUDIT_ARCH_*` of linux/audit.h.
+    /// `AUDIT_ARCH_*` of linux/audit.h; `None` if there is no filter for the architecture.
     #[cfg(target_arch = "x86_64")]
     const ARCHITECTURE: Option<u32> = Some(0xc000_003e);
     #[cfg(target_arch = "aarch64")]
@@ -138,10 +138,10 @@ mod filter {
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     const ARCHITECTURE: Option<u32> = None;
 
-    /// Offsets in `struct seccomp_data`.
+    /// Byte offsets in `struct seccomp_data`.
     const NUMBER_AT: u32 = 0;
     const ARCHITECTURE_AT: u32 = 4;
-    /// System calls of the x32 interface begin here.
+    /// First number of the system calls of the x32 interface.
     const X32: u32 = 0x4000_0000;
 
     const REFUSED: [libc::c_long; 6] = [
@@ -153,7 +153,7 @@ mod filter {
         libc::SYS_io_uring_setup,
     ];
 
-    /// Whether the kernel took the filter.
+    /// Installs the filter; returns whether the kernel accepted it.
     pub(super) fn install_filter() -> bool {
         let Some(architecture) = ARCHITECTURE else {
             return false;

@@ -1,4 +1,4 @@
-//! Mails: who wrote to whom, the text, and what is attached, each file handed out.
+//! Mails (RFC 5322): sender, recipients and text, and each attachment as a file.
 
 use mail_parser::{Address, Message, MessageParser, MessagePart, MimeHeaders, PartType};
 
@@ -9,7 +9,7 @@ use super::error::ParseProblem;
 use super::html;
 use super::sink::{DocumentOutline, PageSink};
 
-/// Hands out a mail as one page without a number, and then what is attached to it.
+/// Writes a mail to the sink as one page without a number, then its attachments.
 pub(super) fn parse_mail(
     bytes: &[u8],
     limits: &ParseLimits,
@@ -51,7 +51,7 @@ fn format_addresses(address: &Address) -> String {
     address.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
-/// The plain text where there is one, as the sender meant it to be read; else the web page.
+/// Writes the plain text if there is one, as the sender meant it to be read; otherwise the HTML part.
 fn write_body(message: &Message, blocks: &mut BlockWriter) -> Result<(), ParseProblem> {
     for part in message.text_bodies() {
         match &part.body {
@@ -66,7 +66,7 @@ fn write_body(message: &Message, blocks: &mut BlockWriter) -> Result<(), ParsePr
     Ok(())
 }
 
-/// How the files are called that the text does not show, as many as are handed out.
+/// Names of the attachments that the text does not show, as many as are written.
 fn attachment_names(message: &Message) -> Vec<String> {
     let files = message.attachments().zip(1..).take(attached::MAX_ATTACHMENTS as usize);
     let shown = files.filter(|(part, _)| part.content_id().is_none());

@@ -1,4 +1,4 @@
-//! Markdown: stays as it is, less its front matter and its comments, which no reader sees; its headings become sections.
+//! Markdown: kept as it is, without front matter and comments, which no reader sees; its headings become sections.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -12,13 +12,13 @@ use super::normalise::normalise_text;
 use super::sink::{DocumentOutline, PageSink};
 use super::text;
 
-/// Characters of a heading that stand in the paths of the sections below it: each of them repeats it.
+/// Most characters of a heading in the paths of the sections below it, because each of them repeats it.
 const MAX_NAME: usize = 300;
-/// How a comment begins and ends.
+/// Start and end of an HTML comment.
 const COMMENT: &str = "<!--";
 const COMMENT_ENDS: &str = "-->";
 
-/// Hands out a Markdown file as one page without a number.
+/// Writes a Markdown file to the sink as one page without a number.
 pub(super) fn parse_markdown(bytes: &[u8], sink: &mut dyn PageSink) -> Result<DocumentOutline, ParseProblem> {
     let mut hidden = HiddenTextReport::default();
     let whole = normalise_text(&hidden.strip_hidden_characters(&text::decode_text(bytes, None)?, None));
@@ -37,7 +37,7 @@ pub(super) fn parse_markdown(bytes: &[u8], sink: &mut dyn PageSink) -> Result<Do
     })
 }
 
-/// The text without the comments of HTML in it; what stands in code is none.
+/// Removes the HTML comments from the text and counts them as hidden; comments inside code are kept.
 fn strip_comments<'a>(markdown: &'a str, hidden: &mut HiddenTextReport) -> Cow<'a, str> {
     if !markdown.contains(COMMENT) {
         return Cow::Borrowed(markdown);
@@ -60,18 +60,18 @@ fn strip_comments<'a>(markdown: &'a str, hidden: &mut HiddenTextReport) -> Cow<'
     Cow::Owned(out)
 }
 
-/// A heading in Markdown.
+/// A heading found in Markdown.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct MarkdownHeading {
-    /// From 1.
+    /// Level of the heading, from 1.
     pub(super) level: u8,
-    /// On one line.
+    /// Text of the heading, on one line.
     pub(super) text: String,
-    /// Where it stands.
+    /// Byte range of the heading.
     pub(super) range: Range<usize>,
 }
 
-/// All headings that are not inside of something else, such as a quotation.
+/// All headings that are not inside of another block, such as a quotation.
 pub(super) fn find_headings(markdown: &str) -> Vec<MarkdownHeading> {
     let mut found = Vec::new();
     let mut open: Option<MarkdownHeading> = None;
@@ -108,7 +108,7 @@ pub(super) fn find_headings(markdown: &str) -> Vec<MarkdownHeading> {
     found
 }
 
-/// What stands under each heading, with the path to it, in a text of `length` bytes.
+/// The section below each heading, with the path to it, in a text of `length` bytes.
 pub(super) fn build_sections(headings: &[MarkdownHeading], length: usize) -> Vec<SectionSpan> {
     let mut path: Vec<(u8, &str)> = Vec::new();
     let mut spans: Vec<SectionSpan> = Vec::new();
@@ -127,7 +127,7 @@ pub(super) fn build_sections(headings: &[MarkdownHeading], length: usize) -> Vec
     spans
 }
 
-/// As much of a heading as a path names.
+/// The part of a heading that paths include.
 fn shorten_heading(name: &str) -> &str {
     match name.char_indices().nth(MAX_NAME) {
         Some((end, _)) => name[..end].trim_end(),
@@ -135,13 +135,13 @@ fn shorten_heading(name: &str) -> &str {
     }
 }
 
-/// The first heading of the highest level that occurs before any lower one ends the search.
+/// The first heading of level 1, otherwise the first heading.
 pub(super) fn first_title(headings: &[MarkdownHeading]) -> Option<String> {
     let first = headings.iter().find(|heading| heading.level == 1).or(headings.first());
     first.map(|heading| heading.text.clone())
 }
 
-/// YAML between `---` or TOML between `+++` at the very start, and the rest.
+/// Splits off front matter: YAML between `---` or TOML between `+++` at the very start. Returns it and the rest.
 fn split_front_matter(text: &str) -> (Option<&str>, &str) {
     for fence in ["---\n", "+++\n"] {
         let Some(after) = text.strip_prefix(fence) else {

@@ -1,7 +1,7 @@
-//! Files to text: one plain function a format, and the child process that runs them.
+//! Parsers from files to text: one plain function per format, and the child process that runs them.
 //!
-//! [`parse_bytes`] does the work in this process. A server calls [`ParserPool`] instead, which has a child
-//! process do it under limits, because no `catch_unwind` stops a stack overflow or an endless loop.
+//! [`parse_bytes`] does the work in this process. A server uses [`ParserPool`] instead, which parses in child processes
+//! under limits, because no `catch_unwind` stops a stack overflow or an endless loop.
 
 mod archive;
 #[cfg(any(feature = "mail", feature = "office"))]
@@ -50,14 +50,14 @@ pub use pool_parser::{PARSER_FINGERPRINT, PoolParser};
 pub use sink::{DocumentCollector, DocumentOutline, PageSink};
 pub use worker::worker_main;
 
-/// Bounds on one document that hold in any process.
+/// Limits on one document that apply in any process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ParseLimits {
-    /// Bytes of the file.
+    /// Most bytes of the file.
     pub max_bytes: u64,
-    /// Pages of the file.
+    /// Most pages of the file.
     pub max_pages: u32,
-    /// Bytes of extracted text.
+    /// Most bytes of extracted text.
     pub max_text_bytes: u64,
 }
 
@@ -71,7 +71,7 @@ impl Default for ParseLimits {
     }
 }
 
-/// Parses a file in this process.
+/// Parses a file in this process, into memory.
 ///
 /// `name` is the file's name; `declared` is the media type its sender gave, a hint only.
 pub fn parse_bytes(
@@ -85,7 +85,7 @@ pub fn parse_bytes(
     Ok(gathered.finish(format.media_type(), outline))
 }
 
-/// Parses a file in this process and hands out its text page by page.
+/// Parses a file in this process and writes its text to a sink, page by page.
 pub fn parse_into(
     bytes: Vec<u8>,
     name: &str,

@@ -1,4 +1,4 @@
-//! Mails as Outlook saves them (MS-OXMSG): properties are streams of a compound file, named by their tag and type.
+//! Mails saved by Outlook (MS-OXMSG): the properties are streams of a compound file, named by their tag and type.
 
 use std::collections::BTreeSet;
 use std::io::Cursor;
@@ -28,16 +28,16 @@ const ATTACHMENT_LONG_NAME: &str = "3707";
 const ATTACHMENT_NAME: &str = "3704";
 const ATTACHMENT_TYPE: &str = "370E";
 const ATTACHMENT_CONTENT_ID: &str = "3712";
-/// Types of properties: UTF-16, the sender's code page, bytes.
+/// Types of properties: UTF-16, the sender's code page, and bytes.
 const UNICODE: &str = "001F";
 const ANSI: &str = "001E";
 const BINARY: &str = "0102";
-/// How the names of attachments' storages begin; eight hexadecimal digits follow.
+/// Prefix of the names of attachment storages; eight hexadecimal digits follow.
 const ATTACHMENT_STORAGE: &str = "__attach_version1.0_#";
 
 type CompoundFile<'a> = CfbReader<Cursor<&'a [u8]>>;
 
-/// Hands out a mail as one page without a number, and then what is attached to it.
+/// Writes a mail to the sink as one page without a number, then its attachments.
 pub(super) fn parse_msg(
     bytes: &[u8],
     limits: &ParseLimits,
@@ -72,7 +72,7 @@ pub(super) fn parse_msg(
     for one in files {
         let bytes = read_stream(&mut file, &one.storage, ATTACHMENT_DATA, BINARY);
         match &bytes {
-            // A mail that lies in this one as a storage, or an object of another program.
+            // A mail inside this one, stored as a storage, or an object of another program.
             None => out.warn_unread(&one.name, "it is not kept as a file"),
             Some(bytes) => out.write_attachment(&MailAttachment {
                 number: one.number,
@@ -97,7 +97,7 @@ pub(super) fn parse_msg(
     Ok(outline)
 }
 
-/// Whether there is one.
+/// Writes the mail's body; returns whether there is one.
 fn write_body(file: &mut CompoundFile, blocks: &mut BlockWriter) -> Result<bool, ParseProblem> {
     if let Some(text) = read_text(file, "", BODY) {
         blocks.write_paragraph(&text);
@@ -121,9 +121,9 @@ struct MsgAttachment {
     inline: bool,
 }
 
-/// The attachments, as many as are handed out, and whether there are more.
+/// The attachments, as many as are written, and whether there are more.
 fn list_attachments(file: &mut CompoundFile) -> (Vec<MsgAttachment>, bool) {
-    // A mail that lies in this one has storages of the same names.
+    // A set, because a mail inside this one has storages of the same names.
     let storages: BTreeSet<String> = file
         .entries()
         .iter()

@@ -1,11 +1,11 @@
-//! The one form of text that leaves a parser, so that byte ranges mean the same everywhere.
+//! Normalises the text that leaves a parser, so that byte ranges mean the same everywhere.
 //!
-//! Line ends are `\n`; form feeds and vertical tabs are line ends; other control characters, byte order marks,
-//! zero-width spaces and soft hyphens are gone; hyphens that forbid a break are plain hyphens and spaces that
-//! forbid one are plain spaces; Latin ligatures are their letters. Composed and decomposed letters stay as they
-//! are: a quote must be found in the original too.
+//! Line ends become `\n`, and so do form feeds and vertical tabs. Other control characters, byte order marks,
+//! zero-width spaces and soft hyphens are removed. Non-breaking hyphens and spaces become plain ones, Latin ligatures
+//! become their letters. Composed and decomposed letters stay as they are, because a quote must be found in the
+//! original too.
 
-/// Appends `raw` in normal form.
+/// Appends `raw` to `out` in normalised form.
 pub(super) fn push_normalised(out: &mut String, raw: &str) {
     out.reserve(raw.len());
     let mut characters = raw.chars().peekable();
@@ -29,7 +29,7 @@ pub(super) fn push_normalised(out: &mut String, raw: &str) {
     }
 }
 
-/// `raw` in normal form.
+/// Returns `raw` in normalised form.
 pub(super) fn normalise_text(raw: &str) -> String {
     let mut out = String::new();
     push_normalised(&mut out, raw);

@@ -1,6 +1,6 @@
-//! OpenDocument files (ISO/IEC 26300): texts, presentations, spreadsheets; one walk over `content.xml` for all three.
+//! OpenDocument files (ISO/IEC 26300): texts, presentations and spreadsheets, in one pass over `content.xml`.
 //!
-//! Invariant: the walk keeps its place in lists of its own, so that nesting costs memory and not stack.
+//! Invariant: the reader keeps open elements in lists of its own, so that nesting costs memory and not stack.
 
 mod markup;
 
@@ -20,14 +20,14 @@ use super::hidden::HiddenTextKind;
 use super::sink::{DocumentOutline, PageSink};
 use super::table::TableRow;
 
-/// Bytes of one member, unpacked.
+/// Most bytes of one member, unpacked.
 const MEMBER_BYTES: u64 = 256 << 20;
-/// Bytes of all members that are markup, unpacked.
+/// Most bytes of all markup members, unpacked.
 const PACKAGE_BYTES: u64 = 512 << 20;
-/// Cells of one table, repeated ones counted as often as they are shown.
+/// Most cells of one table; repeated cells count as often as they are shown.
 const MAX_CELLS: u64 = 4_000_000;
 
-/// Hands out an OpenDocument file; slides and sheets are pages.
+/// Writes an OpenDocument file to the sink; slides and sheets are pages.
 pub(super) fn parse_odf(
     format: FileFormat,
     bytes: &[u8],
@@ -58,7 +58,7 @@ fn read_member(bytes: &[u8], name: &str) -> Result<Option<String>, ParseProblem>
     Ok(unpacked.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
 }
 
-/// The title in the file's own description.
+/// The title in the file's metadata.
 fn read_title(meta: &str) -> Option<String> {
     let (_, after) = meta.split_once("<dc:title>")?;
     let (title, _) = after.split_once("</dc:title>")?;
@@ -82,14 +82,14 @@ struct OdfReader<'a> {
     max_pages: u32,
     blocks: BlockWriter<'a>,
     pages: u32,
-    /// Text of the paragraphs that are open, with the level of those that are headings.
+    /// Text of the open paragraphs, with the level of those that are headings.
     open: Vec<(Option<u8>, String)>,
     grids: Vec<OdfTable>,
     cells: u64,
-    /// For each open list, whether the next paragraph begins an item of it.
+    /// For each open list, whether the next paragraph starts an item of it.
     lists: Vec<bool>,
     in_notes: bool,
-    /// How deep the walk is inside of what is not shown, and inside of what is no content.
+    /// Nesting depth inside of elements that are not shown (`hidden`), and of elements without content (`skipped`).
     hidden: usize,
     skipped: usize,
     in_body: bool,
@@ -290,7 +290,7 @@ impl<'a> OdfReader<'a> {
             return Ok(());
         };
         match self.grids.last_mut() {
-            // A table in a cell is that cell's text.
+            // A nested table becomes text of the outer cell.
             Some(outer) => {
                 for (_, text) in grid.rows.into_iter().flatten() {
                     outer.cell.push(' ');
@@ -350,7 +350,7 @@ fn count_cells(cells: &mut u64, more: u64) -> Result<(), ParseProblem> {
     Ok(())
 }
 
-/// What a file keeps beside its text: deleted passages, forms, the words of fields' declarations.
+/// Whether an element holds something else than the text: deleted passages, forms, field declarations.
 fn is_no_content(name: &str) -> bool {
     matches!(
         name,

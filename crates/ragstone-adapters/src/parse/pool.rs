@@ -1,4 +1,4 @@
-//! Parser processes, kept between documents and replaced when one goes wrong.
+//! Pool of parser processes, which are reused between documents and replaced after a failure.
 //!
 //! Invariant: whatever a document does to its parser, this process gets a [`ParseError`] within the limits, and
 //! never holds more than one page besides what the caller keeps.
@@ -20,37 +20,37 @@ use super::isolate::ProcessIsolation;
 use super::share::{FairShare, ParserPermit};
 use super::sink::DocumentCollector;
 
-/// Bytes of a document for which it gets a second more: ten times what the slowest format takes where there is nothing
-/// wrong with it.
+/// Bytes of a document for which it gets one more second of processor time: ten times what the slowest format takes for
+/// a sound file.
 pub const BYTES_PER_CPU_SECOND: u64 = 128 * 1024;
 
-/// How parser processes are started and bounded.
+/// How parser processes are started and limited.
 #[derive(Debug, Clone)]
 pub struct ParserOptions {
     /// Program that calls [`super::worker_main`] when given `args`.
     pub program: PathBuf,
-    /// Its arguments.
+    /// Arguments of that program.
     pub args: Vec<OsString>,
-    /// Processes at work at once, at least 1; one tenant has at most half of them, and one in any case.
+    /// Most processes at work at once, at least 1; one tenant has at most half of them, but always one.
     pub workers: usize,
-    /// Callers that may wait for a process; one more is refused as busy.
+    /// Most callers that wait for a process; one more is refused with `Busy`.
     pub max_waiting: usize,
-    /// Documents after which a process is replaced, at least 1: memory that a format's reader keeps ends with it.
+    /// Documents after which a process is replaced, at least 1; this frees memory that a format's reader keeps.
     pub documents_per_worker: u32,
-    /// Bounds on bytes, pages and text.
+    /// Limits on bytes, pages and text.
     pub limits: ParseLimits,
-    /// Processor seconds for one document, however large it is.
+    /// Most processor seconds for one document, however large it is.
     pub cpu_seconds: u64,
     /// Processor seconds for a small document, at least 1; each [`BYTES_PER_CPU_SECOND`] of it add one more.
     pub small_cpu_seconds: u64,
-    /// Elapsed seconds for one document.
+    /// Most elapsed seconds for one document.
     pub wall_seconds: u64,
     /// Address space of one process, in bytes.
     pub memory_bytes: u64,
 }
 
 impl ParserOptions {
-    /// The usual bounds: 2 processes, 2 to 15 s of processor time, 60 s elapsed, 1 GiB.
+    /// Creates options with the default limits: 2 processes, 2 to 15 s of processor time, 60 s elapsed, 1 GiB.
     pub fn new(program: impl Into<PathBuf>, args: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
         Self {
             program: program.into(),
@@ -66,7 +66,7 @@ impl ParserOptions {
         }
     }
 
-    /// Processor seconds for a document of so many bytes: what is small and takes long was made to.
+    /// Processor seconds for a document of this many bytes; a small one that needs long was crafted to.
     fn cpu_seconds_for(&self, bytes: u64) -> u64 {
         let grown = self.small_cpu_seconds.max(1) + bytes / BYTES_PER_CPU_SECOND;
         grown.min(self.cpu_seconds.max(1))
@@ -82,7 +82,7 @@ pub struct ParserPool {
 }
 
 impl ParserPool {
-    /// A pool that starts its processes when they are first needed.
+    /// Creates a pool that starts its processes when they are first needed.
     pub fn new(options: ParserOptions) -> Self {
         let shares = Arc::new(FairShare::new(options.workers, options.max_waiting));
         Self {
@@ -92,9 +92,9 @@ impl ParserPool {
         }
     }
 
-    /// Parses the file at `path`, called `name`, into memory, for the default tenant.
+    /// Parses the file at `path`, named `name`, into memory, for the default tenant.
     ///
-    /// `declared` is the media type its sender gave, a hint only. Dropping the future ends the process at work.
+    /// `declared` is the media type that its sender gave, a hint only. Dropping the future kills the process at work.
     pub async fn parse_file(
         &self,
         path: &Path,
@@ -107,10 +107,10 @@ impl ParserPool {
         Ok(gathered.finish(&parsed.media_type, parsed.outline))
     }
 
-    /// Parses the file at `path` for `tenant` and hands its text to `pages` as it comes: the process waits while a page is
-    /// taken.
+    /// Parses the file at `path` for `tenant` and passes its text to `pages` as it comes; the process waits while a
+    /// page is received.
     ///
-    /// On an error the pages handed out so far are void.
+    /// On an error the pages passed so far are invalid.
     pub async fn parse_into(
         &self,
         tenant: &TenantId,
@@ -128,7 +128,7 @@ impl ParserPool {
         parsed.await.map_err(|problem| problem.in_file(name))
     }
 
-    /// Starts a process, if none is idle, and tells how it is kept from the network.
+    /// Starts a process, if none is idle, and returns how it is isolated from the network.
     pub async fn probe_isolation(&self) -> Result<ProcessIsolation, ParseProblem> {
         let _turn = self.acquire_permit(&TenantId::default()).await?;
         let child = self.take_process().await?;
@@ -137,7 +137,7 @@ impl ParserPool {
         Ok(isolation)
     }
 
-    /// How large the file is, if it is one that may be parsed.
+    /// Size of the file in bytes; an error if it may not be parsed.
     async fn check_size(&self, path: &Path) -> Result<u64, ParseProblem> {
         let metadata = tokio::fs::metadata(path)
             .await
@@ -164,7 +164,7 @@ impl ParserPool {
         declared: Option<&str>,
         bytes: u64,
     ) -> Result<ParserProcessRequest, ParseProblem> {
-        // The process has another working directory.
+        // The process has another working directory, so the path must be absolute.
         let path = std::path::absolute(path).map_err(|error| ParseProblem::Unreadable {
             detail: error.to_string(),
         })?;

@@ -1,4 +1,4 @@
-//! The parser pool as a [`DocumentParser`]: a blob becomes a file that the parser process may open.
+//! The parser pool as a [`DocumentParser`]: provides each blob as a file that the parser process may open.
 
 use async_trait::async_trait;
 use futures::StreamExt;
@@ -9,7 +9,7 @@ use tokio::io::AsyncWriteExt;
 
 use super::{ParseProblem, ParserPool};
 
-/// Names what the parsers make of equal bytes; raised with every change of their output, because chunk ids are
+/// Identifies what the parsers make of equal bytes. Raise it with every change of their output, because chunk ids are
 /// derived from it.
 pub const PARSER_FINGERPRINT: &str = "parse-5";
 
@@ -20,12 +20,12 @@ pub struct PoolParser {
 }
 
 impl PoolParser {
-    /// A parser over `pool`.
+    /// Creates a parser that uses `pool`.
     pub fn new(pool: ParserPool) -> Self {
         Self { pool }
     }
 
-    /// The pool itself.
+    /// The pool that parses the files.
     pub fn pool(&self) -> &ParserPool {
         &self.pool
     }
@@ -57,7 +57,7 @@ impl DocumentParser for PoolParser {
     }
 }
 
-/// The bytes of a store without files of its own, in a file that ends with the handle.
+/// Copies a blob of a store without local files to a temporary file, which is removed with the handle.
 async fn copy_to_file(found: GetResult) -> Result<tempfile::NamedTempFile, ParseFailure> {
     let copy = tempfile::NamedTempFile::new().map_err(unreadable_blob)?;
     let mut file = tokio::fs::File::from_std(copy.reopen().map_err(unreadable_blob)?);
@@ -93,7 +93,7 @@ fn build_failure(problem: &ParseProblem, detail: String) -> ParseFailure {
     }
 }
 
-/// What its sender can do.
+/// What the sender of the file can do about a problem.
 fn problem_hint(problem: &ParseProblem) -> &'static str {
     match problem {
         ParseProblem::Empty => "send the file again, it arrived without a byte",

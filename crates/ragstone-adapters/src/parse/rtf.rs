@@ -1,4 +1,4 @@
-//! Rich Text Format (1.9.1): paragraphs, headings, tables; one pass, with groups in a list of their own.
+//! Rich Text Format (1.9.1): paragraphs, headings and tables, in one pass; open groups are kept in a list.
 
 use std::collections::HashMap;
 
@@ -11,9 +11,9 @@ use super::hidden::HiddenTextKind;
 use super::sink::{DocumentOutline, PageSink};
 use super::table::TableRow;
 
-/// Groups within groups; more is an attack or damage.
+/// Deepest nesting of groups; more is an attack or damage.
 const MAX_DEPTH: usize = 1_000;
-/// Font sizes are in half-points; letters up to this size are seen by nobody.
+/// Letters up to this size, in half-points, are invisible.
 const TINY_HALF_POINTS: i32 = 2;
 /// Destinations that hold no text of the document.
 const NO_CONTENT: &[&str] = &[
@@ -47,7 +47,7 @@ const NO_CONTENT: &[&str] = &[
     "nonshppict",
 ];
 
-/// Hands out a letter as one page without a number.
+/// Writes an RTF file to the sink as one page without a number.
 pub(super) fn parse_rtf(
     bytes: &[u8],
     limits: &ParseLimits,
@@ -61,7 +61,7 @@ pub(super) fn parse_rtf(
     reader.blocks.finish(title)
 }
 
-/// Where text goes.
+/// Where the text of a group goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum TextDestination {
     Body,
@@ -70,13 +70,13 @@ enum TextDestination {
     Discard,
 }
 
-/// What a group inherits from the one around it.
+/// State that a group inherits from the one around it.
 #[derive(Debug, Clone, Copy)]
 struct GroupState {
     destination: TextDestination,
     hidden: bool,
     tiny: bool,
-    /// Characters that stand in for one of Unicode, to be passed over.
+    /// Number of fallback characters after each Unicode character, which are skipped.
     fallback: usize,
 }
 
@@ -89,7 +89,7 @@ struct RtfReader<'a> {
     encoding: &'static Encoding,
     /// Bytes in the file's encoding that are not decoded yet.
     raw: Vec<u8>,
-    /// The half of a pair of UTF-16.
+    /// First half of a UTF-16 surrogate pair.
     half: Option<u16>,
     skip: usize,
     paragraph: String,
@@ -148,7 +148,7 @@ impl<'a> RtfReader<'a> {
                     self.end_style();
                     match self.groups.pop() {
                         Some(outer) if !self.groups.is_empty() => self.state = outer,
-                        // What follows the last group is no part of the file.
+                        // Bytes after the last group are not part of the file.
                         _ => return Ok(()),
                     }
                 }
@@ -263,7 +263,7 @@ impl<'a> RtfReader<'a> {
 
     fn push_unicode(&mut self, value: i32) -> Result<(), ParseProblem> {
         self.decode_raw();
-        // Values above 32,767 are written as negative ones.
+        // RTF writes values above 32,767 as negative numbers.
         let unit = value as u16;
         let units = [self.half.take().unwrap_or(unit), unit];
         let pair = usize::from(units[0] == unit);
@@ -309,7 +309,7 @@ impl<'a> RtfReader<'a> {
         }
     }
 
-    /// A paragraph's style, or in the table of styles the one that is being named.
+    /// Sets the paragraph's style or, in the table of styles, the style that is being named.
     fn set_style(&mut self, value: Option<i32>) {
         match self.state.destination {
             TextDestination::Styles => self.style = value,
@@ -352,7 +352,7 @@ impl<'a> RtfReader<'a> {
         if text.trim().is_empty() {
             return;
         }
-        // A table ends where other text begins; what is too long for it shows at the end.
+        // A table ends where other text begins. The error can wait: too much text is refused at the end, too.
         let _ = self.end_table();
         match self.level {
             Some(level) if level <= 6 => self.blocks.write_heading(level, &text),

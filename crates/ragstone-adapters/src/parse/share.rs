@@ -1,8 +1,9 @@
-//! Who may use a parser next: the tenants share them.
+//! Shares the parsers of a pool between tenants.
 //!
-//! Invariant: a tenant never holds more than its share, and a parser is never idle while a tenant below its share waits.
-//! Of several such tenants the one that holds least comes first, and of equals the one that waits longest; so no number
-//! of files of one tenant, and no number of tenants that came earlier, keeps another one waiting for long.
+//! Invariant: a tenant never holds more than its share, and a parser is never idle while a tenant below its share
+//! waits. Of several such tenants the one that holds the fewest parsers is next, and of equals the one that waits
+//! longest. So neither the number of files of one tenant nor the number of earlier tenants makes another tenant wait
+//! for long.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,13 +11,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use ragstone_core::id::TenantId;
 use tokio::sync::oneshot;
 
-/// Parsers in all are so many times one tenant's share.
+/// One tenant's share is the number of parsers divided by this.
 const SHARES: usize = 2;
 
-/// The parsers of a pool, as tenants hold them.
+/// The parsers of a pool, and how many of them each tenant holds.
 #[derive(Debug)]
 pub(super) struct FairShare {
-    /// Most parsers of one tenant.
+    /// Most parsers that one tenant may hold.
     share: usize,
     max_waiting: usize,
     state: Mutex<ShareState>,
@@ -26,7 +27,7 @@ pub(super) struct FairShare {
 struct ShareState {
     free: usize,
     held: HashMap<TenantId, usize>,
-    /// In the order of their arrival.
+    /// Requests in the order of their arrival.
     waiting: Vec<QueuedRequest>,
 }
 
@@ -36,7 +37,7 @@ struct QueuedRequest {
     permit: oneshot::Sender<ParserPermit>,
 }
 
-/// The right to use one parser, for as long as it is kept.
+/// Permit to use one parser; dropping it returns the parser.
 #[derive(Debug)]
 pub(super) struct ParserPermit {
     shares: Arc<FairShare>,
@@ -44,8 +45,8 @@ pub(super) struct ParserPermit {
 }
 
 impl FairShare {
-    /// Of `parsers`, at least 1; a tenant may hold half of them, rounded down, and one in any case. So many callers may
-    /// wait.
+    /// Creates the shares of `parsers` (at least 1). A tenant may hold half of them, rounded down, but always one. At
+    /// most `max_waiting` callers may wait.
     pub(super) fn new(parsers: usize, max_waiting: usize) -> Self {
         let parsers = parsers.max(1);
         Self {
@@ -59,11 +60,11 @@ impl FairShare {
         }
     }
 
-    /// A turn for `tenant`, once there is one; the number of those who wait if they are too many.
+    /// Waits for a permit for `tenant`; fails with the number of waiting callers if they are too many.
     pub(super) async fn acquire_permit(shares: &Arc<Self>, tenant: &TenantId) -> Result<ParserPermit, usize> {
         let granted = {
             let mut state = shares.lock_state();
-            // Who waits below its share was served already: nobody is overtaken here.
+            // Waiting requests below their share were served already, so this one overtakes nobody.
             if state.free > 0 && state.count_held(tenant) < shares.share {
                 return Ok(shares.grant_permit(&mut state, tenant.clone()));
             }
@@ -88,7 +89,7 @@ impl FairShare {
         ParserPermit { shares, tenant }
     }
 
-    /// Hands what is free to whoever may have it.
+    /// Gives free parsers to the waiting requests that may have them.
     fn serve_waiting(self: &Arc<Self>) {
         loop {
             let refused = {
@@ -101,7 +102,7 @@ impl FairShare {
                 let granted = self.grant_permit(&mut state, tenant);
                 turn.send(granted)
             };
-            // Who left at this very moment gives the turn back; that takes the lock, which is free again here.
+            // The caller stopped waiting just now. Dropping its permit takes the lock, which is free again here.
             drop(refused);
         }
     }
@@ -126,7 +127,7 @@ impl ShareState {
         self.held.get(tenant).copied().unwrap_or_default()
     }
 
-    /// The place of the next one in the queue; none if nobody may have a parser.
+    /// Index of the next request to serve; `None` if no waiting tenant may have a parser.
     fn next_in_queue(&self, share: usize) -> Option<usize> {
         let below = |waiting: &QueuedRequest| {
             let held = self.count_held(&waiting.tenant);
@@ -155,7 +156,7 @@ mod tests {
         name.parse().unwrap()
     }
 
-    /// A turn that is there at once.
+    /// A permit that is granted at once.
     fn now(shares: &Arc<FairShare>, name: &str) -> Option<ParserPermit> {
         use futures::FutureExt;
         FairShare::acquire_permit(shares, &tenant(name)).now_or_never()?.ok()

@@ -1,6 +1,6 @@
-//! Where parsers put text: page by page, normalised, counted against the limit.
+//! Receivers of parsed text: page by page, normalised, counted against the limit.
 //!
-//! Invariant: what a parser says about byte ranges holds for the text as it left here.
+//! Invariant: the byte ranges that a parser reports are those of the text as it was written here.
 
 use async_trait::async_trait;
 pub use ragstone_core::document::DocumentOutline;
@@ -9,18 +9,18 @@ use ragstone_core::seam::parser::{PageReceiver, ReceiverClosedError};
 
 use super::error::ParseProblem;
 
-/// Receives a document's text, one page after the other.
+/// Receives a document's text, page by page.
 pub trait PageSink {
-    /// Takes the whole text of one page (`None` where the format has no pages).
+    /// Receives the whole text of one page (`None` if the format has no pages).
     fn write_page(&mut self, page: Option<u32>, text: &str) -> Result<(), ParseProblem>;
 
-    /// Takes a file that came in the document, after its pages.
+    /// Receives a file contained in the document, after its pages; ignored by default.
     fn write_attachment(&mut self, _file: &AttachedFile, _bytes: &[u8]) -> Result<(), ParseProblem> {
         Ok(())
     }
 }
 
-/// Gathers a document in memory, up to a limit on its text.
+/// Collects a document in memory, up to a limit on its text.
 #[derive(Debug, Default)]
 pub struct DocumentCollector {
     text: String,
@@ -29,7 +29,7 @@ pub struct DocumentCollector {
 }
 
 impl DocumentCollector {
-    /// Refuses text beyond `limit` bytes.
+    /// Creates a collector that refuses text beyond `limit` bytes.
     pub fn new(limit: u64) -> Self {
         Self {
             limit,
@@ -37,7 +37,7 @@ impl DocumentCollector {
         }
     }
 
-    /// The document, once its outline is known.
+    /// Returns the document, once its outline is known.
     pub fn finish(self, media_type: &str, outline: DocumentOutline) -> ParsedDocument {
         let DocumentOutline {
             title,

@@ -1,22 +1,22 @@
-//! Tables as Markdown. A long one becomes several, each under the same head, so that a chunk cut from its middle still
-//! says what its columns are.
+//! Tables as Markdown. A long table becomes several with the same header, so that a chunk cut from its middle still
+//! names its columns.
 
-/// Cells of a row with their columns from 0; empty ones need not be named.
+/// Cells of a row with their columns from 0; empty cells may be left out.
 pub(super) type TableRow = Vec<(u32, String)>;
 
-/// Bytes of a piece of a table, unless its head is long: less than a chunk as shipped (800 characters).
+/// Most bytes of a piece of a table, unless its header is long: less than a chunk by default (800 characters).
 const PIECE: usize = 640;
-/// A piece is at least this many times as long as its head, which bounds what repeating it adds.
+/// A piece is at least this many times as long as its header, which bounds the cost of repeating it.
 const HEADS_IN_PIECE: usize = 4;
 
-/// Hands the table out in pieces, each a whole Markdown table; the first row with text is the head. Columns and rows
-/// without text go. What has one column is no table, and comes as lines.
+/// Passes the table to `take` in pieces, each a complete Markdown table; the first row with text is the header. Columns
+/// and rows without text are dropped. A table of one column is passed as lines.
 ///
-/// A row takes as long as its cells and the columns of the table: `take` can stop a table that is mostly gaps.
+/// A row costs time for its cells and for all columns; an error of `take` stops a table that is mostly gaps.
 pub(super) fn write_pieces<E>(mut rows: Vec<TableRow>, mut take: impl FnMut(&str) -> Result<(), E>) -> Result<(), E> {
     for row in &mut rows {
         row.retain(|(_, text)| !text.trim().is_empty());
-        // Stable: of two texts in one column the first stays first.
+        // A stable sort: of two texts in one column, the first stays first.
         row.sort_by_key(|(column, _)| *column);
     }
     rows.retain(|row| !row.is_empty());
@@ -54,7 +54,7 @@ fn split_into_pieces<E>(
     take(piece.trim_end())
 }
 
-/// One line of a table; the cells of `row` are in the order of their columns.
+/// Formats one row of a table; the cells of `row` are in the order of their columns.
 fn format_row(row: &TableRow, columns: &[u32]) -> String {
     let mut line = String::from("|");
     let mut cells = row.iter().peekable();

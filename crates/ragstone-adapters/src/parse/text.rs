@@ -1,4 +1,4 @@
-//! Plain text: the encoding is found, the words stay as they are.
+//! Plain text: the encoding is detected, the words stay as they are.
 
 use encoding_rs::{Encoding, WINDOWS_1252};
 
@@ -7,7 +7,7 @@ use super::hidden::HiddenTextReport;
 use super::normalise::normalise_text;
 use super::sink::{DocumentOutline, PageSink};
 
-/// Hands out a text file as one page without a number.
+/// Writes a text file to the sink as one page without a number.
 pub(super) fn parse_text(bytes: &[u8], sink: &mut dyn PageSink) -> Result<DocumentOutline, ParseProblem> {
     let mut hidden = HiddenTextReport::default();
     emit_text(
@@ -20,7 +20,7 @@ pub(super) fn parse_text(bytes: &[u8], sink: &mut dyn PageSink) -> Result<Docume
     })
 }
 
-/// Hands out the whole text of a format without pages; white space alone is no text.
+/// Writes the whole text of a format without pages; fails with `NoText` if it is only white space.
 pub(super) fn emit_text(text: &str, sink: &mut dyn PageSink) -> Result<(), ParseProblem> {
     if text.trim().is_empty() {
         return Err(ParseProblem::NoText { pages: 0 });
@@ -28,8 +28,8 @@ pub(super) fn emit_text(text: &str, sink: &mut dyn PageSink) -> Result<(), Parse
     sink.write_page(None, text)
 }
 
-/// Text of a file: its byte order mark decides, then UTF-8 if it is valid, then `declared`, then Windows-1252,
-/// which every byte string is valid in and of which Latin-1 is a part.
+/// Decodes a file's text: by its byte order mark, then as UTF-8 if it is valid, then as `declared`, then as
+/// Windows-1252, in which every byte string is valid and which contains Latin-1.
 pub(super) fn decode_text(bytes: &[u8], declared: Option<&'static Encoding>) -> Result<String, ParseProblem> {
     let text = if let Some((encoding, mark)) = Encoding::for_bom(bytes) {
         encoding.decode_without_bom_handling(&bytes[mark..]).0

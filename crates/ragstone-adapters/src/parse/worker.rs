@@ -1,6 +1,6 @@
-//! The parser process: documents in by name, text out by page and then the files in them, one after the other.
+//! The parser process: receives paths of documents, and sends their text by page and then the files in them.
 //!
-//! Invariant: it reads no settings and no environment, opens nothing but the document, and ends with its parent.
+//! Invariant: it reads no settings and no environment, opens only the document, and ends with its parent.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
@@ -13,10 +13,10 @@ use super::frame::{self, ParserProcessMessage, ParserProcessRequest};
 use super::isolate::{self, ProcessIsolation};
 use super::sink::PageSink;
 
-/// Stack of the parsing thread, in bytes: what recursion in a format's reader may use before the process dies.
+/// Stack of the parsing thread, in bytes: what recursion in a format's reader may use before the process aborts.
 const STACK: usize = 64 << 20;
 
-/// Runs a parser process to its end.
+/// Runs a parser process to its end; never returns.
 ///
 /// `main` calls this before it has a runtime, settings or a second thread.
 #[expect(
@@ -73,7 +73,7 @@ fn parse_request(
     })
 }
 
-/// The document's bytes, at most the limit of them.
+/// Reads the document's bytes; fails if the file is larger than the limit.
 fn read_file(request: &ParserProcessRequest) -> Result<Vec<u8>, ParseProblem> {
     let unreadable = |error: io::Error| ParseProblem::Unreadable {
         detail: error.to_string(),
@@ -90,7 +90,7 @@ fn read_file(request: &ParserProcessRequest) -> Result<Vec<u8>, ParseProblem> {
             limit: request.memory_bytes,
         });
     }
-    // One byte more than allowed shows that the file has grown meanwhile.
+    // One byte more than allowed shows that the file has grown in the meantime.
     file.take(limit + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     Ok(bytes)
 }
@@ -103,7 +103,7 @@ fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
     format!("it panicked: {}", text.unwrap_or("without a word"))
 }
 
-/// Sends each page as soon as it is read.
+/// Sends each page to the server as soon as it is parsed.
 struct FrameSink<'a> {
     out: &'a mut BufWriter<File>,
 }

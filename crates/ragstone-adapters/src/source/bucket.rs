@@ -1,6 +1,6 @@
-//! What lies below a prefix of a bucket, or in any other store of objects.
+//! Objects below a prefix of a bucket (S3), or in any other object store.
 //!
-//! Invariant: an object that was not read to its end is an error. What its ETag says is unchanged is not read.
+//! Invariant: an object that was not read to its end is an error. An object whose ETag is unchanged is not read.
 
 use std::sync::Arc;
 
@@ -12,29 +12,29 @@ use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use ragstone_core::seam::source::{DocumentSource, ItemAccess, ItemContent, ListEntry, SourceError, SourceItem};
 use serde::Deserialize;
 
-/// Objects of one source; more is a mistake in its settings.
+/// Most objects of one source; more is a mistake in its settings.
 const MAX_OBJECTS: usize = 1_000_000;
-/// Objects that are read at once.
+/// Most objects that are read at once.
 const AT_ONCE: usize = 4;
 
-/// Which bucket, and what of it.
+/// Settings of a bucket source.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BucketSettings {
-    /// Its name.
+    /// Name of the bucket.
     pub bucket: String,
-    /// What the keys begin with, up to a slash.
+    /// Prefix of the object keys, up to a slash; empty for the whole bucket.
     #[serde(default)]
     pub prefix: String,
-    /// The service's address, where it is not Amazon's.
+    /// Address of the service; empty for Amazon S3.
     #[serde(default)]
     pub endpoint: String,
-    /// The region.
+    /// Region of the bucket; `us-east-1` by default.
     #[serde(default = "region")]
     pub region: String,
-    /// Where the key's id stands: `env:NAME` or `file:PATH`; without, the role of the machine asks.
+    /// Reference to the access key's id, `env:NAME` or `file:PATH`; if unset, the machine's role is used.
     pub access_key_id: Option<String>,
-    /// Where its secret stands.
+    /// Reference to the access key's secret; set if and only if the id is.
     pub secret_access_key: Option<String>,
 }
 
@@ -43,7 +43,7 @@ fn region() -> String {
 }
 
 impl BucketSettings {
-    /// Whether they can be right.
+    /// Checks the settings; fails with `Refused` and the reason.
     pub fn check(&self) -> Result<(), SourceError> {
         let refused = |why: &str| Err(SourceError::Refused(why.into()));
         let is_name = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
@@ -60,7 +60,7 @@ impl BucketSettings {
         }
     }
 
-    /// What the URIs of its objects begin with.
+    /// Prefix of the URIs of the bucket's objects.
     pub fn uri_prefix(&self) -> String {
         match self.prefix.trim_matches('/') {
             "" => format!("s3://{}/", self.bucket),
@@ -69,14 +69,14 @@ impl BucketSettings {
     }
 }
 
-/// See the module.
+/// Lists and reads the objects of a bucket.
 pub struct BucketSource {
     store: Arc<dyn ObjectStore>,
     address: String,
 }
 
 impl BucketSource {
-    /// What a store holds; `address` is what the URIs of its objects begin with.
+    /// Creates a source over `store`; `address` is the prefix of the URIs of its objects.
     pub fn new(store: Arc<dyn ObjectStore>, address: String) -> Self {
         Self { store, address }
     }
@@ -106,7 +106,7 @@ impl DocumentSource for BucketSource {
             Ok(object) => Ok(self.item_from_object(object).into()),
             Err(error) => Err(to_source_error(error)),
         });
-        // An error ends the list.
+        // The list ends with its first error.
         let items = items.scan(false, |failed, item| {
             let ended = std::mem::replace(failed, item.is_err());
             futures::future::ready((!ended).then_some(item))

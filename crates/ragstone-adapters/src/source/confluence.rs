@@ -1,10 +1,11 @@
-//! Spaces of a Confluence, Cloud or Data Center: pages, blog posts, comments and attachments, with who may read them.
+//! Spaces of a Confluence, Cloud or Data Center: pages, blog posts, comments and attachments, with their readers.
 //!
-//! Each sync lists everything and reads every restriction again; the version number of a page tells whether its text is
-//! asked for. A page's readers are those of its space and those of each restricted page above it and of itself.
+//! Each sync lists everything and reads every restriction again; the version number of a page decides whether its text
+//! is fetched. A reader of a page must be admitted by its space, by each restricted page above it, and by its own
+//! restriction.
 //!
-//! Invariant: a page whose readers could not be read is readable by nobody. Only what is current is in the list: no
-//! drafts, nothing archived or in the trash.
+//! Invariant: a page whose readers could not be read is readable by nobody. Only current content is listed: no drafts,
+//! nothing archived or in the trash.
 
 mod access;
 mod client;
@@ -37,56 +38,56 @@ use listing::{AttachmentEntry, ContentEntry, ContentKind, ContentListing};
 
 pub use client::{ConfluenceRetrySettings, MAX_AT_ONCE};
 
-/// Requests in flight unless the settings say otherwise.
+/// Default number of concurrent requests.
 pub const AT_ONCE: usize = 4;
-/// Spaces of one source.
+/// Most spaces of one source.
 const MAX_SPACES: usize = 1_000;
-/// Grows when pages come out differently, so that they are asked for again.
+/// Version of the rendering; raise it when pages come out differently, so that they are fetched again.
 const FORM: u32 = 1;
-/// How the keys of attachments begin.
+/// Prefix of the keys of attachments.
 const FILE_KEY: &str = "attachment:";
-/// Media that have no text to read.
+/// Prefixes of media types without text.
 const NO_TEXT: [&str; 3] = ["image/", "video/", "audio/"];
 
-/// Which of the two products.
+/// The two products of Confluence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ConfluenceDeployment {
-    /// Atlassian's own servers.
+    /// Confluence Cloud, hosted by Atlassian.
     Cloud,
-    /// One's own.
+    /// Confluence Data Center, which is self-hosted.
     DataCenter,
 }
 
-/// Which Confluence, and what of it.
+/// Settings of a Confluence source.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ConfluenceSettings {
-    /// Its address, such as `https://example.atlassian.net` or `https://wiki.example.com/confluence`.
+    /// Base URL, such as `https://example.atlassian.net` or `https://wiki.example.com/confluence`.
     pub url: String,
-    /// Told from the address where it is not said.
+    /// The product; derived from the URL if unset.
     pub deployment: Option<ConfluenceDeployment>,
-    /// Keys of spaces.
+    /// Keys of the spaces to read.
     #[serde(default)]
     pub spaces: Vec<String>,
-    /// Pages and blog posts that this CQL finds, in place of whole spaces.
+    /// CQL query that selects pages and blog posts, in place of whole spaces.
     pub cql: Option<String>,
-    /// Whose token it is, for basic authentication; a token alone is sent as bearer.
+    /// User of the token, for basic authentication; without it the token is sent as bearer.
     pub email: Option<String>,
-    /// Where the token stands: `env:NAME` or `file:PATH`.
+    /// Reference to the token: `env:NAME` or `file:PATH`.
     pub token: Option<String>,
     /// Whether the comments of a page are part of its text.
     #[serde(default)]
     pub comments: bool,
-    /// Whether attachments are documents.
+    /// Whether attachments become documents.
     #[serde(default = "yes")]
     pub attachments: bool,
-    /// Readers by what Confluence calls them: `{"group:staff": "everyone", "user:5b10ac8d": "user:ana"}`.
+    /// Readers by their Confluence names: `{"group:staff": "everyone", "user:5b10ac8d": "user:ana"}`.
     #[serde(default)]
     pub readers_as: BTreeMap<String, Reader>,
-    /// Who may read the spaces, for a Data Center that is too old to tell.
+    /// Readers of the spaces, for a Data Center that is too old to report them.
     pub space_readers: Option<Vec<Reader>>,
-    /// Requests in flight, at most 16.
+    /// Most concurrent requests, at most 16.
     #[serde(default = "at_once")]
     pub at_once: usize,
 }
@@ -99,27 +100,27 @@ fn at_once() -> usize {
     AT_ONCE
 }
 
-/// How to prove who asks.
+/// How requests are authenticated.
 #[derive(Debug, Clone)]
 pub enum ConfluenceCredentials {
-    /// Not at all.
+    /// Anonymous access, without credentials.
     None,
-    /// A name and a token or password.
+    /// Basic authentication: a name, and a token or password.
     Basic(String, ApiSecret),
-    /// A personal access token, or one of OAuth.
+    /// Bearer authentication: a personal access token or an OAuth token.
     Bearer(ApiSecret),
 }
 
-/// See the module.
+/// Lists and reads the content of one Confluence.
 pub struct ConfluenceSource {
     site: ConfluenceSite,
-    /// Where the bytes of the attachments of the last list are.
+    /// Download links of the attachments of the last list, by item key.
     links: Mutex<HashMap<String, String>>,
-    /// What the last sync knew, by key.
+    /// Markers of the last sync, by item key.
     previous_markers: Mutex<BTreeMap<String, Option<String>>>,
 }
 
-/// What each request and each reading needs.
+/// What every request and every conversion needs.
 struct ConfluenceSite {
     client: ConfluenceClient,
     settings: ConfluenceSettings,
@@ -128,7 +129,7 @@ struct ConfluenceSite {
 }
 
 impl ConfluenceSource {
-    /// The Confluence of these settings; nothing is asked yet. `guard` fetches files that it keeps elsewhere.
+    /// Creates a source; no request is sent yet. `guard` fetches files that Confluence keeps on other hosts.
     pub fn new(
         settings: ConfluenceSettings,
         token: Option<ApiSecret>,
@@ -188,8 +189,8 @@ impl ConfluenceSource {
         Ok(items.into_iter().map(ListEntry::Item).chain(gaps).collect())
     }
 
-    /// The gap that stands for the attachments of a page: those of the last sync that hang on it, and those of which is not
-    /// known what they hang on.
+    /// The gap for a page whose attachments could not be listed. It hides the attachments of the last sync that belong
+    /// to the page, and those whose page is not known.
     fn attachment_gap(&self, page: &str, error: SourceError) -> ListGap {
         let hangs_on = |marker: &Option<String>| {
             let at = marker.as_deref().and_then(|marker| marker.split_once(':'));
@@ -230,7 +231,7 @@ impl ConfluenceSource {
         }
     }
 
-    /// Where the bytes of an attachment of the last list are.
+    /// Download link of an attachment of the last list.
     fn attachment_link(&self, key: &str) -> Option<String> {
         let links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
         links.get(key).cloned()
@@ -293,7 +294,7 @@ impl ConfluenceSite {
         self.settings.at_once.clamp(1, MAX_AT_ONCE)
     }
 
-    /// A page's address that neither its title nor its place changes.
+    /// URI of a page, which changes neither with its title nor with its place.
     fn page_uri(&self, id: &str) -> String {
         format!("{}/pages/viewpage.action?pageId={id}", self.client.base_url())
     }
@@ -329,7 +330,7 @@ fn check_settings(settings: &ConfluenceSettings) -> Result<(), SourceError> {
     Ok(())
 }
 
-/// Where the API begins, and whose it is.
+/// Base URL of the API, and the product.
 fn resolve_base_url(settings: &ConfluenceSettings) -> Result<(Url, ConfluenceDeployment), SourceError> {
     let refused = |why: &str| SourceError::Refused(format!("the url {why}"));
     let mut url = Url::parse(&settings.url).map_err(|error| refused(&format!("is none: {error}")))?;
@@ -355,7 +356,7 @@ fn resolve_base_url(settings: &ConfluenceSettings) -> Result<(Url, ConfluenceDep
     Ok((url, deployment))
 }
 
-/// The answers to one question about each of many ids, so many at once; they come in no order.
+/// Runs `ask` for each id, at most `at_once` at a time; the results come in no particular order.
 async fn fetch_each<T, F: Future<Output = T>>(at_once: usize, ids: Vec<String>, ask: impl Fn(String) -> F) -> Vec<T> {
     futures::stream::iter(ids)
         .map(ask)

@@ -1,7 +1,6 @@
-//! A folder of this machine: its files, less those that ignore files leave out.
+//! A local folder: its files, without those that ignore files exclude.
 //!
-//! Invariant: what lies outside of the folder is not read: links are not followed. What cannot be listed is a gap in the
-//! list.
+//! Invariant: nothing outside of the folder is read; links are not followed. What cannot be listed is a gap.
 
 #[cfg(test)]
 mod tests;
@@ -23,37 +22,37 @@ use ragstone_core::seam::source::{
 use serde::Deserialize;
 use tokio::io::AsyncReadExt;
 
-/// An ignore file of our own, beside those of git.
+/// Ragstone's own ignore file, beside those of git.
 const IGNORE_FILE: &str = ".ragstoneignore";
-/// Files of one folder; more is a mistake in its settings.
+/// Most files of one folder; more is a mistake in its settings.
 const MAX_FILES: usize = 1_000_000;
-/// Bytes that are read at once.
+/// Bytes per read of a file.
 const PIECE: usize = 256 << 10;
-/// Why a file is left out that no key can name.
+/// Why a file is left out whose path cannot be an item key.
 const NOT_TEXT: &str = "the name is not UTF-8 text; rename it";
 
-/// Which folder, and what of it.
+/// Settings of a folder source.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FolderSettings {
-    /// Its absolute path.
+    /// Absolute path of the folder.
     pub path: PathBuf,
-    /// Patterns, as in a .gitignore, of the files that are meant; all where there is none.
+    /// Patterns of the files to read, as in a `.gitignore`; all files if empty.
     #[serde(default)]
     pub include: Vec<String>,
-    /// Patterns of files that are not.
+    /// Patterns of files to leave out.
     #[serde(default)]
     pub exclude: Vec<String>,
 }
 
-/// See the module.
+/// Lists and reads the files of a folder.
 #[derive(Debug)]
 pub struct FolderSource {
     settings: FolderSettings,
 }
 
 impl FolderSource {
-    /// The folder of these settings; it need not exist yet.
+    /// Creates a source; the folder need not exist yet. Fails with `Refused` if its path is not absolute.
     pub fn new(settings: FolderSettings) -> Result<Self, SourceError> {
         if !settings.path.is_absolute() {
             let path = settings.path.display();
@@ -106,7 +105,7 @@ impl DocumentSource for FolderSource {
         let path = self.settings.path.join(&item.key);
         let mut options = tokio::fs::OpenOptions::new();
         options.read(true);
-        // Between the list and now it may have become a link to somewhere else.
+        // Since the listing the file may have become a link to somewhere else.
         #[cfg(unix)]
         options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
         let file = options.open(&path).await.map_err(|error| match error.kind() {
@@ -147,7 +146,7 @@ fn list_entries(walk: &WalkBuilder, root: &Path) -> Result<Vec<ListEntry>, Sourc
             }
         };
         if let Some(path) = non_utf8_path(entry.path(), root) {
-            // A folder whose name is no text is told once, not with each of its files.
+            // A folder whose name is not UTF-8 is reported once, not with each of its files.
             if nameless.insert(path.clone()) {
                 entries.push(ListEntry::Gap(build_gap(&path, HiddenItems::None, NOT_TEXT)));
             }
@@ -159,7 +158,7 @@ fn list_entries(walk: &WalkBuilder, root: &Path) -> Result<Vec<ListEntry>, Sourc
     Ok(entries)
 }
 
-/// The gap that stands for all of a folder that is not there; an error if that cannot be told.
+/// The gap for the whole folder if it is missing; an error if that cannot be determined.
 fn missing_root(root: &Path) -> Result<Option<ListGap>, SourceError> {
     let why = match std::fs::metadata(root) {
         Ok(metadata) if metadata.is_dir() => return Ok(None),
@@ -172,7 +171,7 @@ fn missing_root(root: &Path) -> Result<Option<ListGap>, SourceError> {
     Ok(Some(build_gap(root, HiddenItems::None, why)))
 }
 
-/// What an error of the walk hides: what lies below the path that it names. One about the folder itself ends the list.
+/// The gap for an error of the walk: hides what is below its path. An error of the folder itself ends the list.
 fn gap_from_error(error: &ignore::Error, root: &Path) -> Result<ListGap, SourceError> {
     let why = error.io_error().map_or_else(|| error.to_string(), ToString::to_string);
     let path = error_path(error);
@@ -183,7 +182,7 @@ fn gap_from_error(error: &ignore::Error, root: &Path) -> Result<ListGap, SourceE
     let Some((path, below)) = path.and_then(|path| Some((path, path.strip_prefix(root).ok()?))) else {
         return Ok(build_gap(root, HiddenItems::Any, &why));
     };
-    // Nothing below a name that is no text is known.
+    // Nothing below a name that is not UTF-8 can be a known item.
     let hides = below
         .to_str()
         .map_or(HiddenItems::None, |key| HiddenItems::Below(key.to_owned()));
@@ -200,7 +199,7 @@ fn error_path(error: &ignore::Error) -> Option<&Path> {
 }
 
 fn build_gap(path: &Path, hides: HiddenItems, why: &str) -> ListGap {
-    // Bytes of the path that are no text are percent-encoded.
+    // Bytes of the path that are not UTF-8 are percent-encoded.
     let uri = reqwest::Url::from_file_path(path);
     ListGap {
         uri: uri.map_or_else(|()| path.display().to_string(), Into::into),
@@ -209,7 +208,7 @@ fn build_gap(path: &Path, hides: HiddenItems, why: &str) -> ListGap {
     }
 }
 
-/// The path up to the first of its names below `root` that is no text.
+/// The path up to its first component below `root` that is not UTF-8; `None` if there is none.
 fn non_utf8_path(path: &Path, root: &Path) -> Option<PathBuf> {
     let names = path.strip_prefix(root).ok()?.iter();
     let text = names.clone().take_while(|name| name.to_str().is_some());

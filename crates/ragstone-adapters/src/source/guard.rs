@@ -1,10 +1,10 @@
-//! The only way to an address that somebody else named: a client that does not reach into the own network.
+//! HTTP client for addresses from untrusted input; it does not connect to the server's own network (SSRF protection).
 //!
-//! A name is judged by the addresses it resolves to at the moment of connecting, inside the resolver that the client
-//! itself uses, so a name that changes its mind between a check and the connection gains nothing. Redirects are
-//! followed one by one, each judged anew. What stands in the own network on purpose is allowed by name or by range.
+//! A host name is judged by the addresses it resolves to at the moment of connecting, inside the resolver of the client
+//! itself, so DNS that changes between a check and the connection gains nothing. Redirects are followed one by one,
+//! each judged again. Hosts in the own network that are meant to be reached are allowed by name or by range.
 //!
-//! Invariant: no connection is opened to an address that is neither public nor allowed; no proxy is asked to.
+//! Invariant: no connection is opened to an address that is neither public nor allowed; no proxy is used.
 
 mod address;
 mod answer;
@@ -29,22 +29,22 @@ pub use answer::GuardedResponse;
 /// Longest URL that is fetched, in bytes.
 const MAX_URL_BYTES: usize = 2_048;
 
-/// What may be fetched, and how much of it.
+/// What may be fetched, and the limits on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GuardOptions {
-    /// Hosts that may stand in the own network: a name, or `*.` and a domain.
+    /// Hosts that may be in the own network: a name, or `*.` and a domain.
     pub allowed_hosts: Vec<String>,
-    /// Addresses that may be reached though they are not public.
+    /// Address ranges that may be reached although they are not public.
     pub allowed_ranges: Vec<IpRange>,
-    /// Ports that may be asked.
+    /// Ports that may be connected to.
     pub ports: Vec<u16>,
-    /// Redirects that are followed.
+    /// Most redirects that are followed.
     pub max_redirects: usize,
-    /// Bytes of an answer.
+    /// Most bytes of an answer.
     pub max_bytes: usize,
-    /// To connect, TLS included.
+    /// Longest time to connect, TLS included.
     pub connect: Duration,
-    /// From the first request to the last byte, redirects included.
+    /// Longest time from the first request to the last byte, redirects included, caller's time excluded.
     pub total: Duration,
 }
 
@@ -62,62 +62,62 @@ impl Default for GuardOptions {
     }
 }
 
-/// Why nothing was fetched, by what the asker can do.
+/// Why nothing was fetched, named by what the caller can do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GuardError {
-    /// This will never be fetched with these settings.
+    /// The address will never be fetched with these settings.
     #[error("{host} is not fetched: {reason}")]
     Refused {
-        /// The host, or what stands in its place.
+        /// The host, or a placeholder if the address has none.
         host: String,
-        /// Why.
+        /// Reason for the refusal, for users.
         reason: String,
     },
     /// The answer is larger than allowed.
     #[error("{host} sent more than {limit} bytes")]
     TooLarge {
-        /// The host.
+        /// The host that answered.
         host: String,
-        /// The limit.
+        /// Largest allowed size in bytes.
         limit: usize,
     },
-    /// The server said no.
+    /// The server answered with an error status.
     #[error("{host} answered {status}")]
     Status {
-        /// The host.
+        /// The host that answered.
         host: String,
-        /// The HTTP status.
+        /// HTTP status of the answer.
         status: u16,
     },
-    /// It may work later.
+    /// The fetch failed, and may work later.
     #[error("{host} could not be reached: {detail}")]
     Broken {
-        /// The host.
+        /// The host that was asked.
         host: String,
-        /// What went wrong.
+        /// Description of the failure, without the address.
         detail: String,
     },
 }
 
-/// What was fetched.
+/// An answer that was read completely.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FetchedResource {
-    /// Where it stood in the end.
+    /// Final address, after redirects.
     pub url: Url,
-    /// The media type its server gave.
+    /// Media type that the server declared.
     pub media_type: Option<String>,
-    /// The bytes.
+    /// Body of the answer.
     pub bytes: Bytes,
 }
 
-/// Names to addresses; a value, so that a test can change its answer.
+/// Resolves host names; a trait, so that a test can change the answer.
 #[async_trait]
 pub trait HostLookup: Send + Sync {
-    /// The addresses of a host.
+    /// Resolves a host name to its addresses.
     async fn lookup_host(&self, host: &str) -> std::io::Result<Vec<IpAddr>>;
 }
 
-/// The system's resolver.
+/// Resolver of the operating system.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemLookup;
 
@@ -129,18 +129,18 @@ impl HostLookup for SystemLookup {
     }
 }
 
-/// See the module.
+/// HTTP client that connects only to public or allowed addresses.
 pub struct FetchGuard {
     client: Client,
     options: Arc<GuardOptions>,
 }
 
-/// No address of a name may be reached.
+/// The error when none of a name's addresses may be reached; holds the first of them.
 #[derive(Debug, thiserror::Error)]
 #[error("it resolves to {0}, which is not public")]
 struct NotPublicError(IpAddr);
 
-/// The resolver that the client uses: what it gives has been judged.
+/// Resolver of the HTTP client: returns only addresses that were judged.
 struct GuardedResolver {
     lookup: Arc<dyn HostLookup>,
     options: Arc<GuardOptions>,
@@ -169,8 +169,8 @@ impl Resolve for GuardedResolver {
 }
 
 impl GuardOptions {
-    /// Whether a host may be reached at an address. A range allows any host there; a host is allowed anywhere but at
-    /// this machine's link, where clouds keep credentials.
+    /// Whether a host may be reached at an address. An allowed range admits any host there. An allowed host is admitted
+    /// anywhere except at the machine's own and link-local addresses, where clouds serve credentials.
     fn admits_address(&self, host: &str, ip: IpAddr) -> bool {
         is_public(ip)
             || self.allowed_ranges.iter().any(|range| range.contains(ip))
@@ -190,7 +190,7 @@ impl GuardOptions {
         })
     }
 
-    /// A URL as far as it can be judged without asking for its name.
+    /// Checks an address as far as that is possible without resolving its host name.
     fn check_url(&self, url: &str) -> Result<Url, GuardError> {
         let refused = |host: &str, reason: &str| GuardError::Refused {
             host: host.to_owned(),
@@ -213,7 +213,7 @@ impl GuardOptions {
         {
             return Err(refused(&host, "its port is not among those allowed"));
         }
-        // The URL's parser has turned every spelling of an address into the one it means.
+        // The URL parser has already converted every spelling of an IP address to its usual form.
         let literal = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
         match literal {
             Ok(ip) if !self.admits_address(&host, ip) => Err(refused(&host, "its address is not public")),
@@ -223,14 +223,14 @@ impl GuardOptions {
 }
 
 impl FetchGuard {
-    /// A guard that asks the system for names.
+    /// Creates a guard that uses the system's resolver.
     pub fn new(options: GuardOptions) -> Result<Self, GuardError> {
         Self::with_lookup(options, Arc::new(SystemLookup))
     }
 
-    /// A guard that asks `lookup` for names.
+    /// Creates a guard that resolves names with `lookup`.
     pub fn with_lookup(options: GuardOptions, lookup: Arc<dyn HostLookup>) -> Result<Self, GuardError> {
-        // Fails only if the process has chosen its provider before, which is as good.
+        // Fails only if the process has already installed a provider, which serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let options = Arc::new(options);
         let resolver = GuardedResolver {
@@ -250,7 +250,7 @@ impl FetchGuard {
         Ok(Self { client, options })
     }
 
-    /// Fetches what stands at an address.
+    /// Fetches an address, with its whole body.
     pub async fn fetch_url(&self, url: &str) -> Result<FetchedResource, GuardError> {
         let answer = self.open_url(url, HeaderMap::new()).await?.ensure_success()?;
         let (url, media_type) = (answer.url.clone(), answer.media_type());
@@ -258,13 +258,13 @@ impl FetchGuard {
         Ok(FetchedResource { url, media_type, bytes })
     }
 
-    /// The answer of whoever stands at the end of the redirects, whatever its status, with its body still to be read.
-    /// `headers` are sent to each on the way.
+    /// Follows redirects and returns the last answer, whatever its status, with its body still to be read. `headers`
+    /// are sent with each request.
     pub async fn open_url(&self, url: &str, headers: HeaderMap) -> Result<GuardedResponse, GuardError> {
         self.open_url_within(url, headers, &|_| true).await
     }
 
-    /// The same, where a redirect that `may_follow` does not want is an answer itself.
+    /// Like [`Self::open_url`], but a redirect that `may_follow` rejects is returned as the answer.
     pub async fn open_url_within(
         &self,
         url: &str,
@@ -325,7 +325,7 @@ fn too_slow(host: &str) -> GuardError {
     }
 }
 
-/// Where an answer sends on to, if it does.
+/// Target of a redirect; `None` if the answer is not one.
 fn redirect_target(url: &Url, response: &Response) -> Result<Option<Url>, GuardError> {
     if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! Where documents come from, beyond uploads.
+//! Sources of documents, besides uploads.
 
 #[cfg(feature = "s3")]
 pub mod bucket;

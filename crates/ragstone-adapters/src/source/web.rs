@@ -1,8 +1,8 @@
-//! Web pages: some addresses, those of a sitemap, and what they link to, so far and no further.
+//! Web pages: named addresses, the pages of sitemaps, and the pages that they link to, up to a depth.
 //!
-//! Invariant: nothing is fetched but through the guard and by the rules of each host's `robots.txt`. What could not be
-//! reached is no reason to forget what was there: only what its server says is gone, or nothing leads to, is. A page's text
-//! stands under the address that gave it, and under that one only.
+//! Invariant: nothing is fetched except through the guard and by the rules of each host's `robots.txt`. A page that
+//! could not be reached is kept: only a page that its server reports as gone, or that nothing links to, is dropped. A
+//! page's text is stored under the address that returned it, and under no other.
 
 mod address;
 mod crawl;
@@ -28,54 +28,54 @@ use address::CrawlScope;
 use crawl::WebCrawl;
 use pauses::HostPauses;
 
-/// Pages of a source unless its settings say otherwise, and most that they can say.
+/// Default for the most pages of a source.
 pub const PAGES: usize = 1_000;
-/// See [`PAGES`].
+/// Largest value that the settings may give for the most pages.
 pub const MAX_PAGES: usize = 100_000;
-/// Links that are followed one after the other, at most.
+/// Largest depth of links that the settings may give.
 pub const MAX_DEPTH: usize = 32;
-/// Requests in flight unless the settings say otherwise, and most that they can say.
+/// Default number of concurrent requests.
 pub const AT_ONCE: usize = 4;
-/// See [`AT_ONCE`].
+/// Largest number of concurrent requests that the settings may give.
 pub const MAX_AT_ONCE: usize = 16;
-/// Minutes of a listing unless the settings say otherwise, and most that they can say.
+/// Default for the longest time of a listing, in minutes.
 pub const MINUTES: u64 = 60;
-/// See [`MINUTES`].
+/// Largest value that the settings may give for that time, in minutes.
 pub const MAX_MINUTES: u64 = 24 * 60;
-/// Addresses that the settings name.
+/// Most addresses that the settings may name.
 const MAX_NAMED: usize = 10_000;
-/// Bytes of pages that were read for their links and are kept for the rest of a sync.
+/// Most bytes of pages that were read for their links and are kept for the rest of a sync.
 const MAX_KEPT_BYTES: usize = 64 << 20;
 
-/// Which pages.
+/// Settings of a web source.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WebSettings {
-    /// Pages to begin with.
+    /// Addresses of pages to start from.
     #[serde(default)]
     pub urls: Vec<String>,
-    /// Sitemaps whose pages are begun with as well.
+    /// Addresses of sitemaps whose pages are started from as well.
     #[serde(default)]
     pub sitemaps: Vec<String>,
-    /// How many links are followed from there, 0 for none.
+    /// How many links deep pages are followed from there; 0 for none.
     #[serde(default)]
     pub depth: usize,
-    /// Hosts that may be followed to, beside those that are begun with.
+    /// Hosts that may be followed to, besides those of the pages to start from.
     #[serde(default)]
     pub hosts: Vec<String>,
-    /// How the paths of pages begin; all where none is named.
+    /// Path prefixes of the pages to read; all pages if empty.
     #[serde(default)]
     pub paths: Vec<String>,
-    /// How the paths of pages begin that are left out.
+    /// Path prefixes of pages to leave out.
     #[serde(default)]
     pub exclude: Vec<String>,
-    /// Most pages.
+    /// Most pages of the source.
     #[serde(default = "pages")]
     pub max_pages: usize,
-    /// Most minutes that listing them may take.
+    /// Longest time that listing may take, in minutes.
     #[serde(default = "minutes")]
     pub max_minutes: u64,
-    /// Requests in flight.
+    /// Most requests in flight at once.
     #[serde(default = "at_once")]
     pub at_once: usize,
 }
@@ -92,7 +92,7 @@ fn at_once() -> usize {
     AT_ONCE
 }
 
-/// See the module.
+/// Lists and reads the pages of a web source.
 pub struct WebSource {
     settings: WebSettings,
     scope: CrawlScope,
@@ -100,13 +100,13 @@ pub struct WebSource {
     sitemaps: Vec<Url>,
     guard: FetchGuard,
     pauses: HostPauses,
-    /// What the last sync knew, by address.
+    /// Markers of the last sync, by address.
     previous_markers: Mutex<BTreeMap<String, Option<String>>>,
-    /// Pages of this sync that were read already.
+    /// Pages that were already read in this sync.
     page_cache: Mutex<PageCache>,
 }
 
-/// Pages with their media types.
+/// Pages with their media types, by address, and their total size.
 #[derive(Default)]
 struct PageCache {
     pages: HashMap<String, (Option<String>, Bytes)>,
@@ -114,7 +114,7 @@ struct PageCache {
 }
 
 impl WebSource {
-    /// The pages of these settings; nothing is asked yet.
+    /// Creates a source; no request is sent yet.
     pub fn new(settings: WebSettings, guard: FetchGuard) -> Result<Self, SourceError> {
         check_settings(&settings)?;
         let urls = |texts: &[String]| {
@@ -137,7 +137,7 @@ impl WebSource {
         })
     }
 
-    /// The answer at an address, once its host no longer asks to wait.
+    /// Sends a request once its host no longer asks for a pause.
     async fn send_request(
         &self,
         url: &Url,
@@ -192,7 +192,7 @@ impl DocumentSource for WebSource {
             let bytes = futures::stream::iter([Ok(page)]).boxed();
             return Ok(ItemContent { media_type, bytes });
         }
-        // What stands behind a redirect has an address of its own.
+        // The target of a redirect is a page with an address of its own.
         let url = Url::parse(&item.key).map_err(|error| SourceError::Refused(error.to_string()))?;
         let answer = self
             .send_request(&url, &HeaderMap::new(), &|_| false)
@@ -213,7 +213,7 @@ impl DocumentSource for WebSource {
     }
 }
 
-/// A guard's error as a source's.
+/// Converts an error of the guard to one of the source.
 fn to_source_error(error: GuardError) -> SourceError {
     match &error {
         GuardError::Status { status: 404 | 410, .. } => SourceError::Gone("the page".into()),

@@ -1,4 +1,4 @@
-//! Files told apart by their bytes, their names and what their senders say.
+//! File formats detected from bytes, names and declared media types.
 
 use super::*;
 

@@ -1,7 +1,8 @@
-//! Elements of a web page that nobody sees: taken out before the page is read.
+//! Removes elements of a web page that no reader sees, before the page is read.
 //!
-//! What a browser would decide needs every style sheet and script; here the element's own style counts, and the plain
-//! rules of the page's own style sheets. What scripts show sooner or later (transparent at first) is kept and flagged.
+//! A browser needs every style sheet and script to decide this; here only an element's own style counts, and the plain
+//! rules of the page's own style sheets. Elements that scripts may show later (transparent at first) are kept and
+//! reported.
 
 use dom_query::{Document, NodeRef};
 
@@ -10,17 +11,17 @@ use crate::parse::complexity::too_complex;
 use crate::parse::error::ParseProblem;
 use crate::parse::hidden::{HiddenTextKind, HiddenTextReport};
 
-/// Elements whose text is no content anyway, so that it is nothing that was hidden.
+/// Elements whose text is never content, so that it does not count as hidden.
 const NO_TEXT: [&str; 7] = ["head", "script", "style", "noscript", "template", "svg", "title"];
 /// Elements that hold the whole page: pages hide them until they have loaded.
 const WHOLE_PAGE: [&str; 2] = ["html", "body"];
-/// Most steps that matching the rules of a page's own style sheets may take: for each rule that hides, its bytes times the
-/// elements times what a combinator in it walks over. Past this a page would hide what no reader of it can tell apart.
+/// Most steps that matching the rules of a page's own style sheets may take: for each rule that hides elements, its
+/// bytes times the elements times what its combinators walk over. A page beyond this limit is refused.
 const MAX_STEPS: u64 = 20_000_000_000;
-/// Where the rules' verdict on an element stands while the page is walked.
+/// Attribute that marks the elements hidden by rules while the page is walked.
 const MARK: &str = "data-ragstone-hidden";
 
-/// Takes the elements out, and counts their text.
+/// Removes the hidden elements and counts their text.
 pub(super) fn remove_hidden_elements(document: &Document, hidden: &mut HiddenTextReport) -> Result<(), ParseProblem> {
     mark_by_rules(document)?;
     let styled = !document.select("style, link[rel~=stylesheet]").is_empty();
@@ -30,7 +31,7 @@ pub(super) fn remove_hidden_elements(document: &Document, hidden: &mut HiddenTex
         let colours = colours.enter_element(&node);
         match find_hidden_kind(&node, &colours, styled) {
             Some(kind @ (HiddenTextKind::PerhapsElement | HiddenTextKind::PerhapsSameColour)) => {
-                // What is in it belongs to the outermost one.
+                // Text inside is counted with the outermost such element.
                 if !counted {
                     perhaps.push((kind, node));
                 }
@@ -53,7 +54,7 @@ pub(super) fn remove_hidden_elements(document: &Document, hidden: &mut HiddenTex
     Ok(())
 }
 
-/// How an element is hidden; none if it is shown.
+/// How an element is hidden; `None` if it is shown.
 fn find_hidden_kind(node: &NodeRef, colours: &style::InheritedColours, styled: bool) -> Option<HiddenTextKind> {
     let name = node.node_name()?;
     if !node.is_element() || NO_TEXT.contains(&&*name) || WHOLE_PAGE.contains(&&*name) {
@@ -78,7 +79,7 @@ fn find_hidden_kind(node: &NodeRef, colours: &style::InheritedColours, styled: b
     }
 }
 
-/// Marks what the page's own rules hide.
+/// Marks the elements that the page's own rules hide.
 fn mark_by_rules(document: &Document) -> Result<(), ParseProblem> {
     let sheets: Vec<String> = document
         .select("style")
@@ -89,7 +90,7 @@ fn mark_by_rules(document: &Document) -> Result<(), ParseProblem> {
     if sheets.is_empty() {
         return Ok(());
     }
-    // What a rule shows only in a state (`:hover`) is shown without it, or the other way round: not told apart.
+    // Rules for a state such as `:hover` are ignored: they may show or hide, which is not distinguished here.
     let hides = |(selector, block): &(&str, &str)| {
         let look = StyleVisibility::from_declarations(block);
         (look.not_shown || look.tiny || look.off_page) && !selector.contains(':')
@@ -109,12 +110,12 @@ fn mark_by_rules(document: &Document) -> Result<(), ParseProblem> {
     Ok(())
 }
 
-/// How large a tree is for what walks over it.
+/// Size of a tree, to estimate the cost of walks over it.
 #[derive(Default)]
 struct TreeSize {
     elements: u64,
     depth: u64,
-    /// Most elements in one.
+    /// Largest number of children of one element.
     siblings: u64,
 }
 
@@ -132,7 +133,7 @@ impl TreeSize {
         extent
     }
 
-    /// At most so many are taken to find what a selector matches.
+    /// Upper bound on the steps that matching a selector takes.
     fn estimate_steps(&self, selector: &str) -> u64 {
         let walked = match selector {
             with if with.contains('~') => self.siblings,

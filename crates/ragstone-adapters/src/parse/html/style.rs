@@ -1,29 +1,29 @@
-//! The little of CSS that tells whether text is seen.
+//! The part of CSS that decides whether text is visible.
 
 use dom_query::NodeRef;
 
-/// A size below this, in points or pixels, shows no letters.
+/// A font size below this, in points or pixels, is invisible.
 const SMALLEST: f32 = 1.0;
-/// So far to the left or above, in pixels, nothing is seen; the usual tricks use 999 and more.
+/// Content this far to the left or above, in pixels, is invisible; the usual tricks use 999 and more.
 const FAR_OFF: f32 = -900.0;
-/// A channel from here on is white to the eye.
+/// A colour channel (0 to 255) from this value on looks white.
 const NEAR_WHITE: u8 = 242;
 
-/// What a block of declarations says about being seen.
+/// What a block of declarations says about visibility.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) struct StyleVisibility {
-    /// `display: none` and its like.
+    /// `display: none` and equivalent declarations.
     pub not_shown: bool,
-    /// Letters without size.
+    /// A font size too small to see.
     pub tiny: bool,
-    /// Moved out of sight.
+    /// Positioned outside of the visible page.
     pub off_page: bool,
-    /// `opacity: 0`.
+    /// Fully transparent (`opacity: 0`).
     pub transparent: bool,
 }
 
 impl StyleVisibility {
-    /// Reads declarations.
+    /// Reads a block of declarations.
     pub(super) fn from_declarations(block: &str) -> Self {
         let mut look = Self::default();
         let (mut placed, mut far, mut clipped, mut flat) = (false, false, false, false);
@@ -52,7 +52,7 @@ fn is_far(value: &str) -> bool {
     parse_length(value).is_some_and(|length| length <= FAR_OFF)
 }
 
-/// A length as a number of pixels or points; other units count as if an em had sixteen.
+/// Parses a length in pixels or points; other units count 16 each, the usual size of an em.
 fn parse_length(value: &str) -> Option<f32> {
     let digits = value.trim_end_matches(|c: char| c.is_ascii_alphabetic() || c == '%');
     let number: f32 = digits.parse().ok()?;
@@ -85,7 +85,7 @@ fn without_comments(text: &str) -> String {
     out + rest
 }
 
-/// Selector and block of the rules that hold everywhere; those within `@media` and its like are left out.
+/// Selectors and blocks of unconditional rules; rules inside of `@media` and other at-rules are left out.
 pub(super) fn find_rules(sheet: &str) -> Vec<(&str, &str)> {
     let (mut found, mut rest) = (Vec::new(), sheet);
     while let Some(open) = rest.find('{') {
@@ -101,7 +101,7 @@ pub(super) fn find_rules(sheet: &str) -> Vec<(&str, &str)> {
     found
 }
 
-/// Where the brace that is open closes.
+/// Offset of the brace that closes the open block; the end if there is none.
 fn find_closing_brace(body: &str) -> usize {
     let mut depth = 0_usize;
     for (at, c) in body.char_indices() {
@@ -117,19 +117,19 @@ fn find_closing_brace(body: &str) -> usize {
 
 type Rgb = (u8, u8, u8);
 
-/// The colours that elements give themselves, from the outermost in.
+/// Text and background colour in effect at an element, inherited from the outermost element inwards.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct InheritedColours {
     text_colour: Option<Rgb>,
     background: Option<Rgb>,
-    /// Something is behind the letters that has no plain colour, such as a picture.
+    /// Whether the background has no plain colour, such as a picture.
     picture: bool,
-    /// The element at hand gave one of them.
+    /// Whether the current element itself set one of the colours.
     pub changed: bool,
 }
 
 impl InheritedColours {
-    /// Those of an element within.
+    /// The colours in effect inside of `node`.
     pub(super) fn enter_element(mut self, node: &NodeRef) -> Self {
         self.changed = false;
         if !node.is_element() {
@@ -174,7 +174,7 @@ impl InheritedColours {
         self.changed = true;
     }
 
-    /// Letters of the colour of what is said to be behind them.
+    /// Whether the text has the colour of its declared background.
     pub(super) fn text_matches_background(&self) -> bool {
         match (self.text_colour, self.background) {
             (Some(letters), Some(ground)) => letters == ground || is_white(letters) && is_white(ground),
@@ -182,7 +182,7 @@ impl InheritedColours {
         }
     }
 
-    /// White letters where nothing is said to be behind them.
+    /// Whether the text is white and no background is declared.
     pub(super) fn is_white_on_unknown(&self) -> bool {
         self.text_colour.is_some_and(is_white) && self.background.is_none() && !self.picture
     }
@@ -192,7 +192,7 @@ fn is_white((r, g, b): Rgb) -> bool {
     r.min(g).min(b) >= NEAR_WHITE
 }
 
-/// A plain colour: `white`, `black`, `#fff`, `#ffffff` or `rgb(255, 255, 255)`.
+/// Parses a plain colour: `white`, `black`, `#fff`, `#ffffff` or `rgb(255, 255, 255)`.
 fn parse_colour(value: &str) -> Option<Rgb> {
     let value = value.trim();
     if let Some(hex) = value.strip_prefix('#') {

@@ -1,12 +1,12 @@
-//! The tree of a page, within bounds: how deep elements lie within one another, and how many nodes there are.
+//! Builds the tree of a page within bounds on its depth and its number of nodes.
 //!
-//! The tree builder looks through all open elements for many tags, and copies open formatting elements into every
-//! paragraph, so a short page can cost the square of its length, or become a tree of that size. It is fed piece by piece and
-//! measured between them. What follows it copies text once a level: elements that lie deeper than any reader could tell
-//! are taken out of the tree, and their content stays.
+//! For many tags the tree builder searches all open elements, and it copies open formatting elements into every
+//! paragraph, so a short page can cost time or memory quadratic in its length. Therefore the page is fed in pieces, and
+//! the tree is measured after each. Later steps copy text once per level: elements deeper than any reader could
+//! distinguish are removed from the tree, and their content stays.
 //!
-//! Invariant: the tree has at most [`MAX_NODES_PER_BYTE`] nodes a byte of the page, and after [`flatten_deep_elements`] no branch of it
-//! is longer than [`KEPT_DEPTH`].
+//! Invariant: the tree has at most [`MAX_NODES_PER_BYTE`] nodes per byte of the page, and after
+//! [`flatten_deep_elements`] no branch is longer than [`KEPT_DEPTH`].
 
 use dom_query::{Document, NodeRef};
 use html5ever::tendril::{StrTendril, TendrilSink};
@@ -17,18 +17,18 @@ use html5ever::{ParseOpts, parse_document};
 use crate::parse::complexity::{MarkupLanguage, check_depth, check_markup, too_complex};
 use crate::parse::error::ParseProblem;
 
-/// Bytes that the tree builder takes between two looks at what it built.
+/// Bytes fed to the tree builder between two checks of the tree.
 const PIECE: usize = 16 * 1024;
-/// Most open elements at once. Browsers stop at 512; pages that forget to close theirs go on.
+/// Most open elements at once. Browsers stop at 512; pages that do not close their elements go beyond.
 const MAX_DEPTH: usize = 2_048;
-/// Elements this deep keep their place in the tree, deeper ones leave their content to the last that does.
+/// Elements up to this depth stay in the tree; the content of deeper ones moves to the last ancestor that stays.
 const KEPT_DEPTH: usize = 256;
-/// Most nodes a byte: `<p>a` is two nodes in four bytes.
+/// Most nodes per byte: `<p>a` is two nodes in four bytes.
 const MAX_NODES_PER_BYTE: usize = 4;
-/// Nodes that every page may have.
+/// Number of nodes that every page may have, however short.
 const MIN_NODES: usize = 10_000;
 
-/// The tree of a page.
+/// Builds the tree of a page; fails with `TooComplex` beyond the bounds.
 pub(super) fn parse_tree(html: &str) -> Result<Document, ParseProblem> {
     check_markup(html.as_bytes(), MarkupLanguage::Html)?;
     let options = ParseOpts {
@@ -57,13 +57,13 @@ pub(super) fn parse_tree(html: &str) -> Result<Document, ParseProblem> {
     Ok(parser.finish())
 }
 
-/// How deep the end of the tree is, where the next element would go.
+/// Depth of the end of the tree, where the next element would be added.
 fn open_elements(document: &Document) -> usize {
     let ends = std::iter::successors(Some(document.root()), NodeRef::last_child);
     ends.count()
 }
 
-/// Takes elements out that lie too deep; what is in them stays.
+/// Removes elements that are too deep; their content stays.
 pub(super) fn flatten_deep_elements(document: &Document) {
     let mut left = vec![(document.root(), 0_usize)];
     while let Some((node, depth)) = left.pop() {

@@ -1,4 +1,4 @@
-//! Elements and their attributes, and the styles that hide what has them.
+//! Reads elements and attributes, and finds the styles that hide the elements that use them.
 
 use std::collections::HashSet;
 
@@ -7,7 +7,7 @@ use quick_xml::events::{BytesStart, Event};
 
 use super::super::error::ParseProblem;
 
-/// Names of the styles whose text, table or slide is not shown.
+/// Names of the styles that hide the text, table or slide that uses them.
 pub(super) fn unseen_styles(xml: &str) -> Result<HashSet<String>, ParseProblem> {
     let (mut names, mut style) = (HashSet::new(), String::new());
     let mut reader = Reader::from_str(xml);
@@ -35,19 +35,19 @@ pub(super) fn unseen_styles(xml: &str) -> Result<HashSet<String>, ParseProblem> 
     }
 }
 
-/// Its name without the prefix.
+/// Name of the element without its namespace prefix.
 pub(super) fn local_name<'a>(start: &'a BytesStart) -> &'a str {
     let name = start.name().into_inner();
     name.rsplit(':').next().unwrap_or(name)
 }
 
-/// An attribute by its whole name.
+/// Value of the attribute with this full name; `None` if it is absent or invalid.
 pub(super) fn read_attribute(start: &BytesStart, name: &str) -> Option<String> {
     let found = start.try_get_attribute(name).ok()??;
     Some(quick_xml::escape::unescape(&found.value).ok()?.into_owned())
 }
 
-/// A number in an attribute; 0 where there is none.
+/// Number in an attribute; 0 if it is absent or not a number.
 pub(super) fn read_number(start: &BytesStart, name: &str) -> u32 {
     read_attribute(start, name)
         .and_then(|value| value.parse().ok())

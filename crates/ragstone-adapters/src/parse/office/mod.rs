@@ -1,7 +1,7 @@
-//! Office files of Microsoft's formats: text documents, presentations, workbooks, in their packages and in the
-//! older compound files.
+//! Microsoft Office files: text documents, presentations and workbooks, as packages (Office Open XML) and as the older
+//! compound files.
 //!
-//! Slides and sheets are pages. What the file hides (hidden runs, slides, sheets) is left out and told.
+//! Slides and sheets are pages. Text that the file hides (hidden runs, slides, sheets) is left out and reported.
 
 mod render;
 
@@ -20,24 +20,24 @@ use super::error::ParseProblem;
 use super::hidden::HiddenTextKind;
 use super::sink::{DocumentOutline, PageSink};
 
-/// What copies and padding may take, in bytes; the process's own limit stands behind it.
+/// Most bytes that copies and padding may take; the memory limit of the process applies as well.
 const MULTIPLIED_BYTES: u64 = 256 << 20;
-/// Bytes of one member of a package, unpacked.
+/// Most bytes of one package member, unpacked.
 const PART_BYTES: u64 = 256 << 20;
-/// Bytes of a whole package, unpacked.
+/// Most bytes of a whole package, unpacked.
 const PACKAGE_BYTES: u64 = 512 << 20;
-/// How many times as long as its packed bytes a large member may be; sparse sheets reach a few hundred.
+/// Largest ratio of unpacked to packed bytes of a large member; sparse sheets reach a few hundred.
 const INFLATE_RATIO: u64 = 500;
-/// Members of a package.
+/// Most members of a package.
 const MEMBERS: usize = 20_000;
-/// A document in a document is read, one in that one is not.
+/// Depth to which embedded documents are read: one inside of the file is, one inside of that is not.
 const EMBEDDED_DEPTH: usize = 1;
-/// What makes runs of a text document invisible, as its markup writes it.
+/// Markup that makes runs of a text document invisible.
 const VANISH: &[u8] = b"w:vanish";
-/// How many of a file's faults are told one by one.
+/// Most faults of a file that a warning lists one by one.
 const MAX_FAULTS_LISTED: usize = 5;
 
-/// Hands out an office file, page by page where it has slides or sheets.
+/// Writes an office file to the sink, page by page if it has slides or sheets.
 pub(super) fn parse_office(
     format: FileFormat,
     bytes: Vec<u8>,
@@ -72,7 +72,7 @@ pub(super) fn parse_office(
     Ok(outline)
 }
 
-/// The document as its reader understands it, and its slides or sheets (0: it has none).
+/// Reads the document; also returns the number of its slides or sheets (0 if it has none).
 fn read_document(
     kind: DocumentFormat,
     bytes: Vec<u8>,
@@ -113,7 +113,7 @@ fn document_format(format: FileFormat) -> DocumentFormat {
     }
 }
 
-/// The reader's errors are nested by format, and alike in their words only.
+/// Decides by the message: the reader's error types differ by format, only their messages are alike.
 fn convert_error(error: OfficeError) -> ParseProblem {
     let words = error.to_string();
     match error {

@@ -1,4 +1,4 @@
-//! What the reader of office files understood, as blocks of Markdown.
+//! Renders what the reader of office files returned as blocks of Markdown.
 
 use office_oxide::DocumentIR;
 use office_oxide::ir::{Element, InlineContent, List, Note, Section, Table, TextSpan};
@@ -8,10 +8,10 @@ use super::super::error::ParseProblem;
 use super::super::hidden::HiddenTextKind;
 use super::super::table::TableRow;
 
-/// Letters up to this many half-points are seen by nobody (as in PDF: up to a point).
+/// Letters up to this size, in half-points, are invisible (as in PDF: up to one point).
 const TINY_HALF_POINTS: u32 = 2;
 
-/// Writes all sections; those with a number within `pages` are pages of their own, the rest belongs to the last.
+/// Writes all sections. Those with a number up to `pages` are pages of their own, the rest belongs to the last page.
 pub(super) fn write_document(document: DocumentIR, pages: u64, blocks: &mut BlockWriter) -> Result<(), ParseProblem> {
     for (section, number) in document.sections.into_iter().zip(1_u32..) {
         if u64::from(number) <= pages {
@@ -29,7 +29,7 @@ pub(super) fn write_document(document: DocumentIR, pages: u64, blocks: &mut Bloc
     if pages > 0 { blocks.end_page() } else { Ok(()) }
 }
 
-/// Characters of a document, white space aside.
+/// Number of characters in a document, without white space.
 pub(super) fn count_characters(document: &DocumentIR) -> usize {
     let all = document.sections.iter().map(section_text);
     all.map(|text| text.chars().filter(|c| !c.is_whitespace()).count())
@@ -37,7 +37,7 @@ pub(super) fn count_characters(document: &DocumentIR) -> usize {
 }
 
 fn write_section(section: &Section, paged: bool, blocks: &mut BlockWriter) -> Result<(), ParseProblem> {
-    // In a text document the title is a heading's copy; slides and sheets are named by it.
+    // In a text document the title repeats a heading; in slides and sheets it is the name.
     let title = section.title.as_deref().filter(|_| paged).unwrap_or("").trim();
     let repeated = section
         .elements
@@ -55,7 +55,7 @@ fn write_section(section: &Section, paged: bool, blocks: &mut BlockWriter) -> Re
     Ok(())
 }
 
-/// Writes elements; headings go `deeper` by so many levels.
+/// Writes elements; headings are lowered by `deeper` levels.
 fn write_elements(all: &[Element], deeper: u8, blocks: &mut BlockWriter) -> Result<(), ParseProblem> {
     for element in all {
         match element {
@@ -99,7 +99,7 @@ fn write_list(list_: &List, depth: usize, deeper: u8, blocks: &mut BlockWriter) 
     Ok(())
 }
 
-/// Cells with the columns that they stand in: one that spans rows keeps its columns in the rows below.
+/// Rows of cells with their columns; a cell that spans rows keeps its columns in the rows below.
 fn table_rows(table: &Table) -> Vec<TableRow> {
     let mut covered: Vec<u32> = Vec::new();
     let mut rows = Vec::with_capacity(table.rows.len());
@@ -165,7 +165,7 @@ fn elements_text(all: &[Element]) -> String {
     texts.join(" ")
 }
 
-/// The words of an element, without its form.
+/// The text of an element without its formatting.
 fn element_text(element: &Element) -> String {
     match element {
         Element::Heading(heading) => visible_text(&heading.content),

@@ -1,6 +1,6 @@
-//! What a page's content would make the engine do: refused where that grows with the square of the page.
+//! Refuses pages whose content would cost the engine time quadratic in the page's size.
 //!
-//! The engine compares each text of a page with the others, and looks through all marks that are open at each new one.
+//! The engine compares each text of a page with the others, and searches all open marks at each new one.
 //!
 //! Invariant: one pass over the bytes, before the engine executes them.
 
@@ -8,15 +8,15 @@ use memchr::memmem;
 use xberg_native_pdf::document::PdfDocument;
 use xberg_native_pdf::error::Error as EngineError;
 
-/// Most operators of a page that show text. A drawing that places each letter by itself has some thousands.
+/// Most operators on a page that show text. A drawing that places each letter by itself has several thousand.
 const MAX_SHOWN: usize = 30_000;
-/// Most marks within one another.
+/// Deepest nesting of marked content (`BMC`, `BDC`).
 const MAX_MARKS: usize = 1_000;
 
-/// Refuses page `number` (from 1) if its content is out of bounds.
+/// Refuses page `number` (from 1) if its content exceeds the limits.
 pub(super) fn check_content(document: &PdfDocument, number: u32) -> Result<(), EngineError> {
     let Ok(content) = document.get_page_content_data(number as usize - 1) else {
-        // The engine tells what is wrong with it.
+        // The engine reports the error itself when it reads the page.
         return Ok(());
     };
     let refused = |detail: String| Err(EngineError::InvalidPdf(format!("page {number} {detail}")));
@@ -34,7 +34,7 @@ fn count_operators(content: &[u8], name: &[u8]) -> usize {
     memmem::find_iter(content, name).count()
 }
 
-/// How deep marks lie within one another, at most.
+/// Deepest nesting of marked content in a page's content.
 fn max_mark_depth(content: &[u8]) -> usize {
     let (mut open, mut most) = (0_usize, 0);
     for at in memchr::memchr_iter(b'C', content) {

@@ -1,7 +1,7 @@
-//! Headings of a PDF, told by the size and weight of their letters.
+//! Headings of a PDF, detected by the size and weight of their letters.
 //!
-//! Only what is reliable is used: lines in letters clearly larger than the body's, or of its size, bold and
-//! numbered. Where too many lines qualify, the document sets itself otherwise, and there are no sections.
+//! Only reliable signs are used: lines in letters clearly larger than the body's, or of the body's size, bold and
+//! numbered. If too many lines qualify, the document uses these styles for something else and gets no sections.
 
 use std::collections::HashMap;
 
@@ -9,20 +9,20 @@ use ragstone_core::document::SectionSpan;
 
 use super::line::PdfLine;
 
-/// Letters this many times the size of the body's are a heading's.
+/// A line in letters this many times the body's size is a heading.
 const LARGER: f32 = 1.12;
-/// A heading has at most this many bytes.
+/// Most bytes of a heading.
 const MAX_LENGTH: usize = 160;
-/// A document has headings only if at most this share of its lines are.
+/// A document has headings only if they are at most this share of its lines.
 const MAX_SHARE: f32 = 0.12;
-/// A text on more than this share of the pages is a running head.
+/// A text on more than this share of the pages is a running head, not a heading.
 const RUNNING_SHARE: f32 = 0.2;
-/// Depth of the heading tree.
+/// Most levels of headings.
 const MAX_LEVELS: usize = 4;
-/// Candidates kept; more than any book has.
+/// Most candidates that are kept; more than any book has.
 const MAX_CANDIDATES: usize = 20_000;
 
-/// Gathers lines that may be headings until the body's size is known.
+/// Collects lines that may be headings until the body's size is known.
 #[derive(Default)]
 pub(super) struct HeadingDetector {
     /// Bytes of text by font size in half points.
@@ -36,14 +36,14 @@ struct HeadingCandidate {
     text: String,
     offset: usize,
     end: usize,
-    /// In half points.
+    /// Font size, in half points.
     size: u32,
     numbered_and_bold: bool,
     page: u32,
 }
 
 impl HeadingDetector {
-    /// Takes note of a line that begins at `offset` in the document's text.
+    /// Records a line that begins at `offset` in the document's text.
     pub(super) fn add_line(&mut self, line: &PdfLine, offset: usize) {
         let size = (line.size * 2.0).round().clamp(0.0, 2_000.0) as u32;
         *self.sizes.entry(size).or_default() += line.text.len();
@@ -62,13 +62,13 @@ impl HeadingDetector {
         }
     }
 
-    /// A page is over.
+    /// Ends a page and drops candidates that are body text by the sizes known so far.
     pub(super) fn end_page(&mut self) {
         self.pages += 1;
         self.drop_body_lines();
     }
 
-    /// The sections of a text of `length` bytes.
+    /// Builds the sections of a text of `length` bytes.
     pub(super) fn build_sections(mut self, length: usize) -> Vec<SectionSpan> {
         self.drop_body_lines();
         self.drop_running_heads();
@@ -98,7 +98,7 @@ impl HeadingDetector {
         sections
     }
 
-    /// Half points of most of the text.
+    /// Font size of most of the text, in half points.
     fn body_size(&self) -> u32 {
         self.sizes
             .iter()
@@ -126,7 +126,7 @@ impl HeadingDetector {
             .retain(|line| pages[&without_digits(&line.text)].0 as f32 <= most);
     }
 
-    /// A heading of several lines is one heading.
+    /// Joins the lines of a heading that takes several lines.
     fn join_wrapped(&mut self) {
         let mut joined: Vec<HeadingCandidate> = Vec::new();
         for line in std::mem::take(&mut self.candidates) {
@@ -149,7 +149,7 @@ impl HeadingDetector {
         self.candidates = joined;
     }
 
-    /// The sizes of the upper levels, largest first; what is smaller than all of them is the lowest level.
+    /// Font sizes of the upper levels, largest first; anything smaller than all of them is the lowest level.
     fn level_sizes(&self) -> Vec<u32> {
         let mut sizes: Vec<u32> = self.candidates.iter().map(|line| line.size).collect();
         sizes.sort_unstable_by(|a, b| b.cmp(a));
@@ -159,7 +159,7 @@ impl HeadingDetector {
     }
 }
 
-/// `3 Scope`, `3.1 Scope` or `V6.2 Scope`.
+/// Whether a text starts with a number, such as `3 Scope`, `3.1 Scope` or `V6.2 Scope`.
 fn is_numbered(text: &str) -> bool {
     let Some((number, _)) = text.split_once(' ') else {
         return false;

@@ -1,8 +1,8 @@
-//! Spans that nobody sees on the page: white on the bare page, below a point, outside of the page's box.
+//! Spans that no reader sees on the page: white on an unpainted page, below a point, or outside of the page's box.
 //!
-//! White letters on something painted are seen, so what lies under each is asked for: images and filled paths. Where a
-//! page fills with colours that the engine's paths do not tell (patterns, shadings), white text is kept. Text under a
-//! scan lies on the scan's image, whatever its colour, and is kept.
+//! White letters on something painted are visible, so images and filled paths under each white span are looked up. If a
+//! page paints with what the engine's paths do not report (patterns, shadings), white text is kept. Text under a scan
+//! is on the scan's image, whatever its colour, and is kept.
 
 use xberg_native_pdf::document::PdfDocument;
 use xberg_native_pdf::geometry::Rect;
@@ -12,25 +12,25 @@ use xberg_native_pdf::object::Object;
 use super::super::hidden::{HiddenTextKind, HiddenTextReport};
 use super::off_page;
 
-/// Letters below this size, in points, are not read by anyone.
+/// Letters below this size, in points, cannot be read.
 const SMALLEST: f32 = 1.0;
-/// A colour whose channels all reach this is white to the eye, on a scale to 1.
+/// A colour looks white if all its channels (0 to 1) reach this value.
 const NEAR_WHITE: f32 = 0.95;
-/// How far outside of the page's box, in points, a span must lie as a whole: boxes of letters are not exact.
+/// A span is outside only if it is at least this far from the page's box, in points: boxes of letters are not exact.
 const OUTSIDE_BY: f32 = 2.0;
-/// A colour that no file can give.
+/// Marks hidden spans: a colour that no file can specify.
 const HIDDEN_MARK: Color = Color {
     r: -1.0,
     g: -1.0,
     b: -1.0,
 };
-/// Resources by which a page may paint what paths do not tell.
+/// Resources with which a page may paint areas that the engine's paths do not report.
 const UNKNOWN_PAINT: [&str; 2] = ["Shading", "Pattern"];
 
-/// Marks what nobody sees of page `number` (from 1), and takes out characters that carry hidden words.
+/// Marks the spans of page `number` (from 1) that no reader sees, and removes characters that carry hidden text.
 ///
-/// Marked spans still take part when the page's order is chosen: white notes of the typesetter at its edges hold columns
-/// apart that would be read across without them (5 of 15 pages of a federal register).
+/// Marked spans still take part when the page's order is chosen: white typesetter's notes at the page's edges separate
+/// columns that would otherwise be read across (5 of 15 pages of a federal register).
 pub(super) fn mark_hidden_spans(
     document: &PdfDocument,
     number: u32,
@@ -69,7 +69,7 @@ pub(super) fn mark_hidden_spans(
     }
 }
 
-/// Whether a span was marked.
+/// Whether `mark_hidden_spans` marked a span.
 pub(super) fn is_marked(span: &TextSpan) -> bool {
     span.color.r == HIDDEN_MARK.r
 }
@@ -78,21 +78,21 @@ fn is_white(color: &Color) -> bool {
     color.r.min(color.g).min(color.b) >= NEAR_WHITE
 }
 
-/// The sheet; none where the file does not say.
+/// The media box, which is the whole sheet; `None` if the file does not define it.
 fn media_box(document: &PdfDocument, index: usize) -> Option<Rect> {
     let (left, bottom, right, top) = document.get_page_media_box(index).ok()?;
     let media = Rect::from_points(left.min(right), bottom.min(top), left.max(right), bottom.max(top));
     (media.width > 0.0 && media.height > 0.0).then_some(media)
 }
 
-/// What a viewer shows of it.
+/// The box that a viewer shows: the crop box if it is usable, otherwise the media box.
 fn visible_box(document: &PdfDocument, index: usize, media: Rect) -> Rect {
     let crop = document.get_page_info(index).ok().and_then(|info| info.crop_box);
     let shown = crop.filter(|crop| crop.width > 0.0 && crop.height > 0.0 && !is_outside(crop, &media));
     shown.unwrap_or(media)
 }
 
-/// Whether a box lies outside of another one as a whole.
+/// Whether a box is entirely outside of another one.
 pub(super) fn is_outside(inner: &Rect, bounds: &Rect) -> bool {
     inner.x + inner.width < bounds.x - OUTSIDE_BY
         || inner.y + inner.height < bounds.y - OUTSIDE_BY
@@ -100,12 +100,12 @@ pub(super) fn is_outside(inner: &Rect, bounds: &Rect) -> bool {
         || inner.y > bounds.y + bounds.height + OUTSIDE_BY
 }
 
-/// What a page paints beside text.
+/// What a page paints, apart from text.
 struct PaintedAreas {
     images: Vec<Rect>,
-    /// Filled paths that are not white, or whose colour is not known.
+    /// Boxes of filled paths that are not white or whose colour is not known.
     painted: Vec<Rect>,
-    /// Something may be painted that is neither.
+    /// Whether something may be painted that is neither an image nor a known path.
     unknown: bool,
 }
 
@@ -135,7 +135,7 @@ impl PaintedAreas {
         }
     }
 
-    /// How a white span is hidden; none if something is painted under it.
+    /// How a white span is hidden; `None` if something is painted under it.
     fn hidden_kind(&self, span: &TextSpan) -> Option<HiddenTextKind> {
         let covers = |rect: &Rect| boxes_overlap(rect, &span.bbox);
         if self.images.iter().chain(&self.painted).any(covers) {
@@ -152,7 +152,7 @@ fn boxes_overlap(a: &Rect, b: &Rect) -> bool {
     a.x < b.x + b.width && b.x < a.x + a.width && a.y < b.y + b.height && b.y < a.y + a.height
 }
 
-/// Whether resources name anything of a kind.
+/// Whether a page's resources have an entry of this kind.
 fn has_resource(document: &PdfDocument, resources: &Object, kind: &str) -> bool {
     let entry = resources.as_dict().and_then(|resources| resources.get(kind));
     let entry = entry.and_then(|entry| document.resolve_object(entry).ok());

@@ -1,43 +1,43 @@
-//! Spans in reading order become lines, and lines the text of a page.
+//! Joins spans in reading order into lines, and lines into the text of a page.
 
 use xberg_native_pdf::layout::TextSpan;
 
 use super::super::normalise::push_normalised;
 use super::upright::span_rotation;
 
-/// A new line begins where the baseline moves by more than this share of the height.
+/// A new line begins where the baseline shifts by more than this share of the height.
 const LINE_SHIFT: f32 = 0.5;
-/// A space stands where the gap is wider than this share of the height.
+/// A gap wider than this share of the height is a space.
 const SPACE_GAP: f32 = 0.12;
-/// A run that goes back by more than this many heights begins a new line even on the same baseline.
+/// A span that steps back by more than this many heights begins a new line even on the same baseline.
 const STEP_BACK: f32 = 1.0;
-/// A paragraph ends where the way to the next line is longer than this many usual ways.
+/// A paragraph ends where the distance to the next line exceeds this many usual distances.
 pub(super) const PARAGRAPH_ADVANCE: f32 = 1.35;
-/// Letters this many times the size of the next line's are a heading's.
+/// A line in letters this many times the size of the next line's is set like a heading.
 const HEADING_SIZE: f32 = 1.12;
-/// A line that stands alone has at most this many bytes.
+/// Most bytes of a line that is set like a heading.
 const HEADING_BYTES: usize = 160;
 
-/// One line of text with what its look says about it.
+/// One line of text, with its position and style.
 #[derive(Debug)]
 pub(super) struct PdfLine {
     pub(super) text: String,
-    /// Baseline, in points from below.
+    /// Baseline, in points from the bottom of the page.
     pub(super) y: f32,
     /// Largest font size, in points.
     pub(super) size: f32,
-    /// Whether it runs in another direction than most of the page.
+    /// Whether the line runs in another direction than most of the page.
     pub(super) aside: bool,
-    /// Whether most of it is bold.
+    /// Whether most of the line is bold.
     pub(super) bold: bool,
 }
 
-/// Cuts white space off the ends of spans: some writers pad cells with it, over the cells that follow.
+/// Trims white space at the ends of spans: some writers pad cells with it, over the cells that follow.
 pub(super) fn drop_padding(spans: &mut [TextSpan]) {
     for span in spans {
         let kept = span.text.trim_end().len();
         let padding = span.text[kept..].chars().count();
-        // One space may be all that parts two words.
+        // A single space may be all that separates two words.
         if kept == 0 || padding < 2 {
             continue;
         }
@@ -51,7 +51,7 @@ pub(super) fn drop_padding(spans: &mut [TextSpan]) {
     }
 }
 
-/// Joins spans that follow each other in reading order on a page whose text mostly runs in `direction`, in degrees.
+/// Joins spans that follow each other in reading order; most of the page's text runs in `direction`, in degrees.
 pub(super) fn join_spans(spans: &[TextSpan], direction: i32) -> Vec<PdfLine> {
     let mut lines = Vec::new();
     let mut open: Option<LineBuilder> = None;
@@ -68,7 +68,7 @@ pub(super) fn join_spans(spans: &[TextSpan], direction: i32) -> Vec<PdfLine> {
     lines
 }
 
-/// Writes the lines of a page, with an empty line between paragraphs, and tells where each begins.
+/// Writes the lines of a page, with an empty line between paragraphs, and reports where each begins.
 pub(super) fn write_lines(lines: &[PdfLine], out: &mut String, mut begins: impl FnMut(&PdfLine, usize)) {
     let usual = median_advance(lines);
     for (index, line) in lines.iter().enumerate() {
@@ -87,13 +87,13 @@ pub(super) fn write_lines(lines: &[PdfLine], out: &mut String, mut begins: impl 
     }
 }
 
-/// Whether `line` is set like a heading over `next`: then no sentence goes from one into the other.
+/// Whether `line` is set like a heading over `next`, so that no sentence continues from one into the other.
 fn stands_alone(line: &PdfLine, next: &PdfLine) -> bool {
     let set_off = line.size > next.size * HEADING_SIZE || (line.bold && !next.bold);
     set_off && !line.aside && line.text.len() <= HEADING_BYTES && !line.text.ends_with([',', ';', '-'])
 }
 
-/// Median distance of successive baselines; infinite where there are none to compare.
+/// Median distance of successive baselines; infinite if there are none to compare.
 fn median_advance(lines: &[PdfLine]) -> f32 {
     let mut advances: Vec<f32> = lines
         .windows(2)
@@ -162,7 +162,7 @@ impl LineBuilder {
         self.height = self.height.max(span_height(span));
     }
 
-    /// The line, unless it is only white space.
+    /// Returns the line, unless it is only white space.
     fn finish_line(mut self) -> Option<PdfLine> {
         let text = self.line.text.split_whitespace().collect::<Vec<_>>().join(" ");
         self.line.text = text;

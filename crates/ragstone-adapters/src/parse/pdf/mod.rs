@@ -1,9 +1,9 @@
-//! PDF: spans from the engine, put in reading order page by page and joined into lines by us.
+//! PDF: the engine extracts spans; this module orders them page by page and joins them into lines.
 //!
-//! What pages repeat at their edges is left out (`running`), and so is what nobody sees on them (`hidden`).
+//! Text that pages repeat at their edges (`running`) and text that no reader sees (`hidden`) is left out.
 //!
-//! Invariant: an encrypted file is refused before any of it is extracted, because the engine would answer with
-//! silently empty pages.
+//! Invariant: an encrypted file is refused before any of it is extracted, because the engine would return empty pages
+//! without an error.
 
 mod content;
 mod heading;
@@ -32,33 +32,33 @@ use super::error::ParseProblem;
 use super::hidden::HiddenTextReport;
 use super::sink::{DocumentOutline, PageSink};
 
-/// How every document is read.
+/// Reading order that is used for every document.
 ///
-/// Over the WARN report, one long table, poppler's order of words is met to 0.91 by columns and to 0.23 by rows; but
-/// by columns none of its 632 rows stays on one line, by rows all do, and questions of a table ask for its rows
+/// On the WARN report, which is one long table, poppler's word order is matched to 0.91 by columns and to 0.23 by rows.
+/// But by columns none of its 632 rows stays on one line, by rows all do, and questions about a table ask for its rows
 /// (`docs/decisions/0003-tables-by-rows.md`).
 const ORDER: SpanOrder = SpanOrder::AutomaticTablesByRows;
-/// When the file is opened again: the engine keeps what it has read of a file, and all of it goes with the opened
-/// document, whose bytes are handed on. Each opening costs a walk over all pages.
+/// When a file is opened again. The engine keeps what it has read of a file until the opened document is dropped; the
+/// bytes are handed on to the new one. Each opening costs a walk over all pages.
 struct ReopenPolicy {
-    /// Not before so many pages.
+    /// Fewest pages between two openings.
     pages: u32,
-    /// Not before the engine keeps about so many bytes of them.
+    /// Estimated bytes that the engine must keep of these pages before the file is opened again.
     bytes: usize,
 }
 
-/// As files are read: 256 pages of a book are about so many bytes.
+/// Policy in use: 256 pages of a book are about this many bytes.
 const REOPENING: ReopenPolicy = ReopenPolicy {
     pages: 256,
     bytes: 48 << 20,
 };
 /// Most times that a file is opened.
 const MOST_OPENINGS: u32 = 32;
-/// What the engine keeps of a page beside its share of the file, and of each span on it.
+/// Estimated bytes that the engine keeps per page, besides the page's share of the file, and per span.
 const PAGE_BYTES: usize = 4 << 10;
 const SPAN_BYTES: usize = 400;
 
-/// Hands out the text of a PDF page by page; each page's order of reading is chosen for itself.
+/// Writes the text of a PDF to the sink page by page; the reading order is chosen for each page.
 pub fn parse_pdf(
     bytes: Vec<u8>,
     limits: &ParseLimits,
@@ -67,7 +67,7 @@ pub fn parse_pdf(
     parse_in_order(bytes, limits, ORDER, sink)
 }
 
-/// [`parse_pdf`] with one order for every page, to measure the choice against.
+/// Like [`parse_pdf`] but with one given order for every page, to measure the choice against.
 #[doc(hidden)]
 pub fn parse_in_order(
     bytes: Vec<u8>,
@@ -174,7 +174,7 @@ fn info_title(document: &PdfDocument) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-/// What is carried from page to page.
+/// State that is carried from page to page.
 #[derive(Default)]
 struct PdfOutlineBuilder {
     page_text: String,

@@ -1,8 +1,8 @@
-//! Text beside the sheet, which the engine leaves out and does not tell of.
+//! Text outside of the sheet, which the engine leaves out without reporting it.
 //!
-//! A walk over the page's operators says whether any text begins outside of its sheet; only then is the page read once
-//! more, with all its text. What forms within a page draw is not walked over: a text that only they place is left out
-//! untold.
+//! A pass over the page's operators finds whether any text begins outside of the sheet; only then is the page read
+//! again, with all its text. The operators of forms within a page are not followed: text that only they place outside
+//! is left out without a warning.
 
 use xberg_native_pdf::content::{Matrix, Operator, parse_and_execute_text_only};
 use xberg_native_pdf::document::PdfDocument;
@@ -12,10 +12,10 @@ use xberg_native_pdf::geometry::Rect;
 use super::super::hidden::{HiddenTextKind, HiddenTextReport};
 use super::hidden::is_outside;
 
-/// Most states of graphics that are kept at once; deeper ones are taken for the last.
+/// Most saved graphics states; deeper saves are ignored.
 const MAX_DEPTH: usize = 256;
 
-/// Counts the text of page `number` (from 1) that lies outside of its sheet `media` as a whole.
+/// Counts the text of page `number` (from 1) that is entirely outside of its sheet `media`.
 pub(super) fn count_off_page_text(document: &PdfDocument, number: u32, media: &Rect, hidden: &mut HiddenTextReport) {
     let index = number as usize - 1;
     let Ok(content) = document.get_page_content_data(index) else {
@@ -29,7 +29,7 @@ pub(super) fn count_off_page_text(document: &PdfDocument, number: u32, media: &R
             .is_some_and(|(x, y)| !contains_point(media, x, y));
         Ok(())
     });
-    // What cannot be walked over is no less suspect.
+    // A page whose operators cannot be read is no less suspect.
     if !begins_outside && walked.is_ok() {
         return;
     }
@@ -45,7 +45,7 @@ fn contains_point(media: &Rect, x: f32, y: f32) -> bool {
     (media.x..=media.x + media.width).contains(&x) && (media.y..=media.y + media.height).contains(&y)
 }
 
-/// Where text begins, as far as operators alone tell: the widths of letters are not known here.
+/// Tracks where text begins, as far as operators alone determine it: the widths of letters are not known here.
 struct TextPositionTracker {
     states: Vec<(Matrix, f32)>,
     page: Matrix,
@@ -65,7 +65,7 @@ impl Default for TextPositionTracker {
 }
 
 impl TextPositionTracker {
-    /// The place of a text that `operator` shows.
+    /// Applies an operator; returns the position of the text that it shows, if it shows any.
     fn apply_operator(&mut self, operator: &Operator) -> Option<(f32, f32)> {
         match *operator {
             Operator::SaveState if self.states.len() < MAX_DEPTH => {

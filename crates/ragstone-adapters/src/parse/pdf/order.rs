@@ -1,7 +1,7 @@
 //! The order in which the spans of one page are read.
 //!
-//! A page is cut at its best gutter, if it has one, into what stands left and right of it; lines that cross the
-//! gutter part the page from top to bottom; each part is cut again.
+//! A page is cut at its best gutter, if it has one, into what is left and what is right of it. Lines that cross the
+//! gutter divide the page from top to bottom. Each part is cut again.
 
 use std::ops::Range;
 
@@ -9,39 +9,39 @@ use xberg_native_pdf::error::Error as EngineError;
 use xberg_native_pdf::layout::TextSpan;
 use xberg_native_pdf::pipeline::{ReadingOrderContext, ReadingOrderStrategy, XYCutStrategy};
 
-/// Which order to read a page in.
+/// Order in which a page is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SpanOrder {
-    /// By columns where the page has columns or a table, else from top to bottom.
+    /// By columns if the page has columns or a table, otherwise from top to bottom.
     Automatic,
-    /// As `Automatic`, but a page that is one dense table is read row by row.
+    /// Like `Automatic`, but a page that is one dense table is read row by row.
     AutomaticTablesByRows,
-    /// Rows from top to bottom.
+    /// Row by row, from top to bottom.
     TopToBottom,
     /// The engine's own order by columns, on every page.
     EngineColumns,
 }
 
-/// Width of the strips in which a gutter is looked for, in points.
+/// Width of the strips in which a gutter is searched, in points.
 const STRIP: f32 = 2.0;
-/// Pages wider than this many strips are not laid out for readers.
+/// No gutter is searched on pages wider than this many strips: they are not laid out for readers.
 const MAX_STRIPS: f32 = 5_000.0;
-/// A gap wider than this share of the height may be a gutter and parts a row.
+/// A gap wider than this share of the height may be a gutter and splits a row.
 const GUTTER_GAP: f32 = 0.9;
-/// A gap wider than this share of the height, right where the others leave a gutter, is one too.
+/// A gap wider than this share of the height is also a gutter if it is where the other rows have one.
 const KNOWN_GUTTER_GAP: f32 = 0.35;
-/// The smaller side of a gutter, less what crosses it, has at least this share of the page's text.
+/// Smallest share of the page's text on the smaller side of a gutter, without the text that crosses it.
 const SIDE_SHARE: f32 = 0.2;
-/// A page on which more than this share of the rows is set apart is read row by row.
+/// A page is read row by row if more than this share of its rows is set apart.
 const APART_SHARE: f32 = 0.45;
-/// Cuts inside of cuts; no page has more columns.
+/// Deepest nesting of cuts; no page has more columns.
 const MAX_CUTS: u32 = 12;
 
-/// Puts spans, given from top to bottom, in reading order.
+/// Puts spans, given from top to bottom, into reading order.
 ///
-/// Columns of prose and dense tables with several wide columns have a gutter with much text on both sides and little
-/// across; prose, formulas and lists of numbered rows, whose narrow columns say little, have none. Over the pages of
-/// the measured set, those that read better by columns score 0.27 to 0.49 with at most 0.39 of their rows apart;
+/// Columns of prose, and dense tables with several wide columns, have a gutter with much text on both sides and little
+/// across it. Plain prose, formulas and lists of numbered rows, whose narrow columns hold little text, have none. Of
+/// the measured pages, those that read better by columns score 0.27 to 0.49 with at most 0.39 of their rows apart;
 /// those that read better from top to bottom score at most 0.19, or have at least 0.51 of their rows apart.
 pub(super) fn order_spans(spans: Vec<TextSpan>, order: SpanOrder) -> Result<Vec<TextSpan>, EngineError> {
     match order {
@@ -69,7 +69,7 @@ fn order_by_layout(spans: Vec<TextSpan>, rows_in_tables: bool) -> Vec<TextSpan> 
     order.into_iter().filter_map(|index| spans[index].take()).collect()
 }
 
-/// Appends the segments' spans: bands between the lines that cross the gutter, in each band left before right.
+/// Appends the segments' spans: in bands between the lines that cross the gutter, and in each band left before right.
 fn split_at_gutter(spans: &[TextSpan], segments: Vec<RowSegment>, gutter: f32, cuts: u32, order: &mut Vec<usize>) {
     let (mut left, mut right) = (Vec::new(), Vec::new());
     for segment in segments {
@@ -98,8 +98,8 @@ fn append_segments(spans: &[TextSpan], segments: Vec<RowSegment>, cuts: u32, ord
     }
 }
 
-/// Where the best gutter is, if one is good: its smaller side, less what crosses it, is a large share of all text,
-/// by width on the page.
+/// Position of the best gutter if it is good enough: its smaller side, without what crosses it, has a large share of
+/// all text, measured by width on the page.
 fn find_gutter(segments: &[RowSegment]) -> Option<f32> {
     let left = segments
         .iter()
@@ -137,19 +137,19 @@ fn find_gutter(segments: &[RowSegment]) -> Option<f32> {
     (best >= SIDE_SHARE * total).then(|| left + STRIP * (first + last + 1) as f32 / 2.0)
 }
 
-/// A part of a row without a wide gap, from left to right in points.
+/// A part of a row without a wide gap; from `left` to `right`, in points.
 struct RowSegment {
     left: f32,
     right: f32,
     spans: Range<usize>,
 }
 
-/// How a segment lies to a gutter.
+/// Position of a segment relative to a gutter.
 enum GutterSplit {
     Left(RowSegment),
     Right(RowSegment),
     Across(RowSegment),
-    /// Two columns' lines that stand closer than elsewhere.
+    /// Lines of two columns that are closer together than elsewhere.
     Both(RowSegment, RowSegment),
 }
 
@@ -186,7 +186,7 @@ impl RowSegment {
     }
 }
 
-/// The segments of all rows; spans of white space belong to the segment before.
+/// The segments of all rows; spans of white space belong to the segment before them.
 fn find_segments(spans: &[TextSpan]) -> Vec<RowSegment> {
     let mut segments: Vec<RowSegment> = Vec::new();
     let mut last_y = f32::NAN;
@@ -216,15 +216,15 @@ fn find_segments(spans: &[TextSpan]) -> Vec<RowSegment> {
     segments
 }
 
-/// Share of the page's rows below which there is more white space, over the full width, than between most lines.
+/// Share of the page's rows that have more white space below them, over the full width, than most lines have.
 ///
-/// That is how tables are set whose cells take several lines: the rows belong together, not the columns.
+/// Tables whose cells take several lines are set like this: their rows belong together, not their columns.
 fn rows_apart(spans: &[TextSpan]) -> f32 {
-    /// Letters without descenders reach this high.
+    /// Height of letters without descenders, as a share of the span's height.
     const LETTER_HEIGHT: f32 = 0.7;
     /// Baselines that differ by more than this share of the height are two rows.
     const ROW_SHIFT: f32 = 0.3;
-    /// White space wider than the usual by this share of the height sets a row apart.
+    /// White space that exceeds the usual by this share of the height sets a row apart.
     const WIDER: f32 = 0.25;
 
     let mut bands: Vec<(f32, f32)> = visible_spans(spans)
@@ -254,11 +254,11 @@ fn rows_apart(spans: &[TextSpan]) -> f32 {
     apart as f32 / rows as f32
 }
 
-/// Whether most of the page's text stands in rows of many short cells.
+/// Whether most of the page's text is in rows of many short cells.
 fn is_table(spans: &[TextSpan], segments: &[RowSegment]) -> bool {
-    /// Prose has fewer columns than this.
+    /// Fewest cells of such a row; prose has fewer columns.
     const CELLS: usize = 4;
-    /// Share of the segments that stand in such rows.
+    /// Smallest share of the segments that are in such rows.
     const SHARE: f32 = 0.7;
 
     let same_row = |a: &RowSegment, b: &RowSegment| {

@@ -1,11 +1,11 @@
-//! The page tree, walked once by us before the engine walks it.
+//! Walks the page tree once before the engine does, to bound the engine's work.
 //!
-//! The engine looks for a page from the root down, counts by what each node says of itself, and where that does not lead to
-//! a page it looks at every object of the file, for each page anew. A tree that holds itself has no end for it, and one
-//! that says it has more pages than it has costs the square of the file.
+//! The engine searches each page from the root down and trusts the counts in each node. Where that does not lead to a
+//! page, it reads every object of the file, again for each page. In a tree that contains itself it would not end, and a
+//! tree that claims more pages than it has costs time quadratic in the file.
 //!
-//! Invariant: each object is looked at once here; the engine is asked only for pages that were found, or so few
-//! that its search through all objects stays within [`MAX_LOADS`].
+//! Invariant: each object is read once here. The engine is asked only for pages that were found, or for so few that its
+//! search through all objects stays within [`MAX_LOADS`].
 
 use std::collections::HashSet;
 
@@ -18,14 +18,14 @@ use super::super::complexity::{check_depth, too_complex};
 use super::super::error::ParseProblem;
 use super::convert_error;
 
-/// Nodes within one another; the engine goes no deeper either.
+/// Deepest nesting of nodes; the engine goes no deeper either.
 const MAX_DEPTH: usize = 127;
-/// Objects that the engine may look at where it has to search a broken file for its pages, each page in all objects twice.
+/// Most objects that the engine may read to find the pages of a broken file; it reads all objects twice per page.
 const MAX_LOADS: usize = 4_000_000;
-/// Pages that the engine finds one by one before it walks the tree once for all of them.
+/// Number of pages that the engine finds one by one before it walks the tree once for all of them.
 const FOUND_ONE_BY_ONE: usize = 64;
 
-/// How many pages the document has, once its tree is known to be a tree.
+/// Number of pages of the document, after a check that its page tree is a tree.
 pub(super) fn count_pages(document: &PdfDocument, limits: &ParseLimits) -> Result<u32, ParseProblem> {
     let walked = match pages_root(document) {
         Some(root) => walk_page_tree(document, root, limits)?,
@@ -41,29 +41,29 @@ pub(super) fn count_pages(document: &PdfDocument, limits: &ParseLimits) -> Resul
     match pages {
         0 => Err(ParseProblem::damaged("no page can be found")),
         pages => {
-            // What the file says of itself is no measure of what it holds.
+            // The file's own count is no evidence of what the file contains.
             let held = count_page_candidates(document).max(walked.pages as usize);
             Ok(pages.min(u32::try_from(held).unwrap_or(u32::MAX)).max(1))
         }
     }
 }
 
-/// Has the engine walk the tree once for all pages, instead of once for each page that is read next.
+/// Makes the engine walk the tree once for all pages, instead of once for each page that is read next.
 pub(super) fn preload_page_tree(document: &PdfDocument, pages: u32) {
     if pages as usize <= FOUND_ONE_BY_ONE {
         return;
     }
     for index in 0..=FOUND_ONE_BY_ONE {
-        // A page that cannot be found is told when it is read.
+        // A page that cannot be found is reported when it is read.
         let _ = document.get_page(index);
     }
 }
 
 #[derive(Default)]
 struct PageTreeSummary {
-    /// Different pages that the tree leads to.
+    /// Number of distinct pages that the tree leads to.
     pages: u32,
-    /// Every branch could be followed to its pages.
+    /// Whether every branch could be followed to its pages.
     whole: bool,
 }
 
@@ -103,7 +103,7 @@ fn walk_page_tree(
             (_, Some(kids)) => {
                 nodes.insert(reference);
                 check_depth(depth, MAX_DEPTH)?;
-                // Nodes wait too; there are fewer of them than pages in any tree that a program writes.
+                // Nodes wait in `left` too; in any tree that a program writes there are fewer of them than pages.
                 check_page_count((left.len() + kids.len()) as u64 / 2, limits)?;
                 walked.whole &= is_as_expected(&node, &kids);
                 left.extend(kids.iter().filter_map(Object::as_reference).map(|kid| (kid, depth + 1)));
@@ -118,7 +118,7 @@ fn node_type(node: &Object) -> Option<&str> {
     node.as_dict()?.get("Type")?.as_name()
 }
 
-/// What a node holds, be it written in the node or beside it.
+/// Children of a node, stored in the node itself or as an object of their own.
 fn node_kids(document: &PdfDocument, node: &Object) -> Option<Vec<Object>> {
     let kids = node.as_dict()?.get("Kids")?;
     match kids.as_reference() {
@@ -127,7 +127,7 @@ fn node_kids(document: &PdfDocument, node: &Object) -> Option<Vec<Object>> {
     }
 }
 
-/// Whether the engine follows a node to all of its kids, or has to search for them.
+/// Whether the engine can follow a node to all of its children, or has to search for them.
 fn is_as_expected(node: &Object, kids: &[Object]) -> bool {
     let entries = node.as_dict();
     let inline = entries
@@ -158,7 +158,7 @@ fn check_search(document: &PdfDocument) -> Result<(), ParseProblem> {
     }
 }
 
-/// Objects that the engine may take for pages.
+/// Number of objects that the engine may take for pages.
 fn count_page_candidates(document: &PdfDocument) -> usize {
     let objects = document
         .all_object_ids()

@@ -1,10 +1,10 @@
-//! Running heads and feet: what pages repeat at their edges, and no question asks for.
+//! Running heads and feet: lines that pages repeat at their edges, and that no question asks for.
 //!
-//! Kept, they become chunks of a few words that match every question about the book's title, and cut sentences that go
-//! over a page.
+//! If they were kept, they would become chunks of a few words that match every question about the book's title, and
+//! they would split sentences that continue on the next page.
 //!
-//! Invariant: a line is dropped only if the same words stand at the same height of other pages nearby, set off from
-//! the body and not larger than it; a page never loses all of its text. Only a few pages are held at a time.
+//! Invariant: a line is dropped only if the same words are at the same height of other pages nearby, set off from the
+//! body and not larger than it; a page never loses all of its text. Only a few pages are held at a time.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -12,31 +12,31 @@ use super::line::{PARAGRAPH_ADVANCE, PdfLine};
 
 /// Pages on either side that a page is compared with; heads of left and right pages differ.
 const NEIGHBOUR_PAGES: usize = 4;
-/// So many of them must repeat a line.
+/// Number of these pages that must repeat a line.
 const MIN_REPEATS: usize = 2;
-/// Rows at the upper and at the lower edge that may be a running head or foot.
+/// Rows at the top and at the bottom that may be a running head or foot.
 const EDGE_ROWS: usize = 3;
-/// Baselines so close, in points, are one height.
+/// Baselines within this distance, in points, are at the same height.
 const SAME_HEIGHT: f32 = 2.0;
-/// Letters this many times the size of the page's usual ones are a heading's, also where slides repeat it.
+/// Letters this many times the page's usual size are a heading's, even where slides repeat it.
 const LARGER: f32 = 1.12;
 
 /// Holds pages back until their neighbours are known.
 #[derive(Default)]
 pub(super) struct PageWindow {
     held: VecDeque<WindowPage>,
-    /// The first of them that was not handed out.
+    /// Index in `held` of the first page that was not returned yet.
     next: usize,
 }
 
 impl PageWindow {
-    /// Takes the next page; gives back the one whose neighbours are now all known, without what it repeats.
+    /// Adds the next page; returns the page whose neighbours are now all known, without its repeated lines.
     pub(super) fn push(&mut self, number: u32, lines: Vec<PdfLine>) -> Option<(u32, Vec<PdfLine>)> {
         self.held.push_back(WindowPage::new(number, lines));
         (self.held.len() > self.next + NEIGHBOUR_PAGES).then(|| self.pop())?
     }
 
-    /// The next page although no more will come.
+    /// Returns the next page when no more will be added.
     pub(super) fn pop(&mut self) -> Option<(u32, Vec<PdfLine>)> {
         let page = self.held.get(self.next)?;
         let repeated = page.repeated_lines(|row| self.is_repeated(page, row));
@@ -74,23 +74,23 @@ impl PageWindow {
 struct WindowPage {
     number: u32,
     lines: Vec<PdfLine>,
-    /// From top to bottom.
+    /// Rows from top to bottom.
     rows: Vec<PageRow>,
-    /// What runs in another direction, such as a note in the margin.
+    /// Lines in another direction, such as a note in the margin.
     asides: Vec<PageRow>,
-    /// The way from a row after which a paragraph ends.
+    /// Distance to the next row above which a paragraph ends.
     wide_advance: f32,
-    /// Most rows have letters of at most this size.
+    /// Letter size that most rows do not exceed.
     usual_size: f32,
 }
 
-/// Lines at one height, which may be the left and the right part of a head.
+/// Lines at one height, for example the left and the right part of a head.
 struct PageRow {
     y: f32,
     size: f32,
-    /// Its words without their numbers, sorted: where a head was cut into lines depends on the page.
+    /// Words without their numbers, sorted, because the cut of a head into lines depends on the page.
     words: Vec<String>,
-    /// The first number of a row without letters.
+    /// The first number of a row that has no letters.
     page_number: Option<i64>,
     lines: Vec<usize>,
 }
@@ -124,7 +124,7 @@ impl WindowPage {
         upper.chain(self.rows.iter().skip(lower)).chain(&self.asides)
     }
 
-    /// The lines that are running heads and feet.
+    /// Indexes of the lines that are running heads or feet.
     fn repeated_lines(&self, is_repeated: impl Fn(&PageRow) -> bool) -> BTreeSet<usize> {
         let is_repeated = |row: &PageRow| row.size <= LARGER * self.usual_size && is_repeated(row);
         let asides = self.asides.iter().filter(|row| is_repeated(row));
@@ -170,8 +170,8 @@ impl PageRow {
         };
     }
 
-    /// Whether `there`, on page `other`, is the same head or foot as this one on page `own`. Numbers alone are one if
-    /// they count the pages.
+    /// Whether `there`, on page `other`, is the same head or foot as this row on page `own`. Rows of numbers alone
+    /// match only if the numbers count the pages.
     fn matches_row(&self, own: u32, there: &PageRow, other: u32) -> bool {
         let counts = match (self.page_number, there.page_number) {
             (Some(here), Some(there)) => here - i64::from(own) == there - i64::from(other),
@@ -182,7 +182,7 @@ impl PageRow {
     }
 }
 
-/// The word in small letters, each number in it as `#`.
+/// The word in lower case, with each number replaced by `#`.
 fn without_numbers(word: &str) -> String {
     let mut out = String::new();
     for character in word.chars().flat_map(char::to_lowercase) {
@@ -202,7 +202,7 @@ fn first_number(text: &str) -> Option<i64> {
     from[..end].parse().ok()
 }
 
-/// Infinite where there is nothing.
+/// Median of the values; infinite if there are none.
 fn median(values: impl Iterator<Item = f32>) -> f32 {
     let mut values: Vec<f32> = values.collect();
     if values.is_empty() {

@@ -1,11 +1,11 @@
-//! Turns the frame of a page so that most of its text runs left to right.
+//! Rotates the frame of a page so that most of its text runs left to right.
 //!
 //! A landscape table on a portrait page is drawn rotated; ordering and joining assume horizontal lines.
 
 use xberg_native_pdf::layout::TextSpan;
 
-/// Rewrites the boxes into the frame of the commonest rotation, which is given back in degrees; text in other
-/// rotations goes to the end.
+/// Converts the boxes into the frame of the most common rotation and returns it in degrees; text in other rotations is
+/// moved to the end.
 pub(super) fn rotate_upright(spans: &mut [TextSpan]) -> i32 {
     if spans.iter().all(|span| span.rotation_degrees == 0.0) {
         return 0;
@@ -18,14 +18,14 @@ pub(super) fn rotate_upright(spans: &mut [TextSpan]) -> i32 {
         span.bbox.y = y * cosine - x * sine;
     }
     if main != 0 {
-        // Rows of the turned page; within one the order is that of the engine's sort.
+        // Rows of the rotated page; within a row, the same order as that of the engine.
         spans.sort_by(|a, b| b.bbox.y.total_cmp(&a.bbox.y).then(a.bbox.x.total_cmp(&b.bbox.x)));
     }
     spans.sort_by_key(|span| span_rotation(span) != main);
     main
 }
 
-/// Whole degrees; only their equality counts.
+/// Rotation in whole degrees, to be compared for equality only.
 pub(super) fn span_rotation(span: &TextSpan) -> i32 {
     span.rotation_degrees.round() as i32
 }

@@ -1,4 +1,4 @@
-//! Letters and what is read of them.
+//! RTF documents and the text that is read from them.
 
 use ragstone_core::document::ParsedDocument;
 

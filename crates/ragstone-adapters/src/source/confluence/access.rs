@@ -1,6 +1,6 @@
-//! Who may read a page: the readers of its space, and those of each restricted page above it and of itself.
+//! Readers of a page: those of its space who are also admitted by each restricted page above it and by the page itself.
 //!
-//! Invariant: what is not known admits nobody. A restriction that names nobody we know admits nobody.
+//! Invariant: what is unknown admits nobody. A restriction that names only unknown users and groups admits nobody.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -10,18 +10,18 @@ use ragstone_core::seam::source::SourceError;
 use super::wire::{GrantV1, GrantV2, OperationRestriction, RestrictedSubjects, SubjectListV1, SubjectV1};
 use super::{ConfluenceSite, fetch_each};
 
-/// Pages above each other; more is a ring.
+/// Most pages above one another; more is a cycle.
 const MAX_HEIGHT: usize = 1_000;
-/// Users or groups of a restriction that are asked for at once.
+/// Users or groups of a restriction that are requested at once.
 const NAMES_AT_ONCE: usize = 100;
-/// Users or groups of one restriction; what is beyond is not admitted.
+/// Most users or groups of one restriction; those beyond are not admitted.
 const MAX_NAMES: usize = 100_000;
 
-/// What Confluence's users and groups are called as readers.
+/// Maps Confluence's users and groups to readers.
 pub(super) struct ReaderNames {
-    /// Whether groups go by their ids, as in the Cloud, where their names are not told everywhere.
+    /// Whether groups are identified by id, as in the Cloud, where some answers do not contain their names.
     pub by_id: bool,
-    /// Other names, by those that they would have.
+    /// Readers from the settings, by the names that they replace, such as `group:staff`.
     pub readers_as: BTreeMap<String, Reader>,
 }
 
@@ -50,7 +50,7 @@ impl ReaderNames {
         self.resolve_reader(format!("group:{}", id?))
     }
 
-    /// Who may read a space of the Cloud.
+    /// Readers of a space of the Cloud, from its grants.
     pub fn readers_from_grants_v2(&self, grants: &[GrantV2]) -> ReaderSet {
         let reads = |grant: &&GrantV2| grant.operation.key == "read" && grant.operation.target_type == "space";
         let readers = grants.iter().filter(reads).filter_map(|grant| {
@@ -63,7 +63,7 @@ impl ReaderNames {
         readers.collect()
     }
 
-    /// Who may read a space of a Data Center.
+    /// Readers of a space of a Data Center, from its grants.
     pub fn readers_from_grants_v1(&self, grants: &[GrantV1]) -> ReaderSet {
         let reads =
             |grant: &&GrantV1| grant.operation.operation_key == "read" && grant.operation.target_type == "space";
@@ -80,25 +80,25 @@ impl ReaderNames {
     }
 }
 
-/// Who may read a page by its own restriction; none where it has none.
+/// Readers that a page's own restriction admits; `None` if it has no restriction.
 pub(super) type PageRestriction = Option<ReaderSet>;
 
-/// A page, or what else pages are below.
+/// A page, or something else that pages can be below.
 pub(super) struct PageNode {
     pub parent: Result<Option<ParentRef>, SourceError>,
-    /// Not asked for yet if none.
+    /// `None` if it was not requested yet.
     pub restriction: Option<Result<PageRestriction, SourceError>>,
 }
 
-/// What a page is below.
+/// What a page is directly below.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct ParentRef {
     pub id: String,
-    /// `page`, `folder` and the like.
+    /// Content type, such as `page` or `folder`.
     pub kind: String,
 }
 
-/// All pages with what is above them.
+/// All pages, with everything that they are below.
 #[derive(Default)]
 pub(super) struct PageTree {
     nodes: HashMap<String, PageNode>,
@@ -113,7 +113,7 @@ impl PageTree {
         self.nodes.contains_key(id)
     }
 
-    /// Notes a restriction that was told along with something else, if it was told whole.
+    /// Records a restriction that came with another answer, if it is complete.
     pub fn record_restriction(&mut self, id: &str, read: Option<&OperationRestriction>, names: &ReaderNames) {
         let own = read.and_then(|read| complete_restriction(read.restrictions.as_ref()?, names));
         if let (Some(node), Some(own)) = (self.nodes.get_mut(id), own) {
@@ -121,8 +121,8 @@ impl PageTree {
         }
     }
 
-    /// Asks for what is not known yet: restrictions one by one, and what is above what is listed. `parent` tells what
-    /// a thing of a kind is below.
+    /// Fetches what is not known yet: first what listed content is below, then restrictions one by one. `parent`
+    /// fetches the parent of a node.
     pub async fn fetch_missing<F>(&mut self, site: &ConfluenceSite, parent: impl Fn(ParentRef) -> F)
     where
         F: Future<Output = Result<Option<ParentRef>, SourceError>>,
@@ -167,7 +167,7 @@ impl PageTree {
         }
     }
 
-    /// A reader set for each restricted page from here up.
+    /// One reader set for each restricted page from the top of the tree down to this page.
     pub fn restricting_reader_sets(&self, id: &str) -> Result<Vec<ReaderSet>, SourceError> {
         let (mut sets, mut at) = (Vec::new(), Some(id.to_owned()));
         for _ in 0..MAX_HEIGHT {
@@ -184,7 +184,7 @@ impl PageTree {
     }
 }
 
-/// The restriction if both its lists are there to their ends.
+/// The restriction, if both of its lists are complete.
 fn complete_restriction(named: &RestrictedSubjects, names: &ReaderNames) -> Option<PageRestriction> {
     let (users, groups) = (named.user.as_ref()?, named.group.as_ref()?);
     let is_whole = |subjects: &SubjectListV1| {
@@ -205,7 +205,7 @@ fn collect_readers(users: &SubjectListV1, groups: &SubjectListV1, names: &Reader
     users.chain(groups).collect()
 }
 
-/// The restriction of one page, asked for by itself.
+/// Fetches the restriction of one page.
 async fn fetch_restriction(site: &ConfluenceSite, id: &str) -> Result<PageRestriction, SourceError> {
     let path = format!("/rest/api/content/{id}/restriction/byOperation/read");
     let what = format!("the restrictions of page {id}");
@@ -223,7 +223,7 @@ async fn fetch_restriction(site: &ConfluenceSite, id: &str) -> Result<PageRestri
         let (users, groups) = named.ok_or_else(untold)?;
         is_open &= users.results.is_empty() && groups.results.is_empty();
         all.extend(collect_readers(&users, &groups, &site.names));
-        // It may give fewer at once than were asked for.
+        // The server may return fewer at once than were requested.
         let most = |subjects: &SubjectListV1| subjects.limit.unwrap_or(NAMES_AT_ONCE).max(1);
         let is_full =
             |subjects: &SubjectListV1| subjects.results.len() >= most(subjects) || subjects.links.next.is_some();

@@ -1,6 +1,6 @@
-//! Requests to one Confluence: a bound on those in flight, one pause for all when it asks for one, retries.
+//! HTTP client of one Confluence: limits concurrent requests, pauses all of them when asked to, and retries.
 //!
-//! Invariant: the credentials go to the host they are for and to no other, and into no error.
+//! Invariant: the credentials are sent to their own host only, and appear in no error.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -21,29 +21,29 @@ use super::ConfluenceCredentials;
 use crate::openai::{ApiSecret, ServiceError};
 use crate::source::guard::{FetchGuard, GuardError, GuardedResponse};
 
-/// Most requests in flight, whatever the settings say.
+/// Most concurrent requests, whatever the settings say.
 pub const MAX_AT_ONCE: usize = 16;
-/// Bytes of an answer that is not a file.
+/// Most bytes of an answer that is not a file.
 const MAX_ANSWER_BYTES: usize = 64 << 20;
-/// Bytes of an error's words that are read.
+/// Most bytes of an error's text that are read.
 const MAX_ERROR_BYTES: usize = 16 << 10;
-/// Redirects of a download.
+/// Most redirects of a download.
 const MAX_REDIRECTS: usize = 3;
-/// Pages of one list; more is a list that does not end.
+/// Most pages of one list; more is a list that does not end.
 const MAX_LIST_PAGES: usize = 100_000;
 
-/// How long Confluence may take, and how often it is asked again.
+/// Timeouts and retries of requests to Confluence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfluenceRetrySettings {
-    /// To connect, TLS included.
+    /// Longest time to connect, TLS included.
     pub connect: Duration,
-    /// For an answer that is not a file, and between two pieces of a file.
+    /// Longest time for an answer that is not a file, and between two pieces of a file.
     pub answer: Duration,
-    /// Tries of a request in all, at least 1.
+    /// Most attempts of a request, at least 1.
     pub tries: usize,
-    /// The longest pause before the second try; it doubles with each further one.
+    /// Longest pause before the second attempt; it doubles with each further one.
     pub pause: Duration,
-    /// The longest `Retry-After` that is waited for.
+    /// Longest `Retry-After` that is respected; after a longer one the request fails.
     pub longest_pause: Duration,
 }
 
@@ -59,17 +59,17 @@ impl Default for ConfluenceRetrySettings {
     }
 }
 
-/// See the module.
+/// Client of the REST API of one Confluence.
 pub(super) struct ConfluenceClient {
     http: reqwest::Client,
-    /// Without a slash at its end.
+    /// Base URL, without a slash at its end.
     base: Url,
     credentials: ConfluenceCredentials,
     retry_settings: ConfluenceRetrySettings,
     in_flight: Semaphore,
-    /// Whether the credentials were refused.
+    /// Whether Confluence has refused the credentials (401).
     signed_out: AtomicBool,
-    /// Before this moment nothing is asked.
+    /// No request is sent before this moment.
     not_before: Mutex<Option<Instant>>,
     /// Fetches files that Confluence keeps on other hosts.
     guard: FetchGuard,
@@ -102,17 +102,17 @@ impl ConfluenceClient {
         })
     }
 
-    /// Whether it has refused the credentials, so that nothing else will be answered either.
+    /// Whether the credentials were refused, so that every other request would fail too.
     pub fn is_signed_out(&self) -> bool {
         self.signed_out.load(Ordering::Relaxed)
     }
 
-    /// Where Confluence is.
+    /// Base URL, without a slash at its end.
     pub fn base_url(&self) -> &str {
         self.base.as_str().trim_end_matches('/')
     }
 
-    /// An answer as JSON. `path` is below the base; `what` names it in errors.
+    /// Fetches an answer as JSON. `path` is below the base URL; `what` names the answer in errors.
     pub async fn get_json<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -124,8 +124,8 @@ impl ConfluenceClient {
         self.fetch_json(url, what).await
     }
 
-    /// All results of a list, page after page: the next one has the same path and what `_links.next` says after the
-    /// question mark, so a list leads nowhere else.
+    /// Fetches all results of a list, page by page. The next page has the same path and only takes the query of
+    /// `_links.next`, so a list cannot lead to another address.
     pub async fn list_results<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -151,7 +151,7 @@ impl ConfluenceClient {
         Err(SourceError::Broken(format!("the list of {what} does not end")))
     }
 
-    /// The bytes of a file. `link` is what Confluence calls its download link.
+    /// Downloads a file. `link` is the download link that Confluence gave.
     pub async fn download_file(&self, link: &str, what: &str) -> Result<ItemContent, SourceError> {
         let mut url = self.resolve_link(link)?;
         for _ in 0..=MAX_REDIRECTS {
@@ -195,7 +195,7 @@ impl ConfluenceClient {
         url.map_err(|error| SourceError::Refused(format!("{path}: {error}")))
     }
 
-    /// A link as Confluence writes them: a whole address, or a path that begins below the base or below its host.
+    /// Resolves a link as Confluence writes it: a whole address, or a path below the base URL or below its host.
     fn resolve_link(&self, link: &str) -> Result<Url, SourceError> {
         let below_host = link.starts_with(&format!("{}/", self.base.path().trim_end_matches('/')));
         let url = match link.starts_with('/') && !(self.base.path() != "/" && below_host) {
@@ -238,7 +238,7 @@ impl ConfluenceClient {
             .adjust(|fault, pause| match (pause, fault.retry_after()) {
                 (None, _) => None,
                 (Some(pause), None) => Some(pause.mul_f64(fastrand::f64())),
-                // All wait for that moment; this spreads them behind it.
+                // All requests wait for that moment; the random pause spreads them after it.
                 (Some(_), Some(after)) if after <= self.retry_settings.longest_pause => {
                     Some(self.retry_settings.pause.mul_f64(fastrand::f64()))
                 }
@@ -247,7 +247,7 @@ impl ConfluenceClient {
             .await
     }
 
-    /// The answer to one request, once its head is there. A redirect is an answer.
+    /// Sends one request and returns once the headers of the answer are there. A redirect is an answer.
     async fn send_request(&self, url: Url) -> Result<Response, ServiceError> {
         while let Some(moment) = self.pause_until() {
             sleep_until(moment).await;
@@ -280,13 +280,13 @@ impl ConfluenceClient {
         self.in_flight.acquire().await.expect("it is never closed")
     }
 
-    /// The moment that is waited for, if it is not here yet.
+    /// End of the current pause; `None` if it is over.
     fn pause_until(&self) -> Option<Instant> {
         let not_before = *self.not_before.lock().unwrap_or_else(PoisonError::into_inner);
         not_before.filter(|moment| *moment > Instant::now())
     }
 
-    /// Lets all requests wait.
+    /// Makes all requests wait, unless the pause is longer than the longest allowed one.
     fn pause_requests(&self, after: Option<Duration>) {
         let Some(after) = after.filter(|after| *after <= self.retry_settings.longest_pause) else {
             return;
@@ -338,7 +338,7 @@ fn redact_secret(detail: String, secret: Option<&ApiSecret>) -> String {
     }
 }
 
-/// How long a success asks to wait: nothing is left of what may be asked in an interval.
+/// Pause that a successful answer asks for, because no requests are left in the current interval.
 fn rate_limit_pause(headers: &HeaderMap) -> Option<Duration> {
     let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<f64>().ok();
     let seconds = number("x-ratelimit-interval-seconds").or_else(|| number("retry-after"))?;
@@ -380,7 +380,7 @@ async fn read_body(response: Response, most: usize) -> Result<Bytes, ServiceErro
     Ok(bytes.freeze())
 }
 
-/// An error with its causes, in one line.
+/// Formats an error and its causes on one line.
 fn describe_error(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")

@@ -11,12 +11,12 @@ use super::listing::{
 use super::wire::{AttachmentV2, ConfluenceSpace, ContentV1, GrantV2, ListResponse, PageV2};
 use super::{ConfluenceSite, comments};
 
-/// Results of a page of a plain list, which is the most that is given.
+/// Results per page of a plain list, the most that the API returns.
 const AT_ONCE: &str = "250";
-/// Ids that are asked for in one request.
+/// Most ids in one request.
 const IDS_AT_ONCE: usize = 100;
 
-/// Everything that the settings name.
+/// Lists everything that the settings select.
 pub(super) async fn list_content(site: &ConfluenceSite) -> Result<ContentListing, SourceError> {
     let mut listing = ContentListing::default();
     let spaces = match &site.settings.cql {
@@ -44,7 +44,7 @@ pub(super) async fn list_content(site: &ConfluenceSite) -> Result<ContentListing
     Ok(listing)
 }
 
-/// The body of a page in storage format, and its status.
+/// Fetches the body of a page in storage format, and its status.
 pub(super) async fn fetch_body(
     site: &ConfluenceSite,
     kind: ContentKind,
@@ -61,7 +61,7 @@ pub(super) async fn fetch_body(
     Ok((body.ok_or_else(untold)?, page.status))
 }
 
-/// Whole spaces; their ids by their keys.
+/// Lists the content of whole spaces; returns the ids of the spaces by their keys.
 async fn list_spaces(
     site: &ConfluenceSite,
     listing: &mut ContentListing,
@@ -93,7 +93,7 @@ async fn list_spaces(
     Ok(spaces)
 }
 
-/// What a search finds; the ids of the spaces by their keys.
+/// Lists what a search finds; returns the ids of the spaces by their keys.
 async fn list_search_results(
     site: &ConfluenceSite,
     listing: &mut ContentListing,
@@ -176,7 +176,7 @@ fn page_parent(page: &PageV2) -> Option<ParentRef> {
     })
 }
 
-/// What something that is not listed is below.
+/// Fetches the parent of content that is not listed.
 async fn fetch_parent(site: &ConfluenceSite, thing: ParentRef) -> Result<Option<ParentRef>, SourceError> {
     let plural = match thing.kind.as_str() {
         kind @ ("page" | "folder" | "whiteboard" | "database" | "embed") => format!("{kind}s"),
@@ -193,7 +193,7 @@ async fn fetch_parent(site: &ConfluenceSite, thing: ParentRef) -> Result<Option<
     Ok(page_parent(&page))
 }
 
-/// The attachments of one page.
+/// Fetches the attachments of one page.
 async fn list_attachments(
     site: &ConfluenceSite,
     kind: ContentKind,

@@ -1,4 +1,4 @@
-//! The comments of pages, where they are wanted: part of a page's text, and of what says that it changed.
+//! Comments of pages, if enabled: part of a page's text and of the marker that shows whether it changed.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -8,10 +8,10 @@ use super::listing::{ContentListing, EXPANDED_AT_ONCE, version_number};
 use super::wire::ContentV1;
 use super::{ConfluenceSite, storage};
 
-/// Characters that tell one state of a page's comments from another.
+/// Hex digits of the digest of the state of a page's comments.
 const DIGEST: usize = 16;
 
-/// Notes what the comments in a space are now.
+/// Records the current state of the comments in a space.
 pub(super) async fn record_comments(
     site: &ConfluenceSite,
     listing: &mut ContentListing,
@@ -45,7 +45,7 @@ pub(super) async fn record_comments(
     Ok(())
 }
 
-/// The comments of a page, to stand behind its text; empty if there are none.
+/// Fetches the comments of a page, to be appended to its text; empty if there are none.
 pub(super) async fn fetch_comment_text(site: &ConfluenceSite, page: &str) -> Result<String, SourceError> {
     let cql = format!("container = {page} and type = comment order by created");
     let what = format!("the comments of page {page}");
@@ -53,7 +53,7 @@ pub(super) async fn fetch_comment_text(site: &ConfluenceSite, page: &str) -> Res
     for comment in search_content(site, &cql, "body.storage", &what).await? {
         let body = comment.body.and_then(|body| body.storage);
         let Some(body) = body else { continue };
-        // A comment that cannot be read is no reason to lose its page.
+        // A comment that cannot be read is skipped, so that its page is not lost.
         let words = storage::to_markdown(&body.value).unwrap_or_default();
         if words.is_empty() {
             continue;

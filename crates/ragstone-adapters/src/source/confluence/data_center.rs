@@ -1,4 +1,4 @@
-//! Confluence Data Center: API v1, in pages by number.
+//! Confluence Data Center: API v1, with numeric offsets in lists (`start`, `limit`).
 
 use ragstone_core::seam::source::SourceError;
 
@@ -9,7 +9,7 @@ use super::listing::{
 use super::wire::{ConfluenceSpace, ContentRefV1, ContentV1, GrantV1};
 use super::{ConfluenceSite, comments};
 
-/// Everything that the settings name.
+/// Lists everything that the settings select.
 pub(super) async fn list_content(site: &ConfluenceSite) -> Result<ContentListing, SourceError> {
     let mut listing = ContentListing::default();
     let spaces = match &site.settings.cql {
@@ -27,12 +27,12 @@ pub(super) async fn list_content(site: &ConfluenceSite) -> Result<ContentListing
         comments::record_comments(site, &mut listing, key).await?;
     }
     listing.complete_files(site, |_, id| list_attachments(site, id)).await?;
-    // Ancestors come with each page, so there is nothing above what is listed.
+    // Ancestors come with each page, so nothing above the listed pages is missing.
     listing.tree.fetch_missing(site, |_| async { Ok(None) }).await;
     Ok(listing)
 }
 
-/// The body of a page or blog post in storage format, and its status.
+/// Fetches the body of a page or blog post in storage format, and its status.
 pub(super) async fn fetch_body(site: &ConfluenceSite, id: &str) -> Result<(String, Option<String>), SourceError> {
     let (path, what) = (format!("/rest/api/content/{id}"), format!("page {id}"));
     let content: ContentV1 = site
@@ -44,7 +44,7 @@ pub(super) async fn fetch_body(site: &ConfluenceSite, id: &str) -> Result<(Strin
     Ok((body.ok_or_else(untold)?, content.status))
 }
 
-/// Whole spaces; their keys.
+/// Lists the content of whole spaces; returns their keys.
 async fn list_spaces(site: &ConfluenceSite, listing: &mut ContentListing) -> Result<Vec<String>, SourceError> {
     let mut keys = Vec::new();
     for key in &site.settings.spaces {
@@ -85,7 +85,7 @@ async fn list_spaces(site: &ConfluenceSite, listing: &mut ContentListing) -> Res
     Ok(keys)
 }
 
-/// What a search finds; the keys of its spaces.
+/// Lists what a search finds; returns the keys of the spaces.
 async fn list_search_results(
     site: &ConfluenceSite,
     listing: &mut ContentListing,
@@ -133,7 +133,7 @@ async fn fetch_grants(site: &ConfluenceSite, key: &str) -> Result<Vec<GrantV1>, 
     })
 }
 
-/// Adds a page with what is above it, if it is current.
+/// Adds a page, with the pages above it, if it is current.
 fn add_page(
     site: &ConfluenceSite,
     listing: &mut ContentListing,
@@ -146,7 +146,7 @@ fn add_page(
     if content.status.as_deref().is_some_and(|status| status != "current") {
         return Ok(());
     }
-    // Told last the one next to the page; a blog post has none.
+    // The last ancestor is the one directly above the page; a blog post has none.
     let ancestors = match (kind, &content.ancestors) {
         (ContentKind::Page, None) => Err(SourceError::Broken(format!(
             "what page {} is below was not told",
@@ -175,7 +175,7 @@ fn add_page(
     Ok(())
 }
 
-/// Puts ancestors that are not there yet into the tree; the last of them.
+/// Adds ancestors to the tree that are not in it yet; returns the last of them.
 fn add_ancestors(listing: &mut ContentListing, ancestors: &[ContentRefV1]) -> Result<Option<ParentRef>, SourceError> {
     let mut above = None;
     for ancestor in ancestors {
@@ -199,7 +199,7 @@ fn add_ancestors(listing: &mut ContentListing, ancestors: &[ContentRefV1]) -> Re
     Ok(above)
 }
 
-/// The attachments of one page.
+/// Fetches the attachments of one page.
 async fn list_attachments(site: &ConfluenceSite, id: String) -> Result<Vec<AttachmentEntry>, SourceError> {
     let path = format!("/rest/api/content/{id}/child/attachment");
     let query = [("expand", "version"), ("start", "0"), ("limit", EXPANDED_AT_ONCE)];

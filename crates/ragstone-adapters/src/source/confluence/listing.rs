@@ -1,4 +1,4 @@
-//! Everything that a Confluence holds of what its source names.
+//! Everything in a Confluence that its source selects.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -12,7 +12,7 @@ use super::{ConfluenceSite, fetch_each};
 /// What is expanded along with content of v1: its restriction and its attachments.
 pub(super) const ALONG: &str = "restrictions.read.restrictions.user,restrictions.read.restrictions.group,\
                                 children.attachment.version";
-/// Results of a page of a list with expansions.
+/// Results per page of a list with expansions.
 pub(super) const EXPANDED_AT_ONCE: &str = "100";
 
 /// A page or a blog post.
@@ -25,7 +25,7 @@ pub(super) enum ContentKind {
 impl ContentKind {
     pub const ALL: [Self; 2] = [Self::Page, Self::Blog];
 
-    /// As it stands in an item's key.
+    /// Prefix of the item keys of this kind.
     pub fn key_prefix(self) -> &'static str {
         match self {
             Self::Page => "page",
@@ -33,7 +33,7 @@ impl ContentKind {
         }
     }
 
-    /// As Confluence calls it.
+    /// Name of this kind in Confluence's API.
     pub fn api_name(self) -> &'static str {
         match self {
             Self::Page => "page",
@@ -52,14 +52,14 @@ impl ContentKind {
 pub(super) struct ContentEntry {
     pub id: String,
     pub kind: ContentKind,
-    /// Key of its space.
+    /// Key of the space that it is in.
     pub space: String,
     pub title: String,
     pub version: u64,
     pub webui: Option<String>,
 }
 
-/// An attachment.
+/// An attachment of a page or blog post.
 pub(super) struct AttachmentEntry {
     pub id: String,
     pub title: String,
@@ -69,23 +69,23 @@ pub(super) struct AttachmentEntry {
     pub webui: Option<String>,
 }
 
-/// See the module.
+/// Listed content, with what decides who may read it.
 #[derive(Default)]
 pub(super) struct ContentListing {
     pub entries: Vec<ContentEntry>,
-    /// Who may read each space.
+    /// Readers of each space, by the space's key.
     pub spaces: BTreeMap<String, Result<ReaderSet, SourceError>>,
     pub tree: PageTree,
-    /// The attachments of each page, where they are known to their end.
+    /// Attachments by page id, where the list is complete.
     pub files: HashMap<String, Vec<AttachmentEntry>>,
     /// Pages whose attachments could not be listed, and why.
     pub unlisted_files: Vec<(String, SourceError)>,
-    /// What changes when the comments of a page do.
+    /// Digest of each page's comments, by page id.
     pub comments: HashMap<String, String>,
 }
 
 impl ContentListing {
-    /// Who may read an entry and what hangs on it.
+    /// Who may read an entry and its attachments.
     pub fn entry_access(&self, entry: &ContentEntry) -> ItemAccess {
         let unknown = || SourceError::Broken(format!("who may read the space {} is not known", entry.space));
         let space = self.spaces.get(&entry.space).cloned().ok_or_else(unknown).flatten();
@@ -100,7 +100,7 @@ impl ContentListing {
         }
     }
 
-    /// Notes what v1 tells of a page along with it: its restriction, and its attachments if all of them were told.
+    /// Records what v1 returns along with a page: its restriction, and its attachments if all of them were returned.
     pub fn record_content(&mut self, content: ContentV1, names: &ReaderNames) {
         let read = content
             .restrictions
@@ -112,8 +112,8 @@ impl ContentListing {
         }
     }
 
-    /// Asks for the attachments that are not known yet, if they are wanted. A page whose attachments are not told costs
-    /// only these; credentials that are refused cost everything.
+    /// Fetches the attachments that are not known yet, if they are enabled. A page whose attachments cannot be listed
+    /// loses only these; refused credentials fail the whole listing.
     pub async fn complete_files<F>(
         &mut self,
         site: &ConfluenceSite,
@@ -135,7 +135,7 @@ impl ContentListing {
         for (id, files) in fetch_each(site.at_once(), missing.keys().cloned().collect(), named).await {
             match files {
                 Ok(files) => drop(self.files.insert(id, files)),
-                // The page itself is gone meanwhile.
+                // The page itself was deleted in the meantime.
                 Err(SourceError::Gone(_)) => {}
                 Err(error) if site.client.is_signed_out() => return Err(error),
                 Err(error) => self.unlisted_files.push((id, error)),
@@ -146,7 +146,7 @@ impl ContentListing {
     }
 }
 
-/// Attachments that were told along with their page, if all of them were.
+/// Attachments that came along with their page, if all of them did.
 fn all_attachments(attached: Option<AttachmentListV1>) -> Option<Vec<AttachmentEntry>> {
     let attached = attached?;
     let is_full = attached.limit.is_some_and(|limit| attached.results.len() >= limit);
@@ -156,7 +156,7 @@ fn all_attachments(attached: Option<AttachmentListV1>) -> Option<Vec<AttachmentE
     Some(attached.results.into_iter().filter_map(current_attachment).collect())
 }
 
-/// An attachment of v1, if it is a current one with bytes.
+/// Converts an attachment of v1; `None` if it is not current or has no download link.
 pub(super) fn current_attachment(content: ContentV1) -> Option<AttachmentEntry> {
     let is_current = content.status.as_deref().is_none_or(|status| status == "current");
     let media = [content.metadata, content.extensions];

@@ -1,9 +1,9 @@
-//! Confluence's storage format, XHTML with elements of its own, as Markdown.
+//! Converts Confluence's storage format, XHTML with elements of its own, to Markdown.
 //!
-//! Headings, lists, tables, code, tasks, panels and links come as Markdown; a macro that is not known keeps its body. An
-//! included page stays a name: it is a document of its own, which not everybody who reads this one may read.
+//! Headings, lists, tables, code, tasks, panels and links become Markdown; an unknown macro keeps its body. An included
+//! page stays a name: it is a document of its own, which some readers of this one may not read.
 //!
-//! Invariant: the stack is on the heap and the nesting that is rendered has a bound, so no page can exhaust either.
+//! Invariant: the stack is on the heap and the rendered nesting has a limit, so no page can exhaust either.
 
 mod frame;
 mod render;
@@ -15,19 +15,19 @@ use quick_xml::events::{BytesRef, BytesStart, Event};
 
 use frame::{ConfluenceLink, ConfluenceMacro, OpenElement};
 
-/// Elements inside each other that get a place of their own; what is deeper flows into them.
+/// Deepest nesting of elements with a buffer of their own; deeper ones are merged into these.
 const MAX_DEPTH: usize = 64;
-/// Frames that are looked through for the list or table that a part belongs to.
+/// Most open elements that are searched for the list or table that a part belongs to.
 const MAX_ELEMENT_LOOKBACK: usize = 8;
-/// Columns that one cell may span.
+/// Most columns that one cell may span.
 const MAX_SPAN: usize = 50;
 
-/// Why a page could not be read.
+/// A page's storage format could not be parsed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the page's storage format is not well-formed: {0}")]
 pub(super) struct StorageFormatError(String);
 
-/// A page's body as Markdown.
+/// Converts a page's body to Markdown.
 pub(super) fn to_markdown(storage: &str) -> Result<String, StorageFormatError> {
     let mut reader = Reader::from_str(storage);
     let mut page = StorageConverter::default();
@@ -51,15 +51,15 @@ pub(super) fn to_markdown(storage: &str) -> Result<String, StorageFormatError> {
     }
 }
 
-/// A page on its way. Each open element has a frame; those that are rendered as a whole have a buffer.
+/// State of one conversion. Each open element has a frame; those that are rendered as a whole also have a buffer.
 #[derive(Default)]
 struct StorageConverter {
     frames: Vec<OpenElement>,
     buffers: Vec<String>,
     body: String,
-    /// Open frames in which each space counts.
+    /// Number of open frames in which white space is significant.
     verbatim: usize,
-    /// Open frames whose content nobody sees.
+    /// Number of open frames whose content is skipped.
     skipped: usize,
 }
 
@@ -148,7 +148,7 @@ impl StorageConverter {
             OpenElement::Code => self.push_inline(&render::render_code(&content)),
             OpenElement::Preformatted => self.push_block(&render::render_code_block("", &content)),
             OpenElement::Quote => self.push_block(&render::render_quote(&content)),
-            // What stands in a list or table but in no item or cell is not lost.
+            // Content of a list or table outside of its items or cells is kept.
             OpenElement::List(first, mut items) => {
                 items.extend(Some(content).filter(|loose| !loose.trim().is_empty()));
                 self.push_block(&render::render_list(first, &items));
@@ -200,7 +200,7 @@ impl StorageConverter {
         self.body
     }
 
-    /// Where text goes now.
+    /// The buffer that receives text at this point.
     fn current_output(&mut self) -> &mut String {
         self.buffers.last_mut().unwrap_or(&mut self.body)
     }
@@ -231,7 +231,7 @@ impl StorageConverter {
         OpenElement::Plain { block: false }
     }
 
-    /// A word that an attribute says.
+    /// Writes an attribute's value as text.
     fn push_attribute_text(&mut self, word: Option<String>) -> OpenElement {
         if let Some(word) = word {
             self.push_text(&word);
@@ -239,19 +239,19 @@ impl StorageConverter {
         OpenElement::Plain { block: false }
     }
 
-    /// What a link, or the parameter of a macro, points to.
+    /// Sets the target of the enclosing link, or writes it into the enclosing macro parameter.
     fn apply_target(&mut self, to: Option<String>, shown: impl Fn(String) -> String) -> OpenElement {
         match (self.frames.last_mut(), to) {
             (Some(OpenElement::Link(target)), Some(to)) => target.name = Some(shown(to)),
             (Some(OpenElement::Parameter(_)), Some(to)) => self.push_inline(&shown(to)),
-            // Within a link of a parameter, and the like.
+            // For example inside of a link in a parameter.
             (Some(OpenElement::Plain { .. }), Some(to)) => self.push_inline(&shown(to)),
             _ => {}
         }
         OpenElement::Plain { block: false }
     }
 
-    /// The nearest open frame that `wanted` takes.
+    /// The nearest open element for which `wanted` returns something.
     fn find_open_element<T>(&mut self, wanted: impl Fn(&mut OpenElement) -> Option<&mut T>) -> Option<&mut T> {
         self.frames.iter_mut().rev().take(MAX_ELEMENT_LOOKBACK).find_map(wanted)
     }

@@ -1,8 +1,8 @@
-//! What Confluence answers, as far as it is read: the v2 API of the Cloud, and v1 of both.
+//! Answers of Confluence, as far as they are read: API v2 of the Cloud, and v1 of both products.
 
 use serde::{Deserialize, Deserializer};
 
-/// One page of a list.
+/// One page of a list's results.
 #[derive(Deserialize)]
 pub(super) struct ListResponse<T> {
     pub results: Vec<T>,
@@ -10,7 +10,7 @@ pub(super) struct ListResponse<T> {
     pub links: ResponseLinks,
 }
 
-/// Where to go from an answer.
+/// Links to follow from an answer.
 #[derive(Deserialize, Default, Clone)]
 #[serde(default)]
 pub(super) struct ResponseLinks {
@@ -40,7 +40,7 @@ impl ConfluenceSpace {
     }
 }
 
-/// A page or blog post as v2 lists them, or a folder or the like that pages are below.
+/// A page or blog post in a list of v2, or a folder or the like that pages are below.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct PageV2 {
@@ -69,7 +69,7 @@ pub(super) struct StorageBody {
     pub value: String,
 }
 
-/// An attachment as v2 lists them.
+/// An attachment in a list of v2.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct AttachmentV2 {
@@ -83,7 +83,7 @@ pub(super) struct AttachmentV2 {
     pub webui_link: Option<String>,
 }
 
-/// A grant on a space, as v2 lists them.
+/// A grant on a space in a list of v2.
 #[derive(Deserialize)]
 pub(super) struct GrantV2 {
     pub principal: Option<PrincipalV2>,
@@ -104,7 +104,7 @@ pub(super) struct OperationV2 {
     pub target_type: String,
 }
 
-/// A grant on a space, as the Data Center lists them.
+/// A grant on a space, as Data Center returns it.
 #[derive(Deserialize)]
 pub(super) struct GrantV1 {
     pub operation: OperationV1,
@@ -118,7 +118,7 @@ pub(super) struct OperationV1 {
     pub target_type: String,
 }
 
-/// A user, a group or nobody in particular.
+/// A user, a group or an anonymous subject.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct SubjectV1 {
@@ -132,7 +132,7 @@ pub(super) struct SubjectV1 {
     pub id: Option<String>,
 }
 
-/// Content as v1 gives it: a page, a blog post, an attachment, a comment.
+/// Content of v1: a page, a blog post, an attachment or a comment.
 #[derive(Deserialize)]
 pub(super) struct ContentV1 {
     #[serde(deserialize_with = "id")]
@@ -165,7 +165,7 @@ pub(super) struct RestrictionsByOperation {
     pub read: Option<OperationRestriction>,
 }
 
-/// Who may do an operation; nobody is named where everybody may.
+/// Who may perform an operation; names nobody if everybody may.
 #[derive(Deserialize)]
 pub(super) struct OperationRestriction {
     pub restrictions: Option<RestrictedSubjects>,
@@ -205,7 +205,7 @@ pub(super) struct MediaMetadata {
     pub media_type: Option<String>,
 }
 
-/// Ids are texts in one version and numbers in the other.
+/// An id, which is a string in one API version and a number in the other.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum RawId {

@@ -1,4 +1,4 @@
-//! What a folder lists, and what it says of what it cannot.
+//! What a folder lists, and how it reports what it cannot list.
 
 use futures::TryStreamExt;
 

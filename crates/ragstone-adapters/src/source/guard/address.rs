@@ -1,18 +1,18 @@
-//! Which addresses are the public internet's.
+//! Decides which IP addresses are on the public internet.
 //!
-//! Invariant: an address inside another (mapped, translated, tunnelled) is judged by what it leads to.
+//! Invariant: an address that embeds another (mapped, translated, tunnelled) is judged by the embedded one.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-/// Addresses that begin alike, such as `10.0.0.0/8`.
+/// A range of addresses with a common prefix, such as `10.0.0.0/8`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IpRange {
     first: IpAddr,
     bits: u8,
 }
 
-/// A text that names no range.
+/// A text that is not a range of addresses.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a range of addresses such as 10.0.0.0/8")]
 pub struct IpRangeError(String);
@@ -33,7 +33,7 @@ impl FromStr for IpRange {
 }
 
 impl IpRange {
-    /// Whether an address lies in it; a mapped one counts as what it maps.
+    /// Whether an address is in the range; a mapped IPv4 address counts as IPv4.
     pub fn contains(&self, ip: IpAddr) -> bool {
         match (self.first, ip.to_canonical()) {
             (IpAddr::V4(first), IpAddr::V4(ip)) => same_prefix(
@@ -51,7 +51,7 @@ fn same_prefix(a: u128, b: u128, bits: u8) -> bool {
     bits == 0 || (a ^ b) >> (128 - u32::from(bits)) == 0
 }
 
-/// IPv4 that is not the public internet (IANA special-purpose address registry), with multicast and what is reserved.
+/// IPv4 ranges that are not public (IANA special-purpose address registry), with multicast and reserved ones.
 const NOT_PUBLIC_V4: [([u8; 4], u8); 16] = [
     ([0, 0, 0, 0], 8),
     ([10, 0, 0, 0], 8),
@@ -71,10 +71,10 @@ const NOT_PUBLIC_V4: [([u8; 4], u8); 16] = [
     ([240, 0, 0, 0], 4),
 ];
 
-/// IPv6 inside of `2000::/3` that is not the public internet (same registry).
+/// IPv6 ranges inside of `2000::/3` but outside of the public internet (same registry).
 const NOT_PUBLIC_V6: [([u16; 3], u8); 3] = [([0x2001, 0, 0], 23), ([0x2001, 0xdb8, 0], 32), ([0x3fff, 0, 0], 20)];
 
-/// Whether an address is the public internet's.
+/// Whether an address is on the public internet.
 pub fn is_public(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => !NOT_PUBLIC_V4
@@ -90,8 +90,8 @@ pub fn is_public(ip: IpAddr) -> bool {
     }
 }
 
-/// Whether an address is this machine's link, where clouds answer with credentials, or the machine itself: an allowed
-/// name does not lead there, only an allowed range.
+/// Whether an address is link-local, where clouds serve credentials, or the machine itself: an allowed host name does
+/// not admit it, only an allowed range does.
 pub fn is_private_service(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => ip.is_link_local() || ip.is_loopback() || ip.is_unspecified(),
@@ -107,7 +107,7 @@ pub fn is_private_service(ip: IpAddr) -> bool {
     }
 }
 
-/// The IPv4 address that an IPv6 address leads to: mapped, compatible (RFC 4291), NAT64 (RFC 6052) or 6to4 (RFC 3056).
+/// The IPv4 address embedded in an IPv6 address: mapped, compatible (RFC 4291), NAT64 (RFC 6052) or 6to4 (RFC 3056).
 fn embedded_ipv4(ip: Ipv6Addr) -> Option<Ipv4Addr> {
     let parts = ip.segments();
     let of = |high: u16, low: u16| Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low));

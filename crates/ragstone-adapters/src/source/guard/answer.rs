@@ -1,4 +1,4 @@
-//! An answer that the guard let through, and the bounds on reading it.
+//! An answer that the guard admitted, and the limits on reading it.
 
 use std::time::Duration;
 
@@ -14,20 +14,20 @@ use crate::retry_after::parse_retry_after;
 
 /// An answer whose body is still to be read.
 pub struct GuardedResponse {
-    /// Where it stood in the end.
+    /// Final address, after redirects.
     pub url: Url,
-    /// The HTTP status.
+    /// HTTP status of the answer.
     pub status: u16,
-    /// What came with it.
+    /// Headers of the answer.
     pub headers: HeaderMap,
     pub(super) response: Response,
     pub(super) limit: usize,
-    /// How long it may still be waited for.
+    /// How long reading the body may still wait.
     pub(super) left: Duration,
 }
 
 impl GuardedResponse {
-    /// Itself if its status is 2xx.
+    /// Returns the answer if its status is 2xx, otherwise `Status`.
     pub fn ensure_success(self) -> Result<Self, GuardError> {
         match self.status {
             200..=299 => Ok(self),
@@ -38,13 +38,13 @@ impl GuardedResponse {
         }
     }
 
-    /// The media type its server gave.
+    /// Media type that the server declared.
     pub fn media_type(&self) -> Option<String> {
         let value = self.headers.get(CONTENT_TYPE)?.to_str().ok()?;
         Some(value.to_owned())
     }
 
-    /// Its body, at most `most` bytes and no more than the guard allows.
+    /// Reads the body, at most `most` bytes and no more than the guard allows.
     pub async fn read_bytes(mut self, most: usize) -> Result<Bytes, GuardError> {
         self.limit = self.limit.min(most);
         let (mut bytes, mut pieces) = (BytesMut::new(), self.into_byte_stream());
@@ -54,7 +54,8 @@ impl GuardedResponse {
         Ok(bytes.freeze())
     }
 
-    /// Its body as [`Self::read_bytes`], even if it is packed by gzip: whoever asks unpacks it within bounds of its own.
+    /// Reads the body like [`Self::read_bytes`], even if it is gzip-compressed: the caller unpacks it within limits of
+    /// its own.
     pub async fn read_packed_bytes(mut self, most: usize) -> Result<Bytes, GuardError> {
         let is_gzip = |encoding: &HeaderValue| {
             let encoding = encoding.as_bytes();
@@ -66,23 +67,23 @@ impl GuardedResponse {
         self.read_bytes(most).await
     }
 
-    /// How long its server asks to wait before the next request, if it does.
+    /// `Retry-After` of the answer, if the server sent it.
     pub fn retry_after(&self) -> Option<Duration> {
         parse_retry_after(&self.headers)
     }
 
-    /// Its body piece by piece; an error ends it.
+    /// Streams the body piece by piece; an error ends the stream.
     pub fn into_byte_stream(self) -> BoxStream<'static, Result<Bytes, GuardError>> {
         let (host, limit) = (host_name(&self.url), self.limit);
         let encoding = self.headers.get(CONTENT_ENCODING);
-        // Nothing is unpacked, so nothing can unpack to more than it seems.
+        // Nothing is decompressed, so no body can be larger than what was sent.
         if encoding.is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
             let reason = "it sends compressed bytes unasked".to_owned();
             return futures::stream::iter([Err(GuardError::Refused { host, reason })]).boxed();
         }
         let start = (Box::pin(self.response.bytes_stream()), 0_usize, self.left, host);
         let pieces = futures::stream::try_unfold(start, move |(mut parts, read, left, host)| async move {
-            // Only waiting counts: whoever reads may take its time.
+            // Only waiting for the server counts; the consumer may take its time.
             let begun = Instant::now();
             let part = match timeout(left, parts.next()).await {
                 Ok(None) => return Ok(None),

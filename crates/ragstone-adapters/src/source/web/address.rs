@@ -1,4 +1,4 @@
-//! Addresses of pages: one for each page, and which are meant.
+//! Addresses of pages: normalises them, and decides which belong to a source.
 
 use std::collections::BTreeSet;
 use std::sync::{PoisonError, RwLock};
@@ -10,12 +10,12 @@ use super::WebSettings;
 
 /// Longest address that is followed, in bytes.
 const MAX_BYTES: usize = 2_048;
-/// Parameters that tell where a reader came from and not what is read.
+/// Query parameters that track readers and do not select content.
 const TRACKING: [&str; 6] = ["gclid", "fbclid", "msclkid", "mc_cid", "mc_eid", "_ga"];
-/// How the names of more of them begin.
+/// Prefix of further such parameters.
 const TRACKING_PREFIX: &str = "utm_";
 
-/// An address that the settings name.
+/// Parses an address that the settings name.
 pub(super) fn parse_page_url(text: &str) -> Result<Url, SourceError> {
     let refused = |why: &str| SourceError::Refused(format!("{text:?} is no address of a page: {why}"));
     let url = Url::parse(text).map_err(|error| refused(&error.to_string()))?;
@@ -25,7 +25,7 @@ pub(super) fn parse_page_url(text: &str) -> Result<Url, SourceError> {
     normalise_url(url).ok_or_else(|| refused("it begins with https:// or http:// and has at most 2048 bytes"))
 }
 
-/// The one form of an address: no fragment, nothing about where its reader came from. None if it is no page's.
+/// Normalises an address: no fragment, no tracking parameters. `None` if it cannot be a page's address.
 pub(super) fn normalise_url(mut url: Url) -> Option<Url> {
     let is_plain = matches!(url.scheme(), "http" | "https") && url.username().is_empty() && url.password().is_none();
     if !is_plain || url.as_str().len() > MAX_BYTES || url.host_str().is_none() {
@@ -50,9 +50,9 @@ pub(super) fn normalise_url(mut url: Url) -> Option<Url> {
     Some(url)
 }
 
-/// Which pages are meant.
+/// Decides which pages belong to a source.
 pub(super) struct CrawlScope {
-    /// `host:port`; grows by the hosts that start pages send on to.
+    /// `host:port`, or names from the settings; hosts that start pages redirect to are added.
     hosts: RwLock<BTreeSet<String>>,
     paths: Vec<String>,
     exclude: Vec<String>,
@@ -68,16 +68,16 @@ impl CrawlScope {
         }
     }
 
-    /// Counts the host of an address among those that are meant.
+    /// Adds the host of an address to those of the source.
     pub fn admit_host(&self, url: &Url) {
         let mut hosts = self.hosts.write().unwrap_or_else(PoisonError::into_inner);
         hosts.insert(host_with_port(url));
     }
 
-    /// Whether a page is meant.
+    /// Whether an address belongs to the source.
     pub fn contains_url(&self, url: &Url) -> bool {
         let begins = |prefix: &String| url.path().starts_with(prefix.as_str());
-        // A host of the settings stands for its usual ports.
+        // A host of the settings without a port means the default ports.
         let hosts = self.hosts.read().unwrap_or_else(PoisonError::into_inner);
         let is_ours = hosts.contains(&host_with_port(url))
             || url.port().is_none() && hosts.contains(url.host_str().unwrap_or_default());
@@ -96,7 +96,7 @@ pub(super) fn is_same_site(from: &Url, to: &Url) -> bool {
     bare(from) == bare(to) && (is_upgrade || is_same_door)
 }
 
-/// A host with its port.
+/// Host and port of an address, as `host:port`.
 pub(super) fn host_with_port(url: &Url) -> String {
     let port = url.port_or_known_default().unwrap_or_default();
     format!("{}:{port}", url.host_str().unwrap_or_default())

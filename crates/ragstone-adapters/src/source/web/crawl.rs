@@ -1,5 +1,5 @@
-//! One listing: from the pages that are named along their links, level by level, so that the same site gives the same
-//! list.
+//! One listing of a web source: from the named pages along their links, level by level, so that the same site gives the
+//! same list.
 
 mod rules;
 mod same_text;
@@ -21,54 +21,54 @@ use visit::VisitOutcome;
 use super::robots::RobotsRules;
 use super::{WebSource, address};
 
-/// Requests for each page that may be listed: others lead elsewhere, are gone or have no text.
+/// Requests per page that may be listed: other addresses redirect, are gone or have no text.
 const REQUESTS_PER_PAGE: usize = 5;
-/// Requests that a small source has besides.
+/// Additional requests, for small sources.
 const MORE_REQUESTS: usize = 100;
-/// Other names of its site that a start page may send on to, one after the other.
+/// Most redirects of a start page to other names of its site, one after the other.
 const MAX_MOVES: usize = 5;
 
-/// Why a page that the rules of its host forbid is left out.
+/// Why a page is left out that its host's `robots.txt` forbids.
 const FORBIDDEN: &str = "its robots.txt forbids it";
 
-/// A page of the list.
+/// A page of the listing.
 pub(super) struct CrawledPage {
     item: SourceItem,
-    /// What tells its text from others, if it was read.
+    /// Digest of the page's text, if it was read.
     text: Option<String>,
-    /// What it says is its one address.
+    /// Canonical address that the page declares.
     canonical: Option<Url>,
 }
 
-/// See the module.
+/// State of one listing.
 pub(super) struct WebCrawl<'a> {
     web: &'a WebSource,
-    /// What each host allows.
+    /// `robots.txt` rules of each host, by `host:port`.
     robots: HashMap<String, RobotsRules>,
-    /// When each host that wants pauses may be asked again.
+    /// When each host with a crawl delay may be asked again, by `host:port`.
     pace: HashMap<String, Mutex<Option<Instant>>>,
-    /// Addresses that were asked for, or lead to one.
+    /// Addresses that were requested, and the final addresses of these.
     asked: HashSet<String>,
     requests: usize,
     found: Vec<CrawledPage>,
-    /// Addresses of `found`.
+    /// Addresses of the pages in `found`.
     listed: HashSet<String>,
-    /// Addresses that are no pages of the source.
+    /// Addresses that are not pages of the source.
     non_pages: HashSet<String>,
     /// Whether there is more than may be listed.
     is_full: bool,
-    /// Whether something that may lead on could not be read.
+    /// Whether something could not be read that may lead to further pages.
     is_incomplete: bool,
-    /// Why rules or a sitemap could not be read, the first of them.
+    /// The first error from reading `robots.txt` rules or a sitemap.
     unread: Option<SourceError>,
-    /// What is told in any case.
+    /// Gaps that are reported in any case.
     gaps: Vec<ListGap>,
-    /// Why what the settings name gave no page; told if nothing did.
+    /// Why named addresses gave no page; reported only if no page is found.
     reasons: Vec<ListGap>,
 }
 
 impl CrawledPage {
-    /// A page of which only its address is known.
+    /// A page of which only the address is known.
     fn from_item(item: SourceItem) -> Self {
         Self {
             item,
@@ -97,7 +97,7 @@ impl<'a> WebCrawl<'a> {
         }
     }
 
-    /// Everything that is meant, within the time that is allowed.
+    /// Lists all pages of the source; fails if that takes longer than the settings allow.
     pub async fn run_crawl(mut self) -> Result<Vec<ListEntry>, SourceError> {
         let minutes = self.web.settings.max_minutes;
         match tokio::time::timeout(Duration::from_secs(60 * minutes), self.crawl_all()).await {
@@ -132,7 +132,7 @@ impl<'a> WebCrawl<'a> {
         Ok(found.chain(gaps).chain(doubt).collect())
     }
 
-    /// Visits the pages that are begun with, under the names that their sites send on to; where they lead.
+    /// Visits the start pages, also under the names of their sites that they redirect to; returns where they lead.
     async fn visit_first_level(&mut self, starts: Vec<Url>, is_inner: bool) -> Result<Vec<Url>, SourceError> {
         let (mut leads, mut waiting) = (Vec::new(), starts);
         for _ in 0..=MAX_MOVES {
@@ -149,7 +149,7 @@ impl<'a> WebCrawl<'a> {
         Ok(leads)
     }
 
-    /// Visits the pages of a level; where they lead.
+    /// Visits the pages of a level; returns where they lead.
     async fn visit_level(&mut self, urls: Vec<Url>, is_inner: bool, is_start: bool) -> Result<CrawlLevel, SourceError> {
         let fresh = self.unvisited_urls(urls, is_start).await;
         let (crawl, at_once) = (&*self, self.web.settings.at_once);
@@ -161,7 +161,7 @@ impl<'a> WebCrawl<'a> {
         while let Some(visit) = visits.next().await {
             let is_page = matches!(visit, VisitOutcome::Page { .. });
             seen.push(visit);
-            // One page too many tells that there are more.
+            // One page too many shows that there are more.
             match (is_page, pages_left) {
                 (true, 0) => break,
                 (true, _) => pages_left -= 1,
@@ -189,7 +189,7 @@ impl<'a> WebCrawl<'a> {
         }
     }
 
-    /// The addresses of a level that are meant, allowed and not asked for yet.
+    /// The addresses of a level that belong to the source, are allowed and were not requested yet.
     async fn unvisited_urls(&mut self, urls: Vec<Url>, is_start: bool) -> Vec<Url> {
         let mut fresh = Vec::new();
         for url in urls {
@@ -211,7 +211,7 @@ impl<'a> WebCrawl<'a> {
         fresh
     }
 
-    /// Takes what a visit found; an error if the page could not be read.
+    /// Records the outcome of a visit; an error if the page could not be read.
     fn record_visit(
         &mut self,
         url: &Url,
@@ -221,7 +221,7 @@ impl<'a> WebCrawl<'a> {
     ) -> Result<(), SourceError> {
         match visit {
             VisitOutcome::Failed(error) => {
-                // The sync asks once more, and tells what comes of it.
+                // The sync requests the page once more and reports the result.
                 self.add_page(CrawledPage::from_item(page_item(url, None, None)));
                 return Err(error);
             }
@@ -247,7 +247,7 @@ impl<'a> WebCrawl<'a> {
         Ok(())
     }
 
-    /// Goes where an address sends on to, if that is meant: its host's rules may not have been read yet.
+    /// Queues the target of a redirect if it belongs to the source; its host's rules may not be read yet.
     fn follow_redirect(&mut self, url: &Url, to: Url, is_start: bool, level: &mut CrawlLevel) {
         let is_meant = self.web.scope.contains_url(&to);
         match is_start {
@@ -264,18 +264,18 @@ impl<'a> WebCrawl<'a> {
         }
     }
 
-    /// Whether no page was read so far: what failed stands in the list, too.
+    /// Whether no page was read so far; failed pages are in `found`, too.
     fn found_nothing_else(&self) -> bool {
         self.found.iter().all(|found| found.item.marker.is_none())
     }
 
-    /// Tells of something that the settings name and that gave no page.
+    /// Reports an address from the settings that gave no page.
     fn report_gap(&mut self, url: &Url, error: SourceError) {
         let gap = build_gap(url, error);
         self.gaps.push(gap);
     }
 
-    /// Notes why an address gave no page, in case nothing does.
+    /// Records why an address gave no page, to be reported if no page is found.
     fn record_reason(&mut self, url: &Url, why: &str) {
         if self.reasons.len() < MAX_FAILURES {
             self.reasons.push(build_gap(url, SourceError::Refused(why.to_owned())));
@@ -298,7 +298,7 @@ impl<'a> WebCrawl<'a> {
         }
     }
 
-    /// Tells by the first page that is left out that there are such.
+    /// Lists the first page that is left out, with the reason, to show that the listing is cut off.
     fn leave_out(&mut self, key: &str, why: &str) {
         let Some(url) = Url::parse(key).ok().filter(|_| !self.is_full) else {
             return;
@@ -313,7 +313,7 @@ impl<'a> WebCrawl<'a> {
         }
     }
 
-    /// Pages that the last sync knew and that this one did not come to, because what leads there could not be read.
+    /// Keeps pages of the last sync that this one did not reach because a page, sitemap or rules could not be read.
     fn keep_previous_pages(&mut self) {
         let recalled = self.web.lock_previous_markers().clone();
         for (key, marker) in recalled {
@@ -329,11 +329,11 @@ impl<'a> WebCrawl<'a> {
 #[derive(Default)]
 struct CrawlLevel {
     leads: Vec<Url>,
-    /// Other names of their sites that start pages sent on to.
+    /// Other names of their sites that start pages redirect to.
     moved: Vec<Url>,
 }
 
-/// Something that gave no page, and hides none that was known.
+/// The gap for an address that gave no page; it hides no known page.
 fn build_gap(url: &Url, error: SourceError) -> ListGap {
     ListGap {
         uri: url.to_string(),

@@ -1,33 +1,33 @@
-//! What a page says about itself and where it leads, read from its tags one after the other.
+//! Scans the tags of a page, one after the other, for its metadata and links.
 //!
-//! Invariant: nothing is built of a page, so no nesting of it costs anything; its text is the parser's, elsewhere.
+//! Invariant: no tree is built, so nesting costs nothing. The page's text is extracted elsewhere, by the parser.
 
-/// Links of one page that are followed.
+/// Most links of one page that are followed.
 const MAX_LINKS: usize = 5_000;
-/// Attributes of a tag that are looked at.
+/// Most attributes of a tag that are read.
 const MAX_ATTRIBUTES: usize = 64;
-/// Elements whose content holds no tags.
+/// Elements whose content contains no tags.
 const NO_TAGS: [&str; 4] = ["script", "style", "textarea", "xmp"];
 
-/// See the module.
+/// Metadata and links of a page.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct ScannedPage {
-    /// As they are written.
+    /// Targets of the links, as they are written.
     pub links: Vec<String>,
-    /// What it says is its one address.
+    /// Canonical address that the page declares.
     pub canonical: Option<String>,
-    /// What its links are relative to.
+    /// Address that the page's links are relative to.
     pub base: Option<String>,
-    /// Whether it wants to be in no index.
+    /// Whether the page asks not to be indexed.
     pub noindex: bool,
-    /// Whether it wants its links not to be followed.
+    /// Whether the page asks that its links are not followed.
     pub nofollow: bool,
-    /// Its words between the tags, one space apart: what tells its text from another page's, and no more.
+    /// The words between the tags, separated by one space; used only to compare the texts of pages.
     pub text: String,
 }
 
 impl ScannedPage {
-    /// Notes what a robots tag or header wants.
+    /// Applies the content of a robots tag or header.
     pub fn apply_robots_content(&mut self, content: &str) {
         for word in content.to_ascii_lowercase().split([',', ' ', ':']) {
             self.noindex |= matches!(word, "noindex" | "none");
@@ -72,7 +72,7 @@ impl ScannedPage {
     }
 }
 
-/// Reads the tags of a page.
+/// Scans the tags of a page.
 pub(super) fn scan_page(html: &str) -> ScannedPage {
     let (mut page, mut rest) = (ScannedPage::default(), html);
     while let Some(at) = rest.find('<') {
@@ -103,7 +103,7 @@ pub(super) fn scan_page(html: &str) -> ScannedPage {
     page
 }
 
-/// The attributes of a tag, and what stands behind it.
+/// Reads the attributes of a tag; also returns the text after it.
 fn read_attributes(mut rest: &str) -> (Vec<(String, String)>, &str) {
     let mut found = Vec::new();
     loop {
@@ -115,7 +115,7 @@ fn read_attributes(mut rest: &str) -> (Vec<(String, String)>, &str) {
             return (found, "");
         }
         let end = rest.find(|c: char| c.is_ascii_whitespace() || matches!(c, '=' | '>' | '/'));
-        // A sign that can begin no name is passed over.
+        // A character that cannot start a name is skipped.
         let end = end
             .unwrap_or(rest.len())
             .max(rest.chars().next().map_or(0, char::len_utf8));
@@ -152,7 +152,7 @@ fn skip_to_end_tag<'a>(rest: &'a str, name: &str) -> &'a str {
     ends.find(|at| closes(*at)).map_or("", |at| &rest[at..])
 }
 
-/// Text of an attribute without the references that addresses have.
+/// Decodes the character references in an attribute that occur in addresses.
 pub(super) fn unescape_attribute(text: &str) -> String {
     if !text.contains('&') {
         return text.to_owned();

@@ -1,6 +1,6 @@
-//! Pauses that hosts ask for: `429 Too Many Requests` and `503 Service Unavailable` with `Retry-After`.
+//! Pauses that hosts request: `429 Too Many Requests` and `503 Service Unavailable` with `Retry-After`.
 //!
-//! Invariant: all requests to a host keep its pause; how long and how often one waits is bounded.
+//! Invariant: all requests to a host respect its pause; the length and the number of waits are bounded.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -10,19 +10,19 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::source::guard::{GuardError, GuardedResponse};
 
-/// Times that a page is asked for in all, while its host asks to wait.
+/// Most attempts to fetch a page while its host asks for pauses.
 const TRIES: usize = 4;
-/// The longest pause that is kept to; who asks for a longer one is not asked again.
+/// Longest pause that is respected; an answer that asks for a longer one is final.
 const MAX_PAUSE: Duration = Duration::from_secs(120);
-/// The pause after a 429 that does not say how long.
+/// Pause after a 429 without `Retry-After`.
 const DEFAULT_PAUSE: Duration = Duration::from_secs(2);
 
-/// Before when each host is not to be asked.
+/// For each host, the moment before which no request is sent.
 #[derive(Default)]
 pub(super) struct HostPauses(Mutex<HashMap<String, Instant>>);
 
 impl HostPauses {
-    /// The answer that `ask` gets once `host` does not ask to wait any more, or the last one that does.
+    /// Sends a request until `host` no longer asks for a pause; returns that answer, or the one to the last attempt.
     pub async fn send_after_pause<F>(&self, host: &str, ask: impl Fn() -> F) -> Result<GuardedResponse, GuardError>
     where
         F: Future<Output = Result<GuardedResponse, GuardError>>,
@@ -44,7 +44,7 @@ impl HostPauses {
             let pauses = pauses.lock().unwrap_or_else(PoisonError::into_inner);
             pauses.get(host).copied()
         };
-        // It may be prolonged meanwhile.
+        // Another request may have extended the pause in the meantime.
         while let Some(until) = until(&self.0).filter(|until| *until > Instant::now()) {
             sleep_until(until).await;
         }
@@ -58,7 +58,7 @@ impl HostPauses {
     }
 }
 
-/// How long to wait before asking again; none if the answer is to be taken as it is.
+/// Pause before the next attempt; `None` if the answer is final.
 fn pause_duration(status: u16, said: Option<Duration>) -> Option<Duration> {
     let pause = match status {
         429 => said.unwrap_or(DEFAULT_PAUSE),

@@ -1,36 +1,36 @@
-//! `robots.txt`, as RFC 9309 has it.
+//! Rules of `robots.txt` (RFC 9309).
 //!
-//! Paths and patterns are compared in one form (RFC 9309, 2.2.2): characters that need no encoding are decoded, everything
-//! else is percent-encoded, with capital digits.
+//! Paths and patterns are compared in one form (RFC 9309, 2.2.2): characters that need no encoding are decoded, all
+//! others are percent-encoded with upper-case digits.
 
 use std::time::Duration;
 
-/// Bytes that are read of it (RFC 9309, 2.5, asks for at least these).
+/// Most bytes of the file that are read (RFC 9309, 2.5, requires at least this many).
 pub(super) const MAX_BYTES: usize = 500 << 10;
-/// As whom we come.
+/// Name of this crawler in `robots.txt`.
 const USER_AGENT: &str = "ragstone";
-/// The longest pause between two requests that is kept to.
+/// Longest delay between two requests that is respected.
 const MAX_DELAY: Duration = Duration::from_secs(30);
-/// Rules of a file; more are left out.
+/// Most rules of a file; further ones are ignored.
 const MAX_RULES: usize = 10_000;
-/// Most steps to compare a path with a pattern.
+/// Most steps to match a path with a pattern.
 const MAX_STEPS: usize = 100_000;
-/// Characters that stand in a path as they are, beside letters, digits and the unreserved ones.
+/// Characters that are not encoded in a path, besides letters, digits and the unreserved ones.
 const PLAIN_IN_PATH: &[u8] = b":/?#[]@!&'()+,;=";
-/// Those of a query: the RFC's table encodes the others.
+/// Characters that are not encoded in a query: the RFC's table encodes the others.
 const PLAIN_IN_QUERY: &[u8] = b"!&'()+,;=";
 
-/// What a host allows.
+/// What the `robots.txt` of one host allows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct RobotsRules {
-    /// Patterns, and whether they allow.
+    /// Patterns, and whether each allows or forbids.
     rules: Vec<(String, bool)>,
-    /// Between two requests.
+    /// Delay between two requests.
     pub delay: Duration,
     closed: bool,
 }
 
-/// Lines for some visitors.
+/// The rules for one group of crawlers.
 #[derive(Default)]
 struct AgentGroup {
     agents: Vec<String>,
@@ -39,12 +39,12 @@ struct AgentGroup {
 }
 
 impl RobotsRules {
-    /// Everything is allowed.
+    /// Rules that allow everything.
     pub fn allow_all() -> Self {
         Self::default()
     }
 
-    /// Nothing is.
+    /// Rules that forbid everything.
     pub fn deny_all() -> Self {
         Self {
             closed: true,
@@ -52,7 +52,7 @@ impl RobotsRules {
         }
     }
 
-    /// What a file says to us: its groups for us, else those for everybody.
+    /// Parses a file: the groups for this crawler, or the groups for all crawlers if there are none.
     pub fn parse_rules(text: &str) -> Self {
         let groups = parse_groups(text);
         let of = |name: &str| {
@@ -76,13 +76,13 @@ impl RobotsRules {
         }
     }
 
-    /// Whether nothing is allowed because the rules could not be read.
+    /// Whether everything is forbidden because the rules could not be read.
     pub fn is_deny_all(&self) -> bool {
         self.closed
     }
 
-    /// Whether a path with its query may be asked for: the longest pattern that fits decides, and allows if two are as
-    /// long.
+    /// Whether a path with its query may be requested: the longest matching pattern decides, and of two equally long
+    /// ones the one that allows.
     pub fn allows_path(&self, path: &str) -> bool {
         if self.closed {
             return false;
@@ -111,7 +111,7 @@ fn parse_groups(text: &str) -> Vec<AgentGroup> {
                 }
                 names = true;
                 if let Some(group) = groups.last_mut() {
-                    // Of `name/1.0` the name counts.
+                    // Only the name in `name/1.0` counts.
                     let name = value.split('/').next().unwrap_or_default().trim().to_ascii_lowercase();
                     group.agents.push(name);
                 }
@@ -134,7 +134,7 @@ fn parse_groups(text: &str) -> Vec<AgentGroup> {
     groups
 }
 
-/// A pattern in the form that is compared: its stars, and a dollar sign at its end, keep their meaning.
+/// Normalises a pattern; its `*`, and a `$` at its end, keep their meaning.
 fn normalise_pattern(pattern: &str) -> String {
     let (pattern, end) = match pattern.strip_suffix('$') {
         Some(pattern) => (pattern, "$"),
@@ -144,7 +144,7 @@ fn normalise_pattern(pattern: &str) -> String {
     parts.join("*") + end
 }
 
-/// A path in the form that is compared. A star or dollar sign of a path is encoded, so that none has a meaning.
+/// Normalises a path. A `*` or `$` in a path is encoded, so that it has no special meaning.
 fn normalise_path(path: &[u8]) -> String {
     let (mut text, mut rest, mut plain) = (String::with_capacity(path.len()), path, PLAIN_IN_PATH);
     while let [first, behind @ ..] = rest {
@@ -174,7 +174,7 @@ fn hex_digit(byte: u8) -> Option<u8> {
     char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
 }
 
-/// Whether a path begins as a pattern says: `*` stands for anything, `$` at the end for the path's end.
+/// Whether a path starts with a pattern: `*` matches anything, `$` at the end matches the end of the path.
 fn matches_pattern(pattern: &str, path: &str) -> bool {
     let (pattern, to_the_end) = match pattern.strip_suffix('$') {
         Some(pattern) => (pattern, true),
@@ -193,7 +193,7 @@ fn matches_pattern(pattern: &str, path: &str) -> bool {
             }
             Some(byte) if path.get(t) == Some(byte) => (p, t) = (p + 1, t + 1),
             _ => match back {
-                // The last star takes one byte more.
+                // Backtrack: the last star matches one byte more.
                 Some((after, from)) if from < path.len() => {
                     back = Some((after, from + 1));
                     (p, t) = (after, from + 1);

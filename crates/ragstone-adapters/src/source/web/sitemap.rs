@@ -1,6 +1,6 @@
-//! Sitemaps: addresses of pages, or of further sitemaps, as XML, as lines of text, and either of them packed by gzip.
+//! Parses sitemaps: addresses of pages or of further sitemaps, as XML or as lines of text, either also gzip-compressed.
 //!
-//! Invariant: a sitemap that was not read to its end says so; bytes, addresses and what gzip unpacks to are bounded.
+//! Invariant: a sitemap that was not read to its end says so; bytes, addresses and the unpacked size are bounded.
 
 use std::io::Read;
 
@@ -9,26 +9,26 @@ use flate2::read::MultiGzDecoder;
 use quick_xml::Reader;
 use quick_xml::events::{BytesRef, Event};
 
-/// Bytes of a sitemap, unpacked (sitemaps.org: 50 MiB).
+/// Most bytes of a sitemap, unpacked (sitemaps.org: 50 MiB).
 pub(super) const MAX_BYTES: usize = 50 << 20;
-/// Addresses of a sitemap (sitemaps.org).
+/// Most addresses of a sitemap (sitemaps.org).
 const MAX_ADDRESSES: usize = 50_000;
-/// Bytes of one address; a longer one is none.
+/// Most bytes of one address; a longer one is ignored.
 const MAX_ADDRESS_BYTES: usize = 8 << 10;
-/// How a gzip file begins.
+/// First bytes of a gzip file.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
-/// What a sitemap names.
+/// Addresses that a sitemap names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Sitemap {
     pub pages: Vec<String>,
-    /// Further sitemaps.
+    /// Addresses of further sitemaps.
     pub sitemaps: Vec<String>,
-    /// Why it is not all of it, if it is not.
+    /// Why the sitemap is incomplete; `None` if all of it was read.
     pub incomplete_reason: Option<&'static str>,
 }
 
-/// Why a file is no sitemap.
+/// Why a file is not a sitemap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum SitemapError {
     #[error("it is no sitemap")]
@@ -37,14 +37,14 @@ pub(super) enum SitemapError {
     DamagedGzip,
 }
 
-/// Reads a sitemap.
+/// Parses a sitemap, after unpacking it if it is gzip-compressed.
 pub(super) fn parse_sitemap(bytes: &[u8]) -> Result<Sitemap, SitemapError> {
     let (unpacked, is_too_large) = match bytes.starts_with(&GZIP) {
         true => unpack_gzip(bytes)?,
         false => (Vec::new(), false),
     };
     let bytes = if bytes.starts_with(&GZIP) { &unpacked } else { bytes };
-    // A mark at the beginning may say that it is UTF-16.
+    // A byte order mark may show that the text is UTF-16.
     let (text, ..) = UTF_8.decode(bytes);
     let text = text.trim_start();
     let mut found = match text.starts_with("http://") || text.starts_with("https://") {
@@ -57,11 +57,11 @@ pub(super) fn parse_sitemap(bytes: &[u8]) -> Result<Sitemap, SitemapError> {
     Ok(found)
 }
 
-/// What a gzip file unpacks to, and whether it was more than is read.
+/// Unpacks a gzip file; also returns whether it was longer than the limit.
 fn unpack_gzip(bytes: &[u8]) -> Result<(Vec<u8>, bool), SitemapError> {
     let mut unpacked = Vec::new();
     let mut limited = MultiGzDecoder::new(bytes).take(MAX_BYTES as u64 + 1);
-    // A file that was cut off still names what stands before the cut; its text then ends early, which is told.
+    // A truncated file still names what is before the cut; that its text ends early is reported.
     if limited.read_to_end(&mut unpacked).is_err() && unpacked.is_empty() {
         return Err(SitemapError::DamagedGzip);
     }
@@ -78,7 +78,7 @@ fn parse_lines(text: &str) -> Sitemap {
     found
 }
 
-/// Addresses stand in a `loc` right below a `url` or `sitemap`; those of pictures and videos are deeper.
+/// Addresses are in a `loc` directly below a `url` or `sitemap`; those of images and videos are deeper.
 fn parse_xml(text: &str) -> Result<Sitemap, SitemapError> {
     let mut reader = Reader::from_str(text);
     reader.config_mut().check_end_names = false;
@@ -127,7 +127,7 @@ fn in_address(open: &[SitemapElement], address: &str) -> bool {
     open.last() == Some(&SitemapElement::Location) && address.len() <= MAX_ADDRESS_BYTES
 }
 
-/// The character that a reference stands for; of an unknown one what is written.
+/// The character that a reference stands for; an unknown reference stays as written.
 fn resolve_reference(named: &BytesRef) -> String {
     if let Ok(Some(character)) = named.resolve_char_ref() {
         return character.into();
@@ -138,7 +138,7 @@ fn resolve_reference(named: &BytesRef) -> String {
     }
 }
 
-/// What matters of an element.
+/// The kinds of elements that are distinguished.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum SitemapElement {
     Root,

@@ -1,14 +1,14 @@
-//! Open elements of a page, and what macros and links show.
+//! Open elements of a page, and how macros and links are rendered.
 
 use std::collections::BTreeMap;
 
 use super::render;
 
-/// An open element.
+/// An open element, with what was collected of it so far.
 pub(super) enum OpenElement {
-    /// Its content flows into what is around it.
+    /// Its content flows into the element around it.
     Plain {
-        /// Whether it stands apart from what is before and after it.
+        /// Whether it is a block, separated from the text before and after it.
         block: bool,
     },
     Skipped,
@@ -17,18 +17,18 @@ pub(super) enum OpenElement {
     Code,
     Preformatted,
     Quote,
-    /// The number of its first item, if they have numbers, and the items.
+    /// Number of the first item if the list is numbered, and the rendered items.
     List(Option<usize>, Vec<String>),
     Item,
-    /// Whether it is done.
+    /// A task, and whether it is done.
     Task(bool),
     TaskStatus,
     Table(Vec<Vec<String>>),
     Row(Vec<String>),
-    /// How many columns wide.
+    /// A cell, and how many columns it spans.
     Cell(usize),
     Macro(ConfluenceMacro),
-    /// Of a macro, by its name.
+    /// A parameter of a macro, by its name.
     Parameter(String),
     PlainBody,
     Link(ConfluenceLink),
@@ -39,7 +39,7 @@ impl OpenElement {
         !matches!(self, Self::Plain { .. } | Self::Skipped)
     }
 
-    /// Whether each space counts.
+    /// Whether white space in it is significant.
     pub fn is_verbatim(&self) -> bool {
         matches!(self, Self::Preformatted | Self::PlainBody)
     }
@@ -87,7 +87,7 @@ pub(super) struct ConfluenceLink {
 }
 
 impl ConfluenceLink {
-    /// Its own words, else the name of what it points to.
+    /// Text of the link: its own words, otherwise the name of its target.
     pub fn link_text(self, words: &str) -> String {
         match words.trim() {
             "" => self.name.unwrap_or_default(),
@@ -96,14 +96,14 @@ impl ConfluenceLink {
     }
 }
 
-/// A macro with what it was given.
+/// A macro with its parameters and its plain body.
 pub(super) struct ConfluenceMacro {
     name: String,
     pub parameters: BTreeMap<String, String>,
     pub plain_body: Option<String>,
 }
 
-/// What a macro shows.
+/// How a macro is rendered.
 pub(super) enum MacroOutput {
     Block(String),
     Inline(String),
@@ -122,7 +122,7 @@ impl ConfluenceMacro {
         self.parameters.get(name).map_or("", String::as_str)
     }
 
-    /// What it shows around its rendered body.
+    /// Renders the macro around its rendered body.
     pub fn render_macro(self, body: &str) -> MacroOutput {
         let title = self.parameter_value("title");
         match self.name.as_str() {
@@ -147,7 +147,7 @@ impl ConfluenceMacro {
         }
     }
 
-    /// The page that it includes: its parameter has no name, or one that differs from version to version.
+    /// The page that the macro includes: that parameter's name is empty or depends on the Confluence version.
     fn included_page(&self) -> Option<&str> {
         let named = ["", "default-parameter", "pageTitle", "name"];
         let mut found = named.iter().map(|name| self.parameter_value(name));
@@ -155,7 +155,7 @@ impl ConfluenceMacro {
     }
 }
 
-/// A block under the title of its panel.
+/// A block below the title of its panel.
 fn with_title(title: &str, body: &str) -> String {
     match (title, body.is_empty()) {
         ("", _) => body.to_owned(),

@@ -1,7 +1,7 @@
-//! Parts of a page as Markdown.
+//! Renders parts of a page as Markdown.
 
-/// Puts flowing text behind what is there: a run of spaces is one, none begins a line. What would be a heading or a
-/// comment of Markdown is none.
+/// Appends flowing text: white space is collapsed and starts no line, and a `#` or `<!` that Markdown would read as a
+/// heading or comment is escaped.
 pub(super) fn push_flowing_text(out: &mut String, text: &str) {
     for character in text.chars() {
         if character.is_whitespace() {
@@ -18,7 +18,7 @@ pub(super) fn push_flowing_text(out: &mut String, text: &str) {
     }
 }
 
-/// Ends a block: what follows stands behind an empty line.
+/// Ends a block: the following text starts after an empty line.
 pub(super) fn break_block(out: &mut String) {
     out.truncate(out.trim_end().len());
     if !out.is_empty() {
@@ -52,7 +52,7 @@ pub(super) fn render_code(text: &str) -> String {
     }
 }
 
-/// A block of code, in a fence that is longer than any within.
+/// A code block, in a fence longer than any inside.
 pub(super) fn render_code_block(language: &str, text: &str) -> String {
     let text = text.trim_matches('\n').trim_end();
     if text.trim().is_empty() {
@@ -73,7 +73,7 @@ pub(super) fn render_quote(text: &str) -> String {
     lines.join("\n")
 }
 
-/// A list; what belongs to an item stands below its words.
+/// A list; further lines of an item are indented below its first line.
 pub(super) fn render_list(first: Option<usize>, items: &[String]) -> String {
     let mut out = String::new();
     for (n, item) in items.iter().enumerate() {
@@ -99,12 +99,12 @@ pub(super) fn render_list(first: Option<usize>, items: &[String]) -> String {
     out
 }
 
-/// The text of a cell: one line.
+/// The text of a cell, on one line.
 pub(super) fn render_cell(text: &str) -> String {
     one_line(text).replace('|', "\\|")
 }
 
-/// A table whose first row is its head. One of a single column is no table, and comes as lines.
+/// A table with its first row as header. A table of one column becomes lines.
 pub(super) fn render_table(mut rows: Vec<Vec<String>>) -> String {
     rows.retain(|row| row.iter().any(|cell| !cell.is_empty()));
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);

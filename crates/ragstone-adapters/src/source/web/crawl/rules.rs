@@ -1,6 +1,6 @@
-//! What each host allows, asked for once.
+//! `robots.txt` rules of each host, requested once per listing.
 //!
-//! Invariant: an address is asked for only if its host's `robots.txt` was read, or is certainly not there.
+//! Invariant: an address is requested only if its host's `robots.txt` was read or certainly does not exist.
 
 use reqwest::Url;
 use reqwest::header::HeaderMap;
@@ -12,7 +12,7 @@ use super::WebCrawl;
 use crate::source::guard::GuardError;
 
 impl WebCrawl<'_> {
-    /// Whether a host's rules allow an address; they are asked for once.
+    /// Whether the rules of an address's host allow it; they are requested once.
     pub(super) async fn is_allowed(&mut self, url: &Url) -> bool {
         let host = address::host_with_port(url);
         if !self.robots.contains_key(&host) {
@@ -40,7 +40,7 @@ impl WebCrawl<'_> {
                 ..
             }) => RobotsRules::allow_all(),
             Err(GuardError::TooLarge { .. }) => RobotsRules::allow_all(),
-            // RFC 9309, 2.3.1.4: what cannot be reached forbids everything.
+            // RFC 9309, 2.3.1.4: a `robots.txt` that cannot be reached forbids everything.
             Err(error) => {
                 self.is_incomplete = true;
                 self.unread.get_or_insert_with(|| to_source_error(error));
@@ -50,7 +50,7 @@ impl WebCrawl<'_> {
     }
 }
 
-/// The path of an address with its query, as `robots.txt` means it.
+/// Path of an address with its query, which `robots.txt` patterns are matched against.
 pub(super) fn path_with_query(url: &Url) -> &str {
     let whole = url.as_str();
     let behind = whole.find("://").map_or(0, |at| at + 3);

@@ -1,6 +1,6 @@
-//! Pages with the very same text: other addresses of a page, and a site that gives one page for every address.
+//! Pages with identical text: several addresses of one page, and sites that return one page for every address.
 //!
-//! Invariant: a page is left out only where its text stands under another address of the list.
+//! Invariant: a page is left out as a duplicate only if its text is listed under another address.
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,14 +11,14 @@ use reqwest::header::HeaderMap;
 use super::WebCrawl;
 use super::visit::VisitOutcome;
 
-/// From so many addresses on, a site that gives the same text for most of them is not believed.
+/// From this number of addresses on, the same text at most of a site's addresses is taken for a placeholder.
 const MIN_SAME: usize = 3;
-/// Pages that nothing leads to any more and that are asked for once, to see what the site gives for them.
+/// Most pages that nothing leads to any more and that are requested once, to see what the site returns for them.
 const MAX_LOST_ASKED: usize = 50;
 
 impl WebCrawl<'_> {
-    /// Leaves out pages that name another one as their canonical address, if that one, or a listed page that names it as
-    /// well, holds the same text.
+    /// Drops pages that declare another page as canonical, if that page, or a listed page that declares it as well, has
+    /// the same text.
     pub(super) fn drop_duplicate_pages(&mut self) {
         let texts: HashMap<&str, &str> = self
             .found
@@ -41,8 +41,8 @@ impl WebCrawl<'_> {
         self.found.retain(|found| !copies.contains(&found.item.key));
     }
 
-    /// Looks at what is gone, and takes back pages that a site gave for most of its addresses alike: it is under
-    /// maintenance, wants a login or knows no 404. What was known under those addresses is kept.
+    /// Checks what is gone, and drops pages that a site returns for most of its addresses alike: it is under
+    /// maintenance, requires a login or has no 404 page. The documents known under those addresses are kept.
     pub(super) async fn drop_placeholder_pages(&mut self) -> Option<ListEntry> {
         if self.found.is_empty() {
             return None;
@@ -72,7 +72,7 @@ impl WebCrawl<'_> {
             same.len()
         ));
         let recalled = self.web.lock_previous_markers().clone();
-        // A lost page that was not asked for may be one of them, too.
+        // A lost page that was not requested may be a placeholder, too.
         let hidden = recalled
             .into_keys()
             .filter(|key| same.contains(key) || !self.listed.contains(key));
@@ -85,7 +85,7 @@ impl WebCrawl<'_> {
         }))
     }
 
-    /// The texts of pages that were known and that nothing leads to any more, some of them.
+    /// Texts of some of the known pages that nothing leads to any more.
     async fn fetch_lost_texts(&mut self) -> Vec<(String, String)> {
         let recalled = self.web.lock_previous_markers().clone();
         let lost = recalled
@@ -96,7 +96,7 @@ impl WebCrawl<'_> {
             .take(MAX_LOST_ASKED)
             .collect();
         let mut texts = Vec::new();
-        // Few that are gone are nothing unusual.
+        // A few lost pages are normal.
         if lost.len() + 1 < MIN_SAME {
             return texts;
         }

@@ -1,6 +1,6 @@
-//! The pages that sitemaps name.
+//! Collects the pages that sitemaps name.
 //!
-//! Invariant: a sitemap that cannot be read costs the pages that it names and no others, and those that were known are kept.
+//! Invariant: a sitemap that cannot be read loses only the pages that it names; those that were known are kept.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -12,15 +12,15 @@ use super::super::sitemap::{self, Sitemap};
 use super::super::{address, to_source_error};
 use super::WebCrawl;
 
-/// Sitemaps of one source, those that sitemaps name included.
+/// Most sitemaps of one source, including those that sitemaps name.
 const MAX_SITEMAPS: usize = 1_000;
-/// How many sitemaps may lead to one, one after the other; sitemaps.org knows one level.
+/// Most levels of sitemaps that name other sitemaps; sitemaps.org has one.
 const MAX_LEVELS: usize = 5;
 
 impl WebCrawl<'_> {
-    /// The pages of the sitemaps that the settings name, and of those that these name.
+    /// The pages of the sitemaps in the settings, and of the sitemaps that these name.
     pub(super) async fn list_sitemap_pages(&mut self) -> Vec<Url> {
-        // Level by level, so that each sitemap is met on its shortest way.
+        // Breadth first, so that each sitemap is reached by its shortest path.
         let (mut known, mut waiting) = (HashSet::new(), VecDeque::new());
         for map in &self.web.sitemaps {
             if known.insert(map.clone()) {
@@ -43,7 +43,7 @@ impl WebCrawl<'_> {
             match self.fetch_sitemap(&map).await {
                 Ok(found) => {
                     for deeper in normalise_urls(found.sitemaps) {
-                        // One too many is enough to tell that there are more.
+                        // One too many is enough to show that there are more.
                         if known.len() <= MAX_SITEMAPS && known.insert(deeper.clone()) {
                             waiting.push_back((deeper, level + 1));
                         }
@@ -81,13 +81,13 @@ impl WebCrawl<'_> {
         }
     }
 
-    /// Takes the pages that are meant; tells if a sitemap names others only.
+    /// Adds the pages that belong to the source; reports a sitemap that names only others.
     fn take_pages(&mut self, map: &Url, named: Vec<String>, pages: &mut Vec<Url>) {
         let count = named.len();
         let all: Vec<Url> = normalise_urls(named).collect();
         let elsewhere = all.first().map(address::host_with_port);
         let before = pages.len();
-        // A sitemap may name the pages of its site by another name of it.
+        // A sitemap may use another name of its own site in its pages' addresses.
         for url in &all {
             if address::is_same_site(url, map) || address::is_same_site(map, url) {
                 self.web.scope.admit_host(url);
@@ -109,7 +109,7 @@ impl WebCrawl<'_> {
         }
     }
 
-    /// Notes that what a sitemap names is not known.
+    /// Records that the pages of a sitemap are not known.
     fn record_unread_sitemap(&mut self, map: &Url, error: SourceError) {
         self.is_incomplete = true;
         match error {

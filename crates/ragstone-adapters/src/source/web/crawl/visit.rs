@@ -1,4 +1,4 @@
-//! One address: asked for by the rules of its host, and read for where it leads.
+//! Visits one address: requests it by the rules of its host, and reads where it leads.
 
 use ragstone_core::seam::source::SourceError;
 use reqwest::Url;
@@ -12,27 +12,27 @@ use super::super::{address, to_source_error};
 use super::{CrawledPage, WebCrawl, page_item as item_of, path_with_query};
 use crate::source::guard::{GuardError, GuardedResponse};
 
-/// Bytes of a page that is read for its links; a longer one is a page without.
+/// Most bytes of a page that is read for its links; a longer one is listed without links.
 const MAX_PAGE_BYTES: usize = 8 << 20;
-/// Media that have no text to read.
+/// Prefixes of media types without text.
 const NO_TEXT: [&str; 6] = ["image/", "video/", "audio/", "font/", "text/css", "text/javascript"];
 
-/// Stands in a marker between what the server says of a page's state and the digest of its text.
+/// Separates the server's validator from the digest of the text in a page's marker.
 const TEXT_MARK: &str = "\u{1f}text=";
-/// Digits of a text's digest.
+/// Hex digits of a text's digest.
 const DIGEST: usize = 32;
 
-/// What an address turned out to be.
+/// Outcome of visiting an address.
 pub(super) enum VisitOutcome {
-    /// A page with text, and where it leads.
+    /// A page with text, and the addresses that it leads to.
     Page { found: Box<CrawledPage>, leads: Vec<Url> },
-    /// No page of the source, and why.
+    /// Not a page of the source, and why.
     NotAPage(String),
-    /// It sends on to where nobody here goes, as far as is known.
+    /// A redirect to an address that, as far as is known, does not belong to the source or is not allowed.
     Redirected(Url),
-    /// A page that leads on, and is none of the source itself.
+    /// A page that is not to be listed itself (`noindex`), and the addresses that it leads to.
     LinksOnly(Vec<Url>),
-    /// It could not be read.
+    /// The address could not be read.
     Failed(SourceError),
 }
 
@@ -62,7 +62,7 @@ impl WebCrawl<'_> {
         };
         match answer.status {
             304 if at == *url => self.unchanged_page(url),
-            // The condition was about the address that was asked for, not about the one that it sends on to.
+            // The condition was for the requested address, not for the one that it redirects to.
             304 if !headers.is_empty() => Box::pin(self.visit_with_headers(&at, HeaderMap::new(), is_inner)).await,
             200..=299 => self.read_page(at, answer, is_inner).await,
             status @ (300..=399) => match redirect_location(&answer) {
@@ -77,7 +77,7 @@ impl WebCrawl<'_> {
         }
     }
 
-    /// A page that is as the last sync saw it.
+    /// A page that is unchanged since the last sync.
     fn unchanged_page(&self, url: &Url) -> VisitOutcome {
         let recalled = self.web.lock_previous_markers().get(url.as_str()).cloned().flatten();
         let text = recalled.as_deref().and_then(|marker| marker.split_once(TEXT_MARK));
@@ -91,7 +91,7 @@ impl WebCrawl<'_> {
         }
     }
 
-    /// Keeps to the pause that a host wants between two requests.
+    /// Waits for the delay that a host asks for between two requests.
     async fn wait_for_host(&self, url: &Url) {
         let host = address::host_with_port(url);
         let Some(pace) = self.pace.get(&host) else { return };
@@ -102,7 +102,7 @@ impl WebCrawl<'_> {
         *next = Some(Instant::now() + self.robots[&host].delay);
     }
 
-    /// Whether an address that a redirect or a page names is meant and allowed, as far as is known.
+    /// Whether the target of a redirect or link belongs to the source and is allowed, as far as is known.
     fn is_meant(&self, url: &Url) -> bool {
         let robots = self.robots.get(&address::host_with_port(url));
         self.web.scope.contains_url(url) && robots.is_some_and(|robots| robots.allows_path(path_with_query(url)))
@@ -173,13 +173,13 @@ fn text_digest(text: &[u8]) -> String {
     blake3::hash(text).to_hex()[..DIGEST].to_owned()
 }
 
-/// Where an answer sends on to.
+/// Target of a redirect, normalised.
 fn redirect_location(answer: &GuardedResponse) -> Option<Url> {
     let location = answer.headers.get(LOCATION)?.to_str().ok()?;
     address::normalise_url(answer.url.join(location).ok()?)
 }
 
-/// What tells one state of a page from another by its server's word.
+/// What the server sends to identify the state of a page: `ETag`, otherwise `Last-Modified`.
 fn response_validator(headers: &HeaderMap) -> Option<String> {
     let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
     let etag = text(ETAG)
@@ -188,7 +188,7 @@ fn response_validator(headers: &HeaderMap) -> Option<String> {
     etag.or_else(|| text(LAST_MODIFIED).map(|date| format!("modified={date}")))
 }
 
-/// How to ask for a page only if it is not as `marker` says.
+/// Header to request a page only if it has changed since `marker`.
 fn condition_header(marker: &str) -> Option<(HeaderName, HeaderValue)> {
     let said = marker.split_once(TEXT_MARK).map_or(marker, |(said, _)| said);
     let (name, value) = match said.split_once('=')? {
