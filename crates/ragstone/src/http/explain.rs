@@ -154,7 +154,7 @@ enum ExplainTarget {
 ///
 /// For administrators. No document is read with the rights of that caller.
 #[utoipa::path(post, path = "/api/v1/explain-access", tag = "keys", request_body = AccessQuestion,
-    responses((status = 200, body = ExplainAccessResponse)))]
+    responses((status = 200, description = "Each set of readers, and whether the caller holds one of it.", body = ExplainAccessResponse)))]
 pub(super) async fn explain_access(
     State(app): State<Arc<RouterState>>,
     RequireAdminIdentity(identity): RequireAdminIdentity,

@@ -31,7 +31,7 @@ pub(super) async fn get_health() -> Json<Value> {
 }
 
 /// Readiness: 200 if questions can be answered, else 503. Both list the state of each dependency.
-#[utoipa::path(get, path = "/readyz", tag = "operation", responses((status = 200, body = ReadinessReport)))]
+#[utoipa::path(get, path = "/readyz", tag = "operation", responses((status = 200, description = "Ready.", body = ReadinessReport)))]
 pub(super) async fn get_readiness(State(app): State<Arc<RouterState>>) -> Result<Json<ReadinessReport>, ApiProblem> {
     let readiness = (app.readiness)();
     match readiness.ready {

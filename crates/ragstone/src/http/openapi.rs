@@ -44,12 +44,12 @@ const COMMON: [Code; 14] = [
     modifiers(&DescriptionModifier),
     security(("key" = [])),
     tags(
-        (name = "documents", description = "Taking documents in, showing, changing and deleting them."),
-        (name = "jobs", description = "Background work and how far it is."),
-        (name = "ask", description = "Searching, and answers with verified citations."),
-        (name = "feedback", description = "What callers say of answers."),
-        (name = "keys", description = "Who may call: API keys, their tenants, roles and readers."),
-        (name = "sources", description = "Places that documents come from, and how their syncs went."),
+        (name = "documents", description = "Upload, show, change and delete documents."),
+        (name = "jobs", description = "Background work and its progress."),
+        (name = "ask", description = "Search, and answers with verified citations."),
+        (name = "feedback", description = "Ratings and corrections of answers."),
+        (name = "keys", description = "API keys, their tenants, roles and readers."),
+        (name = "sources", description = "Places that documents come from, and their syncs."),
         (name = "operation", description = "Health, metrics and this description.")
     )
 )]

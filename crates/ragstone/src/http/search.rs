@@ -65,7 +65,7 @@ pub(super) struct SearchResponse {
 
 /// Returns the passages that match best, among those that the caller may read.
 #[utoipa::path(post, path = "/api/v1/search", tag = "ask", request_body = SearchBody,
-    responses((status = 200, body = SearchResponse)))]
+    responses((status = 200, description = "The passages, best first.", body = SearchResponse)))]
 pub(super) async fn search_passages(
     State(app): State<Arc<RouterState>>,
     RequireReader(principal): RequireReader,

@@ -28,7 +28,7 @@ pub(super) struct StreamTicket {
 /// Issues a single-use ticket for `GET /api/v1/ask-stream` or `GET /api/v1/jobs/{id}/events`; it is valid for 60
 /// seconds.
 #[utoipa::path(post, path = "/api/v1/stream-tickets", tag = "ask",
-    responses((status = 201, body = StreamTicket)))]
+    responses((status = 201, description = "A ticket that stands for the key in one URL.", body = StreamTicket)))]
 pub(super) async fn create_stream_ticket(
     State(app): State<Arc<RouterState>>,
     identity: CallerIdentity,

@@ -63,7 +63,7 @@ pub(in crate::http) struct AskStreamParameters {
 /// end is answered with 204, so that an `EventSource` stops.
 #[utoipa::path(get, path = "/api/v1/ask-stream", tag = "ask",
     params(AskStreamParameters, ("Last-Event-ID" = Option<String>, Header)),
-    responses((status = 200, description = "`text/event-stream`"), (status = 204, description = "all was sent")))]
+    responses((status = 200, description = "The events, until the end.", body = String, content_type = "text/event-stream"), (status = 204, description = "Everything was sent already.")))]
 pub(in crate::http) async fn stream_answer(
     State(app): State<Arc<RouterState>>,
     identity: CallerIdentity,

@@ -77,7 +77,7 @@ pub(in crate::http) struct ChunkList {
 
 /// Lists the chunks of a document's published version, in document order.
 #[utoipa::path(get, path = "/api/v1/documents/{id}/chunks", tag = "documents",
-    params(("id" = Uuid, Path), ChunkListParameters), responses((status = 200, body = ChunkList)))]
+    params(("id" = Uuid, Path), ChunkListParameters), responses((status = 200, description = "A page of chunks.", body = ChunkList)))]
 pub(in crate::http) async fn list_chunks(
     State(app): State<Arc<RouterState>>,
     RequireReader(principal): RequireReader,

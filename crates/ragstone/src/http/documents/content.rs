@@ -25,7 +25,7 @@ pub(in crate::http) const PROBLEMS: &[Code] = &[Code::NotFound, Code::RangeNotSa
 /// It is always sent as an attachment. A `Range` header with one range of bytes is supported.
 #[utoipa::path(get, path = "/api/v1/documents/{id}/content", tag = "documents",
     params(("id" = Uuid, Path), ("Range" = Option<String>, Header, description = "such as `bytes=0-99`")),
-    responses((status = 200, description = "all bytes"), (status = 206, description = "the range")))]
+    responses((status = 200, description = "All bytes."), (status = 206, description = "The bytes of the range.")))]
 pub(in crate::http) async fn get_document_content(
     State(app): State<Arc<RouterState>>,
     RequireReader(principal): RequireReader,

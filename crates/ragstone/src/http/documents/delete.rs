@@ -36,7 +36,7 @@ pub(in crate::http) struct DeleteResponse {
 /// Allowed for a caller who may grant every reader of the document, or who uploaded it. A document of a source cannot
 /// be deleted here but only in the source, and a file in a mail only with the mail.
 #[utoipa::path(delete, path = "/api/v1/documents/{id}", tag = "documents", params(("id" = Uuid, Path)),
-    responses((status = 202, body = DeleteResponse)))]
+    responses((status = 202, description = "Invisible from now on; the job removes what is left.", body = DeleteResponse)))]
 pub(in crate::http) async fn delete_document(
     State(app): State<Arc<RouterState>>,
     RequireWriter(principal): RequireWriter,

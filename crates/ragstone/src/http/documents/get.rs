@@ -15,7 +15,7 @@ pub(in crate::http) const PROBLEMS: &[Code] = &[Code::NotFound, Code::CatalogueU
 
 /// Returns one document, without its text.
 #[utoipa::path(get, path = "/api/v1/documents/{id}", tag = "documents", params(("id" = Uuid, Path)),
-    responses((status = 200, body = DocumentBody)))]
+    responses((status = 200, description = "The document.", body = DocumentBody)))]
 pub(in crate::http) async fn get_document(
     State(app): State<Arc<RouterState>>,
     RequireReader(principal): RequireReader,

@@ -51,7 +51,7 @@ pub(in crate::http) struct DocumentList {
 
 /// Lists the documents that the caller may read, oldest first.
 #[utoipa::path(get, path = "/api/v1/documents", tag = "documents", params(DocumentListParameters),
-    responses((status = 200, body = DocumentList)))]
+    responses((status = 200, description = "A page of documents.", body = DocumentList)))]
 pub(in crate::http) async fn list_documents(
     State(app): State<Arc<RouterState>>,
     RequireReader(principal): RequireReader,

@@ -26,7 +26,7 @@ pub(in crate::http) struct PageBody {
 
 /// Returns the text of one page of the published version, as the parser extracted it. Pages count from 1.
 #[utoipa::path(get, path = "/api/v1/documents/{id}/pages/{page}", tag = "documents",
-    params(("id" = Uuid, Path), ("page" = u32, Path)), responses((status = 200, body = PageBody)))]
+    params(("id" = Uuid, Path), ("page" = u32, Path)), responses((status = 200, description = "The text of the page.", body = PageBody)))]
 pub(in crate::http) async fn get_document_page(
     State(app): State<Arc<RouterState>>,
     RequireReader(principal): RequireReader,

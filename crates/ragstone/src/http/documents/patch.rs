@@ -62,7 +62,7 @@ pub(in crate::http) struct DocumentChanges {
 /// document, or who uploaded it; nobody can add or remove a reader that they do not hold. A document of a source or a
 /// file in a mail cannot be changed here.
 #[utoipa::path(patch, path = "/api/v1/documents/{id}", tag = "documents", params(("id" = Uuid, Path)),
-    request_body = DocumentChanges, responses((status = 200, body = DocumentBody)))]
+    request_body = DocumentChanges, responses((status = 200, description = "The document.", body = DocumentBody)))]
 pub(in crate::http) async fn update_document(
     State(app): State<Arc<RouterState>>,
     RequireWriter(principal): RequireWriter,

@@ -85,7 +85,7 @@ pub(in crate::http) enum FileOutcome {
 #[utoipa::path(post, path = "/api/v1/documents", tag = "documents",
     params(("Idempotency-Key" = Option<String>, Header, description = "names the request, 1 to 255 characters")),
     request_body(content((UploadForm = "multipart/form-data"), (NewDocument = "application/json"))),
-    responses((status = 202, body = UploadResponse), (status = 200, body = UploadResponse)))]
+    responses((status = 202, description = "Stored; the job publishes it.", body = UploadResponse), (status = 200, description = "Nothing has to be embedded; the document is as it was, or changed its readers.", body = UploadResponse)))]
 pub(in crate::http) async fn upload_documents(
     State(app): State<Arc<RouterState>>,
     RequireWriter(principal): RequireWriter,

@@ -88,7 +88,7 @@ impl FeedbackRequest {
 /// Only the asker can rate an answer, and only for a limited time after it. Question and answer are kept with the
 /// feedback, for administrators and for building evaluation sets.
 #[utoipa::path(post, path = "/api/v1/feedback", tag = "feedback", request_body = FeedbackRequest,
-    responses((status = 200, body = FeedbackResponse)))]
+    responses((status = 200, description = "Stored.", body = FeedbackResponse)))]
 pub(in crate::http) async fn give_feedback(
     State(app): State<Arc<RouterState>>,
     RequireReader(asker): RequireReader,

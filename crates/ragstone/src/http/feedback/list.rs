@@ -116,7 +116,7 @@ impl From<RatedAnswer> for FeedbackBody {
 ///
 /// For administrators.
 #[utoipa::path(get, path = "/api/v1/feedback", tag = "feedback", params(FeedbackListParameters),
-    responses((status = 200, body = FeedbackList)))]
+    responses((status = 200, description = "A page of feedback.", body = FeedbackList)))]
 pub(in crate::http) async fn list_feedback(
     State(app): State<Arc<RouterState>>,
     RequireAdmin(admin): RequireAdmin,

@@ -19,7 +19,7 @@ pub(in crate::http) const PROBLEMS: &[Code] = &[Code::NotFound, Code::CatalogueU
 ///
 /// Allowed for the asker and for administrators.
 #[utoipa::path(delete, path = "/api/v1/feedback/{trace_id}", tag = "feedback",
-    params(("trace_id" = Uuid, Path)), responses((status = 204, description = "it is gone")))]
+    params(("trace_id" = Uuid, Path)), responses((status = 204, description = "Deleted.")))]
 pub(in crate::http) async fn delete_feedback(
     State(app): State<Arc<RouterState>>,
     RequireReader(caller): RequireReader,

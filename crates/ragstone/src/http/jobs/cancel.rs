@@ -21,7 +21,7 @@ pub(in crate::http) const PROBLEMS: &[Code] = &[
 
 /// Cancels a job. If it was cancelled before, the response is the same.
 #[utoipa::path(delete, path = "/api/v1/jobs/{id}", tag = "jobs", params(("id" = Uuid, Path)),
-    responses((status = 200, body = JobBody)))]
+    responses((status = 200, description = "The job.", body = JobBody)))]
 pub(in crate::http) async fn cancel_job(
     State(app): State<Arc<RouterState>>,
     RequireWriter(principal): RequireWriter,

@@ -30,7 +30,7 @@ pub(in crate::http) const PROBLEMS: &[Code] = &[Code::NotFound, Code::TooManyStr
 /// so that an `EventSource` stops.
 #[utoipa::path(get, path = "/api/v1/jobs/{id}/events", tag = "jobs",
     params(("id" = Uuid, Path), ("Last-Event-ID" = Option<String>, Header), ("ticket" = Option<String>, Query)),
-    responses((status = 200, description = "`text/event-stream`"), (status = 204, description = "all was sent")))]
+    responses((status = 200, description = "The events, until the end.", body = String, content_type = "text/event-stream"), (status = 204, description = "Everything was sent already.")))]
 pub(in crate::http) async fn stream_job_events(
     State(app): State<Arc<RouterState>>,
     CallerIdentity {

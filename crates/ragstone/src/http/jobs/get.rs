@@ -15,7 +15,7 @@ pub(in crate::http) const PROBLEMS: &[Code] = &[Code::NotFound, Code::CatalogueU
 
 /// Returns a job of a document that the caller may read.
 #[utoipa::path(get, path = "/api/v1/jobs/{id}", tag = "jobs", params(("id" = Uuid, Path)),
-    responses((status = 200, body = JobBody)))]
+    responses((status = 200, description = "The job.", body = JobBody)))]
 pub(in crate::http) async fn get_job(
     State(app): State<Arc<RouterState>>,
     RequireReader(principal): RequireReader,

@@ -51,7 +51,7 @@ pub(in crate::http) struct JobList {
 
 /// Lists the jobs of the documents that the caller may read, newest first.
 #[utoipa::path(get, path = "/api/v1/jobs", tag = "jobs", params(JobListParameters),
-    responses((status = 200, body = JobList)))]
+    responses((status = 200, description = "A page of jobs.", body = JobList)))]
 pub(in crate::http) async fn list_jobs(
     State(app): State<Arc<RouterState>>,
     RequireReader(principal): RequireReader,

@@ -23,7 +23,7 @@ pub(in crate::http) const PROBLEMS: &[Code] = &[
 /// Retries a job that failed or was cancelled, with its attempts reset to 0. For a batch, retries each of its jobs that
 /// did.
 #[utoipa::path(post, path = "/api/v1/jobs/{id}/retry", tag = "jobs", params(("id" = Uuid, Path)),
-    responses((status = 202, body = JobBody)))]
+    responses((status = 202, description = "The job is queued again.", body = JobBody)))]
 pub(in crate::http) async fn retry_job(
     State(app): State<Arc<RouterState>>,
     RequireWriter(principal): RequireWriter,

@@ -69,7 +69,7 @@ pub(in crate::http) struct CreateKeyRequest {
 ///
 /// For administrators. Only the operator and the key `RAGSTONE_ADMIN_KEY` may name a tenant other than their own.
 #[utoipa::path(post, path = "/api/v1/keys", tag = "keys", request_body = CreateKeyRequest,
-    responses((status = 201, body = IssuedKey)))]
+    responses((status = 201, description = "The key with its secret, shown this once.", body = IssuedKey)))]
 pub(in crate::http) async fn create_key(
     State(app): State<Arc<RouterState>>,
     RequireAdminIdentity(identity): RequireAdminIdentity,

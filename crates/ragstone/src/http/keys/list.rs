@@ -42,7 +42,7 @@ pub(in crate::http) struct KeyList {
 
 /// Lists the API keys that the caller manages, oldest first, including ended ones. Secrets are never returned.
 #[utoipa::path(get, path = "/api/v1/keys", tag = "keys", params(KeyListParameters),
-    responses((status = 200, body = KeyList)))]
+    responses((status = 200, description = "A page of keys, without their secrets.", body = KeyList)))]
 pub(in crate::http) async fn list_keys(
     State(app): State<Arc<RouterState>>,
     RequireAdminIdentity(identity): RequireAdminIdentity,

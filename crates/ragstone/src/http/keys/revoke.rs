@@ -15,7 +15,7 @@ pub(in crate::http) const PROBLEMS: &[Code] = &[Code::NotFound, Code::CatalogueU
 
 /// Revokes a key permanently. If it was revoked before, the response is the same.
 #[utoipa::path(delete, path = "/api/v1/keys/{id}", tag = "keys", params(("id" = String, Path)),
-    responses((status = 200, body = KeyBody)))]
+    responses((status = 200, description = "The key, as it is now.", body = KeyBody)))]
 pub(in crate::http) async fn revoke_key(
     State(app): State<Arc<RouterState>>,
     RequireAdminIdentity(identity): RequireAdminIdentity,

@@ -44,7 +44,7 @@ pub(in crate::http) struct KeyRotation {
 ///
 /// The old key is refused from now on, or after `grace_seconds`. The body may be omitted.
 #[utoipa::path(post, path = "/api/v1/keys/{id}/rotate", tag = "keys", params(("id" = String, Path)),
-    request_body = KeyRotation, responses((status = 200, body = IssuedKey)))]
+    request_body = KeyRotation, responses((status = 200, description = "The new secret, shown this once.", body = IssuedKey)))]
 pub(in crate::http) async fn rotate_key(
     State(app): State<Arc<RouterState>>,
     RequireAdminIdentity(identity): RequireAdminIdentity,

@@ -82,7 +82,7 @@ pub(in crate::http) struct CreateSourceRequest {
 
 /// Creates a source. Nothing is ingested until its first sync.
 #[utoipa::path(post, path = "/api/v1/sources", tag = "sources", request_body = CreateSourceRequest,
-    responses((status = 201, body = SourceBody)))]
+    responses((status = 201, description = "The source.", body = SourceBody)))]
 pub(in crate::http) async fn create_source(
     State(app): State<Arc<RouterState>>,
     identity: CallerIdentity,

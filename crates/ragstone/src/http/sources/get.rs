@@ -15,7 +15,7 @@ pub(in crate::http) const PROBLEMS: &[Code] = &[Code::NotFound, Code::CatalogueU
 
 /// Returns a source that the caller manages, with the result of its last sync.
 #[utoipa::path(get, path = "/api/v1/sources/{id}", tag = "sources", params(("id" = Uuid, Path)),
-    responses((status = 200, body = SourceBody)))]
+    responses((status = 200, description = "The source, as it is now.", body = SourceBody)))]
 pub(in crate::http) async fn get_source(
     State(app): State<Arc<RouterState>>,
     RequireWriter(principal): RequireWriter,

@@ -38,7 +38,7 @@ pub(in crate::http) struct SourceList {
 
 /// Lists the sources that the caller manages, by name.
 #[utoipa::path(get, path = "/api/v1/sources", tag = "sources", params(SourceListParameters),
-    responses((status = 200, body = SourceList)))]
+    responses((status = 200, description = "A page of sources.", body = SourceList)))]
 pub(in crate::http) async fn list_sources(
     State(app): State<Arc<RouterState>>,
     RequireWriter(principal): RequireWriter,

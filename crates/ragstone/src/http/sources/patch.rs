@@ -47,7 +47,7 @@ pub(in crate::http) struct SourceChanges {
 
 /// Changes schedule, pause or readers of a source.
 #[utoipa::path(patch, path = "/api/v1/sources/{id}", tag = "sources", params(("id" = Uuid, Path)),
-    request_body = SourceChanges, responses((status = 200, body = SourceBody)))]
+    request_body = SourceChanges, responses((status = 200, description = "The source, as it is now.", body = SourceBody)))]
 pub(in crate::http) async fn update_source(
     State(app): State<Arc<RouterState>>,
     RequireWriter(principal): RequireWriter,

@@ -17,7 +17,7 @@ pub(in crate::http) const PROBLEMS: &[Code] = &[Code::NotFound, Code::CatalogueU
 ///
 /// The documents are invisible as soon as the response is sent; jobs remove their data.
 #[utoipa::path(delete, path = "/api/v1/sources/{id}", tag = "sources", params(("id" = Uuid, Path)),
-    responses((status = 200, body = SourceBody)))]
+    responses((status = 200, description = "The source, as it is now.", body = SourceBody)))]
 pub(in crate::http) async fn delete_source(
     State(app): State<Arc<RouterState>>,
     RequireWriter(principal): RequireWriter,

@@ -41,7 +41,7 @@ pub(in crate::http) struct SyncSourceRequest {
 ///
 /// `running` and `last_sync` of the source show the progress. The body may be omitted.
 #[utoipa::path(post, path = "/api/v1/sources/{id}/sync", tag = "sources", params(("id" = Uuid, Path)),
-    request_body = Option<SyncSourceRequest>, responses((status = 202, body = SourceBody)))]
+    request_body = Option<SyncSourceRequest>, responses((status = 202, description = "The source; its sync has begun.", body = SourceBody)))]
 pub(in crate::http) async fn sync_source(
     State(app): State<Arc<RouterState>>,
     RequireWriter(principal): RequireWriter,
