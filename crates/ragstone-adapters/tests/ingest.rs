@@ -84,7 +84,7 @@ impl Files {
         bytes: BoxStream<'_, Result<Bytes, &'static str>>,
     ) -> Result<BeginOutcome, AcceptError> {
         let upload = upload(&self.caller, name, &["everyone"]);
-        self.ingestor.accept_upload(&self.caller, upload, bytes).await
+        self.ingestor.uploads().accept_upload(&self.caller, upload, bytes).await
     }
 
     async fn ingest(&self, path: &Path) -> DocumentId {
@@ -94,7 +94,7 @@ impl Files {
         let Ok(BeginOutcome::Started(document, _)) = begun else {
             panic!("{name}: {begun:?}")
         };
-        let (_, outcome) = self.ingestor.run_next(WORKER).await.unwrap().unwrap();
+        let (_, outcome) = self.ingestor.runner().run_next(WORKER).await.unwrap().unwrap();
         assert_eq!(outcome, JobOutcome::Succeeded, "{name}");
         document.id
     }

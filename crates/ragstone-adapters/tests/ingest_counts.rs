@@ -114,10 +114,14 @@ impl Scene {
         let caller = writer("a", &["everyone"]);
         let upload = upload(&caller, &format!("{number}.txt"), &["everyone"]);
         let text = futures::stream::iter([Ok::<_, String>(format!("Text number {number}.").into())]);
-        self.ingestor.accept_upload(&caller, upload, text).await.unwrap();
-        let claim = self.ingestor.claim_job(WorkerId { process: 1, number }).await;
+        self.ingestor
+            .uploads()
+            .accept_upload(&caller, upload, text)
+            .await
+            .unwrap();
+        let claim = self.ingestor.runner().claim_job(WorkerId { process: 1, number }).await;
         let claim = claim.unwrap().unwrap();
-        let outcome = self.ingestor.run_job(&claim, std::future::pending()).await;
+        let outcome = self.ingestor.runner().run_job(&claim, std::future::pending()).await;
         assert_eq!(outcome.unwrap(), JobOutcome::Succeeded);
     }
 

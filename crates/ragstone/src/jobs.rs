@@ -155,8 +155,8 @@ impl WorkerLoop {
         place: JobSlot,
         mut told: watch::Receiver<ShutdownPhase>,
     ) -> Result<Option<(JobId, JobOutcome)>, CatalogueError> {
-        let claimed = self.ingestor.claim_job(self.worker).await;
-        for job in self.ingestor.take_flushed() {
+        let claimed = self.ingestor.runner().claim_job(self.worker).await;
+        for job in self.ingestor.runner().take_flushed() {
             // Nobody may be listening.
             let _ = self.options.events.send(job);
         }
@@ -172,7 +172,7 @@ impl WorkerLoop {
                 let _ = told.wait_for(|told| *told == ShutdownPhase::HandBack).await;
             }
         };
-        let outcome = self.ingestor.run_job(&claim, leave).await?;
+        let outcome = self.ingestor.runner().run_job(&claim, leave).await?;
         Ok(Some((claim.job.id, outcome)))
     }
 
@@ -218,9 +218,9 @@ mod tests {
             panic!("a version was to start: {begun:?}")
         };
         let ingestor = Arc::new(house.another());
-        let claim = ingestor.claim_job(WORKER).await.unwrap().unwrap();
+        let claim = ingestor.runner().claim_job(WORKER).await.unwrap().unwrap();
         faults.at(1, Event::Fails(Fault::Dead));
-        let unnoted = ingestor.run_job(&claim, std::future::pending()).await;
+        let unnoted = ingestor.runner().run_job(&claim, std::future::pending()).await;
         assert!(unnoted.is_err(), "{unnoted:?}");
         faults.heal();
         let (events, mut told) = broadcast::channel(4);

@@ -121,7 +121,7 @@ impl World {
     }
 
     pub async fn work(&self) {
-        while self.house.ingestor.run_next(WORKER).await.unwrap().is_some() {}
+        while self.house.ingestor.runner().run_next(WORKER).await.unwrap().is_some() {}
     }
 
     /// One sync: new, changed, unchanged, deleted, failed.

@@ -140,7 +140,7 @@ impl World {
     pub async fn sync_with(&self, deletions: DeletionPolicy) -> SyncReport {
         let turn = self.syncer.acquire_permit(self.record.id).await.unwrap();
         let report = turn.run_sync_with(&self.record.tenant, deletions).await.unwrap();
-        while self.house.ingestor.run_next(WORKER).await.unwrap().is_some() {}
+        while self.house.ingestor.runner().run_next(WORKER).await.unwrap().is_some() {}
         report
     }
 

@@ -1,21 +1,23 @@
-//! Accepting bytes: streamed to the blob store while they are hashed, then one transaction.
+//! Taking documents in: bytes that were received, then one transaction. Changes of what is known of them, and deletes.
 //!
-//! Invariant: a file is never whole in memory, and an upload that is cut off leaves nothing.
+//! Invariant: whoever changes readers or deletes notes that first beside the document, writes to the catalogue, and only
+//! then to manifest and points; where it is not known whether a write was done, what was noted is left to the sweep.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::{Stream, StreamExt, pin_mut};
-use object_store::ObjectStoreExt;
-use object_store::path::Path;
+use futures::Stream;
 
-use super::Ingestor;
-use super::arrival::{IncomingGuard, UploadWriter, lock_uploads};
-use super::manifest::ClosingNote;
+use super::arrival::{AcceptError, IncomingFiles, ReceivedFile};
+use super::attachment_tree::list_nested_attachments;
+use super::context::IngestContext;
+use super::manifest::{ClosingNote, ManifestWriter};
 use super::names::usable_uri;
+use super::point_access::PointAccess;
 use crate::access::{Acl, Principal, Scope};
-use crate::document::{BoundedMetadata, Document, DocumentUri, Job, SourceUrl};
-use crate::id::{CollectionName, ContentHash, DocumentId, JobId, SourceName};
+use crate::document::{ATTACHMENT_MARK, BoundedMetadata, Document, DocumentUri, Job, SourceUrl};
+use crate::id::{CollectionName, DocumentId, JobId, SourceName};
 use crate::seam::CatalogueError;
-use crate::seam::audit::DocumentRefs;
 use crate::seam::catalogue::{BeginOutcome, DocumentPatch, NewVersion};
 
 /// Longest title, in bytes.
@@ -50,84 +52,15 @@ pub struct UploadMetadata {
     pub batch: Option<JobId>,
 }
 
-/// Bytes that are stored and belong to no document yet.
-#[derive(Debug)]
-#[must_use = "bytes that are neither begun nor discarded wait for the sweep"]
-pub struct ReceivedFile {
-    pub(super) incoming: IncomingGuard,
-    pub(super) content_hash: ContentHash,
-    pub(super) bytes: u64,
+/// Takes documents in, changes what is known of them, and deletes them.
+pub struct Uploads {
+    pub(super) context: Arc<IngestContext>,
+    pub(super) incoming: Arc<IncomingFiles>,
+    pub(super) manifests: Arc<ManifestWriter>,
+    pub(super) access: Arc<PointAccess>,
 }
 
-impl ReceivedFile {
-    /// Names the bytes.
-    pub fn content_hash(&self) -> ContentHash {
-        self.content_hash
-    }
-
-    /// Where they wait.
-    pub(super) fn incoming_key(&self) -> &str {
-        self.incoming.key.as_ref()
-    }
-}
-
-/// Why bytes were not accepted.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum AcceptError {
-    /// The file is over the limit.
-    #[error("{name} is larger than {limit} bytes")]
-    TooLarge {
-        /// The file.
-        name: String,
-        /// The limit, in bytes.
-        limit: u64,
-    },
-    /// Something that came with it is not usable.
-    #[error("{0}")]
-    Invalid(String),
-    /// The sender stopped before the end.
-    #[error("the upload of {name} broke off: {detail}")]
-    Interrupted {
-        /// The file.
-        name: String,
-        /// What was seen.
-        detail: String,
-    },
-    /// The bytes could not be kept.
-    #[error("the blob store failed: {0}")]
-    Store(String),
-    /// There is no room for them.
-    #[error("the disk of the data directory is full: {0}")]
-    Full(String),
-    /// The catalogue refused or failed.
-    #[error(transparent)]
-    Catalogue(#[from] CatalogueError),
-}
-
-impl From<object_store::Error> for AcceptError {
-    fn from(error: object_store::Error) -> Self {
-        match is_disk_full(&error) {
-            true => Self::Full(error.to_string()),
-            false => Self::Store(error.to_string()),
-        }
-    }
-}
-
-/// Whether the disk, or the quota on it, is what the store ran out of.
-fn is_disk_full(error: &object_store::Error) -> bool {
-    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = cause {
-        let kind = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
-        if matches!(kind, Some(StorageFull | QuotaExceeded)) {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
-}
-
-impl Ingestor {
+impl Uploads {
     /// Stores the bytes and begins a version of the document, with its job.
     pub async fn accept_upload<E: std::fmt::Display>(
         &self,
@@ -136,33 +69,8 @@ impl Ingestor {
         bytes: impl Stream<Item = Result<Bytes, E>> + Send,
     ) -> Result<BeginOutcome, AcceptError> {
         check_upload(principal, &upload)?;
-        let received = self.receive_file(&upload.name, bytes).await?;
+        let received = self.incoming.receive_file(&upload.name, bytes).await?;
         self.begin_version(principal, upload, received).await
-    }
-
-    /// Stores the bytes, to be followed by [`Ingestor::begin_version`] or [`Ingestor::discard_received`]: for senders that say
-    /// what the bytes are only after them.
-    pub async fn receive_file<E: std::fmt::Display>(
-        &self,
-        name: &str,
-        bytes: impl Stream<Item = Result<Bytes, E>> + Send,
-    ) -> Result<ReceivedFile, AcceptError> {
-        let mut arriving = UploadWriter::start_upload(self, name);
-        pin_mut!(bytes);
-        while let Some(next) = bytes.next().await {
-            let taken = match next {
-                Ok(next) => arriving.write(&next).await,
-                Err(error) => Err(AcceptError::Interrupted {
-                    name: name.into(),
-                    detail: error.to_string(),
-                }),
-            };
-            if let Err(error) = taken {
-                arriving.abort().await;
-                return Err(error);
-            }
-        }
-        arriving.finish().await
     }
 
     /// Begins a version of a document whose bytes were received, with its job. Dropped before its end, it leaves it to the
@@ -176,7 +84,7 @@ impl Ingestor {
         let uri = match check_upload(principal, &upload) {
             Ok(uri) => uri,
             Err(error) => {
-                self.discard_received(received).await?;
+                self.incoming.discard_received(received).await?;
                 return Err(error);
             }
         };
@@ -196,11 +104,11 @@ impl Ingestor {
             content_hash: received.content_hash,
             bytes: received.bytes,
             incoming: received.incoming.key.to_string(),
-            pipeline: self.pipeline().fingerprint().to_owned(),
+            pipeline: self.context.pipeline().fingerprint().to_owned(),
             batch: upload.batch,
         };
-        let (id, job, now) = (version.document_id(), JobId((self.new_id)()), (self.clock)());
-        let catalogue = &self.stores.catalogue;
+        let (id, job, now) = (version.document_id(), JobId(self.context.new_id()), self.context.now());
+        let catalogue = &self.context.stores.catalogue;
         let scope = principal.scope();
         // Where the rows do not answer there may be a document, whose readers must not outlive this change.
         let rows = catalogue.get_document_refs(&[id]).await;
@@ -214,29 +122,29 @@ impl Ingestor {
         match &begun {
             // What the bytes of an older begin wait for was cancelled with it.
             Ok(BeginOutcome::Started(document, _)) => {
-                self.remove_waiting_uploads(&before).await;
+                self.incoming.remove_waiting_uploads(&before).await;
                 if document.version > 1 {
-                    self.update_attachment_access(document.id).await;
+                    self.access.update_attachment_access(document.id).await;
                 }
                 // Other changes come into the manifest with the new version.
                 if closing.is_some() {
-                    self.update_changed_manifests(id, closing).await;
+                    self.manifests.update_changed_manifests(id, closing).await;
                 }
             }
             Ok(BeginOutcome::Updated(document)) => {
-                self.update_point_access(document).await;
-                self.update_attachment_access(document.id).await;
-                self.update_changed_manifests(id, closing).await;
-                self.discard_received(received).await?;
+                self.access.update_point_access(document).await;
+                self.access.update_attachment_access(document.id).await;
+                self.manifests.update_changed_manifests(id, closing).await;
+                self.incoming.discard_received(received).await?;
             }
             Ok(BeginOutcome::Unchanged(_)) => {
                 if closing.is_some() {
-                    self.update_changed_manifests(id, closing).await;
+                    self.manifests.update_changed_manifests(id, closing).await;
                 }
-                self.discard_received(received).await?;
+                self.incoming.discard_received(received).await?;
             }
             // Whether it was done is not known: what was noted is left to the sweep.
-            Err(_) => self.discard_if_unreferenced(id, received).await,
+            Err(_) => self.incoming.discard_if_unreferenced(id, received).await,
         }
         Ok(begun?)
     }
@@ -248,56 +156,10 @@ impl Ingestor {
         document: DocumentId,
         acl: &Acl,
     ) -> Result<Option<ClosingNote>, CatalogueError> {
-        match self.stores.catalogue.get_document(scope, document).await? {
-            Some(document) => self.note_closing_if_changed(&document, acl).await,
+        match self.context.stores.catalogue.get_document(scope, document).await? {
+            Some(document) => self.manifests.note_closing_if_changed(&document, acl).await,
             None => Ok(None),
         }
-    }
-
-    /// An answer may have been lost after the rows were written, so they are asked. Where they do not answer, the sweep
-    /// decides.
-    pub(super) async fn discard_if_unreferenced(&self, document: DocumentId, received: ReceivedFile) {
-        let key = &received.incoming.key;
-        let Ok(rows) = self.stores.catalogue.get_document_refs(&[document]).await else {
-            return;
-        };
-        if !rows.iter().any(|row| row.incoming_key() == Some(key.as_ref())) {
-            self.remove_incoming(key).await;
-        }
-    }
-
-    /// Best effort; the sweep finds the rest.
-    pub(super) async fn remove_incoming(&self, key: &Path) {
-        if let Err(error) = self.remove_blob(key).await {
-            tracing::warn!(%key, %error, "accepted bytes wait for the sweep");
-        }
-    }
-
-    /// Removes the accepted bytes that these rows named: what they waited for was cancelled.
-    pub(super) async fn remove_waiting_uploads(&self, rows: &[DocumentRefs]) {
-        for key in rows.iter().filter_map(DocumentRefs::incoming_key) {
-            self.remove_incoming(&Path::from(key)).await;
-        }
-    }
-
-    /// Whether these bytes are on their way and not begun yet.
-    pub(super) fn is_receiving(&self, key: &Path) -> bool {
-        lock_uploads(&self.in_flight).is_receiving(key)
-    }
-
-    /// Removes the bytes of uploads whose senders left before anything could name them.
-    pub async fn remove_abandoned(&self) {
-        let abandoned = lock_uploads(&self.in_flight).take_abandoned();
-        for key in abandoned {
-            self.remove_incoming(&key).await;
-        }
-    }
-
-    /// Removes received bytes that no document will have.
-    pub async fn discard_received(&self, mut received: ReceivedFile) -> Result<(), AcceptError> {
-        self.stores.blobs.delete(&received.incoming.key).await?;
-        received.incoming.disarm();
-        Ok(())
     }
 
     /// Changes what touches no bytes, in the catalogue and then in the manifest and the index. None if the caller may not
@@ -308,18 +170,18 @@ impl Ingestor {
         document: DocumentId,
         patch: DocumentPatch,
     ) -> Result<Option<Document>, CatalogueError> {
-        let (catalogue, scope) = (&self.stores.catalogue, principal.scope());
+        let (catalogue, scope) = (&self.context.stores.catalogue, principal.scope());
         let closing = match &patch.acl {
             Some(acl) => self.note_closing_for_acl(&scope, document, acl).await?,
             None => None,
         };
         let patched = catalogue
-            .patch_document(&scope, document, patch, (self.clock)())
+            .patch_document(&scope, document, patch, self.context.now())
             .await?;
         if let Some(document) = &patched {
-            self.update_changed_manifests(document.id, closing).await;
-            self.update_point_access(document).await;
-            self.update_attachment_access(document.id).await;
+            self.manifests.update_changed_manifests(document.id, closing).await;
+            self.access.update_point_access(document).await;
+            self.access.update_attachment_access(document.id).await;
         }
         Ok(patched)
     }
@@ -341,25 +203,25 @@ impl Ingestor {
 
     /// Tombstones a document, so that no recovery brings it back.
     pub(super) async fn tombstone(&self, scope: &Scope, document: DocumentId) -> Result<Option<Job>, CatalogueError> {
-        let catalogue = &self.stores.catalogue;
+        let catalogue = &self.context.stores.catalogue;
         let Some(found) = catalogue.get_document(scope, document).await? else {
             return Ok(None);
         };
         let tenant = &found.acl.tenant;
         // It goes whatever becomes of the note: a store that takes none is no reason to keep it.
         let closing = match found.published {
-            Some(_) => self.write_closing_note(tenant, document).await.ok(),
+            Some(_) => self.manifests.write_closing_note(tenant, document).await.ok(),
             None => None,
         };
-        let job = JobId((self.new_id)());
+        let job = JobId(self.context.new_id());
         let purge = catalogue
-            .tombstone_document(scope, document, job, (self.clock)())
+            .tombstone_document(scope, document, job, self.context.now())
             .await?;
         if let Some(purge) = &purge {
-            self.write_deletion_note(tenant, purge).await;
+            self.manifests.write_deletion_note(tenant, purge).await;
         }
         if let Some(closing) = closing {
-            self.remove_closing_note(closing).await;
+            self.manifests.remove_closing_note(closing).await;
         }
         Ok(purge)
     }
@@ -370,12 +232,32 @@ impl Ingestor {
         principal: &Principal,
         document: DocumentId,
     ) -> Result<Option<Job>, CatalogueError> {
-        let (job, pipeline) = (JobId((self.new_id)()), self.pipeline());
+        let (job, pipeline) = (JobId(self.context.new_id()), self.context.pipeline());
         let scope = principal.scope();
-        self.stores
+        self.context
+            .stores
             .catalogue
-            .queue_reingest(&scope, document, pipeline.fingerprint(), job, (self.clock)())
+            .queue_reingest(&scope, document, pipeline.fingerprint(), job, self.context.now())
             .await
+    }
+
+    /// The mail that brought a document; none if it came by itself.
+    pub async fn find_containing_mail(&self, document: &Document) -> Result<Option<DocumentId>, CatalogueError> {
+        let Some((mail, _)) = document.uri.rsplit_once(ATTACHMENT_MARK) else {
+            return Ok(None);
+        };
+        let mail = DocumentId::from_uri(&document.acl.tenant, &document.collection, &document.source, mail);
+        let within = self.context.stores.catalogue.list_attachments(mail).await?;
+        Ok(within.iter().any(|one| one.document == document.id).then_some(mail))
+    }
+
+    /// Tombstones at once what its mail's purge would come to: best effort, and the purge does the rest.
+    pub(super) async fn delete_attachments(&self, scope: &Scope, mail: DocumentId) {
+        for document in list_nested_attachments(self.context.stores.catalogue.as_ref(), mail).await {
+            if let Err(error) = self.tombstone(scope, document).await {
+                tracing::warn!(%document, %error, "an attachment waits for the purge of its mail");
+            }
+        }
     }
 }
 

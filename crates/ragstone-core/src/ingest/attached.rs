@@ -4,18 +4,20 @@
 //! under the lease of its job. So a job that was cut off does it again or finds it done, and a mail that is published has
 //! the files that it names.
 
-use super::arrival::UploadWriter;
-use super::{AcceptError, Ingestor, ReceivedFile, StepError};
-use crate::access::Scope;
+use std::sync::Arc;
+
+use super::arrival::{AcceptError, IncomingFiles, ReceivedFile, UploadWriter};
+use super::attachment_tree::MAX_ATTACHMENTS_BY_DEPTH;
+use super::context::IngestContext;
+use super::keep::LeaseKeeper;
+use super::manifest::ManifestWriter;
+use super::point_access::PointAccess;
+use super::trouble::StepError;
 use crate::document::{ATTACHMENT_MARK, AttachedFile, Document, DocumentOutline, MAX_URI_BYTES, ParseWarning};
 use crate::id::{DocumentId, JobId};
 use crate::seam::CatalogueError;
 use crate::seam::attachments::{AttachedDocument, NewAttachment};
 use crate::seam::catalogue::{BeginOutcome, ClaimedJob};
-
-/// Files that are taken out of one mail: out of one that came by itself, out of one in it. A mail in that one is read,
-/// and nothing is taken out of it.
-const MAX_ATTACHMENTS_BY_DEPTH: [usize; 2] = [100, 20];
 
 /// The URI of a file in the document with the URI `mail`.
 fn attachment_uri(mail: &str, file: &AttachedFile) -> String {
@@ -34,7 +36,7 @@ fn attachment_uri(mail: &str, file: &AttachedFile) -> String {
 
 /// What is attached to a mail, as its parser hands it out.
 pub(super) struct AttachmentReceiver<'a, 'claim> {
-    ingestor: &'a Ingestor,
+    attachments: &'a MailAttachments,
     claim: &'claim ClaimedJob,
     /// The file whose bytes come; none while they are let pass.
     coming: Option<(AttachedFile, UploadWriter<'a>)>,
@@ -45,9 +47,9 @@ pub(super) struct AttachmentReceiver<'a, 'claim> {
 
 impl<'a, 'claim> AttachmentReceiver<'a, 'claim> {
     /// None yet, of the document of `claim`.
-    pub(super) fn for_claim(ingestor: &'a Ingestor, claim: &'claim ClaimedJob) -> Self {
+    pub(super) fn for_claim(attachments: &'a MailAttachments, claim: &'claim ClaimedJob) -> Self {
         Self {
-            ingestor,
+            attachments,
             claim,
             coming: None,
             begun: 0,
@@ -68,7 +70,10 @@ impl<'a, 'claim> AttachmentReceiver<'a, 'claim> {
             }
             _ => {
                 self.begun += 1;
-                self.coming = Some((file.clone(), UploadWriter::start_upload(self.ingestor, &file.name)));
+                self.coming = Some((
+                    file.clone(),
+                    UploadWriter::start_upload(&self.attachments.incoming, &file.name),
+                ));
             }
         }
     }
@@ -88,9 +93,9 @@ impl<'a, 'claim> AttachmentReceiver<'a, 'claim> {
         }
         let taken = async {
             let received = arriving.finish().await?;
-            self.ingestor.attach_file(self.claim, &file, received).await
+            self.attachments.attach_file(self.claim, &file, received).await
         };
-        match self.ingestor.uncancellable(&self.claim.lease, taken).await {
+        match self.attachments.leases.uncancellable(&self.claim.lease, taken).await {
             Ok(()) => Ok(()),
             Err(error) => self.handle_refusal(&file, error),
         }
@@ -117,7 +122,16 @@ impl<'a, 'claim> AttachmentReceiver<'a, 'claim> {
     }
 }
 
-impl Ingestor {
+/// Takes in what is attached to mails, and tombstones what they lost.
+pub(super) struct MailAttachments {
+    pub(super) context: Arc<IngestContext>,
+    pub(super) leases: Arc<LeaseKeeper>,
+    pub(super) incoming: Arc<IncomingFiles>,
+    pub(super) manifests: Arc<ManifestWriter>,
+    pub(super) access: Arc<PointAccess>,
+}
+
+impl MailAttachments {
     /// Begins a version of a received file in the document of `claim`.
     async fn attach_file(
         &self,
@@ -132,37 +146,27 @@ impl Ingestor {
             content_hash: received.content_hash,
             bytes: received.bytes,
             incoming: received.incoming_key().to_owned(),
-            pipeline: self.pipeline().fingerprint().to_owned(),
+            pipeline: self.context.pipeline().fingerprint().to_owned(),
         };
         let id = attachment_id(&claim.document, file);
-        let catalogue = &self.stores.catalogue;
+        let catalogue = &self.context.stores.catalogue;
         let before = catalogue.get_document_refs(&[id]).await.unwrap_or_default();
         received.incoming.disarm();
-        let (job, now) = (JobId((self.new_id)()), (self.clock)());
+        let (job, now) = (JobId(self.context.new_id()), self.context.now());
         match catalogue.begin_attachment(&claim.lease, attachment, job, now).await {
-            Ok(BeginOutcome::Started(..)) => self.remove_waiting_uploads(&before).await,
+            Ok(BeginOutcome::Started(..)) => self.incoming.remove_waiting_uploads(&before).await,
             Ok(BeginOutcome::Updated(document)) => {
-                self.update_point_access(&document).await;
-                self.update_changed_manifests(document.id, None).await;
-                self.discard_received(received).await?;
+                self.access.update_point_access(&document).await;
+                self.manifests.update_changed_manifests(document.id, None).await;
+                self.incoming.discard_received(received).await?;
             }
-            Ok(BeginOutcome::Unchanged(_)) => self.discard_received(received).await?,
+            Ok(BeginOutcome::Unchanged(_)) => self.incoming.discard_received(received).await?,
             Err(error) => {
-                self.discard_if_unreferenced(id, received).await;
+                self.incoming.discard_if_unreferenced(id, received).await;
                 return Err(error.into());
             }
         }
         Ok(())
-    }
-
-    /// The mail that brought a document; none if it came by itself.
-    pub async fn find_containing_mail(&self, document: &Document) -> Result<Option<DocumentId>, CatalogueError> {
-        let Some((mail, _)) = document.uri.rsplit_once(ATTACHMENT_MARK) else {
-            return Ok(None);
-        };
-        let mail = DocumentId::from_uri(&document.acl.tenant, &document.collection, &document.source, mail);
-        let within = self.stores.catalogue.list_attachments(mail).await?;
-        Ok(within.iter().any(|one| one.document == document.id).then_some(mail))
     }
 
     /// Tombstones what is attached to the document of `claim` and not in `outline`.
@@ -191,64 +195,24 @@ impl Ingestor {
         claim: &ClaimedJob,
         goes: impl Fn(&AttachedDocument) -> bool,
     ) -> Result<(), StepError> {
-        let (catalogue, lease) = (&self.stores.catalogue, &claim.lease);
+        let (catalogue, lease) = (&self.context.stores.catalogue, &claim.lease);
         for attached in catalogue
             .list_attachments(lease.document)
             .await?
             .iter()
             .filter(|a| goes(a))
         {
-            let job = JobId((self.new_id)());
+            let job = JobId(self.context.new_id());
             let purge = catalogue
-                .remove_attachment(lease, attached.document, job, (self.clock)())
+                .remove_attachment(lease, attached.document, job, self.context.now())
                 .await?;
             if let Some(purge) = &purge {
-                self.write_deletion_note(&claim.document.acl.tenant, purge).await;
+                self.manifests
+                    .write_deletion_note(&claim.document.acl.tenant, purge)
+                    .await;
             }
         }
         Ok(())
-    }
-
-    /// Tombstones at once what its mail's purge would come to: best effort, and the purge does the rest.
-    pub(super) async fn delete_attachments(&self, scope: &Scope, mail: DocumentId) {
-        for document in self.list_nested_attachments(mail).await {
-            if let Err(error) = self.tombstone(scope, document).await {
-                tracing::warn!(%document, %error, "an attachment waits for the purge of its mail");
-            }
-        }
-    }
-
-    /// Gives the points of everything in a mail the readers that it has from its mail.
-    pub(super) async fn update_attachment_access(&self, mail: DocumentId) {
-        let within = self.list_nested_attachments(mail).await;
-        if within.is_empty() {
-            return;
-        }
-        match self.stores.catalogue.documents_unchecked(&within).await {
-            Ok(documents) => {
-                for document in &documents {
-                    self.update_point_access(document).await;
-                }
-            }
-            Err(error) => tracing::warn!(document = %mail, %error, "readers not spread to attachments yet"),
-        }
-    }
-
-    /// What is attached to a mail, and to that, the mail's own first.
-    pub(super) async fn list_nested_attachments(&self, mail: DocumentId) -> Vec<DocumentId> {
-        let (mut found, mut next) = (Vec::new(), vec![mail]);
-        for _ in 0..=MAX_ATTACHMENTS_BY_DEPTH.len() {
-            let mut below = Vec::new();
-            for &document in &next {
-                match self.stores.catalogue.list_attachments(document).await {
-                    Ok(attached) => below.extend(attached.iter().map(|one| one.document)),
-                    Err(error) => tracing::warn!(%document, %error, "its attachments are not known"),
-                }
-            }
-            found.extend(&below);
-            next = below;
-        }
-        found
     }
 }
 

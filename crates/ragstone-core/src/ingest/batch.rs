@@ -7,11 +7,13 @@ use futures::channel::mpsc;
 use futures::future::try_join;
 use futures::{FutureExt, StreamExt, TryStreamExt};
 
-use super::embedding::ChunkEmbedding;
+use super::documents::DocumentPipeline;
+use super::embedding::{CachedEmbedder, ChunkEmbedding};
+use super::pipeline::IngestPipeline;
 use super::read::NumberedSegment;
 use super::statistics::TermCounter;
+use super::trouble::StepError;
 use super::vector_report::{VectorCoverage, VectorReport};
-use super::{IngestPipeline, Ingestor, StepError};
 use crate::document::{Chunk, JobStage};
 use crate::id::{ChunkId, PointId};
 use crate::library::spelling_statistics;
@@ -27,7 +29,7 @@ pub(super) const EMBEDDING_BATCHES: usize = 2;
 /// Embedded batches that wait while one is stored, besides the one that the sender holds.
 pub(super) const WAITING_BATCHES: usize = 1;
 
-impl Ingestor {
+impl DocumentPipeline {
     /// Stores every chunk as a point of the lease's generation, not visible yet; gives what the version adds to the
     /// statistics, and what is to be told of its vectors. Reading, embedding and storing go on at the same time, a few
     /// batches apart.
@@ -39,12 +41,13 @@ impl Ingestor {
         title: &str,
         chunks: u32,
     ) -> Result<(StatisticsDelta, VectorReport), StepError> {
-        self.report_progress(&claim.lease, JobStage::Embed, 0, chunks.into())
+        self.leases
+            .report_progress(&claim.lease, JobStage::Embed, 0, chunks.into())
             .await?;
-        let index = pipeline.index().unwrap_or(self.stores.index.as_ref());
+        let index = pipeline.index().unwrap_or(self.context.stores.index.as_ref());
         index.prepare_index(&pipeline.index_spec()).await?;
         let version = &VersionContext {
-            ingestor: self,
+            embeddings: &self.embeddings,
             claim,
             pipeline,
             title,
@@ -80,8 +83,12 @@ impl Ingestor {
                 points.push(chunk.point);
             }
             done += points.len() as u64;
-            self.uncancellable(&claim.lease, index.upsert_points(points)).await?;
-            self.report_progress(&claim.lease, JobStage::Embed, done, total).await?;
+            self.leases
+                .uncancellable(&claim.lease, index.upsert_points(points))
+                .await?;
+            self.leases
+                .report_progress(&claim.lease, JobStage::Embed, done, total)
+                .await?;
         }
         Ok((counter.into_delta(), report))
     }
@@ -97,7 +104,7 @@ struct EmbeddedChunk {
 
 /// What all points of a version have in common.
 struct VersionContext<'a> {
-    ingestor: &'a Ingestor,
+    embeddings: &'a CachedEmbedder,
     claim: &'a ClaimedJob,
     pipeline: &'a IngestPipeline,
     title: &'a str,
@@ -127,7 +134,7 @@ impl VersionContext<'_> {
         };
         let texts: Vec<&str> = batch.iter().map(|numbered| numbered.segment.text.as_str()).collect();
         let made = self
-            .ingestor
+            .embeddings
             .embed_with_cache(
                 embedder.as_ref(),
                 (&self.claim.document.acl.tenant, self.claim.document.id),

@@ -4,9 +4,11 @@
 //! because nothing of a deleted document may stay.
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Ingestor, RetryPolicy, StepError};
+use super::context::IngestContext;
+use super::trouble::{RetryPolicy, StepError};
 use crate::id::{DocumentId, TenantId};
 use crate::rank::late::{distinct_pieces, keep_piece};
 use crate::rank::token_bits::TokenBits;
@@ -70,10 +72,23 @@ impl EmbeddingCacheStats {
     }
 }
 
-impl Ingestor {
+/// Embeds through the cache.
+pub(super) struct CachedEmbedder {
+    context: Arc<IngestContext>,
+    stats: EmbeddingCacheStats,
+}
+
+impl CachedEmbedder {
+    pub(super) fn new(context: &Arc<IngestContext>) -> Self {
+        Self {
+            context: context.clone(),
+            stats: EmbeddingCacheStats::default(),
+        }
+    }
+
     /// What the embedding cache was good for.
-    pub fn embedding_cache_stats(&self) -> &EmbeddingCacheStats {
-        &self.cached
+    pub(super) fn embedding_cache_stats(&self) -> &EmbeddingCacheStats {
+        &self.stats
     }
 
     /// What is kept of the embeddings of a document's `texts`, each with `prefix` before it, in order. One call embeds all
@@ -119,7 +134,7 @@ impl Ingestor {
         document: DocumentId,
         keys: &[EmbeddingKey],
     ) -> Vec<Option<StoredEmbedding>> {
-        let Some(cache) = &self.stores.embeddings else {
+        let Some(cache) = &self.context.stores.embeddings else {
             return vec![None; keys.len()];
         };
         let fingerprint = embedder.fingerprint();
@@ -127,11 +142,11 @@ impl Ingestor {
         let found = match cache.get_embeddings(&fingerprint.digest(), document, keys).await {
             Ok(found) => found.into_iter().map(|stored| stored.filter(fits)).collect(),
             Err(error) => {
-                self.cached.record_error(&error);
+                self.stats.record_error(&error);
                 vec![None; keys.len()]
             }
         };
-        self.cached.record_lookups(&found);
+        self.stats.record_lookups(&found);
         found
     }
 
@@ -141,18 +156,18 @@ impl Ingestor {
         document: DocumentId,
         entries: Vec<(EmbeddingKey, StoredEmbedding)>,
     ) {
-        let Some(cache) = self.stores.embeddings.as_ref().filter(|_| !entries.is_empty()) else {
+        let Some(cache) = self.context.stores.embeddings.as_ref().filter(|_| !entries.is_empty()) else {
             return;
         };
         let fingerprint = embedder.fingerprint().digest();
         if let Err(error) = cache.put_embeddings(&fingerprint, document, entries).await {
-            self.cached.record_error(&error);
+            self.stats.record_error(&error);
         }
     }
 
     /// Removes the embeddings of everything that a deleted document ever held.
     pub(super) async fn forget_embeddings(&self, document: DocumentId) -> Result<(), StepError> {
-        match &self.stores.embeddings {
+        match &self.context.stores.embeddings {
             Some(cache) => Ok(cache.remove_document(document).await?),
             None => Ok(()),
         }
@@ -160,7 +175,7 @@ impl Ingestor {
 
     /// A worker may have put embeddings after the purge of its document; whoever finds its lease stale looks.
     pub(super) async fn forget_if_deleted(&self, document: DocumentId) {
-        let stands = self.stores.catalogue.documents_unchecked(&[document]).await;
+        let stands = self.context.stores.catalogue.documents_unchecked(&[document]).await;
         if stands.is_ok_and(|standing| standing.is_empty())
             && let Err(trouble) = self.forget_embeddings(document).await
         {

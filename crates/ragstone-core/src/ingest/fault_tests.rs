@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use time::OffsetDateTime;
+use uuid::Uuid;
 
 use super::fsck::{FsckReport, RepairOptions};
 use super::*;
@@ -12,6 +14,7 @@ use crate::access::Principal;
 use crate::document::Job;
 use crate::id::DocumentId;
 use crate::library::SearchRequest;
+use crate::seam::Catalogue;
 use crate::seam::catalogue::BeginOutcome;
 use crate::seam::fake::faults::{Event, Fault, Faults};
 use crate::seam::fake::{House, WORKER, upload, writer};
@@ -68,7 +71,7 @@ impl Scene {
     async fn ask_for(&mut self, wish: Wish) -> bool {
         let ingestor = &self.house.ingestor;
         match wish {
-            Wish::Gone => ingestor.delete_document(&self.caller, self.id).await.is_ok(),
+            Wish::Gone => ingestor.uploads().delete_document(&self.caller, self.id).await.is_ok(),
             Wish::Has(text) => match accept(ingestor, &self.caller, text).await {
                 Ok(
                     BeginOutcome::Started(document, _)
@@ -86,7 +89,7 @@ impl Scene {
     /// Works until nothing waits, or the stores refuse.
     async fn work(&self) {
         for _ in 0..20 {
-            if !matches!(self.house.ingestor.run_next(WORKER).await, Ok(Some(_))) {
+            if !matches!(self.house.ingestor.runner().run_next(WORKER).await, Ok(Some(_))) {
                 break;
             }
         }
@@ -122,6 +125,7 @@ impl Scene {
     async fn report(&self) -> FsckReport {
         self.house
             .ingestor
+            .consistency()
             .run_fsck(RepairOptions::default(), UploadSharing::Exclusive)
             .await
             .unwrap()
@@ -143,7 +147,7 @@ impl Scene {
 async fn accept(ingestor: &Ingestor, caller: &Principal, text: &'static str) -> Result<BeginOutcome, AcceptError> {
     let upload = upload(caller, URI, &["everyone"]);
     let bytes = futures::stream::iter([Ok::<_, String>(bytes::Bytes::from_static(text.as_bytes()))]);
-    ingestor.accept_upload(caller, upload, bytes).await
+    ingestor.uploads().accept_upload(caller, upload, bytes).await
 }
 
 /// Carries out `wish` with `fault` at the `n`-th call; false if there was no such call.
@@ -177,6 +181,7 @@ async fn with_fault(with_old: bool, wish: Wish, fault: Fault, n: usize) -> bool 
     let swept = scene
         .house
         .ingestor
+        .consistency()
         .sweep_stores(UploadSharing::Exclusive)
         .await
         .unwrap();
@@ -233,7 +238,7 @@ impl Between {
                     let now = OffsetDateTime::UNIX_EPOCH;
                     drop(catalogue.cancel_job(&caller.scope(), job, now).await.unwrap());
                 }
-                Self::Delete => drop(ingestor.delete_document(&caller, document).await.unwrap()),
+                Self::Delete => drop(ingestor.uploads().delete_document(&caller, document).await.unwrap()),
                 Self::Newer => drop(accept(&ingestor, &caller, OLD).await.unwrap()),
             }
         }
@@ -299,12 +304,12 @@ async fn an_end_that_cannot_be_noted_is_noted_later() {
     // The claim is made, and from then on nothing can be written.
     scene.faults.at(2, Event::Fails(Fault::Dead));
     scene.work().await;
-    assert_eq!(scene.house.ingestor.pending_outcomes().len(), 1);
+    assert_eq!(scene.house.ingestor.runner().pending_outcomes().len(), 1);
     scene.faults.heal();
     scene.work_off().await;
-    let late = scene.house.ingestor.take_flushed();
+    let late = scene.house.ingestor.runner().take_flushed();
     assert_eq!(late.len(), 1, "whoever follows the job is told");
-    assert!(scene.house.ingestor.take_flushed().is_empty(), "once");
+    assert!(scene.house.ingestor.runner().take_flushed().is_empty(), "once");
     assert_eq!(scene.seen("noted later").await, Seen::New);
     scene.is_clean("noted later").await;
 }
@@ -343,6 +348,7 @@ async fn mail_with_fault(wish: Wish, fault: Fault, n: usize) -> bool {
     scene
         .house
         .ingestor
+        .consistency()
         .sweep_stores(UploadSharing::Exclusive)
         .await
         .unwrap();

@@ -9,34 +9,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
-use futures::future::BoxFuture;
-
-use super::{Ingestor, RetryPolicy, StepError, WallClockFn};
+use super::context::IngestContext;
+use super::trouble::{RetryPolicy, StepError};
+use crate::document::JobStage;
 use crate::id::JobId;
 use crate::seam::CatalogueError;
-use crate::seam::catalogue::{ClockReading, JobLease};
+use crate::seam::catalogue::{JobLease, JobProgress};
 
 /// How often a worker at work gives a sign of life and sees whether its job was cancelled or taken over.
 pub const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(400);
 
-/// Tells the time since the process started; it only grows.
-pub type MonotonicClockFn = Arc<dyn Fn() -> Duration + Send + Sync>;
-/// Ends after the given time.
-pub type SleepFn = Arc<dyn Fn(Duration) -> BoxFuture<'static, ()> + Send + Sync>;
-
-/// What ingestion knows of time.
-#[derive(Clone)]
-pub struct TimeProvider {
-    /// For people.
-    pub wall: WallClockFn,
-    /// For leases and waits.
-    pub steady: MonotonicClockFn,
-    /// Waits.
-    pub sleep: SleepFn,
-}
-
 /// Jobs of which a write is under way.
-pub(super) type ActiveWrites = Mutex<HashSet<JobId>>;
+type ActiveWrites = Mutex<HashSet<JobId>>;
 
 /// Why work ended without its result.
 pub(super) enum Interruption {
@@ -46,18 +30,18 @@ pub(super) enum Interruption {
     Shutdown,
 }
 
-impl Ingestor {
-    /// This moment.
-    pub fn current_moment(&self) -> ClockReading {
-        ClockReading {
-            wall: (self.time.wall)(),
-            steady: (self.time.steady)(),
-        }
-    }
+/// Keeps the leases of running jobs, and tells the ledger how far they are.
+pub(super) struct LeaseKeeper {
+    context: Arc<IngestContext>,
+    writes: ActiveWrites,
+}
 
-    /// Waits.
-    pub async fn sleep_for(&self, time: Duration) {
-        (self.time.sleep)(time).await;
+impl LeaseKeeper {
+    pub(super) fn new(context: &Arc<IngestContext>) -> Self {
+        Self {
+            context: context.clone(),
+            writes: ActiveWrites::default(),
+        }
     }
 
     /// Does `work` while the lease holds and nobody says to stop; what is left of it then is dropped, between two writes.
@@ -99,11 +83,11 @@ impl Ingestor {
 
     /// Ends when the lease is gone, or the job has not moved for too long.
     async fn wait_until_lease_lost(&self, lease: &JobLease) -> StepError {
-        let (catalogue, settings) = (&self.stores.catalogue, &self.settings);
+        let (catalogue, settings) = (&self.context.stores.catalogue, &self.context.settings);
         loop {
-            (self.time.sleep)(HEARTBEAT_INTERVAL).await;
+            self.context.sleep_for(HEARTBEAT_INTERVAL).await;
             match catalogue
-                .extend_lease(lease, settings.lease, self.current_moment())
+                .extend_lease(lease, settings.lease, self.context.current_moment())
                 .await
             {
                 Ok(idle) if idle >= settings.stall => return stalled_error(idle),
@@ -117,6 +101,23 @@ impl Ingestor {
     fn active_writes(&self) -> MutexGuard<'_, HashSet<JobId>> {
         self.writes.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Notes in the ledger how far the job is.
+    pub(super) async fn report_progress(
+        &self,
+        lease: &JobLease,
+        stage: JobStage,
+        done: u64,
+        total: u64,
+    ) -> Result<(), StepError> {
+        let progress = JobProgress { stage, done, total };
+        Ok(self
+            .context
+            .stores
+            .catalogue
+            .record_progress(lease, progress, self.context.current_moment())
+            .await?)
+    }
 }
 
 fn stalled_error(idle: Duration) -> StepError {
@@ -126,26 +127,22 @@ fn stalled_error(idle: Duration) -> StepError {
 
 /// Marks a write, also over the writes within it.
 struct ActiveWriteGuard<'a> {
-    ingestor: &'a Ingestor,
+    leases: &'a LeaseKeeper,
     job: JobId,
     is_outer: bool,
 }
 
 impl<'a> ActiveWriteGuard<'a> {
-    fn begin_write(ingestor: &'a Ingestor, job: JobId) -> Self {
-        let is_outer = ingestor.active_writes().insert(job);
-        Self {
-            ingestor,
-            job,
-            is_outer,
-        }
+    fn begin_write(leases: &'a LeaseKeeper, job: JobId) -> Self {
+        let is_outer = leases.active_writes().insert(job);
+        Self { leases, job, is_outer }
     }
 }
 
 impl Drop for ActiveWriteGuard<'_> {
     fn drop(&mut self) {
         if self.is_outer {
-            self.ingestor.active_writes().remove(&self.job);
+            self.leases.active_writes().remove(&self.job);
         }
     }
 }

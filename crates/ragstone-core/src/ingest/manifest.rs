@@ -6,12 +6,16 @@
 //! manifest up to the catalogue and takes the note away. Of several manifests the one with the newest readers counts; an
 //! older version's is removed only after the newer version's is up to date.
 
+use std::sync::Arc;
+
 use futures::TryStreamExt;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
 use time::OffsetDateTime;
 
-use super::{Ingestor, StepError};
+use super::attachment_tree::list_nested_attachments;
+use super::context::IngestContext;
+use super::trouble::StepError;
 use crate::access::Acl;
 use crate::document::{ATTACHMENT_MARK, Document, Job};
 use crate::id::{DocumentId, TenantId};
@@ -53,7 +57,12 @@ pub(super) struct ClosingNote {
     note: Option<Path>,
 }
 
-impl Ingestor {
+/// Writes manifests, and the notes that a document is closed or deleted.
+pub(super) struct ManifestWriter {
+    pub(super) context: Arc<IngestContext>,
+}
+
+impl ManifestWriter {
     /// Writes the manifest of the version that is about to be published at `now`.
     pub(super) async fn put_manifest(
         &self,
@@ -62,6 +71,7 @@ impl Ingestor {
         now: OffsetDateTime,
     ) -> Result<DocumentManifest, StepError> {
         let standing = self
+            .context
             .stores
             .catalogue
             .documents_unchecked(&[claim.lease.document])
@@ -70,7 +80,7 @@ impl Ingestor {
             return Err(CatalogueError::Stale.into());
         };
         let manifest = DocumentManifest {
-            library: self.settings.library.clone(),
+            library: self.context.settings.library.clone(),
             brought_by: document.brought_by.clone(),
             attached_to: containing_mail_id(&document),
             document: published_document(document, claim, version, now),
@@ -97,9 +107,9 @@ impl Ingestor {
     }
 
     async fn load_manifest(&self, document: DocumentId) -> Result<Option<DocumentManifest>, ManifestError> {
-        let manifest = self.stores.catalogue.get_manifest(document).await?;
+        let manifest = self.context.stores.catalogue.get_manifest(document).await?;
         Ok(manifest.map(|manifest| DocumentManifest {
-            library: self.settings.library.clone(),
+            library: self.context.settings.library.clone(),
             ..manifest
         }))
     }
@@ -114,7 +124,7 @@ impl Ingestor {
             if let BlobKey::Manifest(_, _, stamp) = BlobKey::from_path(&key)
                 && stamp < manifest.stamp()
             {
-                self.remove_blob(&key).await?;
+                self.context.remove_blob(&key).await?;
             }
         }
         Ok(())
@@ -125,12 +135,12 @@ impl Ingestor {
         let (tenant, stamp) = (&packed.acl.tenant, manifest.stamp());
         let key = manifest_key(tenant, packed.id, packed.generation, stamp);
         let json = serde_json::to_vec(manifest).map_err(|error| ManifestError::Blobs(error.to_string()))?;
-        self.stores.blobs.put(&key, PutPayload::from(json)).await?;
+        self.context.stores.blobs.put(&key, PutPayload::from(json)).await?;
         Ok(())
     }
 
     async fn list_keys(&self, prefix: &Path) -> object_store::Result<Vec<Path>> {
-        let blobs: &dyn ObjectStore = self.stores.blobs.as_ref();
+        let blobs: &dyn ObjectStore = self.context.stores.blobs.as_ref();
         blobs
             .list(Some(prefix))
             .map_ok(|blob| blob.location)
@@ -138,15 +148,15 @@ impl Ingestor {
             .await
     }
 
-    /// Notes that a document is closed until [`Ingestor::remove_closing_note`]. Where nothing more can be written its manifests are
-    /// removed, which comes to the same.
+    /// Notes that a document is closed until [`ManifestWriter::remove_closing_note`]. Where nothing more can be written
+    /// its manifests are removed, which comes to the same.
     pub(super) async fn write_closing_note(
         &self,
         tenant: &TenantId,
         document: DocumentId,
     ) -> Result<ClosingNote, CatalogueError> {
-        let note = closing_key(tenant, document, (self.new_id)());
-        match self.stores.blobs.put(&note, PutPayload::default()).await {
+        let note = closing_key(tenant, document, self.context.new_id());
+        match self.context.stores.blobs.put(&note, PutPayload::default()).await {
             Ok(_) => Ok(ClosingNote { note: Some(note) }),
             Err(error) => match self.remove_manifests(tenant, document).await {
                 Ok(()) => Ok(ClosingNote { note: None }),
@@ -160,7 +170,7 @@ impl Ingestor {
     /// The manifests are as open as the catalogue. Best effort; the sweep does the rest.
     pub(super) async fn remove_closing_note(&self, closing: ClosingNote) {
         if let Some(note) = closing.note
-            && let Err(error) = self.remove_blob(&note).await
+            && let Err(error) = self.context.remove_blob(&note).await
         {
             tracing::warn!(%note, %error, "a document is noted as closed until the next sweep");
         }
@@ -183,7 +193,7 @@ impl Ingestor {
 
     async fn update_nested_manifests(&self, document: DocumentId) -> Result<bool, ManifestError> {
         let recorded = self.update_manifest(document).await?;
-        for attached in self.list_nested_attachments(document).await {
+        for attached in list_nested_attachments(self.context.stores.catalogue.as_ref(), document).await {
             self.update_manifest(attached).await?;
         }
         Ok(recorded)
@@ -196,7 +206,14 @@ impl Ingestor {
             return;
         };
         let note = deleted_key(tenant, document, purge.generation);
-        if self.stores.blobs.put(&note, PutPayload::default()).await.is_ok() {
+        if self
+            .context
+            .stores
+            .blobs
+            .put(&note, PutPayload::default())
+            .await
+            .is_ok()
+        {
             return;
         }
         if let Err(error) = self.remove_manifests(tenant, document).await {
@@ -208,7 +225,7 @@ impl Ingestor {
     pub(super) async fn remove_deletion_note(&self, claim: &ClaimedJob) {
         let tenant = &claim.document.acl.tenant;
         let note = deleted_key(tenant, claim.lease.document, claim.lease.generation);
-        if let Err(error) = self.remove_blob(&note).await {
+        if let Err(error) = self.context.remove_blob(&note).await {
             tracing::warn!(%note, %error, "a note is left to the sweep");
         }
     }
@@ -217,7 +234,7 @@ impl Ingestor {
         let prefix = Path::from_iter([tenant.as_str(), &document.to_string()]);
         for key in self.list_keys(&prefix).await? {
             if let BlobKey::Manifest(..) = BlobKey::from_path(&key) {
-                self.remove_blob(&key).await?;
+                self.context.remove_blob(&key).await?;
             }
         }
         Ok(())

@@ -3,25 +3,34 @@
 //! Invariant: only generations are marked whose claim was committed. Marking is no part of a job: it fails without
 //! costing one, and is done again later.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::Ingestor;
+use super::context::IngestContext;
 use crate::id::Generation;
 use crate::library::mark::{MarkError, advance_mark};
 
 /// What this process has reached, and what of it is marked.
-#[derive(Debug, Default)]
-pub(super) struct GenerationMarker {
+pub struct GenerationMarker {
+    context: Arc<IngestContext>,
     reached: AtomicU64,
     marked: AtomicU64,
 }
 
-impl Ingestor {
+impl GenerationMarker {
+    pub(super) fn new(context: &Arc<IngestContext>) -> Self {
+        Self {
+            context: context.clone(),
+            reached: AtomicU64::default(),
+            marked: AtomicU64::default(),
+        }
+    }
+
     /// A job of this generation ended. Marks if much is not marked.
     pub(super) async fn record_generation(&self, generation: Generation) {
-        let reached = self.marker.reached.fetch_max(generation.0, Ordering::Relaxed);
+        let reached = self.reached.fetch_max(generation.0, Ordering::Relaxed);
         let reached = reached.max(generation.0);
-        if reached - self.marker.marked.load(Ordering::Relaxed).min(reached) < self.settings.mark_every {
+        if reached - self.marked.load(Ordering::Relaxed).min(reached) < self.context.settings.mark_every {
             return;
         }
         if let Err(error) = self.mark_generation().await {
@@ -31,12 +40,12 @@ impl Ingestor {
 
     /// Marks how far this process has brought the library, if that is not marked.
     pub async fn mark_generation(&self) -> Result<(), MarkError> {
-        let reached = self.marker.reached.load(Ordering::Relaxed);
-        if reached <= self.marker.marked.load(Ordering::Relaxed) {
+        let reached = self.reached.load(Ordering::Relaxed);
+        if reached <= self.marked.load(Ordering::Relaxed) {
             return Ok(());
         }
-        advance_mark(self.stores.blobs.as_ref(), Generation(reached)).await?;
-        self.marker.marked.fetch_max(reached, Ordering::Relaxed);
+        advance_mark(self.context.stores.blobs.as_ref(), Generation(reached)).await?;
+        self.marked.fetch_max(reached, Ordering::Relaxed);
         Ok(())
     }
 }

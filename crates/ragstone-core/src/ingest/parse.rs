@@ -7,7 +7,9 @@ use object_store::ObjectStoreExt;
 use object_store::path::Path;
 
 use super::attached::AttachmentReceiver;
-use super::{Ingestor, RetryPolicy, StepError};
+use super::documents::DocumentPipeline;
+use super::keep::LeaseKeeper;
+use super::trouble::{RetryPolicy, StepError};
 use crate::document::{AttachedFile, JobStage};
 use crate::library::text::{StoredText, TextWriter, original_key, text_key};
 use crate::seam::catalogue::{ClaimedJob, OriginalLocation};
@@ -16,10 +18,10 @@ use crate::seam::parser::{PageReceiver, ParseOutput, ParseRequest, ReceiverClose
 /// Pages after which the ledger is told how far the parser is.
 const PAGES_PER_PROGRESS: u64 = 100;
 
-impl Ingestor {
+impl DocumentPipeline {
     /// Brings the original to the final key of this generation.
     pub(super) async fn store_original(&self, claim: &ClaimedJob) -> Result<(), StepError> {
-        let (blobs, lease) = (&self.stores.blobs, &claim.lease);
+        let (blobs, lease) = (&self.context.stores.blobs, &claim.lease);
         let tenant = &claim.document.acl.tenant;
         let to = original_key(tenant, lease.document, lease.generation);
         let from = match &claim.original {
@@ -33,35 +35,35 @@ impl Ingestor {
             }
             copied => copied?,
         }
-        self.stores.catalogue.mark_original_stored(lease).await?;
+        self.context.stores.catalogue.mark_original_stored(lease).await?;
         if let OriginalLocation::Incoming(_) = &claim.original {
-            self.remove_incoming(&from).await;
+            self.incoming.remove_incoming(&from).await;
         }
         Ok(())
     }
 
     /// The text, from an earlier generation where the same parser made it of the same bytes.
     pub(super) async fn parse_document(&self, claim: &ClaimedJob) -> Result<StoredText<'_>, StepError> {
-        self.report_progress(&claim.lease, JobStage::Parse, 0, 0).await?;
+        self.leases.report_progress(&claim.lease, JobStage::Parse, 0, 0).await?;
         let (lease, tenant) = (&claim.lease, &claim.document.acl.tenant);
         let to = text_key(tenant, lease.document, lease.generation);
         if let Some(earlier) = self.find_parsed_text(claim).await {
-            return Ok(self.uncancellable(lease, earlier.copy_to(to)).await?);
+            return Ok(self.leases.uncancellable(lease, earlier.copy_to(to)).await?);
         }
         let mut pages = PageWriter {
-            ingestor: self,
+            leases: &self.leases,
             claim,
-            writer: TextWriter::new(self.stores.blobs.as_ref(), to)?,
+            writer: TextWriter::new(self.context.stores.blobs.as_ref(), to)?,
             taken: 0,
-            files: AttachmentReceiver::for_claim(self, claim),
+            files: AttachmentReceiver::for_claim(&self.attachments, claim),
             trouble: None,
         };
         match self.parse_into(claim, &mut pages).await {
             Ok(mut parsed) => {
                 parsed.outline.warnings.append(&mut pages.files.warnings);
-                let parser = self.stores.parser.fingerprint();
+                let parser = self.context.stores.parser.fingerprint();
                 let finished = pages.writer.finish(parser, parsed.media_type, parsed.outline);
-                Ok(self.uncancellable(lease, finished).await?)
+                Ok(self.leases.uncancellable(lease, finished).await?)
             }
             Err(trouble) => {
                 pages.writer.abort().await;
@@ -78,9 +80,10 @@ impl Ingestor {
             declared_media_type: claim.declared_media_type.clone(),
         };
         let parsed = self
+            .context
             .stores
             .parser
-            .parse_document(self.stores.blobs.as_ref(), &request, pages)
+            .parse_document(self.context.stores.blobs.as_ref(), &request, pages)
             .await;
         // What stopped the text is the cause, whatever the parser makes of it.
         if let Some(trouble) = pages.trouble.take() {
@@ -104,8 +107,10 @@ impl Ingestor {
             return None;
         };
         let key = text_key(&claim.document.acl.tenant, claim.lease.document, generation);
-        let stored = StoredText::open_text(self.stores.blobs.as_ref(), key).await.ok()?;
-        if stored.parser_fingerprint() != self.stores.parser.fingerprint() {
+        let stored = StoredText::open_text(self.context.stores.blobs.as_ref(), key)
+            .await
+            .ok()?;
+        if stored.parser_fingerprint() != self.context.stores.parser.fingerprint() {
             return None;
         }
         let mut reader = stored.range_reader();
@@ -119,7 +124,7 @@ impl Ingestor {
 
 /// Stores pages as the parser hands them out, and keeps what went wrong with it.
 struct PageWriter<'a, 'claim> {
-    ingestor: &'a Ingestor,
+    leases: &'a LeaseKeeper,
     claim: &'claim ClaimedJob,
     writer: TextWriter<'a>,
     taken: u64,
@@ -133,7 +138,7 @@ impl PageWriter<'_, '_> {
         self.taken += 1;
         if self.taken.is_multiple_of(PAGES_PER_PROGRESS) {
             let lease = &self.claim.lease;
-            self.ingestor
+            self.leases
                 .report_progress(lease, JobStage::Parse, self.taken, 0)
                 .await?;
         }

@@ -3,47 +3,77 @@
 //! Invariant: acts on single generations, all of them older than the one its lease drew, so the purge of an old life
 //! never touches a new one.
 
-use futures::TryStreamExt;
-use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
+use std::sync::Arc;
 
-use super::{Ingestor, StepError};
-use crate::document::{Document, DocumentStatus, JobKind, JobStage};
+use futures::TryStreamExt;
+use object_store::ObjectStore;
+use object_store::path::Path;
+
+use super::arrival::IncomingFiles;
+use super::attached::MailAttachments;
+use super::context::IngestContext;
+use super::embedding::CachedEmbedder;
+use super::keep::LeaseKeeper;
+use super::manifest::ManifestWriter;
+use super::marker::GenerationMarker;
+use super::trouble::StepError;
+use crate::document::{DocumentStatus, JobKind, JobStage};
 use crate::id::Generation;
 use crate::library::layout::BlobKey;
 use crate::library::text::text_key;
 use crate::seam::audit::{DocumentRefs, Reference};
 use crate::seam::catalogue::{ClaimedJob, OriginalLocation};
 
-impl Ingestor {
+/// Removes deleted documents, older versions, and what attempts left.
+pub(super) struct Purger {
+    pub(super) context: Arc<IngestContext>,
+    pub(super) leases: Arc<LeaseKeeper>,
+    pub(super) incoming: Arc<IncomingFiles>,
+    pub(super) attachments: Arc<MailAttachments>,
+    pub(super) embeddings: Arc<CachedEmbedder>,
+    pub(super) manifests: Arc<ManifestWriter>,
+    pub(super) marker: Arc<GenerationMarker>,
+}
+
+impl Purger {
     /// Removes everything of a tombstoned document.
     pub(super) async fn purge_document(&self, claim: &ClaimedJob) -> Result<(), StepError> {
-        self.report_progress(&claim.lease, JobStage::Purge, 0, 1).await?;
+        self.leases.report_progress(&claim.lease, JobStage::Purge, 0, 1).await?;
         if let (DocumentStatus::Deleting, OriginalLocation::Incoming(key)) = (claim.document.status, &claim.original) {
-            self.remove_incoming(&Path::from(key.as_str())).await;
+            self.incoming.remove_incoming(&Path::from(key.as_str())).await;
         }
-        self.uncancellable(&claim.lease, self.remove_all_attachments(claim))
+        self.leases
+            .uncancellable(&claim.lease, self.attachments.remove_all_attachments(claim))
             .await?;
-        self.uncancellable(&claim.lease, self.remove_older_generations(claim))
+        self.leases
+            .uncancellable(&claim.lease, self.remove_older_generations(claim))
             .await?;
-        self.forget_embeddings(claim.lease.document).await?;
-        self.stores.catalogue.finish_purge(&claim.lease, (self.clock)()).await?;
-        self.remove_deletion_note(claim).await;
-        self.record_generation(claim.lease.generation).await;
+        self.embeddings.forget_embeddings(claim.lease.document).await?;
+        self.context
+            .stores
+            .catalogue
+            .finish_purge(&claim.lease, self.context.now())
+            .await?;
+        self.manifests.remove_deletion_note(claim).await;
+        self.marker.record_generation(claim.lease.generation).await;
         Ok(())
     }
 
     /// Removes points and blobs of every generation before the lease's.
     pub(super) async fn remove_older_generations(&self, claim: &ClaimedJob) -> Result<(), StepError> {
         let lease = &claim.lease;
-        for ((document, generation), _) in self.stores.index.list_generations(Some(lease.document)).await? {
+        for ((document, generation), _) in self.context.stores.index.list_generations(Some(lease.document)).await? {
             if generation < lease.generation {
-                self.stores.index.delete_generation(document, generation).await?;
+                self.context
+                    .stores
+                    .index
+                    .delete_generation(document, generation)
+                    .await?;
             }
         }
         for (key, generation) in self.list_document_blobs(claim).await? {
             if generation < lease.generation {
-                self.remove_blob(&key).await?;
+                self.context.remove_blob(&key).await?;
             }
         }
         Ok(())
@@ -52,9 +82,13 @@ impl Ingestor {
     /// Removes the points of earlier attempts, whose workers may have died before they could.
     pub(super) async fn remove_stray_points(&self, claim: &ClaimedJob) -> Result<(), StepError> {
         let lease = &claim.lease;
-        for ((document, generation), _) in self.stores.index.list_generations(Some(lease.document)).await? {
+        for ((document, generation), _) in self.context.stores.index.list_generations(Some(lease.document)).await? {
             if generation < lease.generation && Some(generation) != claim.document.published {
-                self.stores.index.delete_generation(document, generation).await?;
+                self.context
+                    .stores
+                    .index
+                    .delete_generation(document, generation)
+                    .await?;
             }
         }
         Ok(())
@@ -86,17 +120,21 @@ impl Ingestor {
     async fn try_remove_all_attempts(&self, claim: &ClaimedJob) -> Result<(), StepError> {
         let (id, own) = (claim.lease.document, claim.lease.generation);
         let (points, blobs) = (
-            self.stores.index.list_generations(Some(id)).await?,
+            self.context.stores.index.list_generations(Some(id)).await?,
             self.list_document_blobs(claim).await?,
         );
-        let row = self.stores.catalogue.get_document_refs(&[id]).await?.pop();
+        let row = self.context.stores.catalogue.get_document_refs(&[id]).await?.pop();
         let is_named = |explains: fn(&DocumentRefs, Generation) -> Reference, generation| {
             row.as_ref()
                 .is_some_and(|row| explains(row, generation) == Reference::Live)
         };
         for ((document, generation), _) in points {
             if generation <= own && !is_named(DocumentRefs::classify_points, generation) {
-                self.stores.index.delete_generation(document, generation).await?;
+                self.context
+                    .stores
+                    .index
+                    .delete_generation(document, generation)
+                    .await?;
             }
         }
         for (key, generation) in blobs {
@@ -111,7 +149,7 @@ impl Ingestor {
                 false => DocumentRefs::classify_blobs,
             };
             if generation <= own && !is_named(explains, generation) {
-                self.remove_blob(&key).await?;
+                self.context.remove_blob(&key).await?;
             }
         }
         Ok(())
@@ -123,21 +161,21 @@ impl Ingestor {
             let (document, error) = (claim.lease.document, trouble.error.detail);
             tracing::warn!(%document, error, "what an attempt wrote is left");
         }
-        self.forget_if_deleted(claim.lease.document).await;
+        self.embeddings.forget_if_deleted(claim.lease.document).await;
     }
 
     /// The rows are asked because the answer to a publish may have been lost.
     async fn try_remove_attempt_data(&self, claim: &ClaimedJob, with_files: bool) -> Result<(), StepError> {
         let (id, own) = (claim.lease.document, claim.lease.generation);
-        let points = self.stores.index.list_generations(Some(id)).await?;
+        let points = self.context.stores.index.list_generations(Some(id)).await?;
         let blobs = self.list_document_blobs(claim).await?;
-        let row = self.stores.catalogue.get_document_refs(&[id]).await?.pop();
+        let row = self.context.stores.catalogue.get_document_refs(&[id]).await?.pop();
         if row
             .as_ref()
             .is_some_and(|row| row.is_live() && row.published == Some(own))
         {
             // Its manifest was not looked at again, and an older version's may know of readers who were taken away.
-            self.update_manifest(id).await?;
+            self.manifests.update_manifest(id).await?;
         }
         let goes = |explains: fn(&DocumentRefs, Generation) -> Reference, generation, is_own| match &row {
             Some(row) => match explains(row, generation) {
@@ -149,7 +187,11 @@ impl Ingestor {
         };
         for ((document, generation), _) in points {
             if goes(DocumentRefs::classify_points, generation, generation == own) {
-                self.stores.index.delete_generation(document, generation).await?;
+                self.context
+                    .stores
+                    .index
+                    .delete_generation(document, generation)
+                    .await?;
             }
         }
         let text = text_key(&claim.document.acl.tenant, id, own);
@@ -166,22 +208,14 @@ impl Ingestor {
                 false => DocumentRefs::classify_blobs,
             };
             if goes(explains, generation, is_own) {
-                self.remove_blob(&key).await?;
+                self.context.remove_blob(&key).await?;
             }
         }
         match &claim.original {
             OriginalLocation::Incoming(key) if row.as_ref().and_then(DocumentRefs::incoming_key) != Some(key) => {
-                Ok(self.remove_blob(&Path::from(key.as_str())).await?)
+                Ok(self.context.remove_blob(&Path::from(key.as_str())).await?)
             }
             _ => Ok(()),
-        }
-    }
-
-    /// Removes a blob; one that is gone already, by another hand, is removed.
-    pub(super) async fn remove_blob(&self, key: &Path) -> object_store::Result<()> {
-        match self.stores.blobs.delete(key).await {
-            Err(object_store::Error::NotFound { .. }) => Ok(()),
-            deleted => deleted,
         }
     }
 
@@ -189,7 +223,7 @@ impl Ingestor {
     async fn list_document_blobs(&self, claim: &ClaimedJob) -> Result<Vec<(Path, Generation)>, StepError> {
         let document = claim.lease.document.to_string();
         let prefix = Path::from_iter([claim.document.acl.tenant.as_str(), &document]);
-        let blobs: &dyn ObjectStore = self.stores.blobs.as_ref();
+        let blobs: &dyn ObjectStore = self.context.stores.blobs.as_ref();
         let found: Vec<_> = blobs.list(Some(&prefix)).try_collect().await?;
         let generation = |key: &Path| key.parts().nth(2).and_then(|part| part.as_ref().parse().ok());
         let named = found.into_iter().filter_map(|blob| {
@@ -205,33 +239,5 @@ impl Ingestor {
             _ => 1,
         });
         Ok(named)
-    }
-
-    /// Brings the points of a freshly published version up to an ACL that changed meanwhile.
-    pub(super) async fn reload_point_access(&self, claim: &ClaimedJob) {
-        match self.stores.catalogue.documents_unchecked(&[claim.lease.document]).await {
-            Ok(documents) => {
-                for document in &documents {
-                    self.update_point_access(document).await;
-                }
-            }
-            Err(error) => tracing::warn!(document = %claim.lease.document, %error, "readers not spread yet"),
-        }
-    }
-
-    /// Gives the points of the published version the document's readers and fields. A revocation holds without it (admission
-    /// asks the catalogue); a grant is found once this is done.
-    pub(super) async fn update_point_access(&self, document: &Document) {
-        let Some(generation) = document.published else {
-            return;
-        };
-        let fields = document.filter_fields();
-        let index = &self.stores.index;
-        let spread = index
-            .set_access(document.id, generation, &document.acl, document.acl_revision, &fields)
-            .await;
-        if let Err(error) = spread {
-            tracing::warn!(document = %document.id, %error, "readers not spread yet");
-        }
     }
 }

@@ -10,7 +10,9 @@ use std::sync::Arc;
 use async_stream::try_stream;
 use futures::{Stream, TryStreamExt, pin_mut};
 
-use super::{IngestPipeline, Ingestor, StepError};
+use super::documents::DocumentPipeline;
+use super::pipeline::IngestPipeline;
+use super::trouble::StepError;
 use crate::document::{JobStage, PageSpan};
 use crate::library::text::{StoredText, TextError};
 use crate::seam::catalogue::ClaimedJob;
@@ -40,7 +42,7 @@ impl NumberedSegment {
     }
 }
 
-impl Ingestor {
+impl DocumentPipeline {
     /// How many chunks the text has. Splitting costs so little beside embedding that it is done twice: the ledger then
     /// knows the end before the first batch, and nobody has to hold all chunks.
     pub(super) async fn count_chunks(
@@ -50,14 +52,17 @@ impl Ingestor {
         text: &StoredText<'_>,
     ) -> Result<u32, StepError> {
         let total = text.pages().len() as u64;
-        self.report_progress(&claim.lease, JobStage::Split, 0, total).await?;
+        self.leases
+            .report_progress(&claim.lease, JobStage::Split, 0, total)
+            .await?;
         let (pages, mut chunks) = (stream_pages(text), 0_u32);
         pin_mut!(pages);
         while let Some((span, page)) = pages.try_next().await? {
             let segments = split_stored_page(pipeline, text, (span, &page.text));
             chunks = chunks.saturating_add(segments.len() as u32);
         }
-        self.report_progress(&claim.lease, JobStage::Split, total, total)
+        self.leases
+            .report_progress(&claim.lease, JobStage::Split, total, total)
             .await?;
         Ok(chunks)
     }
@@ -68,7 +73,7 @@ impl Ingestor {
         pipeline: &'a IngestPipeline,
         text: &'a StoredText<'_>,
     ) -> impl Stream<Item = Result<Vec<NumberedSegment>, TextError>> + 'a {
-        let (most_chunks, most_bytes) = (self.settings.batch_chunks, self.settings.batch_bytes);
+        let (most_chunks, most_bytes) = (self.context.settings.batch_chunks, self.context.settings.batch_bytes);
         try_stream! {
             let (mut batch, mut bytes, mut ordinal) = (Vec::new(), 0, 0);
             for await read in stream_pages(text) {

@@ -11,8 +11,10 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use serde::Serialize;
 
+use super::accept::UploadMetadata;
+use super::arrival::AcceptError;
 use super::manifest::ManifestError;
-use super::{AcceptError, Ingestor, UploadMetadata};
+use super::restore::Importer;
 use crate::access::{Acl, Principal, Reader};
 use crate::document::{BoundedMetadata, UriError};
 use crate::id::{CollectionName, DocumentId, Generation, SourceName, TenantId};
@@ -160,7 +162,7 @@ impl BlobInventory {
     }
 }
 
-impl Ingestor {
+impl Importer {
     /// Makes rows of everything that the blob store holds; `operator` names the local operator of a tenant. Points and
     /// statistics are to be made again afterwards.
     pub async fn recover_catalogue(
@@ -168,10 +170,10 @@ impl Ingestor {
         operator: fn(TenantId) -> Principal,
     ) -> Result<RecoveryCounts, RecoveryError> {
         let found = self.inventory_blobs().await?;
-        let marked = marked_generation(self.stores.blobs.as_ref()).await?;
+        let marked = marked_generation(self.context.stores.blobs.as_ref()).await?;
         let highest = found.highest.max(marked.unwrap_or_default());
         // Before the first row: nothing that is there is written over by a job of these rows.
-        self.stores.catalogue.raise_generation(highest).await?;
+        self.context.stores.catalogue.raise_generation(highest).await?;
         let mut recovered = RecoveryCounts::default();
         let (mut manifests, mut unknown) = (BTreeMap::new(), Vec::new());
         for (id, traces) in &found.documents {
@@ -191,13 +193,13 @@ impl Ingestor {
                 .await?;
         }
         self.recover_incoming(&found.incoming, operator, &mut recovered).await?;
-        self.record_generation(highest).await;
+        self.marker.record_generation(highest).await;
         Ok(recovered)
     }
 
     async fn inventory_blobs(&self) -> Result<BlobInventory, RecoveryError> {
         let mut found = BlobInventory::default();
-        let blobs: &dyn ObjectStore = self.stores.blobs.as_ref();
+        let blobs: &dyn ObjectStore = self.context.stores.blobs.as_ref();
         let mut listed = blobs.list(None);
         while let Some(blob) = listed.next().await {
             found.add_blob(blob?.location);
@@ -232,7 +234,7 @@ impl Ingestor {
 
     /// The manifest of this document at `key`, if it is one that belongs there.
     async fn read_manifest(&self, id: DocumentId, key: &Path) -> Result<Option<DocumentManifest>, RecoveryError> {
-        let found = self.stores.blobs.get(key).await?;
+        let found = self.context.stores.blobs.get(key).await?;
         if found.meta.size > MAX_MANIFEST_BYTES {
             return Ok(None);
         }
@@ -256,7 +258,7 @@ impl Ingestor {
             packed.acl = operator_only_acl(packed.acl.tenant.clone());
             packed.acl_revision += 1;
         }
-        if !self.stores.catalogue.recover_document(&manifest).await? {
+        if !self.context.stores.catalogue.recover_document(&manifest).await? {
             recovered.present += 1;
             return Ok(());
         }
@@ -264,7 +266,7 @@ impl Ingestor {
         recovered.closed += u64::from(is_closed);
         if is_closed {
             // What is known from now on, also to the next recovery, which finds the note gone.
-            self.update_manifest(manifest.document.id).await?;
+            self.manifests.update_manifest(manifest.document.id).await?;
         }
         Ok(())
     }
@@ -277,7 +279,7 @@ impl Ingestor {
         operator: fn(TenantId) -> Principal,
         recovered: &mut RecoveryCounts,
     ) -> Result<(), RecoveryError> {
-        if !self.stores.catalogue.get_document_refs(&[id]).await?.is_empty() {
+        if !self.context.stores.catalogue.get_document_refs(&[id]).await?.is_empty() {
             // An earlier recovery took it in, and its job goes on.
             recovered.present += 1;
             return Ok(());
@@ -296,7 +298,7 @@ impl Ingestor {
                 true if BlobKey::from_path(key) != BlobKey::Deleted(id, *generation) => {
                     self.move_to_quarantine(key).await?
                 }
-                _ => self.remove_blob(key).await?,
+                _ => self.context.remove_blob(key).await?,
             }
         }
         Ok(())
@@ -327,7 +329,7 @@ impl Ingestor {
     async fn list_waiting_keys(&self) -> Result<HashSet<String>, RecoveryError> {
         let (mut waiting, mut after) = (HashSet::new(), None);
         loop {
-            let rows = self.stores.catalogue.list_document_refs(after, PAGE).await?;
+            let rows = self.context.stores.catalogue.list_document_refs(after, PAGE).await?;
             waiting.extend(rows.iter().filter_map(|row| row.incoming_key().map(str::to_owned)));
             match rows.last() {
                 Some(last) => after = Some(last.document),
@@ -337,8 +339,8 @@ impl Ingestor {
     }
 
     async fn move_to_quarantine(&self, key: &Path) -> Result<(), RecoveryError> {
-        let to = quarantine_key(key, (self.clock)().unix_timestamp());
-        match self.stores.blobs.rename(key, &to).await {
+        let to = quarantine_key(key, self.context.now().unix_timestamp());
+        match self.context.stores.blobs.rename(key, &to).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
             Err(error) => Err(error.into()),
         }
@@ -361,8 +363,9 @@ impl Ingestor {
             source_url: None,
             batch: None,
         };
-        let bytes = self.stores.blobs.get(from).await?.into_stream();
-        self.accept_upload(principal, upload, bytes.map_err(|error| error.to_string()))
+        let bytes = self.context.stores.blobs.get(from).await?.into_stream();
+        self.uploads
+            .accept_upload(principal, upload, bytes.map_err(|error| error.to_string()))
             .await?;
         Ok(())
     }

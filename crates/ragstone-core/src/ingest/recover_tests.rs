@@ -6,6 +6,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use object_store::ObjectStoreExt;
 use serde_json::json;
+use time::OffsetDateTime;
 
 use super::*;
 use crate::access::{Acl, Principal, Reader, Role};
@@ -13,6 +14,7 @@ use crate::document::{BoundedMetadata, Document, DocumentStatus};
 use crate::id::{DocumentId, TenantId};
 use crate::library::SearchRequest;
 use crate::library::layout::BlobKey;
+use crate::seam::Catalogue;
 use crate::seam::audit::ConsistencyScan;
 use crate::seam::catalogue::{DocumentFilter, DocumentPatch, PageRequest};
 use crate::seam::fake::faults::{Event, Fault, Faults};
@@ -32,7 +34,7 @@ fn operator(tenant: TenantId) -> Principal {
 /// The library that a recovery makes of the blobs of `house`, with its points.
 async fn recovered(house: &House) -> (House, RecoveryCounts) {
     let again = House::of_blobs(&house.blobs);
-    let told = again.ingestor.recover_catalogue(operator).await.unwrap();
+    let told = again.ingestor.importer().recover_catalogue(operator).await.unwrap();
     (again, told)
 }
 
@@ -57,7 +59,12 @@ async fn documents(house: &House) -> Vec<Document> {
 async fn rebuild(house: &House) {
     for document in documents(house).await {
         let principal = operator(document.acl.tenant);
-        house.ingestor.queue_reingest(&principal, document.id).await.unwrap();
+        house
+            .ingestor
+            .uploads()
+            .queue_reingest(&principal, document.id)
+            .await
+            .unwrap();
     }
     house.work().await;
 }
@@ -105,7 +112,12 @@ async fn everything_comes_back_as_it_was() {
         }),
         ..DocumentPatch::default()
     };
-    house.ingestor.patch_document(&law, ship, patch).await.unwrap();
+    house
+        .ingestor
+        .uploads()
+        .patch_document(&law, ship, patch)
+        .await
+        .unwrap();
     let before = documents(&house).await;
     let found = finds(&house, &law, "ship lamp harvest").await;
     let (again, told) = recovered(&house).await;
@@ -126,13 +138,14 @@ async fn everything_comes_back_as_it_was() {
     );
     let report = again
         .ingestor
+        .consistency()
         .run_fsck(fsck::RepairOptions::default(), UploadSharing::Exclusive)
         .await
         .unwrap();
     assert!(report.orphans.is_empty(), "{report:?}");
     // The files in the mail are still its own.
     let mail = DocumentId::from_uri(caller.tenant(), &before[0].collection, &before[0].source, "m.eml");
-    again.ingestor.delete_document(&caller, mail).await.unwrap();
+    again.ingestor.uploads().delete_document(&caller, mail).await.unwrap();
     let left = finds(&again, &caller, "harvest").await;
     assert!(!left.iter().any(|text| text.contains("harvest")), "{left:?}");
 }
@@ -143,7 +156,7 @@ async fn it_may_be_repeated() {
     house.ingest(&writer("a", &[]), "lamp.txt", &["everyone"], LAMP).await;
     let (again, _) = recovered(&house).await;
     let before = documents(&again).await;
-    let told = again.ingestor.recover_catalogue(operator).await.unwrap();
+    let told = again.ingestor.importer().recover_catalogue(operator).await.unwrap();
     assert_eq!((told.documents, told.present), (0, 1));
     assert_eq!(documents(&again).await, before);
 }
@@ -178,7 +191,7 @@ async fn what_has_no_manifest_is_the_operators_alone() {
     assert!(finds(&again, &caller, "lamp").await.is_empty());
     let everything = operator("a".parse().unwrap());
     assert_eq!(finds(&again, &everything, "lamp").await.len(), 2);
-    let told = again.ingestor.recover_catalogue(operator).await.unwrap();
+    let told = again.ingestor.importer().recover_catalogue(operator).await.unwrap();
     assert_eq!(told.without_manifest, 0, "its old place is in quarantine");
 }
 
@@ -202,7 +215,13 @@ async fn what_came_in_a_mail_that_is_closed_is_closed() {
     let caller = writer("a", &[]);
     let mail = house.ingest(&caller, "m.eml", &["everyone"], MAIL).await;
     // Somebody died after noting that, and before anything else.
-    house.ingestor.write_closing_note(caller.tenant(), mail).await.unwrap();
+    house
+        .ingestor
+        .uploads()
+        .manifests
+        .write_closing_note(caller.tenant(), mail)
+        .await
+        .unwrap();
     let (again, told) = recovered(&house).await;
     assert_eq!((told.documents, told.closed), (2, 2));
     for document in documents(&again).await {
@@ -215,7 +234,7 @@ async fn a_deleted_document_stays_deleted() {
     let house = House::new();
     let caller = writer("a", &[]);
     let lamp = house.ingest(&caller, "lamp.txt", &["everyone"], LAMP).await;
-    house.ingestor.delete_document(&caller, lamp).await.unwrap();
+    house.ingestor.uploads().delete_document(&caller, lamp).await.unwrap();
     // Its purge was never done.
     let (again, told) = recovered(&house).await;
     assert_eq!((told.documents, told.without_manifest, told.deleted), (0, 0, 1));
@@ -231,10 +250,11 @@ async fn a_document_that_was_begun_again_is_its_new_life_alone() {
     let lamp = house.ingest(&caller, "lamp.txt", &["dept:law"], LAMP).await;
     house
         .ingestor
+        .uploads()
         .patch_document(&caller, lamp, patched(readers(&["everyone"])))
         .await
         .unwrap();
-    house.ingestor.delete_document(&caller, lamp).await.unwrap();
+    house.ingestor.uploads().delete_document(&caller, lamp).await.unwrap();
     house.accept(&caller, "lamp.txt", &["dept:law"], SHIP).await;
     // Neither was worked on: the first life's readers are the only ones that a manifest knows of.
     let (again, _) = recovered_copy(&house).await;
@@ -272,17 +292,18 @@ impl Change {
         let send = async |text: &'static str| {
             let upload = upload(caller, "x.txt", &["dept:law"]);
             let bytes = futures::stream::iter([Ok::<_, String>(bytes::Bytes::from_static(text.as_bytes()))]);
-            drop(ingestor.accept_upload(caller, upload, bytes).await);
+            drop(ingestor.uploads().accept_upload(caller, upload, bytes).await);
         };
         match self {
             Self::Patch => drop(
                 ingestor
+                    .uploads()
                     .patch_document(caller, document, patched(readers(&["dept:law"])))
                     .await,
             ),
             Self::Upload => send(SHIP).await,
             Self::SameBytes => send(LAMP).await,
-            Self::Delete => drop(ingestor.delete_document(caller, document).await),
+            Self::Delete => drop(ingestor.uploads().delete_document(caller, document).await),
         }
     }
 }
@@ -316,7 +337,7 @@ async fn recovered_copy(house: &House) -> (House, RecoveryCounts) {
         copy.put(&key, bytes.into()).await.unwrap();
     }
     let again = House::of_blobs(&copy);
-    let told = again.ingestor.recover_catalogue(operator).await.unwrap();
+    let told = again.ingestor.importer().recover_catalogue(operator).await.unwrap();
     (again, told)
 }
 
@@ -337,14 +358,19 @@ async fn with_fault(change: Change, published: bool, fault: Fault, n: usize) -> 
     is_no_more_open(&house, &what).await;
     // One step of work after the other.
     for _ in 0..5 {
-        drop(house.ingestor.run_next(WORKER).await);
+        drop(house.ingestor.runner().run_next(WORKER).await);
         is_no_more_open(&house, &what).await;
     }
     let came = faults.heal();
     house.restart().await;
     house.wait(1_000);
     house.work().await;
-    house.ingestor.sweep_stores(UploadSharing::Exclusive).await.unwrap();
+    house
+        .ingestor
+        .consistency()
+        .sweep_stores(UploadSharing::Exclusive)
+        .await
+        .unwrap();
     house.work().await;
     is_no_more_open(&house, &format!("{what}, {came:?}, swept")).await;
     came.is_some()
@@ -389,7 +415,7 @@ async fn with_change_between(change: Change, published: bool, n: usize) -> bool 
     };
     faults.at(n, Event::After(between));
     for _ in 0..5 {
-        drop(house.ingestor.run_next(WORKER).await);
+        drop(house.ingestor.runner().run_next(WORKER).await);
         is_no_more_open(&house, &what).await;
     }
     faults.heal().is_some()
@@ -427,7 +453,12 @@ async fn the_sweep_writes_the_manifests_that_a_library_lacks() {
     for key in keys(&house, |key| matches!(key, BlobKey::Manifest(..))).await {
         house.blobs.delete(&key).await.unwrap();
     }
-    house.ingestor.sweep_stores(UploadSharing::Exclusive).await.unwrap();
+    house
+        .ingestor
+        .consistency()
+        .sweep_stores(UploadSharing::Exclusive)
+        .await
+        .unwrap();
     let (again, told) = recovered_copy(&house).await;
     assert_eq!((told.documents, told.without_manifest), (1, 0));
     assert_eq!(documents(&again).await, documents(&house).await);
@@ -436,7 +467,12 @@ async fn the_sweep_writes_the_manifests_that_a_library_lacks() {
     let (scope, now) = (caller.scope(), OffsetDateTime::UNIX_EPOCH + Duration::from_secs(9));
     let patch = patched(readers(&["dept:law", "everyone"]));
     house.catalogue.patch_document(&scope, lamp, patch, now).await.unwrap();
-    house.ingestor.sweep_stores(UploadSharing::Exclusive).await.unwrap();
+    house
+        .ingestor
+        .consistency()
+        .sweep_stores(UploadSharing::Exclusive)
+        .await
+        .unwrap();
     let (again, _) = recovered_copy(&house).await;
     assert_eq!(documents(&again).await, documents(&house).await);
     assert_eq!(house.catalogue.list_document_refs(None, 9).await.unwrap().len(), 1);
@@ -450,6 +486,7 @@ async fn readers_that_are_older_than_the_manifest_show_an_older_database() {
     let before = recovered_copy(&house).await.0;
     house
         .ingestor
+        .uploads()
         .patch_document(&caller, lamp, patched(readers(&["dept:law"])))
         .await
         .unwrap();
@@ -472,7 +509,7 @@ async fn readers_that_are_older_than_the_manifest_show_an_older_database() {
         .raise_generation(manifest.document.generation)
         .await
         .unwrap();
-    let swept = old.ingestor.sweep_stores(UploadSharing::Exclusive).await;
+    let swept = old.ingestor.consistency().sweep_stores(UploadSharing::Exclusive).await;
     assert!(
         matches!(swept, Err(fsck::FsckError::OlderReaders { document }) if document == lamp),
         "{swept:?}"

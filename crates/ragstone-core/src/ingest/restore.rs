@@ -4,11 +4,19 @@
 //! original; who fails leaves nothing of it.
 
 use std::io;
+use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt};
 
-use super::keep::Interruption;
-use super::{AcceptError, Ingestor, RetryPolicy, StepError};
+use super::accept::Uploads;
+use super::arrival::{AcceptError, IncomingFiles};
+use super::context::IngestContext;
+use super::documents::DocumentPipeline;
+use super::keep::{Interruption, LeaseKeeper};
+use super::manifest::ManifestWriter;
+use super::marker::GenerationMarker;
+use super::purge::Purger;
+use super::trouble::{RetryPolicy, StepError};
 use crate::access::Principal;
 use crate::document::{JobStage, WorkerId};
 use crate::id::{JobId, PointId};
@@ -52,7 +60,19 @@ pub enum VersionImportError {
     Step(String),
 }
 
-impl Ingestor {
+/// Puts exported versions in, and makes a catalogue again from the blob store.
+pub struct Importer {
+    pub(super) context: Arc<IngestContext>,
+    pub(super) leases: Arc<LeaseKeeper>,
+    pub(super) incoming: Arc<IncomingFiles>,
+    pub(super) uploads: Arc<Uploads>,
+    pub(super) documents: Arc<DocumentPipeline>,
+    pub(super) purger: Arc<Purger>,
+    pub(super) manifests: Arc<ManifestWriter>,
+    pub(super) marker: Arc<GenerationMarker>,
+}
+
+impl Importer {
     /// Puts a version in, unless the library has the document. Its readers are the packed ones, to the letter.
     pub async fn import_version(
         &self,
@@ -75,24 +95,25 @@ impl Ingestor {
                 false => VersionImportOutcome::SkippedExisting,
             });
         }
-        let received = self.receive_file(&packed.name, parcel.read_original()).await?;
+        let received = self.incoming.receive_file(&packed.name, parcel.read_original()).await?;
         if received.content_hash() != packed.content_hash {
-            self.discard_received(received).await?;
+            self.incoming.discard_received(received).await?;
             let detail = format!("the original of document {} is not the one it was made of", packed.id);
             return Err(VersionImportError::Damaged(detail));
         }
         let holder = LeaseHolder {
             worker,
-            lease: self.settings.lease,
-            now: self.current_moment(),
+            lease: self.context.settings.lease,
+            now: self.context.current_moment(),
         };
         let before = self
+            .context
             .stores
             .catalogue
             .get_document_refs(&[packed.id])
             .await
             .unwrap_or_default();
-        let job = JobId((self.new_id)());
+        let job = JobId(self.context.new_id());
         let incoming = received.incoming_key().to_owned();
         let unpacked = portable
             .begin_import(&principal.scope(), packed, &incoming, job, holder)
@@ -100,21 +121,21 @@ impl Ingestor {
         let claim = match unpacked {
             Ok(BeginImportOutcome::Begun(claim)) => claim,
             Ok(other) => {
-                self.discard_received(received).await?;
+                self.incoming.discard_received(received).await?;
                 return Ok(match other {
                     BeginImportOutcome::SkippedExisting => VersionImportOutcome::SkippedExisting,
                     _ => VersionImportOutcome::Unchanged,
                 });
             }
             Err(error) => {
-                self.discard_if_unreferenced(packed.id, received).await;
+                self.incoming.discard_if_unreferenced(packed.id, received).await;
                 return Err(error.into());
             }
         };
         // What an earlier try brought is nobody's any more.
-        self.remove_waiting_uploads(&before).await;
+        self.incoming.remove_waiting_uploads(&before).await;
         let work = self.import_contents(&claim, packed, parcel);
-        match self.with_lease(&claim.lease, work, std::future::pending()).await {
+        match self.leases.with_lease(&claim.lease, work, std::future::pending()).await {
             Ok(()) => Ok(VersionImportOutcome::Published),
             Err(left) => Err(self.roll_back_import(principal, &claim, left).await),
         }
@@ -127,10 +148,14 @@ impl Ingestor {
         parcel: &dyn ExportedContent,
     ) -> Result<(), StepError> {
         let lease = &claim.lease;
-        self.uncancellable(lease, self.store_original(claim)).await?;
-        self.uncancellable(lease, self.import_text(claim, parcel)).await?;
+        self.leases
+            .uncancellable(lease, self.documents.store_original(claim))
+            .await?;
+        self.leases
+            .uncancellable(lease, self.import_text(claim, parcel))
+            .await?;
         let total = u64::from(packed.chunks);
-        self.report_progress(lease, JobStage::Embed, 0, total).await?;
+        self.leases.report_progress(lease, JobStage::Embed, 0, total).await?;
         let (mut chunks, mut done) = (parcel.read_chunks(), 0_u64);
         while let Some(batch) = chunks.try_next().await.map_err(unreadable_archive)? {
             let points: Result<Vec<IndexPoint>, StepError> = (done..)
@@ -139,15 +164,16 @@ impl Ingestor {
                 .collect();
             let points = points?;
             done += points.len() as u64;
-            self.uncancellable(lease, self.stores.index.upsert_points(points))
+            self.leases
+                .uncancellable(lease, self.context.stores.index.upsert_points(points))
                 .await?;
-            self.report_progress(lease, JobStage::Embed, done, total).await?;
+            self.leases.report_progress(lease, JobStage::Embed, done, total).await?;
         }
         if done != total {
             let detail = format!("document {} has {done} chunks, not {total}", packed.id);
             return Err(unreadable_archive(io::Error::other(detail)));
         }
-        self.report_progress(lease, JobStage::Publish, 0, 1).await?;
+        self.leases.report_progress(lease, JobStage::Publish, 0, 1).await?;
         let version = PublishedVersion {
             title: packed.title.clone(),
             media_type: packed.media_type.clone(),
@@ -157,14 +183,15 @@ impl Ingestor {
             pipeline: packed.pipeline.clone(),
             statistics: packed.statistics.clone(),
         };
-        self.uncancellable(lease, self.publish_version(claim, version, packed.updated_at))
+        self.leases
+            .uncancellable(lease, self.documents.publish_version(claim, version, packed.updated_at))
             .await
     }
 
     async fn import_text(&self, claim: &ClaimedJob, parcel: &dyn ExportedContent) -> Result<(), StepError> {
         let (lease, tenant) = (&claim.lease, &claim.document.acl.tenant);
         let key = text_key(tenant, lease.document, lease.generation);
-        let mut blob = BlobWriter::new(self.stores.blobs.as_ref(), key);
+        let mut blob = BlobWriter::new(self.context.stores.blobs.as_ref(), key);
         let mut pieces = parcel.read_text();
         while let Some(piece) = pieces.next().await {
             let written = match piece {
@@ -190,8 +217,9 @@ impl Ingestor {
             Interruption::Failed(trouble) => trouble.error.detail,
             Interruption::Shutdown => "it was told to stop".into(),
         };
-        let now = (self.clock)();
+        let now = self.context.now();
         let cancelled = self
+            .context
             .stores
             .catalogue
             .cancel_job(&principal.scope(), claim.lease.job, now)
@@ -199,7 +227,7 @@ impl Ingestor {
         if let Err(error) = cancelled {
             tracing::warn!(document = %claim.lease.document, %error, "a job is left to the workers");
         }
-        self.remove_attempt(claim).await;
+        self.purger.remove_attempt(claim).await;
         VersionImportError::Step(why)
     }
 }

@@ -2,12 +2,12 @@
 //!
 //! Invariant: nothing but vectors, tokens and gate differs from what was stored; chunk, ids, readers and words stay.
 
-use super::Ingestor;
 use super::batch::{reading_gate, title_prefix};
+use super::documents::DocumentPipeline;
 use crate::seam::index::IndexPoint;
 use crate::seam::{Embedder, IndexError};
 
-impl Ingestor {
+impl DocumentPipeline {
     /// The points of one document with the vectors of `embedder`. What keeps it from that may pass: `Unavailable`.
     pub async fn reembed_points(
         &self,
@@ -19,6 +19,7 @@ impl Ingestor {
         };
         let (tenant, document) = (first.acl.tenant.clone(), first.chunk.document_id);
         let rows = self
+            .context
             .stores
             .catalogue
             .get_document_refs(&[document])
@@ -27,11 +28,12 @@ impl Ingestor {
         let title = rows.first().and_then(|row| row.given_title.as_deref());
         let texts: Vec<&str> = points.iter().map(|point| point.chunk.text.as_str()).collect();
         let made = self
+            .embeddings
             .embed_with_cache(embedder, (&tenant, document), &title_prefix(title), &texts)
             .await
             .map_err(|trouble| unavailable_index(trouble.error.detail))?;
         // Its purge may have come before what was just remembered.
-        self.forget_if_deleted(document).await;
+        self.embeddings.forget_if_deleted(document).await;
         let seen = points.into_iter().zip(made).map(|(point, made)| {
             let (dense, tokens) = match made.into_stored() {
                 Some(stored) => (Some(stored.vector), stored.tokens),

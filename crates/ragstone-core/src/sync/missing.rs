@@ -61,7 +61,12 @@ impl SyncRun<'_> {
             self.report.error = Some(empty_listing_error());
         }
         for document in missing {
-            let deleted = self.syncer.ingestor.delete_document(&self.principal, document).await?;
+            let deleted = self
+                .syncer
+                .ingestor
+                .uploads()
+                .delete_document(&self.principal, document)
+                .await?;
             if deleted.is_some() {
                 self.report.counts.deleted += 1;
                 (self.syncer.notify_workers)();

@@ -234,7 +234,7 @@ impl SourceSyncer {
                 break;
             }
             for document in page.items {
-                self.ingestor.delete_document(&principal, document.id).await?;
+                self.ingestor.uploads().delete_document(&principal, document.id).await?;
             }
         }
         (self.notify_workers)();

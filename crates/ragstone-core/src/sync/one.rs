@@ -188,19 +188,19 @@ impl<'a> SyncRun<'a> {
         let name = uri
             .parse()
             .map_err(|error| SyncItemError::Item(bad_uri_error(&error)))?;
-        let ingestor = &self.syncer.ingestor;
-        let received = ingestor
+        let (uploads, incoming) = (self.syncer.ingestor.uploads(), self.syncer.ingestor.incoming());
+        let received = incoming
             .receive_file(&item.name, content.bytes)
             .await
             .map_err(accept_item_error)?;
         let hash = received.content_hash().to_string();
         if let Some((key, moved)) = find_moved_item(&known, &hash, item, gone) {
-            ingestor.discard_received(received).await.map_err(accept_item_error)?;
+            incoming.discard_received(received).await.map_err(accept_item_error)?;
             gone.remove(&key);
             return self.rename_document(item, moved).await;
         }
         let upload = self.build_upload(item, name, content.media_type);
-        let begun = ingestor
+        let begun = uploads
             .begin_version(&self.principal, upload, received)
             .await
             .map_err(accept_item_error)?;
@@ -240,7 +240,8 @@ impl<'a> SyncRun<'a> {
             acl: Some(self.item_acl(item)),
             ..DocumentPatch::default()
         };
-        let patched = self.syncer.ingestor.patch_document(&self.principal, id, patch);
+        let uploads = self.syncer.ingestor.uploads();
+        let patched = uploads.patch_document(&self.principal, id, patch);
         patched
             .await
             .map_err(|error| SyncItemError::Library(catalogue_job_error(error)))?;

@@ -62,7 +62,11 @@ impl SyncRun<'_> {
         };
         let moved = patch != DocumentPatch::default();
         if moved {
-            self.syncer.ingestor.patch_document(&self.principal, id, patch).await?;
+            self.syncer
+                .ingestor
+                .uploads()
+                .patch_document(&self.principal, id, patch)
+                .await?;
         }
         Ok((true, moved))
     }

@@ -149,7 +149,7 @@ impl World {
     async fn sync_with(&self, deletions: DeletionPolicy, expected: [u64; 5]) -> SyncReport {
         let turn = self.syncer.acquire_permit(self.record.id).await.unwrap();
         let report = turn.run_sync_with(&self.record.tenant, deletions).await.unwrap();
-        while self.house.ingestor.run_next(WORKER).await.unwrap().is_some() {}
+        while self.house.ingestor.runner().run_next(WORKER).await.unwrap().is_some() {}
         let [new, changed, unchanged, deleted, failed] = expected;
         let expected = SyncCounts {
             new,

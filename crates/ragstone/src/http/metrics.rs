@@ -127,7 +127,7 @@ pub(super) async fn get_metrics(
     }
     counter!(LEAKS).absolute(app.library.access_alarms().leaked_hits());
     counter!(STALE).absolute(app.library.access_alarms().stale_hits());
-    let cached = app.ingestor.embedding_cache_stats();
+    let cached = app.ingestor.documents().embedding_cache_stats();
     counter!(CACHE_HITS).absolute(cached.hits());
     counter!(CACHE_MISSES).absolute(cached.misses());
     counter!(CACHE_ERRORS).absolute(cached.errors());

@@ -353,7 +353,7 @@ impl TestApp {
 
     /// Carries out every job that waits.
     pub async fn work(&self) {
-        while self.api.ingestor.run_next(WORKER).await.unwrap().is_some() {}
+        while self.api.ingestor.runner().run_next(WORKER).await.unwrap().is_some() {}
     }
 
     /// A published document; its id.

@@ -93,7 +93,7 @@ mod tests {
         let (house, caller) = (House::new(), writer("a", &[]));
         let begun = house.accept(&caller, "x.txt", &["everyone"], "a text").await;
         assert!(matches!(begun, BeginOutcome::Started(..)), "{begun:?}");
-        let mut claim = house.ingestor.claim_job(WORKER).await.unwrap().unwrap();
+        let mut claim = house.ingestor.runner().claim_job(WORKER).await.unwrap().unwrap();
         claim.document.bytes = bytes;
         claim
     }

@@ -188,7 +188,7 @@ impl RunningApp {
         {
             tracing::warn!("uploads without a row are left to the sweep");
         }
-        self.parts.ingestor.remove_abandoned().await;
+        self.parts.ingestor.incoming().remove_abandoned().await;
         upkeep::mark_progress(&self.parts.ingestor).await;
         if let Some(log) = self.audit.take() {
             log.close().await;
@@ -321,7 +321,7 @@ impl BuiltProcess {
         {
             return;
         }
-        match self.ingestor.sweep_incoming().await {
+        match self.ingestor.consistency().sweep_incoming().await {
             Ok(0) => {}
             Ok(uploads) => tracing::info!(uploads, "uploads of a process that ended are removed"),
             Err(error) => tracing::warn!(%error, "uploads of a process that ended are left to the sweep"),

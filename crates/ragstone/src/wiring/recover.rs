@@ -172,9 +172,10 @@ async fn rebuild_rows(settings: &Settings, stores: StoreSet) -> anyhow::Result<R
     let built = build_process(settings, stores)?;
     let recovered = built
         .ingestor
+        .importer()
         .recover_catalogue(operator::operator_principal_of)
         .await?;
-    built.ingestor.mark_generation().await?;
+    built.ingestor.marker().mark_generation().await?;
     let catalogue = built.stores.catalogue.as_ref();
     catalogue.set_setting(RECOVERY_SETTING, RECOVERING_POINTS).await?;
     // Marks blobs that bear no mark yet.

@@ -73,7 +73,7 @@ async fn run_fsck(State(vectors): State<Arc<EmbedderManager>>, Json(request): Js
         true => UploadSharing::Shared,
         false => UploadSharing::Exclusive,
     };
-    let report = vectors.ingestor.run_fsck(remedies, uploads).await;
+    let report = vectors.ingestor.consistency().run_fsck(remedies, uploads).await;
     if report.as_ref().is_ok_and(|report| !report.jobs.is_empty()) {
         (vectors.notify_workers)();
     }

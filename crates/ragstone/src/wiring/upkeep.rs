@@ -80,11 +80,11 @@ impl SweepTask {
     /// both find less to do.
     async fn sweep_once(&self) -> Result<FsckReport, FsckError> {
         match &self.shared {
-            None => self.ingestor.sweep_stores(UploadSharing::Exclusive).await,
+            None => self.ingestor.consistency().sweep_stores(UploadSharing::Exclusive).await,
             Some(catalogue) if claim_sweep(catalogue.as_ref()).await? => {
-                self.ingestor.sweep_stores(UploadSharing::Shared).await
+                self.ingestor.consistency().sweep_stores(UploadSharing::Shared).await
             }
-            Some(_) => self.ingestor.sweep_cache().await,
+            Some(_) => self.ingestor.consistency().sweep_cache().await,
         }
     }
 
@@ -128,7 +128,7 @@ pub fn remove_abandoned(ingestor: Arc<Ingestor>) -> JoinHandle<()> {
     tokio::spawn(async move {
         loop {
             tokio::time::sleep(ABANDONED_EVERY).await;
-            ingestor.remove_abandoned().await;
+            ingestor.incoming().remove_abandoned().await;
         }
     })
 }
@@ -145,7 +145,7 @@ pub fn mark_periodically(ingestor: Arc<Ingestor>) -> JoinHandle<()> {
 
 /// Marks how far the library has come; what fails is done later.
 pub async fn mark_progress(ingestor: &Ingestor) {
-    if let Err(error) = ingestor.mark_generation().await {
+    if let Err(error) = ingestor.marker().mark_generation().await {
         tracing::warn!(%error, "how far the library has come is marked later");
     }
 }

@@ -117,7 +117,7 @@ async fn of_a_changed_document_only_the_changed_chunks_are_embedded() {
     changed[3] = "cellar";
     house.ingest(&caller, "x.txt", EVERYONE, &story(&changed)).await;
     assert_eq!(embedder.seen(), [paragraph("cellar")]);
-    let counts = house.ingestor.embedding_cache_stats();
+    let counts = house.ingestor.documents().embedding_cache_stats();
     assert_eq!((counts.hits(), counts.misses(), counts.errors()), (6, 8, 0));
     assert_eq!(scores(&house, "cellar").await[0].0, paragraph("cellar"));
 }
@@ -144,7 +144,7 @@ async fn after_a_crash_only_the_rest_is_embedded_and_the_version_is_the_same() {
     let (house, embedder) = watched();
     house.accept(&caller, "x.txt", EVERYONE, &story(&WORDS)).await;
     embedder.hold_after(2);
-    let cut_off = house.ingestor.run_next(WORKER).now_or_never();
+    let cut_off = house.ingestor.runner().run_next(WORKER).now_or_never();
     assert!(cut_off.is_none(), "it was at the third batch");
     assert_eq!(
         embedder.seen(),
@@ -189,14 +189,26 @@ async fn another_model_shares_nothing_and_the_first_one_finds_its_own() {
     }
     let other = Watched::named("other");
     house.ingestor.set_pipeline(House::pipeline(other.clone()));
-    house.ingestor.queue_reingest(&caller, id).await.unwrap().unwrap();
+    house
+        .ingestor
+        .uploads()
+        .queue_reingest(&caller, id)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(house.work().await, [JobOutcome::Succeeded]);
     assert_eq!(other.seen(), WORDS.map(paragraph));
     for ((document, generation), _) in house.index.list_generations(None).await.unwrap() {
         house.index.delete_generation(document, generation).await.unwrap();
     }
     house.ingestor.set_pipeline(House::pipeline(embedder.clone()));
-    house.ingestor.queue_reingest(&caller, id).await.unwrap().unwrap();
+    house
+        .ingestor
+        .uploads()
+        .queue_reingest(&caller, id)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(house.work().await, [JobOutcome::Succeeded]);
     assert_eq!(embedder.seen(), Vec::<String>::new(), "a lost index costs no embedding");
     assert_eq!(scores(&house, "walnut").await[0].0, paragraph("walnut"));
@@ -212,7 +224,12 @@ async fn a_title_is_part_of_what_is_embedded() {
             title: title.map(String::from),
             ..crate::seam::fake::upload(&caller, &uri, EVERYONE)
         };
-        house.ingestor.accept_upload(&caller, upload, bytes).await.unwrap();
+        house
+            .ingestor
+            .uploads()
+            .accept_upload(&caller, upload, bytes)
+            .await
+            .unwrap();
         house.work().await;
     }
     let titled = format!("Inventory {}", paragraph("lamp"));
@@ -230,7 +247,13 @@ async fn of_a_deleted_document_nothing_stays_and_another_ones_stays() {
         .ingest(&caller, "y.txt", EVERYONE, &story(&["lamp", "canal"]))
         .await;
     embedder.seen();
-    house.ingestor.delete_document(&caller, id).await.unwrap().unwrap();
+    house
+        .ingestor
+        .uploads()
+        .delete_document(&caller, id)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(
         house.embeddings.list_documents().await.unwrap().len(),
         2,
@@ -251,10 +274,16 @@ async fn a_worker_that_outlives_its_document_leaves_nothing() {
     house.ingest(&caller, "y.txt", EVERYONE, &story(&["canal"])).await;
     house.accept(&caller, "x.txt", EVERYONE, &story(&WORDS)).await;
     embedder.hold_after(1);
-    let mut run = pin!(house.ingestor.run_next(WORKER));
+    let mut run = pin!(house.ingestor.runner().run_next(WORKER));
     assert!(poll!(&mut run).is_pending());
     let id = crate::id::DocumentId::from_uri(caller.tenant(), &Default::default(), &Default::default(), "x.txt");
-    house.ingestor.delete_document(&caller, id).await.unwrap().unwrap();
+    house
+        .ingestor
+        .uploads()
+        .delete_document(&caller, id)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(house.work().await, [JobOutcome::Succeeded]);
     assert_eq!(house.embeddings.len(), 1);
     embedder.release();
@@ -270,8 +299,18 @@ async fn a_broken_cache_costs_embeddings_and_holds_up_a_purge_only() {
     house.embeddings.break_down(true);
     house.ingest(&caller, "y.txt", EVERYONE, &story(&["lamp"])).await;
     assert_eq!(embedder.seen(), [paragraph("lamp")]);
-    assert_eq!(house.ingestor.embedding_cache_stats().errors(), 2, "one look, one put");
-    house.ingestor.delete_document(&caller, id).await.unwrap().unwrap();
+    assert_eq!(
+        house.ingestor.documents().embedding_cache_stats().errors(),
+        2,
+        "one look, one put"
+    );
+    house
+        .ingestor
+        .uploads()
+        .delete_document(&caller, id)
+        .await
+        .unwrap()
+        .unwrap();
     assert!(matches!(&house.work().await[..], [JobOutcome::Retried(error)] if error.code == "embedding_cache_failed"));
     assert_eq!(scores(&house, "zebra").await.len(), 1, "it answers no more");
     house.embeddings.break_down(false);

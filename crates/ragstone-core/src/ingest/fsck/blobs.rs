@@ -7,10 +7,9 @@ use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore};
 use time::OffsetDateTime;
 
-use super::{BATCH, FsckError, FsckRun, ORPHAN_AGE, UploadSharing};
+use super::{BATCH, ConsistencyCheck, FsckError, FsckRun, ORPHAN_AGE, UploadSharing};
 use crate::document::JobKind;
 use crate::id::{DocumentId, Generation};
-use crate::ingest::Ingestor;
 use crate::library::layout::{BlobKey, INCOMING_PREFIX, manifest_key};
 use crate::library::text::{original_key, text_key};
 use crate::seam::audit::{DocumentRefs, Reference};
@@ -30,16 +29,16 @@ pub(super) struct IncomingBlob {
     pub(super) named: bool,
 }
 
-impl Ingestor {
+impl ConsistencyCheck {
     /// Notes which accepted bytes there are, before any row is read.
     pub(super) async fn list_incoming(&self, check: &mut FsckRun) -> Result<(), FsckError> {
-        let blobs: &dyn ObjectStore = self.stores.blobs.as_ref();
+        let blobs: &dyn ObjectStore = self.context.stores.blobs.as_ref();
         let listed: Vec<_> = blobs.list(Some(&Path::from(INCOMING_PREFIX))).try_collect().await?;
         for blob in listed {
             if let BlobKey::Incoming = BlobKey::from_path(&blob.location) {
                 let waiting = IncomingBlob {
                     age: blob_age(&blob, check.now),
-                    in_flight: self.is_receiving(&blob.location),
+                    in_flight: self.incoming.is_receiving(&blob.location),
                     named: false,
                     key: blob.location,
                 };
@@ -74,7 +73,7 @@ impl Ingestor {
 
     /// Compares originals and texts with the rows.
     pub(super) async fn check_blobs(&self, check: &mut FsckRun) -> Result<(), FsckError> {
-        let mut batches = self.stores.blobs.list(None).chunks(BATCH);
+        let mut batches = self.context.stores.blobs.list(None).chunks(BATCH);
         while let Some(batch) = batches.next().await {
             let batch: Vec<_> = batch.into_iter().collect::<Result<_, _>>()?;
             let documents = batch
@@ -92,7 +91,7 @@ impl Ingestor {
                     BlobKey::Quarantined(since) => {
                         let age = check.now.unix_timestamp().saturating_sub(since);
                         let age = Duration::from_secs(u64::try_from(age).unwrap_or(0));
-                        let keep = self.settings.quarantine;
+                        let keep = self.context.settings.quarantine;
                         check.leftovers.add_if_expired(blob.location.clone(), age, keep);
                     }
                     BlobKey::Foreign => match check.remedies.rebuild_missing && is_old(blob, check) {

@@ -1,14 +1,13 @@
 //! Embeddings of documents that no row knows.
 
-use super::{BATCH, FindingKind, FsckError, FsckRun};
+use super::{BATCH, ConsistencyCheck, FindingKind, FsckError, FsckRun};
 use crate::id::DocumentId;
-use crate::ingest::Ingestor;
 use crate::seam::audit::DocumentRefs;
 
-impl Ingestor {
+impl ConsistencyCheck {
     /// Compares the documents that the embedding cache knows with the rows. What it lacks is nothing wrong.
     pub(super) async fn check_cache(&self, check: &mut FsckRun) -> Result<(), FsckError> {
-        let Some(cache) = &self.stores.embeddings else {
+        let Some(cache) = &self.context.stores.embeddings else {
             return Ok(());
         };
         let held = cache.list_documents().await?;
@@ -33,7 +32,7 @@ impl Ingestor {
     ) -> Result<(), FsckError> {
         // The purge that repair has queued for a tombstone forgets them too.
         let remove = check.remedies.remove_orphans && row.is_none();
-        if remove && let Some(cache) = &self.stores.embeddings {
+        if remove && let Some(cache) = &self.context.stores.embeddings {
             cache.remove_document(document).await?;
         }
         let what = format!("document {document}");

@@ -12,13 +12,16 @@ mod rows;
 mod sweep;
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 pub use sweep::UploadSharing;
 use time::OffsetDateTime;
 
-use super::{Ingestor, ManifestError};
+use super::arrival::IncomingFiles;
+use super::context::IngestContext;
+use super::manifest::{ManifestError, ManifestWriter};
 use crate::id::{DocumentId, Generation, JobId};
 use crate::seam::audit::DocumentRefs;
 use crate::seam::embedding_cache::EmbeddingCacheError;
@@ -252,11 +255,30 @@ impl FsckRun {
     }
 }
 
-impl Ingestor {
+/// Compares the stores with one another, and repairs.
+pub struct ConsistencyCheck {
+    context: Arc<IngestContext>,
+    incoming: Arc<IncomingFiles>,
+    rows: rows::RowCheck,
+}
+
+impl ConsistencyCheck {
+    pub(super) fn new(
+        context: &Arc<IngestContext>,
+        incoming: &Arc<IncomingFiles>,
+        manifests: &Arc<ManifestWriter>,
+    ) -> Self {
+        Self {
+            context: context.clone(),
+            incoming: incoming.clone(),
+            rows: rows::RowCheck::new(context, manifests),
+        }
+    }
+
     /// Compares the stores and does what `remedies` say. Where `uploads` are shared, accepted bytes that are young may be
     /// those of another process, and count as pending.
     pub async fn run_fsck(&self, remedies: RepairOptions, uploads: UploadSharing) -> Result<FsckReport, FsckError> {
-        let mut check = FsckRun::new(remedies, uploads, (self.clock)());
+        let mut check = FsckRun::new(remedies, uploads, self.context.now());
         self.compare_stores(&mut check).await?;
         self.check_statistics(&mut check).await?;
         Ok(check.report)
@@ -268,7 +290,7 @@ impl Ingestor {
         // Blobs first: they show whether the rows can be trusted to explain anything.
         self.check_blobs(check).await?;
         self.check_points(check).await?;
-        self.check_rows(check).await?;
+        self.rows.check_rows(check).await?;
         self.check_incoming(check).await?;
         self.check_cache(check).await?;
         if check.recorded > 0 {
@@ -284,8 +306,23 @@ impl Ingestor {
     ) -> Result<HashMap<DocumentId, DocumentRefs>, CatalogueError> {
         let ids: HashSet<_> = documents.into_iter().collect();
         let ids: Vec<_> = ids.into_iter().collect();
-        let rows = self.stores.catalogue.get_document_refs(&ids).await?;
+        let rows = self.context.stores.catalogue.get_document_refs(&ids).await?;
         Ok(rows.into_iter().map(|row| (row.document, row)).collect())
+    }
+
+    /// The sums of the term statistics.
+    async fn check_statistics(&self, check: &mut FsckRun) -> Result<(), FsckError> {
+        let tenants = self.context.stores.catalogue.find_miscounted_tenants().await?;
+        if check.remedies.rebuild_missing && !tenants.is_empty() {
+            self.context.stores.catalogue.recount_term_statistics().await?;
+        }
+        for tenant in tenants {
+            let what = format!("tenant {tenant}");
+            check
+                .report
+                .add_finding(FindingKind::Miscounted, what, 1, check.remedies.rebuild_missing);
+        }
+        Ok(())
     }
 }
 

@@ -1,13 +1,12 @@
 //! Points that no row names.
 
-use super::{BATCH, FindingKind, FsckError, FsckRun, describe_generation};
-use crate::ingest::Ingestor;
+use super::{BATCH, ConsistencyCheck, FindingKind, FsckError, FsckRun, describe_generation};
 use crate::seam::audit::Reference;
 
-impl Ingestor {
+impl ConsistencyCheck {
     /// Compares the index's generations with the rows.
     pub(super) async fn check_points(&self, check: &mut FsckRun) -> Result<(), FsckError> {
-        let held = self.stores.index.list_generations(None).await?;
+        let held = self.context.stores.index.list_generations(None).await?;
         for batch in held.chunks(BATCH) {
             let rows = self.load_rows(batch.iter().map(|((document, _), _)| *document)).await?;
             for &((document, generation), points) in batch {
@@ -25,7 +24,11 @@ impl Ingestor {
                     }
                     Reference::Orphan => {
                         if check.remedies.remove_orphans {
-                            self.stores.index.delete_generation(document, generation).await?;
+                            self.context
+                                .stores
+                                .index
+                                .delete_generation(document, generation)
+                                .await?;
                         }
                         let what = describe_generation((document, generation));
                         check.report.add_finding(

@@ -10,9 +10,8 @@ use std::time::Duration;
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 
-use super::{FindingKind, FsckError, FsckRun};
+use super::{ConsistencyCheck, FindingKind, FsckError, FsckRun};
 use crate::id::Generation;
-use crate::ingest::Ingestor;
 use crate::library::layout::quarantine_key;
 
 /// One in so many blobs may be taken without being told to.
@@ -80,14 +79,14 @@ impl LeftoverBlobs {
     }
 }
 
-impl Ingestor {
+impl ConsistencyCheck {
     /// Whether the rows that were read can be those of the blobs that were listed before.
     pub(super) async fn check_catalogue_age(&self, check: &FsckRun) -> Result<(), FsckError> {
         let blobs = check.leftovers.highest;
         if blobs == Generation(0) {
             return Ok(());
         }
-        let catalogue = self.stores.catalogue.highest_generation().await?;
+        let catalogue = self.context.stores.catalogue.highest_generation().await?;
         match blobs > catalogue {
             true => Err(FsckError::Older { catalogue, blobs }),
             false => Ok(()),
@@ -98,10 +97,10 @@ impl Ingestor {
     pub(super) async fn remove_leftovers(&self, check: &mut FsckRun) -> Result<(), FsckError> {
         let leftovers = std::mem::take(&mut check.leftovers);
         for key in leftovers.expired.iter().chain(&leftovers.outdated) {
-            self.remove_blob(key).await?;
+            self.context.remove_blob(key).await?;
         }
         for key in &leftovers.replaced {
-            self.remove_blob(key).await?;
+            self.context.remove_blob(key).await?;
             check.report_orphan_blob(key.clone(), true);
         }
         for key in &leftovers.uploads {
@@ -119,7 +118,7 @@ impl Ingestor {
         if check.quarantined > 0 {
             tracing::warn!(
                 blobs = check.quarantined,
-                days = self.settings.quarantine.as_secs() / (24 * 60 * 60),
+                days = self.context.settings.quarantine.as_secs() / (24 * 60 * 60),
                 "blobs that no row explains are moved to quarantine/ in the blob store, and deleted from there after \
                  data.quarantine_days"
             );
@@ -130,7 +129,7 @@ impl Ingestor {
     /// Moves a blob; one that is gone already needs no quarantine.
     async fn quarantine_blob(&self, check: &mut FsckRun, key: &Path) -> Result<(), FsckError> {
         let to = quarantine_key(key, check.now.unix_timestamp());
-        match self.stores.blobs.rename(key, &to).await {
+        match self.context.stores.blobs.rename(key, &to).await {
             Ok(()) => check.quarantined += 1,
             Err(object_store::Error::NotFound { .. }) => {}
             Err(error) => return Err(error.into()),

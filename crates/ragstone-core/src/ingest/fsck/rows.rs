@@ -1,22 +1,38 @@
 //! What rows name and the other stores lack.
 
+use std::sync::Arc;
+
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 
 use super::{BATCH, FindingKind, FsckError, FsckRun, describe_generation};
 use crate::id::{DocumentId, Generation, JobId};
-use crate::ingest::Ingestor;
+use crate::ingest::context::IngestContext;
+use crate::ingest::manifest::ManifestWriter;
 use crate::library::layout::manifest_key;
 use crate::library::text::{original_key, text_key};
 use crate::seam::audit::DocumentRefs;
 use crate::seam::index::DocumentGeneration;
 
-impl Ingestor {
+/// Looks at each row for what it names and the other stores lack.
+pub(super) struct RowCheck {
+    context: Arc<IngestContext>,
+    manifests: Arc<ManifestWriter>,
+}
+
+impl RowCheck {
+    pub(super) fn new(context: &Arc<IngestContext>, manifests: &Arc<ManifestWriter>) -> Self {
+        Self {
+            context: context.clone(),
+            manifests: manifests.clone(),
+        }
+    }
+
     /// Goes through all rows, a page at a time.
     pub(super) async fn check_rows(&self, check: &mut FsckRun) -> Result<(), FsckError> {
         let mut after = None;
         loop {
-            let rows = self.stores.catalogue.list_document_refs(after, BATCH).await?;
+            let rows = self.context.stores.catalogue.list_document_refs(after, BATCH).await?;
             for row in &rows {
                 self.check_row(check, row).await?;
             }
@@ -74,7 +90,7 @@ impl Ingestor {
         if newest == Some(row.stamp) {
             return Ok(());
         }
-        if self.update_manifest(row.document).await? {
+        if self.manifests.update_manifest(row.document).await? {
             check.recorded += 1;
         }
         if let Some(newest) = newest.filter(|newest| *newest > row.stamp) {
@@ -109,7 +125,12 @@ impl Ingestor {
         if self.has_blob(&key).await? {
             return Ok(());
         }
-        let rows = self.stores.catalogue.get_document_refs(&[seen.document]).await?;
+        let rows = self
+            .context
+            .stores
+            .catalogue
+            .get_document_refs(&[seen.document])
+            .await?;
         let same =
             |row: &DocumentRefs| row.is_being_ingested() && row.stored == seen.stored && row.incoming == seen.incoming;
         if rows.iter().any(same) {
@@ -126,7 +147,7 @@ impl Ingestor {
         let Some(before) = self.find_published(at).await? else {
             return Ok(());
         };
-        let held = self.stores.index.list_generations(Some(document)).await?;
+        let held = self.context.stores.index.list_generations(Some(document)).await?;
         let points: u64 = held.iter().filter(|(held, _)| *held == at).map(|(_, n)| n).sum();
         let original = self
             .has_blob(&original_key(&before.tenant, document, generation))
@@ -161,15 +182,16 @@ impl Ingestor {
     }
 
     async fn find_published(&self, at: (DocumentId, Generation)) -> Result<Option<DocumentRefs>, FsckError> {
-        let rows = self.stores.catalogue.get_document_refs(&[at.0]).await?;
+        let rows = self.context.stores.catalogue.get_document_refs(&[at.0]).await?;
         Ok(rows
             .into_iter()
             .find(|row| row.is_live() && row.published == Some(at.1)))
     }
 
     async fn queue_repair(&self, check: &mut FsckRun, document: DocumentId) -> Result<bool, FsckError> {
-        let (job, pipeline) = (JobId((self.new_id)()), self.pipeline());
+        let (job, pipeline) = (JobId(self.context.new_id()), self.context.pipeline());
         let queued = self
+            .context
             .stores
             .catalogue
             .queue_repair(document, pipeline.fingerprint(), job, check.now)
@@ -179,25 +201,10 @@ impl Ingestor {
     }
 
     async fn has_blob(&self, key: &Path) -> Result<bool, FsckError> {
-        match self.stores.blobs.head(key).await {
+        match self.context.stores.blobs.head(key).await {
             Ok(_) => Ok(true),
             Err(object_store::Error::NotFound { .. }) => Ok(false),
             Err(error) => Err(error.into()),
         }
-    }
-
-    /// The sums of the term statistics.
-    pub(super) async fn check_statistics(&self, check: &mut FsckRun) -> Result<(), FsckError> {
-        let tenants = self.stores.catalogue.find_miscounted_tenants().await?;
-        if check.remedies.rebuild_missing && !tenants.is_empty() {
-            self.stores.catalogue.recount_term_statistics().await?;
-        }
-        for tenant in tenants {
-            let what = format!("tenant {tenant}");
-            check
-                .report
-                .add_finding(FindingKind::Miscounted, what, 1, check.remedies.rebuild_missing);
-        }
-        Ok(())
     }
 }

@@ -5,8 +5,7 @@
 
 use std::time::Duration;
 
-use super::{BATCH, FsckError, FsckReport, FsckRun, ORPHAN_AGE, RepairOptions};
-use crate::ingest::Ingestor;
+use super::{BATCH, ConsistencyCheck, FsckError, FsckReport, FsckRun, ORPHAN_AGE, RepairOptions};
 use crate::seam::audit::DocumentRefs;
 
 /// Which accepted bytes belong to nobody.
@@ -18,7 +17,7 @@ pub enum UploadSharing {
     Shared,
 }
 
-impl Ingestor {
+impl ConsistencyCheck {
     /// Takes points and blobs that publishing or purging left, and old bytes of uploads that broke off; purges deleted
     /// documents to the end, and empties the quarantine of what has been in it for long enough.
     pub async fn sweep_stores(&self, uploads: UploadSharing) -> Result<FsckReport, FsckError> {
@@ -32,7 +31,7 @@ impl Ingestor {
             allow_many: false,
             rebuild_missing: false,
         };
-        let mut check = FsckRun::new(remedies, uploads, (self.clock)());
+        let mut check = FsckRun::new(remedies, uploads, self.context.now());
         self.compare_stores(&mut check).await?;
         Ok(check.report)
     }
@@ -44,11 +43,11 @@ impl Ingestor {
             min_incoming_age: Some(Duration::ZERO),
             ..RepairOptions::default()
         };
-        let mut check = FsckRun::new(remedies, UploadSharing::Exclusive, (self.clock)());
+        let mut check = FsckRun::new(remedies, UploadSharing::Exclusive, self.context.now());
         self.list_incoming(&mut check).await?;
         let mut after = None;
         while !check.incoming.is_empty() {
-            let rows = self.stores.catalogue.list_document_refs(after, BATCH).await?;
+            let rows = self.context.stores.catalogue.list_document_refs(after, BATCH).await?;
             let Some(last) = rows.last() else { break };
             after = Some(last.document);
             for key in rows.iter().filter_map(DocumentRefs::incoming_key) {
@@ -66,7 +65,7 @@ impl Ingestor {
             remove_orphans: true,
             ..RepairOptions::default()
         };
-        let mut check = FsckRun::new(remedies, UploadSharing::Shared, (self.clock)());
+        let mut check = FsckRun::new(remedies, UploadSharing::Shared, self.context.now());
         self.check_cache(&mut check).await?;
         Ok(check.report)
     }

@@ -45,6 +45,7 @@ impl Scene {
     async fn fsck(&self, remedies: RepairOptions) -> FsckReport {
         self.house
             .ingestor
+            .consistency()
             .run_fsck(remedies, UploadSharing::Exclusive)
             .await
             .unwrap()
@@ -114,6 +115,7 @@ async fn the_quarantine_ends() {
     scene
         .house
         .ingestor
+        .consistency()
         .sweep_stores(UploadSharing::Exclusive)
         .await
         .unwrap();
@@ -122,6 +124,7 @@ async fn the_quarantine_ends() {
     scene
         .house
         .ingestor
+        .consistency()
         .sweep_stores(UploadSharing::Exclusive)
         .await
         .unwrap();
@@ -135,6 +138,7 @@ async fn what_a_later_version_replaced_is_deleted_and_not_kept() {
     scene
         .house
         .ingestor
+        .consistency()
         .sweep_stores(UploadSharing::Exclusive)
         .await
         .unwrap();
@@ -152,7 +156,12 @@ async fn many_orphans_are_taken_only_if_somebody_says_so() {
     };
     orphans(11).await;
     let all = RepairOptions::repair_all(Duration::ZERO);
-    let refused = scene.house.ingestor.run_fsck(all, UploadSharing::Exclusive).await;
+    let refused = scene
+        .house
+        .ingestor
+        .consistency()
+        .run_fsck(all, UploadSharing::Exclusive)
+        .await;
     let error = refused.unwrap_err();
     assert!(
         matches!(
@@ -190,7 +199,12 @@ async fn a_database_that_is_older_than_the_blobs_takes_nothing() {
             ..RepairOptions::repair_all(Duration::ZERO)
         },
     ] {
-        let checked = scene.house.ingestor.run_fsck(remedies, UploadSharing::Exclusive).await;
+        let checked = scene
+            .house
+            .ingestor
+            .consistency()
+            .run_fsck(remedies, UploadSharing::Exclusive)
+            .await;
         let error = checked.unwrap_err();
         let newer = Generation(99_999);
         assert!(
@@ -198,7 +212,12 @@ async fn a_database_that_is_older_than_the_blobs_takes_nothing() {
             "{error}"
         );
     }
-    let swept = scene.house.ingestor.sweep_stores(UploadSharing::Exclusive).await;
+    let swept = scene
+        .house
+        .ingestor
+        .consistency()
+        .sweep_stores(UploadSharing::Exclusive)
+        .await;
     assert!(matches!(swept, Err(FsckError::Older { .. })));
     assert_eq!(scene.house.blob_count().await, 4);
 }
@@ -212,6 +231,7 @@ async fn the_sweep_leaves_to_people_what_it_did_not_make() {
     let shared = scene
         .house
         .ingestor
+        .consistency()
         .sweep_stores(crate::ingest::UploadSharing::Shared)
         .await
         .unwrap();
@@ -219,6 +239,7 @@ async fn the_sweep_leaves_to_people_what_it_did_not_make() {
     let alone = scene
         .house
         .ingestor
+        .consistency()
         .sweep_stores(crate::ingest::UploadSharing::Exclusive)
         .await
         .unwrap();
@@ -231,10 +252,10 @@ async fn what_a_process_was_receiving_when_it_died_is_removed_and_what_waits_for
     let everyone = &["everyone"];
     scene.house.accept(&scene.caller, "y.txt", everyone, "Waiting.").await;
     let before = scene.house.blob_count().await;
-    assert_eq!(scene.house.ingestor.sweep_incoming().await.unwrap(), 0);
+    assert_eq!(scene.house.ingestor.consistency().sweep_incoming().await.unwrap(), 0);
     scene.put("incoming/1").await;
     scene.put("note.txt").await;
-    assert_eq!(scene.house.ingestor.sweep_incoming().await.unwrap(), 1);
+    assert_eq!(scene.house.ingestor.consistency().sweep_incoming().await.unwrap(), 1);
     assert_eq!(
         scene.house.blob_count().await,
         before + 2,
@@ -247,7 +268,13 @@ async fn what_a_process_was_receiving_when_it_died_is_removed_and_what_waits_for
 async fn an_upload_on_its_way_is_no_orphan() {
     let scene = Scene::new().await;
     let bytes = futures::stream::iter([Ok::<_, String>("text".into())]);
-    let received = scene.house.ingestor.receive_file("y.txt", bytes).await.unwrap();
+    let received = scene
+        .house
+        .ingestor
+        .incoming()
+        .receive_file("y.txt", bytes)
+        .await
+        .unwrap();
     let during = scene.fsck(RepairOptions::repair_all(Duration::ZERO)).await;
     assert_eq!((during.pending.blobs, during.repaired), (1, 0), "{during:?}");
     drop(received);
@@ -338,12 +365,14 @@ async fn points_of_nobody_go() {
     let stranger = House::over(scene.house.index.clone());
     let report = stranger
         .ingestor
+        .consistency()
         .run_fsck(RepairOptions::default(), UploadSharing::Exclusive)
         .await
         .unwrap();
     assert_eq!((report.orphans.index, report.documents), (2, 0));
     let report = stranger
         .ingestor
+        .consistency()
         .sweep_stores(crate::ingest::UploadSharing::Shared)
         .await
         .unwrap();
@@ -355,7 +384,13 @@ async fn points_of_nobody_go() {
 async fn young_bytes_in_shared_stores_may_be_on_their_way_to_another_process() {
     let scene = Scene::new().await;
     let fsck = async |remedies, uploads| {
-        let report = scene.house.ingestor.run_fsck(remedies, uploads).await.unwrap();
+        let report = scene
+            .house
+            .ingestor
+            .consistency()
+            .run_fsck(remedies, uploads)
+            .await
+            .unwrap();
         (report.pending.blobs, report.orphans.blobs, report.repaired)
     };
     let (look, all) = (RepairOptions::default(), RepairOptions::repair_all(Duration::ZERO));
@@ -388,6 +423,7 @@ async fn a_purge_that_gave_up_is_taken_up_again() {
     scene
         .house
         .ingestor
+        .uploads()
         .delete_document(&scene.caller, scene.document)
         .await
         .unwrap();
@@ -398,7 +434,7 @@ async fn a_purge_that_gave_up_is_taken_up_again() {
     );
     assert!(pending.findings.is_empty(), "its job is live: {pending:?}");
     let now = OffsetDateTime::UNIX_EPOCH;
-    let claim = scene.house.ingestor.claim_job(WORKER).await.unwrap().unwrap();
+    let claim = scene.house.ingestor.runner().claim_job(WORKER).await.unwrap().unwrap();
     let error = JobError {
         code: "gave_up".into(),
         detail: String::new(),
@@ -409,6 +445,7 @@ async fn a_purge_that_gave_up_is_taken_up_again() {
     scene
         .house
         .ingestor
+        .consistency()
         .sweep_stores(crate::ingest::UploadSharing::Exclusive)
         .await
         .unwrap();
@@ -450,6 +487,7 @@ async fn embeddings_that_a_purge_will_forget_are_pending() {
     scene
         .house
         .ingestor
+        .uploads()
         .delete_document(&scene.caller, scene.document)
         .await
         .unwrap();

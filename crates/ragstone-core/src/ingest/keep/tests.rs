@@ -54,7 +54,7 @@ async fn stopped(
         then().await;
         house.wait(1);
     };
-    let (ended, ()) = join!(house.ingestor.run_next(WORKER), beside);
+    let (ended, ()) = join!(house.ingestor.runner().run_next(WORKER), beside);
     ended.unwrap().unwrap().1
 }
 
@@ -131,13 +131,14 @@ async fn a_cancel_at_each_stage_leaves_the_stores_in_agreement_and_a_delete_leav
         let outcome = match at.call() {
             Some((n, call)) => {
                 faults.before(n, call, cancelled.boxed());
-                house.ingestor.run_next(WORKER).await.unwrap().unwrap().1
+                house.ingestor.runner().run_next(WORKER).await.unwrap().unwrap().1
             }
             None => stopped(&house, &caller, &job, at.stage(), async || cancelled.await).await,
         };
         assert_eq!(outcome, JobOutcome::Stale, "{at:?}");
         let report = house
             .ingestor
+            .consistency()
             .run_fsck(RepairOptions::default(), UploadSharing::Exclusive)
             .await
             .unwrap();
@@ -148,6 +149,7 @@ async fn a_cancel_at_each_stage_leaves_the_stores_in_agreement_and_a_delete_leav
         assert_eq!((report.documents, report.chunks), (1, 0), "{at:?}");
         house
             .ingestor
+            .uploads()
             .delete_document(&caller, job.document_id.unwrap())
             .await
             .unwrap();
@@ -157,6 +159,7 @@ async fn a_cancel_at_each_stage_leaves_the_stores_in_agreement_and_a_delete_leav
         assert!(house.embeddings.is_empty(), "{at:?}");
         let report = house
             .ingestor
+            .consistency()
             .run_fsck(RepairOptions::default(), UploadSharing::Exclusive)
             .await
             .unwrap();
@@ -171,10 +174,10 @@ async fn a_cancel_is_seen_by_the_next_heartbeat() {
     let (house, caller) = (House::new(), writer("a", &[]));
     house.embedder.hang(true);
     let job = queued(&house, &caller, STORY).await;
-    let claim = house.ingestor.claim_job(WORKER).await.unwrap().unwrap();
+    let claim = house.ingestor.runner().claim_job(WORKER).await.unwrap().unwrap();
     let events = RefCell::new(Vec::new());
     let work = async {
-        let outcome = house.ingestor.run_job(&claim, std::future::pending()).await;
+        let outcome = house.ingestor.runner().run_job(&claim, std::future::pending()).await;
         events.borrow_mut().push("ended");
         outcome.unwrap()
     };
@@ -232,7 +235,13 @@ async fn a_replaced_or_deleted_version_leaves_nothing() {
     let job = queued(&house, &caller, ENDLESS).await;
     let id = job.document_id.unwrap();
     let delete = async || {
-        house.ingestor.delete_document(&caller, id).await.unwrap().unwrap();
+        house
+            .ingestor
+            .uploads()
+            .delete_document(&caller, id)
+            .await
+            .unwrap()
+            .unwrap();
         assert_eq!(
             house.work().await,
             [JobOutcome::Succeeded],
@@ -267,7 +276,12 @@ async fn a_job_that_was_taken_over_is_the_other_workers() {
     house.embedder.hang(false);
     let taken = taken.expect("the lease ran out");
     assert_eq!(taken.job.id, job.id);
-    let outcome = house.ingestor.run_job(&taken, std::future::pending()).await.unwrap();
+    let outcome = house
+        .ingestor
+        .runner()
+        .run_job(&taken, std::future::pending())
+        .await
+        .unwrap();
     assert_eq!(outcome, JobOutcome::Succeeded);
     let generations = house.index.list_generations(job.document_id).await.unwrap();
     let [((_, generation), _)] = generations[..] else {
@@ -298,9 +312,9 @@ async fn a_worker_that_is_told_to_stop_hands_its_job_back() {
     let (house, caller) = (House::new(), writer("a", &[]));
     house.embedder.hang(true);
     let job = queued(&house, &caller, STORY).await;
-    let claim = house.ingestor.claim_job(WORKER).await.unwrap().unwrap();
+    let claim = house.ingestor.runner().claim_job(WORKER).await.unwrap().unwrap();
     let told = reaches(&house, &caller, &job, JobStage::Embed);
-    let outcome = house.ingestor.run_job(&claim, told).await.unwrap();
+    let outcome = house.ingestor.runner().run_job(&claim, told).await.unwrap();
     assert_eq!(outcome, JobOutcome::HandedBack);
     let waiting = now(&house, &caller, &job).await;
     assert_eq!((waiting.state, waiting.attempts), (JobState::Queued, 0));
@@ -315,11 +329,11 @@ async fn only_errors_spend_the_budget() {
     house.embedder.hang(true);
     queued(&house, &caller, STORY).await;
     for _ in 0..2 * IngestSettings::default().max_attempts {
-        house.ingestor.claim_job(WORKER).await.unwrap().unwrap();
+        house.ingestor.runner().claim_job(WORKER).await.unwrap().unwrap();
         house.wait(IngestSettings::default().lease.as_secs());
-        let claim = house.ingestor.claim_job(WORKER).await.unwrap().unwrap();
+        let claim = house.ingestor.runner().claim_job(WORKER).await.unwrap().unwrap();
         assert_eq!(claim.failures, 0);
-        let outcome = house.ingestor.run_job(&claim, std::future::ready(())).await;
+        let outcome = house.ingestor.runner().run_job(&claim, std::future::ready(())).await;
         assert_eq!(outcome.unwrap(), JobOutcome::HandedBack);
     }
     house.embedder.hang(false);

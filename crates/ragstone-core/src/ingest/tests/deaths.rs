@@ -15,7 +15,7 @@ const OTHER: &str = "The lamp is mended by the smith.";
 /// Works on the next job until the embedder is asked, and dies there.
 async fn die(house: &mut House) {
     house.embedder.hang(true);
-    let cut_off = house.ingestor.run_next(WORKER).now_or_never();
+    let cut_off = house.ingestor.runner().run_next(WORKER).now_or_never();
     assert!(cut_off.is_none(), "it was at work: {cut_off:?}");
     house.embedder.hang(false);
     house.restart().await;
@@ -24,6 +24,7 @@ async fn die(house: &mut House) {
 async fn fsck(house: &House) -> FsckReport {
     let looked = house
         .ingestor
+        .consistency()
         .run_fsck(RepairOptions::default(), UploadSharing::Exclusive)
         .await;
     looked.unwrap()

@@ -10,10 +10,10 @@ use super::*;
 use crate::document::{Job, JobStage, ParsedDocument};
 use crate::library::text::{StoredText, TextWriter, original_key, text_key};
 use crate::rank::gate::WordStatistics;
-use crate::seam::Embedder;
 use crate::seam::catalogue::PageRequest;
 use crate::seam::embedder::{EmbedderFingerprint, Embedding, TextKind};
 use crate::seam::fake::WordEmbedder;
+use crate::seam::{Catalogue, Embedder, VectorIndex};
 use crate::split::split_document;
 
 /// Chunks of a batch of [`House`].
@@ -185,7 +185,13 @@ async fn again(spoil: bool) -> (House, Principal, DocumentId) {
         Some(embedder),
     );
     house.ingestor.set_pipeline(other);
-    house.ingestor.queue_reingest(&caller, id).await.unwrap().unwrap();
+    house
+        .ingestor
+        .uploads()
+        .queue_reingest(&caller, id)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(house.work().await, [JobOutcome::Succeeded]);
     (house, caller, id)
 }

@@ -14,6 +14,7 @@ async fn uris(house: &House, caller: &Principal) -> Vec<String> {
     let filter = DocumentFilter::default();
     let found = house
         .ingestor
+        .context
         .stores
         .catalogue
         .list_documents(&caller.scope(), &filter, &page)
@@ -67,10 +68,15 @@ async fn who_lost_the_mail_lost_its_files_and_who_deletes_it_deletes_them() {
         )),
         ..DocumentPatch::default()
     };
-    house.ingestor.patch_document(&caller, id, patch).await.unwrap();
+    house
+        .ingestor
+        .uploads()
+        .patch_document(&caller, id, patch)
+        .await
+        .unwrap();
     assert!(finds(&house, &x, "secret").await.is_empty() && !finds(&house, &y, "secret").await.is_empty());
     assert!(uris(&house, &x).await.is_empty());
-    house.ingestor.delete_document(&caller, id).await.unwrap();
+    house.ingestor.uploads().delete_document(&caller, id).await.unwrap();
     assert!(uris(&house, &caller).await.is_empty(), "before any purge has run");
     house.work().await;
     assert_eq!(house.blob_count().await, 0);

@@ -14,9 +14,9 @@ use crate::access::Principal;
 use crate::document::{Document, DocumentStatus};
 use crate::id::DocumentId;
 use crate::library::SearchRequest;
-use crate::seam::EmbedError;
 use crate::seam::catalogue::BeginOutcome;
 use crate::seam::fake::{DEADLY, House, SLOW, upload, writer};
+use crate::seam::{CatalogueError, EmbedError};
 use crate::split::{SplitSettings, SplitStrategy};
 
 const STORY: &str = "The lamp stands on the table. It burns all night.\x0cThe second page tells of a ship.";
@@ -112,6 +112,7 @@ async fn garbage_fails_at_once_and_is_never_an_empty_document() {
     let bytes = futures::stream::iter([Ok::<_, String>(bytes::Bytes::from_static(b"\xff\xfe\xfd"))]);
     let begun = house
         .ingestor
+        .uploads()
         .accept_upload(&caller, upload(&caller, "x.bin", &["everyone"]), bytes)
         .await
         .unwrap();
@@ -236,6 +237,7 @@ async fn a_deleted_document_is_gone_at_the_answer_and_purged_by_its_job() {
     assert!(
         house
             .ingestor
+            .uploads()
             .delete_document(&writer("b", &[]), id)
             .await
             .unwrap()
@@ -243,7 +245,13 @@ async fn a_deleted_document_is_gone_at_the_answer_and_purged_by_its_job() {
         "not another tenant's to delete"
     );
     assert!(house.stands(id).await);
-    house.ingestor.delete_document(&caller, id).await.unwrap().unwrap();
+    house
+        .ingestor
+        .uploads()
+        .delete_document(&caller, id)
+        .await
+        .unwrap()
+        .unwrap();
     assert!(finds(&house, &caller, "ship").await.is_empty());
     assert!(document(&house, &caller, id).await.is_none());
     assert_eq!(house.work().await, [JobOutcome::Succeeded]);
@@ -257,7 +265,13 @@ async fn a_deleted_document_is_gone_at_the_answer_and_purged_by_its_job() {
 async fn a_purge_of_an_old_life_leaves_the_new_one_alone() {
     let (house, caller) = (House::new(), writer("a", &[]));
     let id = house.ingest(&caller, "x.txt", &["everyone"], STORY).await;
-    house.ingestor.delete_document(&caller, id).await.unwrap().unwrap();
+    house
+        .ingestor
+        .uploads()
+        .delete_document(&caller, id)
+        .await
+        .unwrap()
+        .unwrap();
     house.accept(&caller, "x.txt", &["everyone"], STORY).await;
     assert_eq!(house.work().await, [JobOutcome::Succeeded, JobOutcome::Succeeded]);
     assert_eq!(
@@ -279,7 +293,13 @@ async fn another_pipeline_makes_a_new_version_of_the_same_bytes() {
         SplitStrategy::Recursive,
         Some(embedder),
     ));
-    house.ingestor.queue_reingest(&caller, id).await.unwrap().unwrap();
+    house
+        .ingestor
+        .uploads()
+        .queue_reingest(&caller, id)
+        .await
+        .unwrap()
+        .unwrap();
     house.work().await;
     let after = document(&house, &caller, id).await.unwrap();
     assert!(after.published > before, "{after:?}");
@@ -291,16 +311,21 @@ async fn bytes_whose_sender_left_are_removed_and_those_on_their_way_are_not() {
     let (house, caller) = (House::new(), writer("a", &[]));
     let receive = async || {
         let bytes = futures::stream::iter([Ok::<_, String>(bytes::Bytes::from_static(b"text"))]);
-        house.ingestor.receive_file("x.txt", bytes).await.unwrap()
+        house.ingestor.incoming().receive_file("x.txt", bytes).await.unwrap()
     };
     drop(receive().await);
     let kept = receive().await;
     assert_eq!(house.blob_count().await, 2);
-    house.ingestor.remove_abandoned().await;
+    house.ingestor.incoming().remove_abandoned().await;
     assert_eq!(house.blob_count().await, 1);
     let upload = upload(&caller, "x.txt", &["everyone"]);
-    house.ingestor.begin_version(&caller, upload, kept).await.unwrap();
-    house.ingestor.remove_abandoned().await;
+    house
+        .ingestor
+        .uploads()
+        .begin_version(&caller, upload, kept)
+        .await
+        .unwrap();
+    house.ingestor.incoming().remove_abandoned().await;
     house.work().await;
     assert_eq!(finds(&house, &caller, "text").await, ["text"]);
 }
@@ -312,13 +337,19 @@ async fn an_upload_that_breaks_off_or_is_too_large_leaves_nothing() {
     let upload = upload(&caller, "x.txt", &["everyone"]);
     let error = house
         .ingestor
+        .uploads()
         .accept_upload(&caller, upload.clone(), broken)
         .await
         .unwrap_err();
     assert!(matches!(error, AcceptError::Interrupted { .. }), "{error}");
     let part = bytes::Bytes::from(vec![b'x'; 64 * 1024 * 1024]);
     let large = futures::stream::iter((0..5).map(|_| Ok::<_, String>(part.clone())));
-    let error = house.ingestor.accept_upload(&caller, upload, large).await.unwrap_err();
+    let error = house
+        .ingestor
+        .uploads()
+        .accept_upload(&caller, upload, large)
+        .await
+        .unwrap_err();
     assert!(matches!(error, AcceptError::TooLarge { .. }), "{error}");
     assert_eq!((house.work().await.len(), house.blob_count().await), (0, 0));
 }
@@ -331,6 +362,7 @@ async fn a_uri_of_somebody_else_is_taken_and_nothing_changes() {
     let bytes = futures::stream::iter([Ok::<_, String>(bytes::Bytes::from_static(b"other"))]);
     let refused = house
         .ingestor
+        .uploads()
         .accept_upload(&stranger, upload(&stranger, "x.txt", &["group:h"]), bytes)
         .await;
     assert!(matches!(refused, Err(AcceptError::Catalogue(CatalogueError::UriTaken))));
@@ -346,7 +378,7 @@ fn waits_double_within_their_bounds() {
         let whole = base
             .saturating_mul(1 << (attempt - 1).min(16))
             .min(IngestSettings::default().retry_cap);
-        let wait = house.ingestor.backoff_delay(attempt);
+        let wait = house.ingestor.runner().backoff_delay(attempt);
         assert!(
             wait >= whole / 2 && wait <= whole + Duration::from_millis(1),
             "{attempt}: {wait:?}"

@@ -16,7 +16,7 @@ async fn library(documents: usize) -> House {
         let uri = format!("{n}.txt");
         house.ingest(&writer("a", &[]), &uri, &["everyone"], LAMP).await;
     }
-    house.ingestor.mark_generation().await.unwrap();
+    house.ingestor.marker().mark_generation().await.unwrap();
     house
 }
 

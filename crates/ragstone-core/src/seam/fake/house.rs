@@ -196,6 +196,7 @@ impl House {
         let upload = upload(caller, uri, readers);
         let bytes = futures::stream::iter([Ok::<_, String>(text.to_owned().into())]);
         self.ingestor
+            .uploads()
             .accept_upload(caller, upload, bytes)
             .await
             .expect("accepted")
@@ -204,7 +205,13 @@ impl House {
     /// Runs every ready job; returns how each ended.
     pub async fn work(&self) -> Vec<JobOutcome> {
         let mut outcomes = Vec::new();
-        while let Some((_, outcome)) = self.ingestor.run_next(WORKER).await.expect("the catalogue works") {
+        while let Some((_, outcome)) = self
+            .ingestor
+            .runner()
+            .run_next(WORKER)
+            .await
+            .expect("the catalogue works")
+        {
             outcomes.push(outcome);
         }
         outcomes

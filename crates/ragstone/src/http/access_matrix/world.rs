@@ -248,7 +248,13 @@ async fn send(app: &TestApp, random: &mut Random, (key, reader): (&str, &str), d
 
 async fn delete(app: &TestApp, document: &Sent) {
     let admin = caller(&document.tenant, &[], Role::Admin);
-    let deleted = app.api.ingestor.delete_document(&admin, id(document)).await.unwrap();
+    let deleted = app
+        .api
+        .ingestor
+        .uploads()
+        .delete_document(&admin, id(document))
+        .await
+        .unwrap();
     assert!(deleted.is_some());
 }
 
@@ -260,7 +266,12 @@ async fn change_access(app: &TestApp, document: &Sent) {
         ..DocumentPatch::default()
     };
     let told = patch(document.index_knows.as_ref().unwrap_or(&document.sets));
-    let changed = app.api.ingestor.patch_document(&admin, id(document), told).await;
+    let changed = app
+        .api
+        .ingestor
+        .uploads()
+        .patch_document(&admin, id(document), told)
+        .await;
     assert!(changed.unwrap().is_some());
     if document.index_knows.is_some() {
         let (scope, now) = (admin.scope(), (app.api.clock)());

@@ -31,7 +31,7 @@ pub(super) async fn load_changeable_document(
             return Err(source_document_problem(source.name.as_str()));
         }
     }
-    if let Some(mail) = app.ingestor.find_containing_mail(&document).await? {
+    if let Some(mail) = app.ingestor.uploads().find_containing_mail(&document).await? {
         return Err(mail_document_problem(mail));
     }
     // The transaction that changes the document checks this again. It is checked here so that it is reported before

@@ -43,7 +43,7 @@ pub(in crate::http) async fn delete_document(
     Path(document): Path<String>,
 ) -> Result<(StatusCode, Json<DeleteResponse>), ApiProblem> {
     let document = load_changeable_document(&app, &principal, parse_id("document", &document)?).await?;
-    let job = app.ingestor.delete_document(&principal, document.id).await?;
+    let job = app.ingestor.uploads().delete_document(&principal, document.id).await?;
     let job = job.ok_or_else(|| ApiProblem::not_found("document"))?;
     (app.notify_workers)();
     Ok((StatusCode::ACCEPTED, Json(DeleteResponse { job: job.into() })))

@@ -82,7 +82,11 @@ pub(in crate::http) async fn update_document(
             None => None,
         },
     };
-    let patched = app.ingestor.patch_document(&principal, document, patch).await?;
+    let patched = app
+        .ingestor
+        .uploads()
+        .patch_document(&principal, document, patch)
+        .await?;
     patched
         .map(|document| Json(document.into()))
         .ok_or_else(|| ApiProblem::not_found("document"))

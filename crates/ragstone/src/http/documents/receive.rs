@@ -65,7 +65,7 @@ pub(super) struct UploadedFile {
 
 /// Deletes received bytes that no document will use. A failure is only logged: a periodic sweep removes them later.
 pub(super) async fn discard_received(app: &RouterState, received: ReceivedFile) {
-    if let Err(error) = app.ingestor.discard_received(received).await {
+    if let Err(error) = app.ingestor.incoming().discard_received(received).await {
         tracing::warn!(%error, "refused bytes wait for the sweep");
     }
 }
@@ -84,7 +84,7 @@ pub(super) async fn receive_file(
     let declared_media_type = field.content_type().map(str::to_owned);
     let mut broke = None;
     let bytes = file_bytes(app, pace, &mut field, &mut broke);
-    let received = app.ingestor.receive_file(&name, bytes).await;
+    let received = app.ingestor.incoming().receive_file(&name, bytes).await;
     if let (None, Err(AcceptError::TooLarge { limit, .. })) = (&broke, &received) {
         skip_rest(app, pace, &mut field, &name, *limit).await?;
     }

@@ -143,7 +143,10 @@ async fn upload_text(
     let upload = fields.build_upload(principal, &app.default_readers(), name, Some("text/plain".into()))?;
     let bytes = futures::stream::iter([Ok::<_, Infallible>(Bytes::from(text))]);
     let (ingestor, sender) = (app.ingestor.clone(), principal.clone());
-    let begun = run_to_completion(app, async move { ingestor.accept_upload(&sender, upload, bytes).await }).await?;
+    let begun = run_to_completion(app, async move {
+        ingestor.uploads().accept_upload(&sender, upload, bytes).await
+    })
+    .await?;
     let accepted = upload_response(app, principal, begun, trail).await?;
     Ok(once.respond_and_store(&asked, accepted.status(), &accepted).await)
 }
@@ -326,10 +329,9 @@ async fn begin_document(
             }
         };
     let (ingestor, sender) = (app.ingestor.clone(), principal.clone());
-    let begun = run_to_completion(
-        app,
-        async move { ingestor.begin_version(&sender, upload, received).await },
-    )
+    let begun = run_to_completion(app, async move {
+        ingestor.uploads().begin_version(&sender, upload, received).await
+    })
     .await?;
     upload_response(app, principal, begun, trail).await
 }

@@ -112,6 +112,7 @@ async fn a_restriction_that_is_not_held_is_not_written_away() {
     let patched = app
         .api
         .ingestor
+        .uploads()
         .patch_document(&admin, DocumentId(id), restricted)
         .await;
     assert!(patched.unwrap().is_some());
@@ -156,6 +157,7 @@ async fn a_document_of_a_source_is_changed_by_the_source_only() {
     let begun = app
         .api
         .ingestor
+        .uploads()
         .accept_upload(&operator(), upload, bytes)
         .await
         .unwrap();

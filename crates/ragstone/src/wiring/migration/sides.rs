@@ -237,7 +237,7 @@ impl DualIndex {
                 return Ok(());
             };
             let next = last.chunk.ordinal + 1;
-            let made = ingestor.reembed_points(embedder.as_ref(), read).await?;
+            let made = ingestor.documents().reembed_points(embedder.as_ref(), read).await?;
             let _one = self.lock_document(document).await;
             let now = from.points.read_points(document, generation, at, limit).await?;
             to.index.upsert_points(with_current_access(made, now)).await?;

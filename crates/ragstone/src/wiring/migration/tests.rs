@@ -214,6 +214,7 @@ async fn what_cannot_be_changed_is_said() {
     assert!(house.vectors.rebuild_index().await.is_err(), "two models are kept");
     let report = house
         .ingestor
+        .consistency()
         .run_fsck(RepairOptions::default(), UploadSharing::Exclusive)
         .await
         .unwrap();

@@ -157,6 +157,7 @@ impl LibraryTransfer {
         let restored = self
             .vectors
             .ingestor
+            .importer()
             .import_version(self.export_store.as_ref(), &principal, packed, &archived, worker)
             .await;
         let counter = match restored {

@@ -32,7 +32,7 @@ impl EmbedderManager {
         let mut jobs = Vec::new();
         for (tenant, document) in self.list_published_documents(filter).await? {
             let principal = (self.operator)(tenant.clone());
-            let job = self.ingestor.queue_reingest(&principal, document).await?;
+            let job = self.ingestor.uploads().queue_reingest(&principal, document).await?;
             jobs.extend(job.map(|job| (tenant, job.id)));
             (self.notify_workers)();
         }

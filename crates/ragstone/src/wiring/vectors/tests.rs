@@ -153,13 +153,17 @@ impl EmbedderManager {
         };
         let id = DocumentId::from_uri(principal.tenant(), &upload.collection, &upload.source, uri);
         let bytes = futures::stream::iter([Ok::<_, String>("a lamp".into())]).boxed();
-        self.ingestor.accept_upload(&principal, upload, bytes).await.unwrap();
+        self.ingestor
+            .uploads()
+            .accept_upload(&principal, upload, bytes)
+            .await
+            .unwrap();
         self.work().await;
         id
     }
 
     async fn work(&self) {
-        while self.ingestor.run_next(WORKER).await.unwrap().is_some() {}
+        while self.ingestor.runner().run_next(WORKER).await.unwrap().is_some() {}
     }
 
     /// Adopts an embedder while a worker is there.
@@ -190,6 +194,7 @@ async fn what_has_its_vectors_already_is_not_embedded_again_and_every_tenant_get
     let operator = (library.operator)(TenantId::default());
     library
         .ingestor
+        .uploads()
         .queue_reingest(&operator, first)
         .await
         .unwrap()

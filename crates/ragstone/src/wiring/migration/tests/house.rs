@@ -343,13 +343,18 @@ impl House {
             batch: None,
         };
         let bytes = futures::stream::iter([Ok::<_, String>(text(n).into())]).boxed();
-        let begun = self.ingestor.accept_upload(&principal, upload, bytes).await.unwrap();
+        let begun = self
+            .ingestor
+            .uploads()
+            .accept_upload(&principal, upload, bytes)
+            .await
+            .unwrap();
         self.held.lock().unwrap().insert(n, readers.into());
         let BeginOutcome::Started(..) = begun else {
             return false;
         };
         matches!(
-            self.ingestor.run_next(WORKER).await.unwrap(),
+            self.ingestor.runner().run_next(WORKER).await.unwrap(),
             Some((_, JobOutcome::Succeeded))
         )
     }
@@ -363,6 +368,7 @@ impl House {
             &uri(n),
         );
         self.ingestor
+            .uploads()
             .delete_document(&operator::operator_principal(), id)
             .await
             .unwrap();
@@ -372,7 +378,7 @@ impl House {
     /// Works off what waits.
     pub async fn work(&self) {
         for _ in 0..LOOKS {
-            while self.ingestor.run_next(WORKER).await.unwrap().is_some() {}
+            while self.ingestor.runner().run_next(WORKER).await.unwrap().is_some() {}
             let counts = self.vectors.live_jobs().await.unwrap();
             if counts.is_empty() {
                 return;
@@ -458,6 +464,7 @@ impl House {
         self.work().await;
         let report = self
             .ingestor
+            .consistency()
             .run_fsck(RepairOptions::default(), UploadSharing::Exclusive)
             .await
             .unwrap();
