@@ -78,7 +78,7 @@ impl ApiKeyring {
     }
 
     /// Whether any key was ever created. A key created through this process counts at once, another one within
-    /// [`KEY_CACHE_TTL`].
+    /// `KEY_CACHE_TTL`.
     pub async fn has_keys(&self) -> CatalogueResult<bool> {
         let fresh = |at: Instant| at.elapsed() < KEY_CACHE_TTL;
         if !self.are_keys_known() && !lock(&self.looked_at).is_some_and(fresh) {
