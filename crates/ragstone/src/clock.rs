@@ -1,4 +1,4 @@
-//! The one clock, and the one source of fresh ids and secrets.
+//! The only clock of the process, and the only source of fresh ids and secrets.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,12 +9,12 @@ use ragstone_core::seam::keys::EntropySource;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-/// Tells the time, in UTC.
+/// Returns the system's wall clock, in UTC.
 pub fn utc_clock() -> WallClockFn {
     Arc::new(utc_now)
 }
 
-/// The clock, the time since this call, and a way to wait.
+/// Wall clock, steady time since this call, and sleeping.
 pub fn system_time() -> TimeProvider {
     let start = Instant::now();
     TimeProvider {
@@ -24,12 +24,12 @@ pub fn system_time() -> TimeProvider {
     }
 }
 
-/// Gives random ids that sort by the time they were made.
+/// Generates random ids that sort by creation time (UUID version 7).
 pub fn new_id() -> IdGenerator {
     Arc::new(Uuid::now_v7)
 }
 
-/// Gives random bytes of the system's, for secrets.
+/// Generates 32 random bytes from the operating system, for secrets.
 pub fn system_entropy() -> EntropySource {
     Arc::new(|| {
         let mut bytes = [0; 32];
@@ -38,7 +38,7 @@ pub fn system_entropy() -> EntropySource {
     })
 }
 
-/// The time, in UTC.
+/// The current time, in UTC.
 #[expect(clippy::disallowed_methods, reason = "the one clock")]
 pub fn utc_now() -> OffsetDateTime {
     OffsetDateTime::now_utc()

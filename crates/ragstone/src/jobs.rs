@@ -1,7 +1,7 @@
-//! Background work in this process: workers that take jobs from the ledger.
+//! Background work in this process: workers that take jobs from the job queue.
 //!
-//! Invariant: the ledger alone says what is to be done; the doorbell only wakes, so a ring that is lost costs a wait
-//! and never a job.
+//! Invariant: only the queue in the catalogue decides what is to be done; the notifier only wakes workers, so a lost
+//! notification costs a wait and never a job.
 
 mod places;
 
@@ -19,48 +19,48 @@ use tokio::task::JoinSet;
 
 use places::{JobSlot, JobSlots, SMALL_PER_PLACE};
 
-/// What is done when nothing waits any more after something was done.
+/// Called once when the workers become idle after having had work.
 pub type IdleCallback = Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
 
-/// How workers run.
+/// Settings and callbacks of the workers.
 #[derive(Clone)]
 pub struct WorkerOptions {
     /// Jobs at once, at least 1; several small documents count as one.
     pub workers: usize,
-    /// Longest wait without a ring.
+    /// Longest wait without a notification.
     pub poll: Duration,
-    /// Rung when a job was queued.
+    /// Notifies when a job was queued.
     pub notifier: Arc<dyn Notifier>,
-    /// Whether jobs may be taken; asked before each.
+    /// Whether jobs may be claimed; checked before each claim.
     pub may_work: Arc<dyn Fn() -> bool + Send + Sync>,
-    /// Tells that a job moved.
+    /// Publishes the id of each job whose state changed.
     pub events: broadcast::Sender<JobId>,
-    /// See there.
+    /// Called when the workers become idle.
     pub on_idle: IdleCallback,
 }
 
-/// How long workers that were told to leave have to hand their jobs back.
+/// Time that workers have to hand their jobs back at shutdown.
 const HAND_BACK: Duration = Duration::from_secs(5);
 
-/// What workers are told.
+/// Phases of a shutdown, as seen by workers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ShutdownPhase {
-    /// Take jobs.
+    /// Workers claim and run jobs.
     Running,
-    /// Take no further job.
+    /// Workers finish their jobs and take no further ones.
     Draining,
-    /// Hand back what is at work.
+    /// Workers hand back the jobs they hold.
     HandBack,
 }
 
-/// Running workers.
+/// The running workers of this process.
 pub struct WorkerPool {
     phase: watch::Sender<ShutdownPhase>,
     tasks: JoinSet<()>,
 }
 
 impl WorkerPool {
-    /// Starts them.
+    /// Starts `options.workers` times `SMALL_PER_PLACE` workers.
     pub fn start(ingestor: &Arc<Ingestor>, options: &WorkerOptions) -> Self {
         let (told, listener) = watch::channel(ShutdownPhase::Running);
         let more = Arc::new(Notify::new());
@@ -75,7 +75,7 @@ impl WorkerPool {
                 ingestor: ingestor.clone(),
                 options: options.clone(),
                 worker,
-                // The others are woken by whoever found a job: a ring that was lost costs no more looks than there are places.
+                // A worker that found a job wakes the others, so no more workers need to poll than there are slots.
                 polls: number as usize <= options.workers.max(1),
                 slots: places.clone(),
                 more: more.clone(),
@@ -85,8 +85,8 @@ impl WorkerPool {
         Self { phase: told, tasks }
     }
 
-    /// Lets the jobs at work come to their end until `patience` ends; the others are handed back. Says whether all came
-    /// to their end.
+    /// Lets running jobs finish until `patience` completes, then hands the others back. Returns whether all jobs
+    /// finished.
     pub async fn stop(mut self, patience: impl Future<Output = ()>) -> bool {
         self.phase.send_replace(ShutdownPhase::Draining);
         if self.wait_until_ended(patience).await {
@@ -110,15 +110,15 @@ impl WorkerPool {
     }
 }
 
-/// One worker.
+/// State of one worker.
 struct WorkerLoop {
     ingestor: Arc<Ingestor>,
     options: WorkerOptions,
     worker: WorkerId,
-    /// Whether it looks now and then without a ring.
+    /// Whether it also checks for jobs without a notification.
     polls: bool,
     slots: Arc<JobSlots>,
-    /// Who found a job wakes the next, as one ring may stand for several jobs.
+    /// A worker that found a job wakes the next one here, because one notification may stand for several jobs.
     more: Arc<Notify>,
 }
 
@@ -136,7 +136,7 @@ async fn run_worker(hands: WorkerLoop, mut told: watch::Receiver<ShutdownPhase>)
         match next {
             Ok(Some((job, outcome))) => {
                 log_outcome(job, hands.worker, &outcome);
-                // Nobody may be listening.
+                // Fails only if nobody is subscribed.
                 let _ = options.events.send(job);
                 continue;
             }
@@ -149,7 +149,7 @@ async fn run_worker(hands: WorkerLoop, mut told: watch::Receiver<ShutdownPhase>)
 }
 
 impl WorkerLoop {
-    /// Takes the next job and carries it out, until told to leave. One that is larger than its place is handed back.
+    /// Claims the next job and runs it until it ends or `HandBack`. A job larger than its slot is handed back at once.
     async fn run_next_job(
         &self,
         place: JobSlot,
@@ -157,7 +157,7 @@ impl WorkerLoop {
     ) -> Result<Option<(JobId, JobOutcome)>, CatalogueError> {
         let claimed = self.ingestor.runner().claim_job(self.worker).await;
         for job in self.ingestor.runner().take_flushed() {
-            // Nobody may be listening.
+            // Fails only if nobody is subscribed.
             let _ = self.options.events.send(job);
         }
         let Some(claim) = claimed? else {
@@ -168,7 +168,7 @@ impl WorkerLoop {
         let has_place = place.is_some();
         let leave = async move {
             if has_place {
-                // Whoever started the workers is gone: that says the same.
+                // An error means that the pool was dropped, which is treated like `HandBack`.
                 let _ = told.wait_for(|told| *told == ShutdownPhase::HandBack).await;
             }
         };
@@ -189,7 +189,7 @@ impl WorkerLoop {
 fn log_outcome(job: JobId, worker: WorkerId, outcome: &JobOutcome) {
     match outcome {
         JobOutcome::Succeeded => tracing::info!(%job, %worker, "job succeeded"),
-        // Logged where the failure was recorded, which may be later than here.
+        // Already logged where the failure was recorded, which may be later than here.
         JobOutcome::Failed(_) => {}
         JobOutcome::Retried(error) => {
             tracing::info!(%job, %worker, code = %error.code, detail = %error.detail, "job is tried again")
@@ -233,7 +233,7 @@ mod tests {
             on_idle: Arc::new(|| async {}.boxed()),
         };
         let workers = WorkerPool::start(&ingestor, &options);
-        // Its wait does not end, for nobody turns the clock: the news are of the note alone.
+        // Its wait does not end, because nobody advances the clock: the event comes from the note alone.
         assert_eq!(told.recv().await, Ok(job.id));
         workers.stop(std::future::ready(())).await;
     }

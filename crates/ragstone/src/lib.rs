@@ -1,4 +1,4 @@
-//! The process: settings, wiring, the command line, HTTP and background work.
+//! The server process and command line: settings, wiring, HTTP and background work.
 //!
 //! Invariant: only `config` reads the environment, only `wiring` names implementations.
 
@@ -16,5 +16,5 @@ mod wiring;
 #[global_allocator]
 static ALLOCATOR: ragstone_core::counting::CountingAllocator = ragstone_core::counting::CountingAllocator;
 
-/// The argument that makes this program a parser process.
+/// The argument that starts this program as a parser process.
 pub const PARSER_ROLE: &str = "parse-worker";

@@ -1,4 +1,4 @@
-//! One binary, many roles. A parser process comes first: it has no settings, no runtime and one thread.
+//! Entry point. The parser role is handled first: that process reads no settings, has no async runtime and one thread.
 
 use std::process::ExitCode;
 
@@ -11,8 +11,8 @@ fn main() -> ExitCode {
     ragstone::cli::run_cli()
 }
 
-/// One arena of the heap for each core, two at least. As shipped, the GNU C library makes up to eight for each: what a
-/// burst of ingestion freed stays in all of them, which doubled the memory that a long file seemed to need
+/// Limits the heap to one arena per core, at least two. By default the GNU C library makes up to eight per core: memory
+/// that a burst of ingestion freed stays in all of them, which doubled the measured memory of a long file
 /// (`bench/memory.py`).
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 fn limit_heap_arenas() {

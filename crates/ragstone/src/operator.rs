@@ -1,16 +1,16 @@
-//! The local operator: whoever holds the data directory itself, and who is let in without a key.
+//! The local operator: anyone with access to the data directory, and callers on this machine while no key exists.
 
 use ragstone_core::access::Principal;
 use ragstone_core::id::TenantId;
 
-/// The principal of the command line and of callers on this machine while no key exists.
+/// Principal of the local operator in the default tenant.
 pub fn operator_principal() -> Principal {
     operator_principal_of(TenantId::default())
 }
 
-/// The same for another tenant: for the upkeep of the whole data directory, never for what a caller asks.
+/// Principal of the local operator in `tenant`: for maintenance of the data directory, never for a caller's request.
 ///
-/// The one place that names the local operator; `tests/tidy.rs` pins it.
+/// This is the only place that creates the local operator; `tests/tidy.rs` pins it.
 pub fn operator_principal_of(tenant: TenantId) -> Principal {
     Principal::local_operator_of(tenant)
 }

@@ -1,4 +1,4 @@
-//! When something is done by itself: a pattern in cron's form, read in UTC.
+//! Schedules of automatic work: cron patterns, read in UTC.
 
 use std::str::FromStr;
 
@@ -6,11 +6,11 @@ use chrono::DateTime;
 use croner::Cron;
 use time::OffsetDateTime;
 
-/// A pattern of moments.
+/// A parsed cron pattern, such as `*/15 * * * *`.
 #[derive(Debug, Clone)]
 pub struct CronSchedule(Cron);
 
-/// Not a pattern.
+/// The text, cut to 100 characters, is no cron pattern.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no schedule in cron's form, such as */15 * * * *")]
 pub struct ScheduleError(String);
@@ -24,7 +24,7 @@ impl FromStr for CronSchedule {
 }
 
 impl CronSchedule {
-    /// Whether one of its moments lies after `last` and not after `now`.
+    /// Whether an occurrence lies after `last` and not after `now`.
     pub fn is_due(&self, last: OffsetDateTime, now: OffsetDateTime) -> bool {
         let next = DateTime::from_timestamp(last.unix_timestamp(), 0)
             .and_then(|last| self.0.find_next_occurrence(&last, false).ok());

@@ -1,6 +1,6 @@
-//! Logs, to stderr, and the audit log. Metrics are `http`'s.
+//! Logs to stderr, and the audit log. Metrics are in `http`.
 //!
-//! Invariant: nothing of type `Secret` can be logged, because its `Debug` and `Display` do not show it.
+//! Invariant: a `SecretSetting` cannot be logged, because its `Debug` and `Display` do not show it.
 
 pub mod audit;
 
@@ -10,10 +10,11 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::sections::{LogFormat, TelemetrySection};
 
-/// What a command that is no server logs, where nobody asked for more. What failed, the command says itself.
+/// Default log filter of commands that are no servers; they print failures themselves, so `ragstone::failure` is off.
 const QUIET: &str = "warn,ragstone::failure=off";
 
-/// Starts logging; `wanted` says whether the setting counts, or only what goes wrong is logged.
+/// Starts logging. With `wanted` the `log` setting applies; without it only warnings and errors are logged, unless
+/// the setting was changed from `info`.
 pub fn start_logging(settings: &TelemetrySection, wanted: bool) -> anyhow::Result<()> {
     let chosen = wanted || settings.log != "info";
     let filter = EnvFilter::try_new(if chosen { settings.log.as_str() } else { QUIET })?;

@@ -1,4 +1,4 @@
-//! `ask`: an answer, streaming in, with its citations.
+//! `ask`: streams an answer with its citations.
 
 use anyhow::bail;
 use clap::Args;
@@ -57,7 +57,7 @@ impl AskCommand {
     }
 }
 
-/// Asks and writes the answer as it comes, or the API's object.
+/// Asks and writes the answer as it arrives, or the API's object with `--json`.
 pub async fn ask_and_show(door: &ApiClient, mut body: Value, output: CommandOutput) -> anyhow::Result<()> {
     if output.json {
         body["stream"] = json!(false);
@@ -70,7 +70,7 @@ pub async fn ask_and_show(door: &ApiClient, mut body: Value, output: CommandOutp
     show_answer_events(door.post_for_events("/api/v1/ask", &body).await?, output).await
 }
 
-/// Writes an answer's events for a person.
+/// Writes an answer's events as text.
 async fn show_answer_events(
     events: impl Stream<Item = anyhow::Result<ReceivedEvent>>,
     output: CommandOutput,
@@ -111,7 +111,7 @@ fn show_citations(citations: &[Value], output: CommandOutput) -> anyhow::Result<
     Ok(())
 }
 
-/// What a search or an answer wants its reader to know.
+/// Shows warnings and notices of a search or an answer.
 pub fn show_notices(answer: &Value) {
     for notice in answer["notices"].as_array().into_iter().flatten() {
         print_message(&format!("note: {}", notice["detail"].as_str().unwrap_or_default()));

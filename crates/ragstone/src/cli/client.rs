@@ -1,5 +1,5 @@
-//! One protocol, three doors: this process's own router, the socket of the process that has the data directory, or a
-//! server's address.
+//! The API client of the commands. It reaches the API through this process's own router, the socket of the process that
+//! owns the data directory, or a server's address; the protocol is the same for all.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -26,44 +26,44 @@ use crate::config::Settings;
 use crate::http::ACT_AS;
 use crate::wiring::{self, ModelFetch, OpenOutcome, RunningApp};
 
-/// Largest answer that is held in memory.
+/// Largest response that is held in memory, in bytes.
 const MAX_ANSWER_BYTES: usize = 256 << 20;
-/// How often a process that has the directory but does not listen yet is asked again, and how long between.
+/// Number of tries, and the wait between them, for a process that owns the directory but does not listen yet.
 const OPEN_TRIES: u32 = 50;
 const OPEN_WAIT: Duration = Duration::from_millis(100);
 
-/// The way to a library.
+/// Connection to a library.
 pub enum ApiClient {
-    /// This process has the data directory.
+    /// This process owns the data directory.
     InProcess(Box<RunningApp>),
-    /// Another one has it and listens here.
+    /// Another process owns it and listens on this socket.
     Socket(PathBuf),
-    /// A server.
+    /// A server at this address.
     Remote(SocketAddr),
 }
 
-/// An answer that is a refusal: problem+json, in words.
+/// An error response (problem+json).
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{detail}{}", if hint.is_empty() { String::new() } else { format!("; hint: {hint}") })]
 pub struct ApiClientError {
-    /// The HTTP status.
+    /// HTTP status of the response.
     pub status: StatusCode,
-    /// A stable word.
+    /// Stable code of the problem.
     pub code: String,
-    /// What and which.
+    /// What failed, for people.
     pub detail: String,
-    /// What to do.
+    /// What to do about it; may be empty.
     pub hint: String,
 }
 
 impl ApiClient {
-    /// Opens the data directory, or the socket of the process that has it.
+    /// Opens the data directory, or connects to the process that owns it.
     pub async fn connect(settings: &Settings, fetch: ModelFetch) -> anyhow::Result<Self> {
         let socket = wiring::socket_path(settings);
         for _ in 0..OPEN_TRIES {
             match wiring::open_app(settings, &fetch).await? {
                 OpenOutcome::Opened(app) => {
-                    // A log that shows it says it already.
+                    // At log levels that show it, the log says it already.
                     if let Some(upgraded) = app.upgrade_notice()
                         && !tracing::enabled!(tracing::Level::INFO)
                     {
@@ -82,15 +82,15 @@ impl ApiClient {
         )
     }
 
-    /// Ends what this process runs for the door: jobs at work are finished or handed back.
+    /// Closes the client; jobs that run in this process are finished or handed back.
     pub async fn close(self) {
         if let Self::InProcess(app) = self {
             app.close().await;
         }
     }
 
-    /// The same after work that may have been interrupted, or is while this waits: then jobs are handed back at once, and
-    /// wait as if nobody had begun them.
+    /// The same after work that may have been interrupted, or is interrupted while this waits: then jobs are handed
+    /// back at once, and wait in the queue as if they had not been started.
     pub async fn close_after_work<T>(self, done: anyhow::Result<T>) -> anyhow::Result<T> {
         let interrupted = done.as_ref().is_err_and(|error| error.is::<InterruptedError>());
         match self {
@@ -98,7 +98,7 @@ impl ApiClient {
             Self::InProcess(app) => {
                 let bound = app.shutdown_bound();
                 let patience = async {
-                    // Told or late, it is time.
+                    // Jobs are handed back on a signal or when the bound has passed.
                     let _ = tokio::time::timeout(bound, shutdown_signal()).await;
                 };
                 app.close_within(patience).await;
@@ -108,7 +108,7 @@ impl ApiClient {
         done
     }
 
-    /// Sends a request and gives the answer, whatever its status.
+    /// Sends a request and returns the response, whatever its status.
     pub async fn send_request(&self, request: Request<Body>) -> anyhow::Result<Response<Body>> {
         match self {
             Self::InProcess(app) => call_router(app.operator_router(), request).await,
@@ -127,24 +127,25 @@ impl ApiClient {
         }
     }
 
-    /// GET, as JSON.
+    /// Sends a GET request and returns the JSON response.
     pub async fn get_json(&self, path: &str) -> anyhow::Result<Value> {
         self.request_json(Method::GET, path, None).await
     }
 
-    /// A request with a JSON body, if any, answered by JSON; anything but 2xx is a [`ApiClientError`].
+    /// Sends a request, with a JSON body if given, and returns the JSON response. Fails with an [`ApiClientError`] for
+    /// any status but 2xx.
     pub async fn request_json(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
         let response = self.send_checked(build_request(method, path, body)?).await?;
         read_json(response).await
     }
 
-    /// A POST for another caller, which only the operator's door takes; for the operator itself if nobody is named.
+    /// POST on behalf of another caller, which only the operator channel allows; on behalf of the operator if `None`.
     pub async fn post_json_as(&self, caller: Option<&Value>, path: &str, body: &Value) -> anyhow::Result<Value> {
         let request = with_caller(caller, build_request(Method::POST, path, Some(body))?)?;
         read_json(self.send_checked(request).await?).await
     }
 
-    /// A POST answered by events.
+    /// Sends a POST request whose response is a stream of events.
     pub async fn post_for_events(
         &self,
         path: &str,
@@ -153,7 +154,7 @@ impl ApiClient {
         self.post_for_events_as(None, path, body).await
     }
 
-    /// The same for another caller.
+    /// The same on behalf of another caller.
     pub async fn post_for_events_as(
         &self,
         caller: Option<&Value>,
@@ -166,7 +167,7 @@ impl ApiClient {
         Ok(sse::read_events(self.send_checked(request).await?.into_body()))
     }
 
-    /// Sends a request; anything but 2xx is a [`ApiClientError`].
+    /// Sends a request; any status but 2xx is an [`ApiClientError`].
     pub async fn send_checked(&self, request: Request<Body>) -> anyhow::Result<Response<Body>> {
         let response = self.send_request(request).await?;
         match response.status().is_success() {
@@ -176,7 +177,7 @@ impl ApiClient {
     }
 }
 
-/// The answer's body as JSON.
+/// Reads the response's body as JSON.
 pub async fn read_json(response: Response<Body>) -> anyhow::Result<Value> {
     let bytes = axum::body::to_bytes(response.into_body(), MAX_ANSWER_BYTES).await?;
     match bytes.is_empty() {
@@ -230,7 +231,7 @@ async fn call_router(router: Router, request: Request<Body>) -> anyhow::Result<R
     }
 }
 
-/// One request over a connection of its own, which ends with the answer's body.
+/// Sends one request over a connection of its own, which is closed after the response's body.
 async fn send_over<S>(stream: S, request: Request<Body>) -> anyhow::Result<Response<Body>>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -245,7 +246,7 @@ where
     Ok(response.map(|body| Body::new(body.map_err(axum::Error::new))))
 }
 
-/// Work that ends when its process is told to stop.
+/// Runs work until it ends or the process gets a shutdown signal.
 pub async fn run_until_shutdown<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     tokio::select! {
         done = work => done,

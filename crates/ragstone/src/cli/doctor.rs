@@ -1,4 +1,4 @@
-//! `doctor`: what will run, what is missing, what does not work, where text goes. Never a secret.
+//! `doctor`: shows what will run, what is missing or broken, and where text is sent. It never shows a secret.
 
 use clap::Args;
 

@@ -1,4 +1,4 @@
-//! `document`: list, get, delete.
+//! `document`: lists, shows and deletes documents.
 
 use axum::http::Method;
 use clap::Subcommand;
@@ -11,7 +11,7 @@ use super::output::{CommandOutput, print_message};
 use super::progress::wait_for_job;
 use crate::wiring::ModelFetch;
 
-/// Documents asked for at once.
+/// Documents per page of a list request.
 const PAGE: usize = 200;
 
 /// What to do with documents
@@ -86,7 +86,7 @@ impl DocumentCommand {
                 let path = format!("/api/v1/documents/{id}");
                 let mut answer = door.request_json(Method::DELETE, &path, None).await?;
                 if !no_wait && let Some(job) = answer["job"]["id"].as_str() {
-                    // A purged document takes its job's row with it.
+                    // The job's row is removed together with a purged document.
                     if let Some(job) = wait_for_job(door, job, |_| {}).await? {
                         answer["job"] = job;
                     }
@@ -117,7 +117,7 @@ fn show_document(document: &Value, output: CommandOutput) -> anyhow::Result<()> 
     ))
 }
 
-/// The given pairs as a query string that starts with `&`, or nothing.
+/// Query string of the pairs that have a value, beginning with `&`, or empty.
 pub fn build_query(pairs: &[(&str, Option<String>)]) -> String {
     let given = pairs.iter().filter_map(|(key, value)| Some((key, value.as_ref()?)));
     given
@@ -125,7 +125,7 @@ pub fn build_query(pairs: &[(&str, Option<String>)]) -> String {
         .collect()
 }
 
-/// Every item of a list, page by page.
+/// Calls `see` for every item of a list, page by page.
 pub async fn for_each_item(
     door: &ApiClient,
     path: &str,

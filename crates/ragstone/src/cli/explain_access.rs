@@ -1,4 +1,4 @@
-//! `explain-access`: why a caller may read a document, or may not.
+//! `explain-access`: explains why a caller may or may not read a document.
 
 use axum::http::Method;
 use clap::Args;

@@ -1,4 +1,4 @@
-//! `fsck`: whether catalogue, index, blobs and embedding cache agree, and making them agree again.
+//! `fsck`: checks whether catalogue, index, blobs and embedding cache agree, and repairs them.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! `index`: what it holds, and making it again.
+//! `index`: shows what the index holds, and rebuilds it.
 
 use std::fmt;
 
@@ -48,12 +48,12 @@ impl IndexCommand {
     }
 }
 
-/// What came of making the points again.
+/// Result of a rebuild.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(super) struct RebuildOutcome {
-    /// Documents whose points are made.
+    /// Documents whose rebuild was queued.
     documents: usize,
-    /// Those of them that failed.
+    /// Documents whose rebuild failed.
     pub(super) failed: usize,
 }
 
@@ -63,7 +63,7 @@ impl fmt::Display for RebuildOutcome {
     }
 }
 
-/// Makes every document's points again, and waits for the end if it is told to.
+/// Queues a rebuild of every document's points; with `wait`, waits until all jobs have ended.
 pub(super) async fn rebuild_index(door: &ApiClient, wait: bool) -> anyhow::Result<RebuildOutcome> {
     let begun = door
         .request_json(Method::POST, "/operator/v1/index/rebuild", None)

@@ -1,4 +1,4 @@
-//! `inspect`: what a step makes of an input; nothing is stored.
+//! `inspect`: shows the result of one step for an input; nothing is stored.
 
 use std::io::{BufRead, Read};
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ use super::{CommandContext, UsageError};
 use crate::config::Settings;
 use crate::wiring;
 
-/// Texts embedded at once.
+/// Texts that are embedded at once.
 const EMBED_BATCH: usize = 64;
 
 /// Which step
@@ -45,7 +45,7 @@ pub enum InspectCommand {
     },
 }
 
-/// Where a separator goes.
+/// Where the splitter keeps a separator.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum KeepSeparatorArgument {
     Start,
@@ -53,7 +53,7 @@ enum KeepSeparatorArgument {
     None,
 }
 
-/// Which splitter.
+/// Which splitter to use.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum SplitStrategyArgument {
     Recursive,
@@ -220,7 +220,7 @@ async fn embed_texts(settings: &Settings, file: &Path, output: CommandOutput) ->
     let embedder = wiring::require_embedder(settings, &fetch_bar()).await?;
     let mut lines = read_text_lines(file)?.peekable();
     while lines.peek().is_some() {
-        // Neighbours of one kind go together.
+        // Consecutive texts of one kind are embedded together.
         let (mut texts, mut kind) = (Vec::new(), TextKind::Passage);
         while texts.len() < EMBED_BATCH {
             let fits =
@@ -246,7 +246,7 @@ async fn embed_texts(settings: &Settings, file: &Path, output: CommandOutput) ->
     Ok(())
 }
 
-/// JSON lines of a file or of stdin, as they come.
+/// Reads JSON lines from a file or stdin, one at a time.
 fn read_text_lines(file: &Path) -> anyhow::Result<impl Iterator<Item = anyhow::Result<TextLine>> + use<>> {
     let reader: Box<dyn BufRead + Send> = match file == Path::new("-") {
         true => Box::new(std::io::BufReader::new(std::io::stdin())),

@@ -1,4 +1,4 @@
-//! `job`: list, show, retry, cancel.
+//! `job`: lists, shows, retries and cancels jobs.
 
 use axum::http::Method;
 use clap::Subcommand;

@@ -1,4 +1,4 @@
-//! `key`: create, list, rotate, revoke.
+//! `key`: creates, lists, rotates and revokes API keys.
 
 use std::time::Duration;
 
@@ -68,7 +68,7 @@ pub struct CreateKeyArguments {
     expires: Option<Duration>,
 }
 
-/// What callers may do.
+/// Role that a new key gives its callers.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum KeyRoleArgument {
     /// Read, search and ask what its readers admit
@@ -154,7 +154,7 @@ fn text_field<'a>(key: &'a Value, field: &str) -> &'a str {
     key[field].as_str().unwrap_or_default()
 }
 
-/// The key on stdout, what to know of it beside.
+/// Writes the key to stdout and notes about it to stderr.
 fn show_issued(issued: &Value, output: CommandOutput) -> anyhow::Result<()> {
     if output.json {
         return output.write_json_line(&json!({ "id": issued["id"], "key": issued["key"] }));

@@ -1,4 +1,4 @@
-//! `model migrate` and `model rollback`: another embedding model, without a pause.
+//! `model migrate` and `model rollback`: change the embedding model while the library answers.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,9 +17,9 @@ use super::{CommandContext, PartialFailureError, UsageError};
 use crate::config::Settings;
 use crate::wiring::ModelFetch;
 
-/// How often it is looked how far it is.
+/// Interval between two reads of the status.
 const LOOK: Duration = Duration::from_millis(250);
-/// Where a change of the model is told and asked about.
+/// Path of the operator's migration routes.
 const PATH: &str = "/operator/v1/migration";
 
 /// Change the embedding model while the library answers
@@ -129,7 +129,7 @@ impl MigrateCommand {
         Ok(status)
     }
 
-    /// The model as the library is told.
+    /// The target model as the request describes it.
     fn parse_target(&self, to: &str, settings: &Settings) -> anyhow::Result<Value> {
         let (kind, name) = to.split_once(':').unwrap_or((to, ""));
         let (remote, model, path) = match (kind, name) {
@@ -156,7 +156,7 @@ impl MigrateCommand {
         }))
     }
 
-    /// The gate with its questions.
+    /// The quality gate with its questions, if one was given.
     fn read_gate(&self) -> anyhow::Result<Option<Value>> {
         let (Some(gate), Some(set)) = (&self.gate, &self.set) else {
             return Ok(None);
@@ -169,7 +169,7 @@ impl MigrateCommand {
     }
 }
 
-/// `ndcg@10>=0.98` as the metric's name in reports, and the ratio.
+/// Parses `ndcg@10>=0.98` to the metric's name in reports and the ratio.
 fn parse_gate(gate: &str) -> anyhow::Result<(String, f64)> {
     let parts = gate.split_once(">=").and_then(|(metric, ratio)| {
         let ratio = ratio.trim().parse::<f64>().ok()?;

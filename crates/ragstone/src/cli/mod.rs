@@ -1,4 +1,4 @@
-//! The command line: what may be said, and which exit code comes of it.
+//! The command line: arguments, dispatch to the commands, and exit codes.
 //!
 //! Invariant: stdout carries data only. Exit codes: 0 done, 1 failed, 2 wrong use, 130 interrupted.
 
@@ -38,7 +38,7 @@ use crate::config::{CommandFlags, SHARED_KEYS, Settings, SettingsError, UnknownN
 use crate::{telemetry, wiring};
 use output::{CommandOutput, is_closed_pipe, print_message};
 
-/// The program's version, with its commit and the features that were built.
+/// Version of the program, with its commit and the features it was built with.
 static VERSION: LazyLock<String> = LazyLock::new(|| {
     format!(
         "{} (commit {}; features: {})",
@@ -47,7 +47,7 @@ static VERSION: LazyLock<String> = LazyLock::new(|| {
         wiring::FEATURES.join(", ")
     )
 });
-/// What a shell expects of an interrupted program.
+/// Exit code of an interrupted program: 128 plus the number of SIGINT.
 const INTERRUPTED: u8 = 130;
 
 /// Ask questions of your own documents: ingest them, search them, get answers that quote the page.
@@ -141,22 +141,22 @@ enum CliCommand {
     },
 }
 
-/// Wrong use: exit code 2.
+/// Incorrect use of a command: exit code 2.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct UsageError(String);
 
-/// Done, but not all of it worked; everything is said already.
+/// The command completed, but not everything succeeded; details are printed already.
 #[derive(Debug, thiserror::Error)]
 #[error("some of it failed")]
 struct PartialFailureError;
 
-/// Stopped by who started it.
+/// The user interrupted the command.
 #[derive(Debug, thiserror::Error)]
 #[error("interrupted")]
 struct InterruptedError;
 
-/// What every command stands on.
+/// Settings and output of a command.
 struct CommandContext {
     settings: Settings,
     output: CommandOutput,
@@ -202,7 +202,7 @@ fn run_command(arguments: CliArguments) -> anyhow::Result<()> {
     done
 }
 
-/// A misspelt setting would have stopped the start; what is left belongs to somebody else, or is an old name.
+/// Warns of unknown names. A misspelt setting would have stopped the start, so the rest is foreign or outdated.
 fn warn_of_unknown_names(unknown: &UnknownNames) {
     for name in &unknown.other {
         tracing::warn!("{name} in the environment is no setting and is ignored");
@@ -213,7 +213,7 @@ fn warn_of_unknown_names(unknown: &UnknownNames) {
     }
 }
 
-/// Whether a command ends by itself when it is told to, because workers of its own may have jobs to hand back.
+/// Whether a command handles shutdown itself, because its workers may have jobs to hand back.
 fn handles_shutdown(command: &CliCommand) -> bool {
     matches!(
         command,
@@ -230,8 +230,8 @@ fn handles_shutdown(command: &CliCommand) -> bool {
     )
 }
 
-/// What does not end by itself is left where it stands: it runs as a task of its own, so that one that waits for stdin
-/// can still be interrupted.
+/// Runs a command and stops it at a signal if it does not handle shutdown itself. It runs as a task of its own, so that
+/// a command that blocks on stdin can still be interrupted.
 async fn run_interruptible(command: CliCommand, context: CommandContext) -> anyhow::Result<()> {
     if handles_shutdown(&command) {
         return dispatch_command(command, context).await;
@@ -277,7 +277,7 @@ fn collect_flags(arguments: &CliArguments) -> CommandFlags {
     let mut set = |flag: &str, key: &str, value: String| values.push((flag.into(), key.into(), value));
     if let CliCommand::Quickstart(_) = arguments.command {
         set("quickstart", "data.directory", quickstart::QUICKSTART_DIRECTORY.into());
-        // The samples are nobody else's business.
+        // The sample library stays on this machine, so shared stores are not used for it.
         for shared in SHARED_KEYS {
             set("quickstart", shared, String::new());
         }

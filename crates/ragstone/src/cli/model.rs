@@ -1,4 +1,4 @@
-//! `model`: fetch the embedding model ahead, see where it is, change it.
+//! `model`: fetches the embedding model, shows its state, and changes it.
 
 use clap::Subcommand;
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! `export` and `import`: the whole library in one file.
+//! `export` and `import`: transfer the whole library in one file.
 
 use std::path::{Path, PathBuf};
 use std::pin::pin;
@@ -96,7 +96,7 @@ fn fail_if(some: bool) -> anyhow::Result<()> {
     }
 }
 
-/// The process that has the data directory may stand in another folder.
+/// Makes a path absolute: the process that owns the data directory may run in another folder.
 fn absolute_path(file: &Path) -> anyhow::Result<PathBuf> {
     std::path::absolute(file).with_context(|| format!("cannot name {}", file.display()))
 }

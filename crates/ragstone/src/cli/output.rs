@@ -1,21 +1,21 @@
-//! Data on stdout; everything else on stderr.
+//! Output of the commands: data on stdout, everything else on stderr.
 //!
-//! Invariant: no control character of a document, an answer or an error reaches a terminal: it would obey.
+//! Invariant: no control character of a document, an answer or an error reaches a terminal, which would execute it.
 
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
 
 use serde::Serialize;
 
-/// Where a command writes its data.
+/// How a command writes its data to stdout.
 #[derive(Debug, Clone, Copy)]
 pub struct CommandOutput {
-    /// JSON in place of text.
+    /// Whether data is written as JSON rather than text.
     pub json: bool,
 }
 
 impl CommandOutput {
-    /// One JSON object on a line of its own.
+    /// Writes one JSON object on a line of its own.
     pub fn write_json_line(self, value: &impl Serialize) -> anyhow::Result<()> {
         write_stdout(&format!(
             "{}\n",
@@ -23,7 +23,7 @@ impl CommandOutput {
         ))
     }
 
-    /// One JSON object over several lines, where a person reads it, else on one.
+    /// Writes one JSON object, indented if stdout is a terminal, else on one line.
     pub fn write_json_document(self, value: &impl Serialize) -> anyhow::Result<()> {
         match io::stdout().is_terminal() {
             true => write_stdout(&format!(
@@ -34,12 +34,12 @@ impl CommandOutput {
         }
     }
 
-    /// A line of text.
+    /// Writes one line of text.
     pub fn write_line(self, text: &str) -> anyhow::Result<()> {
         self.write_text(&format!("{text}\n"))
     }
 
-    /// Text at once, without control characters but line ends and tabs.
+    /// Writes text without control characters except line ends and tabs.
     pub fn write_text(self, text: &str) -> anyhow::Result<()> {
         write_stdout(&strip_unsafe_characters(text))
     }
@@ -51,7 +51,7 @@ fn write_stdout(text: &str) -> anyhow::Result<()> {
     Ok(out.flush()?)
 }
 
-/// Whether a terminal would obey a character, or show what follows in another order.
+/// Whether a terminal would execute a character, or display what follows in another order.
 fn is_unsafe_character(c: char) -> bool {
     c.is_control() && !matches!(c, '\n' | '\t') || matches!(c, '\u{202d}' | '\u{202e}')
 }
@@ -63,7 +63,7 @@ fn strip_unsafe_characters(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// JSON in which the control characters that JSON may hold as they are stand as escapes.
+/// Escapes the control characters that JSON allows unescaped.
 fn escape_unsafe_characters(json: &str) -> Cow<'_, str> {
     if !json.contains(is_unsafe_character) {
         return Cow::Borrowed(json);
@@ -78,12 +78,12 @@ fn escape_unsafe_characters(json: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// A line for the person at the terminal; one that cannot be written is lost.
+/// Prints a line to stderr; write errors are ignored.
 pub fn print_message(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{}", strip_unsafe_characters(text));
 }
 
-/// Whether a failure is only that nobody reads any more.
+/// Whether an error only means that the reader of stdout has closed it.
 pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
     let closed = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
     error.downcast_ref::<io::Error>().is_some_and(closed)

@@ -1,4 +1,4 @@
-//! What a person sees while something takes long; nothing where no terminal is.
+//! Progress bars and waiting for jobs. Bars are shown on a terminal only.
 
 use std::io::{IsTerminal, stderr};
 use std::sync::Arc;
@@ -11,11 +11,11 @@ use serde_json::Value;
 use super::client::{ApiClient, ApiClientError};
 use crate::wiring::{FetchProgress, FetchSink, ModelFetch};
 
-/// First and longest wait between two looks at a job.
+/// First and longest wait between two reads of a job.
 const FIRST_LOOK: Duration = Duration::from_millis(10);
 const LONGEST_LOOK: Duration = Duration::from_millis(250);
 
-/// A bar of `total` things.
+/// A progress bar with `total` units.
 pub fn progress_bar(total: u64, template: &str) -> ProgressBar {
     let target = match stderr().is_terminal() {
         true => ProgressDrawTarget::stderr(),
@@ -25,7 +25,7 @@ pub fn progress_bar(total: u64, template: &str) -> ProgressBar {
     ProgressBar::with_draw_target(Some(total), target).with_style(style)
 }
 
-/// How fast a job goes and how long it will still take; nothing while that is not known.
+/// Speed and remaining time of a job; empty while unknown.
 pub fn describe_pace(job: &Value) -> String {
     match (job["rate"].as_f64(), job["remaining"].as_f64()) {
         (Some(rate), Some(remaining)) => format!("{rate:.1}/s, {remaining:.0} s left "),
@@ -33,12 +33,12 @@ pub fn describe_pace(job: &Value) -> String {
     }
 }
 
-/// Waits until a job is final and gives it; none if it is gone, as a finished purge may be.
+/// Waits until a job has ended and returns it; `None` if its row is gone, as after a completed purge.
 pub async fn wait_for_job(door: &ApiClient, id: &str, see: impl FnMut(&Value)) -> anyhow::Result<Option<Value>> {
     poll_job(door, &format!("/api/v1/jobs/{id}"), see).await
 }
 
-/// The same for a job of whatever tenant.
+/// The same for a job of any tenant, through the operator channel.
 pub async fn wait_for_operator_job(door: &ApiClient, id: &str) -> anyhow::Result<Option<Value>> {
     poll_job(door, &format!("/operator/v1/jobs/{id}"), |_| {}).await
 }
@@ -62,17 +62,17 @@ async fn poll_job(door: &ApiClient, path: &str, mut see: impl FnMut(&Value)) -> 
     }
 }
 
-/// Fetches the model before the question, with a bar.
+/// Fetches the model before the question, with a progress bar.
 pub fn fetch_before_question() -> ModelFetch {
     ModelFetch::Question(fetch_bar())
 }
 
-/// Fetches the model before the work, with a bar.
+/// Fetches the model before the work, with a progress bar.
 pub fn fetch_before_work() -> ModelFetch {
     ModelFetch::Foreground(fetch_bar())
 }
 
-/// A bar that follows a fetch.
+/// A progress bar that follows a fetch.
 pub fn fetch_bar() -> FetchSink {
     let bar = progress_bar(0, "{msg} {bar:30} {bytes}/{total_bytes}");
     Arc::new(move |progress| match progress {

@@ -1,4 +1,4 @@
-//! `quickstart`: sample documents, a server, a question, an answer with its pages, and what to try next.
+//! `quickstart`: ingests sample documents, starts a server, asks a question, and shows what to try next.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -18,13 +18,13 @@ use super::{CommandContext, InterruptedError, PartialFailureError, UsageError};
 use crate::config::Settings;
 use crate::wiring::{self, EmbedderState, OpenOutcome, RunningApp};
 
-/// The data directory of the quickstart, where no other is named.
+/// Data directory of the quickstart if none is given.
 pub const QUICKSTART_DIRECTORY: &str = ".ragstone/quickstart";
 /// Sample documents: names and bytes.
 const SAMPLES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/samples.rs"));
-/// What is asked of them.
+/// The question that is asked of the samples.
 const QUESTION: &str = "How long does the logger keep readings when the network is down?";
-/// Ports tried behind the first one before the system chooses.
+/// Ports tried after the wanted one before the system chooses.
 const PORTS: u16 = 20;
 
 /// Shows it working: ingests the sample documents, serves, and asks a question of them
@@ -53,7 +53,7 @@ impl QuickstartCommand {
         print_message(&format!("serving at http://{address}\n\n> {}\n", self.question));
         let guarded = app.is_guarded().await?;
         let shown = async {
-            // Where there is a key this program is a caller like any other, and asks for none.
+            // If keys exist, this program would need one like any other caller, so it does not ask.
             if !guarded {
                 let question = json!({ "question": self.question });
                 ask_and_show(&ApiClient::Remote(address), question, output).await?;
@@ -78,7 +78,7 @@ impl QuickstartCommand {
     }
 }
 
-/// The open library with the sample documents in it, and whether all of them are.
+/// Opens the library and ingests the sample documents; also returns whether all succeeded.
 async fn open_sample_library(settings: &Settings) -> anyhow::Result<(Box<RunningApp>, bool)> {
     let app = match wiring::open_app(settings, &fetch_before_work()).await? {
         OpenOutcome::Opened(app) => app,
@@ -145,7 +145,7 @@ fn unpack_samples(data: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// The wanted port, or the next free one.
+/// Binds the wanted port, or the next free one.
 async fn bind_free_port(wanted: SocketAddr) -> anyhow::Result<TcpListener> {
     let port = wanted.port();
     let next = (port..=port.saturating_add(PORTS)).chain([0]);

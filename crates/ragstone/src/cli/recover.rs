@@ -1,4 +1,4 @@
-//! `recover`: the database made again from the blobs, and then the index.
+//! `recover`: recovers the database from the blobs, then rebuilds the index.
 
 use clap::Args;
 use serde_json::json;
@@ -32,7 +32,7 @@ impl RecoverCommand {
         let mut failed = 0;
         if recovery.lacks_points && !self.no_index {
             let door = run_until_shutdown(ApiClient::connect(settings, fetch_before_work())).await?;
-            // Over shared stores the workers make them, whenever they start.
+            // Over shared stores the workers rebuild the index, whenever they start.
             let waits = settings.shared_stores().is_none();
             let done = run_until_shutdown(rebuild_index(&door, waits)).await;
             let rebuilt = door.close_after_work(done).await?;

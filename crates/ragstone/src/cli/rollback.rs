@@ -1,4 +1,4 @@
-//! `rollback`: undoes the last upgrade of a data directory, so that the release before can be started again.
+//! `rollback`: undoes the last upgrade of a data directory, so that the previous release can be started again.
 
 use clap::Args;
 use serde_json::json;
@@ -68,7 +68,7 @@ impl RollbackCommand {
     }
 }
 
-/// Says what came of it.
+/// Shows the result of the rollback.
 fn show_result(output: CommandOutput, result: &str, words: &str, mut more: serde_json::Value) -> anyhow::Result<()> {
     more["result"] = json!(result);
     match output.json {

@@ -1,4 +1,4 @@
-//! `search`: the passages that fit best.
+//! `search`: finds the passages that fit best.
 
 use axum::http::Method;
 use clap::{Args, ValueEnum};
@@ -36,7 +36,7 @@ pub struct SearchArguments {
     mode: Option<SearchModeArgument>,
 }
 
-/// Which legs search.
+/// Which retrieval methods search.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum SearchModeArgument {
     Hybrid,
@@ -45,7 +45,7 @@ enum SearchModeArgument {
 }
 
 impl SearchArguments {
-    /// The body of a request, still without its question.
+    /// Body of a search request, without the question.
     pub fn request_body(&self) -> anyhow::Result<Value> {
         let mut body = json!({});
         if let Some(limit) = self.limit {

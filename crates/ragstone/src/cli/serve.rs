@@ -1,4 +1,4 @@
-//! `serve`: the API over TCP, with workers beside it, until it is told to stop.
+//! `serve`: the API over TCP, with workers in the same process, until a shutdown signal.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -15,7 +15,7 @@ use crate::config::{ServerRole, Settings};
 use crate::http::server::{ConnectionLimits, ConnectionReuse, run_server};
 use crate::wiring::{self, EmbedderState, ModelFetch, OpenOutcome, RunningApp};
 
-/// Time within the bound in which requests that do not end are answered that the server shuts down.
+/// Part of the shutdown bound that is reserved for answering unfinished requests that the server shuts down.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
 /// Serves the API, and carries out ingestion in the background
@@ -81,7 +81,7 @@ fn directory_in_use_error(settings: &Settings, holder: &str) -> UsageError {
     UsageError(format!("{directory} is in use by process {holder}; {why}"))
 }
 
-/// What runs and where text goes, for whoever started it.
+/// Logs what runs and where text is sent.
 fn log_startup(settings: &Settings, address: SocketAddr, vectors: &EmbedderState) {
     let stores = match settings.shared_stores() {
         Some(_) => "shared".to_owned(),
@@ -106,7 +106,7 @@ fn log_startup(settings: &Settings, address: SocketAddr, vectors: &EmbedderState
     }
 }
 
-/// Serves until `until` ends, then lets what runs end within the bound.
+/// Serves until `until` completes, then lets running requests and jobs finish within the bound.
 pub async fn serve_until(
     app: RunningApp,
     listener: TcpListener,
@@ -148,7 +148,7 @@ fn connection_limits(settings: &Settings) -> anyhow::Result<ConnectionLimits> {
     })
 }
 
-/// Ctrl-C, or what a service manager sends.
+/// Waits for Ctrl-C, or the signal that a service manager sends.
 pub async fn shutdown_signal() -> anyhow::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;

@@ -1,4 +1,4 @@
-//! `source`: add, list, show, sync, pause, resume, remove.
+//! `source`: adds, lists, shows, syncs, pauses, resumes and removes sources.
 
 mod add;
 
@@ -19,7 +19,7 @@ use super::{CommandContext, PartialFailureError, UsageError};
 use crate::wiring::ModelFetch;
 
 const SOURCES: &str = "/api/v1/sources";
-/// How often a running sync is looked at.
+/// Interval between two reads of a running sync.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// What to do with sources
@@ -105,7 +105,7 @@ impl SourceCommand {
     }
 }
 
-/// The source of this name.
+/// Finds the source with this name.
 async fn find_source(door: &ApiClient, name: &str) -> anyhow::Result<Value> {
     let mut found = None;
     for_each_item(door, SOURCES, "", "sources", |source| {
@@ -129,7 +129,7 @@ async fn set_paused(door: &ApiClient, name: &str, paused: bool, output: CommandO
     )
 }
 
-/// Syncs, waits for the jobs of what was taken in, and tells what became of it.
+/// Syncs, waits for the jobs of ingested documents, and shows the result.
 async fn sync_source(door: &ApiClient, name: &str, allow_deletions: bool, output: CommandOutput) -> anyhow::Result<()> {
     let source = find_source(door, name).await?;
     let wanted = json!({ "allow_deletions": allow_deletions });
@@ -177,10 +177,11 @@ async fn sync_source(door: &ApiClient, name: &str, allow_deletions: bool, output
     }
 }
 
-/// What the sync could not take in, and what its jobs could not make into documents.
+/// Items that the sync could not ingest, and documents whose jobs failed.
 async fn collect_failures(door: &ApiClient, name: &str, done: &Value) -> anyhow::Result<Vec<Value>> {
     let mut failed = done["failures"].as_array().cloned().unwrap_or_default();
-    // The report names the first hundred, jobs that failed among them; the documents name all of those.
+    // The report lists only the first hundred failures, failed jobs among them; the list of documents has all failed
+    // jobs.
     let named: HashSet<String> = failed
         .iter()
         .map(|failure| text_field(failure, "uri").to_owned())
@@ -209,13 +210,13 @@ fn describe_counts(sync: &Value) -> String {
     ["new", "changed", "unchanged", "deleted"].map(count).join(", ")
 }
 
-/// How many deletions a sync held back, if it did.
+/// Describes how many deletions a sync held back; `None` if none.
 fn describe_held_deletions(sync: &Value) -> Option<String> {
     let held = sync["held"].as_u64().filter(|held| *held > 0)?;
     Some(format!("{held} deletions held"))
 }
 
-/// What the last sync could not take in, a line each.
+/// Shows what the last sync could not ingest, one line each.
 fn show_failures(sync: &Value, output: CommandOutput) -> anyhow::Result<()> {
     if output.json {
         return Ok(());

@@ -1,23 +1,23 @@
-//! Reading server-sent events.
+//! Reader of server-sent events.
 
 use async_stream::try_stream;
 use axum::body::Body;
 use futures::{Stream, StreamExt};
 use serde_json::Value;
 
-/// Longest event that is believed, in bytes.
+/// Longest event that is accepted, in bytes.
 const MAX_EVENT_BYTES: usize = 64 << 20;
 
-/// One event.
+/// One server-sent event.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ReceivedEvent {
-    /// Its name.
+    /// Name of the event (`event:`).
     pub name: String,
-    /// Its data.
+    /// Data of the event (`data:`), parsed as JSON.
     pub data: Value,
 }
 
-/// The events of a response.
+/// Reads the events of a response.
 pub fn read_events(body: Body) -> impl Stream<Item = anyhow::Result<ReceivedEvent>> {
     try_stream! {
         let mut bytes = body.into_data_stream();
@@ -37,12 +37,12 @@ pub fn read_events(body: Body) -> impl Stream<Item = anyhow::Result<ReceivedEven
     }
 }
 
-/// Where the first event ends, its blank line included.
+/// End of the first event, after its blank line.
 fn find_event_end(bytes: &[u8]) -> Option<usize> {
     bytes.windows(2).position(|pair| pair == b"\n\n").map(|at| at + 2)
 }
 
-/// The event of a block; none for a comment.
+/// Parses the lines of an event; `None` for a comment.
 fn parse_event(block: &str) -> anyhow::Result<Option<ReceivedEvent>> {
     let field = |name: &str| {
         let lines = block

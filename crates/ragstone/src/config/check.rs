@@ -1,4 +1,4 @@
-//! What each section allows beyond its types.
+//! Checks of values beyond their types: ranges, addresses and what a section needs.
 
 mod services;
 
@@ -16,24 +16,24 @@ use super::sections::{
 };
 use super::{OpenAiSection, SecretSetting, Settings};
 
-/// Fewest characters of the admin key.
+/// Least characters of the admin key.
 pub const MIN_ADMIN_KEY: usize = 32;
 
-/// Longest that the quarantine can be set to.
+/// Largest value of `data.quarantine_days`.
 const MAX_QUARANTINE_DAYS: u32 = 3_650;
-/// Most that a rate can be set to.
+/// Largest value of each rate in `[limits]`, in requests per minute.
 const MAX_REQUESTS_PER_MINUTE: u32 = 60_000_000;
-/// Largest reserve of a disk.
+/// Largest value of `data.reserve_bytes`: 16 GiB.
 const MAX_RESERVE_BYTES: u64 = 16 << 30;
-/// Most that a budget can be set to.
+/// Largest value of each token budget in `[limits]`.
 const MAX_TOKENS_PER_DAY: u64 = 1_000_000_000_000;
 
-/// Keys and what is wrong with them.
+/// Findings: the key of a wrong setting, and what is wrong with it.
 #[derive(Debug, Default)]
 pub struct SettingsFindings(pub Vec<(&'static str, String)>);
 
 impl SettingsFindings {
-    /// Refuses a number out of range.
+    /// Adds a finding if `value` is outside `allowed`.
     pub fn check_range<T: PartialOrd + Display>(&mut self, key: &'static str, value: T, allowed: RangeInclusive<T>) {
         if !allowed.contains(&value) {
             let (low, high) = allowed.into_inner();
@@ -41,7 +41,7 @@ impl SettingsFindings {
         }
     }
 
-    /// Refuses what is no web address; empty is none.
+    /// Adds a finding if `value` is neither empty nor an http(s) URL.
     pub fn check_url(&mut self, key: &'static str, value: &str) {
         let known = value.starts_with("http://") || value.starts_with("https://");
         if !value.is_empty() && (!known || value.contains(char::is_whitespace)) {
@@ -49,7 +49,7 @@ impl SettingsFindings {
         }
     }
 
-    /// Refuses headers that are written otherwise than `Name: value`; they are not repeated.
+    /// Adds a finding if a header is not written as `Name: value`. It shows the position only: a header may be secret.
     fn check_headers(&mut self, key: &'static str, headers: &[SecretSetting]) {
         let wrong =
             |header: &&SecretSetting| super::service::split_header(header.expose_secret().unwrap_or_default()).is_err();
@@ -58,13 +58,13 @@ impl SettingsFindings {
         }
     }
 
-    /// Notes what is wrong with a setting.
+    /// Adds a finding for `key`; `detail` follows the key in the message.
     pub fn add_finding(&mut self, key: &'static str, detail: String) {
         self.0.push((key, detail));
     }
 }
 
-/// Everything that is wrong with `settings`.
+/// Checks all sections and returns everything that is wrong.
 pub fn check_settings(settings: &Settings) -> SettingsFindings {
     let mut found = SettingsFindings::default();
     settings.server.check_values(&mut found);
@@ -201,7 +201,7 @@ impl ParseSection {
 }
 
 impl SplitSection {
-    /// The settings of the splitter.
+    /// Settings of the recursive splitter.
     pub fn splitter_settings(&self) -> SplitSettings {
         SplitSettings {
             chunk_size: self.chunk_size,

@@ -4,30 +4,30 @@ use serde::Deserialize;
 
 use super::SecretSetting;
 
-/// `[eval]`
+/// The `[eval]` section: the model that judges answers, and what it judges.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EvalSection {
-    /// Who judges; empty for nobody.
+    /// Name of the judge model; empty means no judge.
     pub judge_model: String,
-    /// Another service than `[openai]`.
+    /// URL of the judge's service; empty means that of `[openai]`.
     pub judge_base_url: String,
-    /// Its key.
+    /// Key of the judge's service; not set means that of `[openai]`, unless `judge_base_url` is set.
     pub judge_api_key: SecretSetting,
-    /// What is judged.
+    /// RAGAS metrics that the judge measures, by name.
     pub metrics: Vec<String>,
 }
 
-/// `[feedback]`
+/// The `[feedback]` section: ratings of answers, and how long answers are kept.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FeedbackSection {
-    /// Minutes in which something can be said of an answer.
+    /// Minutes in which the asker can rate an answer, 0 to 43200.
     pub remember_minutes: u64,
-    /// Whether every answer is kept.
+    /// Whether every question and answer is kept in the catalogue, rated or not.
     pub keep_all: bool,
-    /// Days after which a kept answer is forgotten; 0 for never.
+    /// Days after which a kept answer is deleted, 0 to 36500; 0 keeps them.
     pub retention_days: u32,
-    /// Most kept answers of a tenant.
+    /// Most kept answers of a tenant, 1 to 100000000; the oldest are deleted first.
     pub max_answers: u64,
 }

@@ -1,4 +1,4 @@
-//! Settings of fetching what somebody else named.
+//! Settings of fetching addresses that a third party named.
 
 use std::net::IpAddr;
 
@@ -6,23 +6,23 @@ use serde::Deserialize;
 
 use super::check::SettingsFindings;
 
-/// `[fetch]`
+/// The `[fetch]` section: which addresses may be reached, and limits of an answer.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FetchSection {
-    /// Hosts that may stand in the own network.
+    /// Hosts that may be in a private network: a name, or `*.` and a domain.
     pub allowed_hosts: Vec<String>,
-    /// Addresses that may be reached though they are not public.
+    /// Address ranges that may be reached though they are not public.
     pub allowed_ranges: Vec<String>,
-    /// Ports that may be asked.
+    /// Ports that may be contacted.
     pub ports: Vec<String>,
-    /// Redirects that are followed.
+    /// Most redirects that are followed, 0 to 20; each is checked like the first address.
     pub max_redirects: usize,
-    /// Bytes of an answer.
+    /// Largest answer, in bytes, 1024 to 1 GiB.
     pub max_bytes: usize,
-    /// Seconds to connect.
+    /// Seconds to connect, 1 to 300.
     pub connect_seconds: u64,
-    /// Seconds for all of an answer.
+    /// Seconds for a whole answer with its redirects, 1 to 86400.
     pub total_seconds: u64,
 }
 
@@ -47,7 +47,7 @@ impl FetchSection {
     }
 }
 
-/// Whether a text is an address, or the first of a range and how many of its bits are meant.
+/// Whether a text is an IP address, or an address with a prefix length (CIDR).
 pub(super) fn is_address_range(text: &str) -> bool {
     let (first, bits) = text.split_once('/').unwrap_or((text, "0"));
     let most = first

@@ -1,6 +1,6 @@
-//! `[[access.issuers]]`: who may vouch for callers with tokens, and what the claims of its tokens mean here.
+//! `[[access.issuers]]`: issuers whose tokens identify callers, and what the claims of those tokens mean here.
 //!
-//! Invariant: keys come over TLS, or from this machine; a claim's path names something.
+//! Invariant: keys are fetched over TLS, or from this machine; every claim path names a claim.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -11,48 +11,48 @@ use ragstone_core::id::TenantId;
 use reqwest::Url;
 use serde::Deserialize;
 
-/// Most issuers.
+/// Most issuers in the settings.
 pub const MAX_ISSUERS: usize = 32;
-/// Longest clock skew, in seconds.
+/// Largest allowed clock skew, in seconds.
 pub const MAX_CLOCK_SKEW: u64 = 600;
 
 /// One issuer of tokens.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct IssuerSettings {
-    /// What `iss` is, to the letter.
+    /// Required value of `iss`, compared exactly.
     pub issuer: String,
-    /// What `aud` holds; any of them.
+    /// Accepted values of `aud`; a token needs one of them.
     #[serde(deserialize_with = "one_or_more")]
     pub audience: Vec<String>,
-    /// Where its keys are; empty to discover that.
+    /// URL of the key set (JWKS); empty means it is discovered (OpenID Connect).
     #[serde(default)]
     pub jwks_url: String,
-    /// Algorithms that are accepted.
+    /// Signature algorithms that are accepted; all of them by default.
     #[serde(default = "all_algorithms")]
     pub algorithms: Vec<SignatureAlgorithm>,
-    /// Seconds by which clocks may differ.
+    /// Seconds by which clocks may differ, 0 to 600.
     #[serde(default = "clock_skew")]
     pub clock_skew_seconds: u64,
-    /// The tenant of all its callers.
+    /// Tenant of all callers of this issuer; set either this or `tenant_claim`.
     #[serde(default)]
     pub tenant: Option<TenantId>,
-    /// The claim that names a caller's tenant.
+    /// Claim that names a caller's tenant; the issuer is then trusted with every tenant.
     #[serde(default)]
     pub tenant_claim: Option<ClaimPath>,
-    /// The claim that names a caller.
+    /// Claim that names the caller: reader `user:<subject>`.
     #[serde(default = "subject_claim")]
     pub subject_claim: ClaimPath,
-    /// The claim with a caller's departments.
+    /// Claim with a caller's departments: readers `dept:<id>`; `None` means no departments.
     #[serde(default)]
     pub departments_claim: Option<ClaimPath>,
-    /// The claim with a caller's groups.
+    /// Claim with a caller's groups: readers `group:<id>`, at most 1000; `None` means no groups.
     #[serde(default)]
     pub groups_claim: Option<ClaimPath>,
-    /// The claim with a caller's roles.
+    /// Claim with a caller's roles; the highest one known in `roles` counts, else reader.
     #[serde(default)]
     pub role_claim: Option<ClaimPath>,
-    /// What its values mean; others mean nothing.
+    /// Role for each value of `role_claim`; other values are ignored.
     #[serde(default)]
     pub roles: BTreeMap<String, Role>,
 }
@@ -60,22 +60,22 @@ pub struct IssuerSettings {
 /// A signature algorithm of tokens, RFC 7518 and RFC 8037. All are asymmetric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
 pub enum SignatureAlgorithm {
-    /// RSASSA-PKCS1-v1_5 with SHA-256.
+    /// RSASSA-PKCS1-v1_5 with SHA-256, `RS256`.
     #[serde(rename = "RS256")]
     Rs256,
     /// ECDSA on P-256 with SHA-256.
     #[serde(rename = "ES256")]
     Es256,
-    /// Ed25519.
+    /// EdDSA over Curve25519 (Ed25519).
     #[serde(rename = "EdDSA")]
     EdDsa,
 }
 
 impl SignatureAlgorithm {
-    /// All of them.
+    /// All accepted algorithms, in order of declaration.
     pub const ALL: [Self; 3] = [Self::Rs256, Self::Es256, Self::EdDsa];
 
-    /// The name in a token's header.
+    /// The name in a token's header (`alg`).
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Rs256 => "RS256",
@@ -84,13 +84,13 @@ impl SignatureAlgorithm {
         }
     }
 
-    /// The algorithm of this name, to the letter.
+    /// The algorithm with exactly this name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|known| known.as_str() == name)
     }
 }
 
-/// Where a claim stands: names with dots between (`realm_access.roles`); one name that is an address, with whatever dots
+/// Path of a claim: names joined by dots (`realm_access.roles`); one name that is a URL, whatever dots it has
 /// (`https://example.com/groups`); or a JSON pointer (`/a.b/c`, RFC 6901).
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
@@ -99,13 +99,13 @@ pub struct ClaimPath {
     names: Vec<String>,
 }
 
-/// A path that names no claim.
+/// A path that names no claim; holds the text as given.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} names no claim: use sub, realm_access.roles, https://example.com/groups or a JSON pointer")]
 pub struct ClaimPathError(String);
 
 impl ClaimPath {
-    /// The names of the objects on the way, and of the claim itself; at least one.
+    /// Names of the enclosing objects, then of the claim itself; at least one.
     pub fn claim_names(&self) -> &[String] {
         &self.names
     }
@@ -149,7 +149,7 @@ impl fmt::Debug for ClaimPath {
     }
 }
 
-/// `~1` is a slash and `~0` a tilde; nothing else follows a tilde.
+/// Decodes `~1` to a slash and `~0` to a tilde; `None` if anything else follows a tilde.
 fn unescape_pointer(name: &str) -> Option<String> {
     let mut parts = name.split('~');
     let mut plain = parts.next().unwrap_or_default().to_owned();
@@ -163,7 +163,7 @@ fn unescape_pointer(name: &str) -> Option<String> {
     Some(plain)
 }
 
-/// An address that keys may be fetched from: `https`, or `http` on this machine; no password, no fragment.
+/// Parses an address from which keys may be fetched: `https`, or `http` on this machine; no password, no fragment.
 pub fn parse_key_url(text: &str) -> Result<Url, String> {
     let url: Url = text.parse().map_err(|_| "must be an https:// address".to_owned())?;
     if !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() {
@@ -184,7 +184,7 @@ pub fn is_loopback(url: &Url) -> bool {
     address.is_some_and(|ip| ip.to_canonical().is_loopback()) || host == "localhost"
 }
 
-/// What is wrong with `issuers`, each named.
+/// Describes each thing that is wrong with `issuers`, with the issuer it is about.
 pub fn check_issuers(issuers: &[IssuerSettings]) -> Vec<String> {
     let mut found: Vec<String> = issuers.iter().flat_map(IssuerSettings::find_problems).collect();
     if issuers.len() > MAX_ISSUERS {

@@ -1,5 +1,5 @@
-//! Layers of settings laid over each other: text becomes what the default's type says, unknown keys of a file and
-//! misspelt names of the environment are refused.
+//! Layers of settings: merges them over the defaults and converts text to the type of the default.
+//! Unknown keys of a file and misspelt names in the environment are refused.
 
 use std::collections::BTreeSet;
 
@@ -12,37 +12,37 @@ use ragstone_core::nearest::nearest_name;
 use super::names::{KnownNames, NameMeaning};
 use super::{SettingProblem, SettingsError};
 
-/// The compiled-in manual.
+/// Text of `default.toml`: the defaults and the manual.
 pub const DEFAULTS: &str = include_str!("default.toml");
-/// What the manual is called where a value came from it.
+/// Name of the defaults in messages that say where a value came from.
 pub const BUILT_IN: &str = "the built-in defaults";
 
-/// Keys whose values are lists of tables, not of text.
+/// Keys whose values are lists of tables rather than of text.
 const LISTS_OF_TABLES: [&str; 2] = ["access.issuers", "model.manifest.files"];
 
-/// What settings are made of, beside the defaults; later ones win.
+/// Sources of settings beside the defaults, lowest precedence first.
 #[derive(Debug, Default, Clone)]
 pub struct SettingsLayers {
-    /// A settings file: its name and its text.
+    /// Name and text of the settings file, if there is one.
     pub file: Option<(String, String)>,
-    /// Lines of `.env`.
+    /// Names and values of the lines of `.env`.
     pub dotenv: Vec<(String, String)>,
-    /// The environment.
+    /// Names and values of the environment's variables.
     pub environment: Vec<(String, String)>,
     /// Flags: how each was written, its key and its value.
     pub flags: Vec<(String, String, String)>,
 }
 
-/// Names in the environment that begin as settings do and are none: they are ignored, and reported.
+/// Names in the environment that have the prefix of settings but are none: they are ignored and reported.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct UnknownNames {
-    /// Those that Kubernetes sets for a Service whose name begins like this program's.
+    /// Variables that Kubernetes sets for a Service whose name begins like this program's.
     pub of_services: BTreeSet<String>,
-    /// All others.
+    /// All other such names.
     pub other: BTreeSet<String>,
 }
 
-/// One layer: values by key, and what to call it in a message.
+/// One layer: values by key, and its name in messages.
 struct NamedLayer {
     name: String,
     values: Dict,
@@ -59,7 +59,7 @@ impl Provider for NamedLayer {
 }
 
 impl SettingsLayers {
-    /// All of them over the defaults.
+    /// Merges all layers over the defaults. Fails on unknown keys, misspelt names and values of a wrong type.
     pub fn build_figment(&self) -> Result<Figment, SettingsError> {
         let defaults = parse_toml(BUILT_IN, DEFAULTS)?;
         let mut known = Vec::new();
@@ -88,7 +88,7 @@ impl SettingsLayers {
         SettingsError::unless_empty(problems).map(|()| figment)
     }
 
-    /// Names of `.env` and the environment that begin as settings do and are none.
+    /// Names in `.env` and the environment that have the prefix of settings but are none.
     pub fn unknown_names(&self) -> Result<UnknownNames, SettingsError> {
         let names = known_names(&known_keys()?);
         let mut unknown = UnknownNames::default();
@@ -102,7 +102,7 @@ impl SettingsLayers {
         Ok(unknown)
     }
 
-    /// What `.env` and the environment set, be it a setting or not.
+    /// All variables of `.env`, then of the environment, whether they are settings or not.
     fn environment_values(&self) -> impl Iterator<Item = &(String, String)> {
         let all = self.dotenv.iter().chain(&self.environment);
         all.filter(|(_, value)| !value.is_empty())
@@ -128,8 +128,8 @@ impl SettingsLayers {
         misspelt.map(problem).collect()
     }
 
-    /// Values given as text, weakest first: what to call each, its key, its value. Empty ones are not set, except
-    /// where a flag says so.
+    /// Values given as text, lowest precedence first: name in messages, key, value. Empty values are skipped, except
+    /// those of flags.
     fn text_values(&self, names: &KnownNames) -> Vec<(String, String, String)> {
         let named = |(name, value): &(String, String), place: &str| match names.resolve_name(name) {
             NameMeaning::Key(key) if !value.is_empty() => Some((format!("{name}{place}"), key, value.clone())),
@@ -137,7 +137,7 @@ impl SettingsLayers {
         };
         let dotenv = self.dotenv.iter().filter_map(|pair| named(pair, " in .env"));
         let environment = self.environment.iter().filter_map(|pair| named(pair, ""));
-        // The short name of a key is weaker than its systematic one, whatever order the system lists them in.
+        // A key's short name has lower precedence than its systematic one, in whatever order the system lists them.
         let mut environment: Vec<_> = environment.collect();
         environment.sort_by_key(|(name, ..)| (name.contains("__"), name.clone()));
         dotenv.chain(environment).chain(self.flags.iter().cloned()).collect()
@@ -229,7 +229,7 @@ fn parse_setting(name: &str, key: &str, text: &str, known: &[(String, Value)]) -
     }
 }
 
-/// A JSON list of text, or text with commas between.
+/// Parses a JSON list of text, or text separated by commas.
 fn parse_list(text: &str) -> Result<Value, String> {
     if text.trim_start().starts_with('[') {
         let items: Vec<String> =
@@ -240,7 +240,7 @@ fn parse_list(text: &str) -> Result<Value, String> {
     Ok(Value::from(items.map(String::from).collect::<Vec<_>>()))
 }
 
-/// A JSON list of objects.
+/// Parses a JSON list of objects.
 fn parse_tables(text: &str) -> Result<Value, String> {
     let items: Vec<Dict> =
         serde_json::from_str(text).map_err(|error| format!("must be a JSON list of objects: {error}"))?;

@@ -1,4 +1,4 @@
-//! Settings: `default.toml` < settings file < `.env` < environment < flags, typed, each section checked.
+//! Settings. Precedence, lowest first: `default.toml`, settings file, `.env`, environment, flags; typed and checked.
 //!
 //! Invariant: this is the only module that reads the environment, and it reads it once.
 
@@ -35,9 +35,9 @@ use sections::{
 pub use service::{KeyHeaderSetting, ModelService, OpenAiSection};
 pub use shared::{BlobLocation, IndexSection, S3Section, SHARED_KEYS, ServerRole, SharedStores};
 
-/// The settings file that is read if it is there.
+/// The settings file that is read if it exists.
 const SETTINGS_FILE: &str = "ragstone.toml";
-/// Keys whose values no message may show.
+/// Keys whose values must appear in no message.
 const SECRET_KEYS: [&str; 15] = [
     "access.admin_key",
     "chat.api_key",
@@ -56,78 +56,78 @@ const SECRET_KEYS: [&str; 15] = [
     "s3.session_token",
 ];
 
-/// All settings.
+/// All settings, after the checks of each section.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// `[server]`
+    /// Listening, request limits and timeouts.
     pub server: ServerSection,
-    /// `[limits]`
+    /// Rates and budgets of callers and tenants.
     pub limits: LimitsSection,
-    /// `[audit]`
+    /// The audit log of requests.
     pub audit: AuditSection,
-    /// `[data]`
+    /// The data directory and shared stores.
     pub data: DataSection,
-    /// `[access]`
+    /// Default readers, admin key and issuers.
     pub access: AccessSection,
-    /// `[parse]`
+    /// Limits of the parser processes.
     pub parse: ParseSection,
-    /// `[split]`
+    /// How text becomes chunks.
     pub split: SplitSection,
-    /// `[ingest]`
+    /// Size of the embedding cache.
     pub ingest: IngestSection,
-    /// `[fetch]`
+    /// Limits of fetching third-party addresses.
     pub fetch: FetchSection,
-    /// `[sync]`
+    /// Limits of a sync.
     pub sync: SyncSection,
-    /// `[openai]`
+    /// The default service for models.
     pub openai: OpenAiSection,
-    /// `[embed]`
+    /// The embedding model, local or remote.
     pub embed: EmbedSection,
-    /// `[model]`
+    /// The local model and where it is fetched from.
     pub model: ModelSection,
-    /// `[chat]`
+    /// The model that answers.
     pub chat: ChatSection,
-    /// `[ask]`
+    /// Defaults and limits of questions.
     pub ask: AskSection,
-    /// `[eval]`
+    /// The judge of evaluations.
     pub eval: EvalSection,
-    /// `[feedback]`
+    /// Ratings and how long answers are kept.
     pub feedback: FeedbackSection,
-    /// `[jobs]`
+    /// Workers, retries, leases and batches.
     pub jobs: JobsSection,
-    /// `[index]`
+    /// Qdrant, in place of the embedded index.
     pub index: IndexSection,
-    /// `[s3]`
+    /// Access to the bucket of blobs.
     pub s3: S3Section,
-    /// `[telemetry]`
+    /// Level and format of the log.
     pub telemetry: TelemetrySection,
-    /// What secrets by reference may name.
+    /// The variables that secrets by reference may name.
     #[serde(skip)]
     pub references: SecretReferences,
-    /// Whether `access.default_readers` was set, be it to what is shipped.
+    /// Whether `access.default_readers` was set explicitly, even to its default.
     #[serde(skip)]
     pub default_readers_given: bool,
-    /// Names in the environment that look like settings and are none.
+    /// Names in the environment that have the prefix of settings but are none.
     #[serde(skip)]
     pub unknown_names: UnknownNames,
-    /// The settings file that was read, if any.
+    /// Path of the settings file that was read, if any.
     #[serde(skip)]
     pub file: Option<String>,
 }
 
-/// One wrong setting.
+/// One setting that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SettingProblem {
-    /// The setting.
+    /// Key of the setting, `section.key`.
     pub key: String,
-    /// Where it was given.
+    /// Where the value was given; empty if that is not known.
     pub place: String,
     /// What is wrong, and what is allowed.
     pub detail: String,
 }
 
-/// Settings that cannot be used.
+/// All settings that are wrong; never empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SettingsError(pub Vec<SettingProblem>);
 
@@ -161,17 +161,17 @@ impl std::fmt::Display for SettingsError {
     }
 }
 
-/// What the command line adds.
+/// Settings given on the command line.
 #[derive(Debug, Clone, Default)]
 pub struct CommandFlags {
-    /// Another settings file.
+    /// Path of another settings file.
     pub config: Option<PathBuf>,
     /// How each flag was written, its key and its value.
     pub values: Vec<(String, String, String)>,
 }
 
 impl Settings {
-    /// Reads everything there is: the settings file, `.env`, the environment, and `flags`.
+    /// Reads the settings file, `.env` and the environment, and applies `flags` over them.
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
     pub fn load(flags: CommandFlags) -> Result<Self, SettingsError> {
         let environment: Vec<(String, String)> = std::env::vars_os()
@@ -195,7 +195,7 @@ impl Settings {
         Ok(settings)
     }
 
-    /// The settings that `layers` make.
+    /// Merges `layers`, checks the result and returns all findings at once as the error.
     pub fn from_layers(layers: &SettingsLayers) -> Result<Self, SettingsError> {
         let figment = layers.build_figment()?;
         let mut settings: Self = figment.extract().map_err(|errors| {
@@ -219,7 +219,7 @@ impl Settings {
         SettingsError::unless_empty(problems.collect()).map(|()| settings)
     }
 
-    /// Whether passages and questions are sent to a service to be embedded.
+    /// Whether passages and questions are sent to a service for embedding.
     pub fn embeds_remotely(&self) -> bool {
         match self.embed.provider {
             EmbedProvider::OpenAi => true,
@@ -228,7 +228,7 @@ impl Settings {
         }
     }
 
-    /// Whether this process embeds.
+    /// Whether this process computes embeddings itself.
     pub fn embeds_locally(&self) -> bool {
         match self.embed.provider {
             EmbedProvider::Local => true,
@@ -237,7 +237,7 @@ impl Settings {
         }
     }
 
-    /// Whether questions and passages are sent to a service to be answered.
+    /// Whether questions and passages are sent to a chat service.
     pub fn chats_remotely(&self) -> bool {
         match self.chat.provider {
             ChatProvider::OpenAi => true,
@@ -302,7 +302,7 @@ fn read_settings_file(named: Option<PathBuf>) -> Result<Option<(String, String)>
     }
 }
 
-/// The lines of a `.env`; nothing is put into the process's own environment.
+/// Parses a `.env` file; nothing is put into the process's own environment.
 fn read_dotenv(path: &Path) -> Result<Vec<(String, String)>, SettingsError> {
     match std::fs::read(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
@@ -317,7 +317,7 @@ fn read_dotenv(path: &Path) -> Result<Vec<(String, String)>, SettingsError> {
     }
 }
 
-/// The user's folder for what can be fetched again.
+/// The user's cache folder: `XDG_CACHE_HOME`, else that of the platform, else the temporary folder.
 fn user_cache_folder(environment: &[(String, String)]) -> PathBuf {
     let absolute = |name: &str| {
         find_variable(environment, name)

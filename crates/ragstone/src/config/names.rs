@@ -1,6 +1,6 @@
-//! Names of settings in the environment, and what becomes of a name there that is no setting.
+//! Names of settings in the environment, and how a name that is no setting is classified.
 //!
-//! Invariant: a name that Kubernetes gives to a pod never stops the start, whatever its Services are called.
+//! Invariant: a name that Kubernetes gives to a pod never prevents the start, whatever its Services are called.
 
 use ragstone_core::nearest::nearest_within;
 
@@ -41,36 +41,36 @@ pub const SHORT_NAMES: [(&str, &str); 33] = [
     ("RAGSTONE_LOG_FORMAT", "telemetry.format"),
 ];
 
-/// The variable that names the settings file itself.
+/// Variable with the path of the settings file.
 pub const CONFIG_FILE: &str = "RAGSTONE_CONFIG";
-/// How names begin that are the test suite's own.
+/// Prefix of the test suite's variables, which are never settings.
 pub const TEST_PREFIX: &str = "RAGSTONE_TEST_";
-/// How every name of ours begins.
+/// Prefix of every variable of this program.
 pub const PREFIX: &str = "RAGSTONE_";
 
-/// Characters of a name for each edit by which it may miss the setting that was meant; shorter ones may miss by one.
+/// One typing error is tolerated per this many characters of a name, and at least one.
 const CHARACTERS_PER_EDIT: usize = 4;
-/// Most edits by which a name may miss the setting that was meant.
+/// Most typing errors that are tolerated in a name.
 const MAX_EDITS: usize = 3;
-/// Characters after the section that the beginning of a setting's name must have to be taken for it.
+/// Least characters after the section that make a prefix of a setting's name count as that setting.
 const MIN_BEGINNING: usize = 3;
 
-/// What a name of the environment means.
+/// Meaning of a name in the environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NameMeaning {
-    /// It sets this key.
+    /// Sets the key with this name.
     Key(String),
-    /// It is nearly this name, which sets something.
+    /// Misspelling of this name, which sets something; refused.
     Misspelt(String),
-    /// It begins as settings do and is not one.
+    /// Has the prefix of settings but is none; ignored and reported.
     Unknown,
     /// A variable that Kubernetes sets for a Service whose name begins like this program's.
     Service,
-    /// It has nothing to do with settings.
+    /// Not related to settings.
     None,
 }
 
-/// The keys that can be set, to tell by which names.
+/// Index of all keys that can be set, used to classify names of the environment.
 pub struct KnownNames {
     keys: Vec<String>,
 }
@@ -82,7 +82,7 @@ impl KnownNames {
         }
     }
 
-    /// What `name` means.
+    /// Classifies the environment variable `name`.
     pub fn resolve_name(&self, name: &str) -> NameMeaning {
         if let Some((_, key)) = SHORT_NAMES.iter().find(|(short, _)| *short == name) {
             return NameMeaning::Key((*key).to_owned());
@@ -106,8 +106,8 @@ impl KnownNames {
         }
     }
 
-    /// The setting's name that `rest`, a name without its prefix, was probably meant to be. Underscores do not count:
-    /// one too few between section and key is the most usual mistake.
+    /// The setting that `rest`, a name without its prefix, was probably meant to be. Underscores are ignored: one too
+    /// few between section and key is the most usual mistake.
     fn find_nearest_name(&self, rest: &str) -> Option<String> {
         let letters = normalize_name(rest);
         let names = self.list_names();
@@ -126,8 +126,8 @@ impl KnownNames {
             .map(|(_, name)| name)
     }
 
-    /// Every name that sets something, by its letters after the prefix. A short name that has another beginning is
-    /// found by what it would be with ours.
+    /// Every name that sets something, with its letters after the prefix. A short name without our prefix is listed by
+    /// all its letters, so that it is also found behind the prefix.
     fn list_names(&self) -> Vec<(String, String)> {
         let systematic = self.keys.iter().map(|key| systematic_name(key));
         let short = SHORT_NAMES.iter().map(|(name, _)| (*name).to_owned());
@@ -137,7 +137,7 @@ impl KnownNames {
     }
 }
 
-/// The name in the environment that every key has.
+/// Systematic name of a key in the environment: `RAGSTONE_<SECTION>__<KEY>`.
 pub fn systematic_name(key: &str) -> String {
     format!("{PREFIX}{}", key.to_uppercase().replace('.', "__"))
 }
@@ -149,9 +149,9 @@ fn normalize_name(name: &str) -> String {
         .collect()
 }
 
-/// Whether Kubernetes gives such names to pods beside a Service (`enableServiceLinks`), where `rest` follows `RAGSTONE_`:
+/// Whether Kubernetes sets such a variable in pods beside a Service (`enableServiceLinks`); `rest` follows `RAGSTONE_`:
 /// SERVICE_HOST, SERVICE_PORT, SERVICE_PORT_HTTP, PORT, PORT_80_TCP, PORT_80_TCP_ADDR; with more of the Service's name
-/// before it, if it is longer.
+/// in front, if that is longer.
 fn is_service_variable(rest: &str) -> bool {
     let rest = format!("_{rest}");
     let ends = ["_SERVICE_HOST", "_SERVICE_PORT", "_PORT"];

@@ -1,6 +1,6 @@
-//! Secrets by reference: `env:NAME` or `file:PATH`, so that nothing but the place is kept.
+//! Secrets by reference: `env:NAME` or `file:PATH`, so that only the place is stored, not the secret.
 //!
-//! Invariant: what a reference names is neither shown nor kept in any message.
+//! Invariant: the value behind a reference appears in no message and is not stored.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -8,39 +8,39 @@ use std::sync::Arc;
 
 use super::SecretSetting;
 
-/// Most bytes of a file that holds a secret.
+/// Largest file that may hold a secret, in bytes.
 const MAX_FILE_BYTES: u64 = 64 << 10;
 
-/// What references may name.
+/// The variables that references may name.
 #[derive(Debug, Clone, Default)]
 pub struct SecretReferences {
     variables: Arc<BTreeMap<String, SecretSetting>>,
 }
 
-/// Why a reference gave nothing.
+/// Why a reference could not be resolved.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReferenceError {
-    /// It is none; it is not repeated, for it may be the secret itself.
+    /// The text is not a reference; it is not repeated, because it may be the secret itself.
     #[error("a secret is named by env:NAME or file:PATH, never written out")]
     Form,
-    /// There is no such variable.
+    /// The environment has no such variable.
     #[error("the environment of this process has no variable {0}")]
     Variable(String),
     /// The file cannot be read.
     #[error("the file {path} cannot be read: {detail}")]
     File {
-        /// Which.
+        /// Path of the file.
         path: String,
-        /// Why.
+        /// Kind of the I/O error.
         detail: String,
     },
-    /// The file is empty, too long or no text.
+    /// The file is empty, longer than 64 KiB or not text.
     #[error("the file {0} holds no secret: it is empty, longer than 64 KiB or no text")]
     Content(String),
 }
 
 impl SecretReferences {
-    /// The variables of `.env` and of the environment, which wins.
+    /// Collects the variables of `.env` and of the environment; the environment takes precedence.
     pub(super) fn new(dotenv: &[(String, String)], environment: &[(String, String)]) -> Self {
         let all = dotenv.iter().chain(environment);
         let variables = all.map(|(name, value)| (name.clone(), SecretSetting::new(value.clone())));
@@ -49,7 +49,7 @@ impl SecretReferences {
         }
     }
 
-    /// The secret that a reference names now. A file is read anew, so it may be replaced while a server runs.
+    /// Resolves a reference now. A file is read each time, so it may be replaced while a server runs.
     pub fn resolve_secret(&self, reference: &str) -> Result<String, ReferenceError> {
         match reference.split_once(':') {
             Some(("env", name)) if !name.is_empty() => {

@@ -1,6 +1,6 @@
-//! A value that is used and never shown.
+//! A value that is used but never shown.
 //!
-//! Invariant: neither `Debug` nor `Display` nor serialisation gives a secret away.
+//! Invariant: neither `Debug` nor `Display` nor serialisation reveals a secret.
 
 use std::fmt;
 
@@ -12,17 +12,17 @@ use serde::Deserialize;
 pub struct SecretSetting(String);
 
 impl SecretSetting {
-    /// Keeps `value` from being shown.
+    /// Wraps `value` so that it is not shown.
     pub(super) fn new(value: String) -> Self {
         Self(value)
     }
 
-    /// The secret itself, for the one who sends it; none if not set.
+    /// The secret itself, for sending it; `None` if not set.
     pub fn expose_secret(&self) -> Option<&str> {
         Some(self.0.as_str()).filter(|secret| !secret.is_empty())
     }
 
-    /// Whether there is one.
+    /// Whether a value is set.
     pub fn is_set(&self) -> bool {
         !self.0.is_empty()
     }

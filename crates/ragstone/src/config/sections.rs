@@ -1,4 +1,4 @@
-//! The sections of `default.toml`, typed. What each key means and allows stands there.
+//! The typed sections of `default.toml`. That file is the manual: it gives the full meaning and range of each key.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -12,46 +12,46 @@ use super::secret::SecretSetting;
 use super::service::KeyHeaderSetting;
 use super::shared::ServerRole;
 
-/// `[server]`
+/// The `[server]` section: listening, request limits and timeouts.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ServerSection {
-    /// What this process does.
+    /// Which work this process does: API, background jobs or both.
     pub role: ServerRole,
-    /// Where the API listens.
+    /// Address and port on which the API listens.
     #[serde(deserialize_with = "deserialize_address")]
     pub listen: SocketAddr,
-    /// Origins whose pages may call the API.
+    /// Origins whose pages may call the API (CORS); empty switches CORS off.
     pub cors_origins: Vec<String>,
-    /// Seconds between heartbeats of a stream.
+    /// Seconds between the comments that keep a silent stream open, 1 to 300.
     pub heartbeat_seconds: u64,
-    /// Seconds for a graceful end.
+    /// Seconds that requests, streams and jobs get to end at shutdown, 1 to 600.
     pub shutdown_seconds: u64,
-    /// Requests at once.
+    /// Most concurrent requests of this process, 1 to 100000; further ones are answered 503.
     pub max_requests: usize,
-    /// Requests at once of one caller, and of one address; 0 for half of all.
+    /// Most concurrent requests of one caller, and of one address, 0 to 100000; 0 means half of `max_requests`.
     pub caller_requests: usize,
-    /// Connections at once.
+    /// Most open connections of this process, 1 to 1000000.
     pub max_connections: usize,
-    /// Connections at once of one address; 0 for half of all.
+    /// Most open connections of one address (IPv6: one /64), 0 to 1000000; 0 means half of `max_connections`.
     pub address_connections: usize,
-    /// Addresses of proxies whose `X-Forwarded-For` is believed.
+    /// Addresses or ranges of reverse proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Vec<String>,
-    /// Bytes of one page of a list.
+    /// Bytes after which a page of a list ends, 65536 to 1 GiB.
     pub list_bytes: usize,
-    /// Bytes of a form.
+    /// Largest form with files, in bytes, 1024 to 1 TiB.
     pub body_bytes: u64,
-    /// Bytes of a JSON body.
+    /// Largest JSON body, in bytes, 1024 to 1 GiB.
     pub json_bytes: usize,
-    /// Bytes of a request's head.
+    /// Largest request head, in bytes, 1024 to 1 MiB.
     pub head_bytes: usize,
-    /// Header fields of a request.
+    /// Most header fields of a request, 10 to 1000.
     pub max_headers: usize,
-    /// Seconds for a request's head.
+    /// Seconds for a request's head, and the longest pause between two requests of a connection, 1 to 600.
     pub head_seconds: u64,
-    /// Seconds of a pause within a body.
+    /// Longest pause of a sender within a body, in seconds, 1 to 3600.
     pub idle_seconds: u64,
-    /// Seconds in which a client takes nothing.
+    /// Seconds after which a client that reads nothing of an answer is disconnected, 1 to 3600.
     pub write_seconds: u64,
 }
 
@@ -61,131 +61,131 @@ fn deserialize_address<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Res
     text.parse().map_err(wrong).map_err(serde::de::Error::custom)
 }
 
-/// `[limits]`; 0 is no limit.
+/// The `[limits]` section: what callers and tenants may use; 0 means no limit.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LimitsSection {
-    /// Requests of a caller a minute.
+    /// Requests of one caller per minute, at most 60000000; also the burst size.
     pub requests_per_minute: u32,
-    /// Requests of a tenant a minute.
+    /// Requests of all callers of one tenant per minute, at most 60000000; also the burst size.
     pub tenant_requests_per_minute: u32,
-    /// Streams of a caller at once.
+    /// Open streams of one caller, at most 1000000.
     pub caller_streams: usize,
-    /// Streams at once.
+    /// Open streams of all callers, at most 1000000.
     pub streams: usize,
-    /// Tokens of a caller a day.
+    /// Chat tokens of one caller per UTC day, prompt and answer together, at most 10^12.
     pub tokens_per_day: u64,
-    /// Tokens of a tenant a day.
+    /// Chat tokens of one tenant per UTC day, prompt and answer together, at most 10^12.
     pub tenant_tokens_per_day: u64,
-    /// Wrong keys, tokens and tickets of one address a minute.
+    /// Invalid keys, tokens and tickets of one address per minute, at most 60000000; also the burst size.
     pub wrong_proofs_per_minute: u32,
 }
 
-/// `[audit]`
+/// The `[audit]` section: the log of who did what to which document.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AuditSection {
-    /// The file; empty for none.
+    /// Path of the audit log; empty writes none.
     pub file: PathBuf,
-    /// Whether questions are told.
+    /// Whether audit lines contain the text of searches and questions, up to 1000 characters.
     pub query_text: bool,
 }
 
-/// `[data]`
+/// The `[data]` section: the data directory, or the shared stores in its place.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataSection {
-    /// The data directory.
+    /// Path of the data directory; must not be empty.
     pub directory: PathBuf,
-    /// Copies of its database that are kept from before upgrades.
+    /// Copies of its database kept from before upgrades, 0 to 100; 0 makes none.
     pub upgrade_copies: usize,
-    /// Bytes of its disk that are kept for deletes, reads and a restart.
+    /// Bytes of its disk reserved for deletes, reads and a restart, 0 to 16 GiB; 0 reserves nothing.
     pub reserve_bytes: u64,
-    /// PostgreSQL, in place of the data directory's database.
+    /// URL of PostgreSQL, used in place of the data directory's database; not set means local stores.
     pub database_url: SecretSetting,
-    /// Certificates to trust with it.
+    /// PEM file of certificates to trust for PostgreSQL; empty means the machine's.
     pub database_ca_file: PathBuf,
-    /// Connections of a process to it.
+    /// Database connections of this process, 2 to 1000.
     pub database_connections: usize,
-    /// Where blobs are shared.
+    /// Location of shared blobs: `s3://bucket/prefix` or an absolute path; empty means the data directory.
     pub blobs_url: String,
-    /// Days for which blobs that no row explains are kept before they are deleted.
+    /// Days for which blobs that no row refers to stay in quarantine before they are deleted, 0 to 3650.
     pub quarantine_days: u32,
 }
 
-/// `[access]`
+/// The `[access]` section: default readers, the admin key and issuers of tokens.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AccessSection {
-    /// Readers where a sender named none.
+    /// Readers of a document whose sender named none.
     pub default_readers: Vec<Reader>,
-    /// The first key.
+    /// First key, at least 32 characters; manages the keys of all tenants.
     pub admin_key: SecretSetting,
-    /// Who may vouch for callers with tokens.
+    /// Issuers whose tokens (JWT) identify callers, at most 32.
     pub issuers: Vec<IssuerSettings>,
 }
 
-/// `[parse]`
+/// The `[parse]` section: limits of the parser processes and of each file.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ParseSection {
-    /// Parser processes, 0 for as many as fit.
+    /// Parser processes that run at once, 0 to 64; 0 means two per core, at most 8.
     pub workers: usize,
-    /// Bytes of a file.
+    /// Largest file, in bytes, 1 to 4 GiB.
     pub max_bytes: u64,
-    /// Pages of a file.
+    /// Most pages of a file, 1 to 1000000.
     pub max_pages: u32,
-    /// Bytes of its text.
+    /// Most bytes of extracted text of a file, 1 to 1 GiB.
     pub max_text_bytes: u64,
-    /// Processor seconds a file, at most.
+    /// Most processor seconds for a file of any size, 2 to 3600.
     pub cpu_seconds: u64,
-    /// Processor seconds of a small file.
+    /// Processor seconds for a small file, 1 to 3600; larger files get more, up to `cpu_seconds`.
     pub small_cpu_seconds: u64,
-    /// Elapsed seconds a file.
+    /// Elapsed seconds for one file, 2 to 3600.
     pub wall_seconds: u64,
-    /// Address space of a process.
+    /// Address space of one parser process, in bytes, at least 128 MiB.
     pub memory_bytes: u64,
-    /// Files a process.
+    /// Files after which a parser process is replaced, 1 to 1000000.
     pub files_per_process: u32,
 }
 
-/// `[split]`
+/// The `[split]` section: how text becomes chunks.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SplitSection {
-    /// Characters of a chunk.
+    /// Longest chunk, in characters (Unicode code points), 1 to 100000.
     pub chunk_size: usize,
-    /// Characters repeated.
+    /// Most characters of a chunk's end that the next one repeats, less than `chunk_size`.
     pub chunk_overlap: usize,
-    /// Where to cut.
+    /// Separators of the recursive splitter, best first; the empty one cuts anywhere.
     pub separators: Vec<String>,
-    /// What becomes of a separator.
+    /// Which chunk keeps a separator: the next, the last or none.
     pub keep_separator: KeepSeparator,
-    /// Whether white space goes.
+    /// Whether white space around a chunk is removed.
     pub strip: bool,
-    /// How Markdown and HTML are split.
+    /// How Markdown and HTML are split: by structure or recursively.
     pub structured: SplitStrategy,
 }
 
-/// `[ingest]`
+/// The `[ingest]` section: the embedding cache.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct IngestSection {
-    /// Bytes of the embedding cache, 0 for none.
+    /// Largest size of the embedding cache, in bytes, 1 MiB to 1 TiB; 0 switches it off.
     pub embedding_cache_bytes: u64,
 }
 
-/// Who embeds.
+/// What computes the embeddings of passages and questions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum EmbedProvider {
-    /// By the model's name.
+    /// Chosen by the model's name: local for the model of `[model]`, a service for any other.
     Auto,
-    /// This process.
+    /// The local model, in this process.
     Local,
-    /// A service.
+    /// A service with an OpenAI-compatible API.
     OpenAi,
-    /// Nobody.
+    /// No embeddings: search uses words alone.
     None,
 }
 
@@ -193,213 +193,213 @@ pub enum EmbedProvider {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PrecisionSetting {
-    /// As the CPU can.
+    /// `Bf16` where the CPU multiplies it, else `F32`.
     Auto,
-    /// Single precision.
+    /// 32-bit floating point (single precision).
     F32,
-    /// Brain floats.
+    /// 16-bit brain floating point (bfloat16).
     Bf16,
 }
 
-/// `[embed]`
+/// The `[embed]` section: the embedding model, local or remote.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EmbedSection {
-    /// Who embeds.
+    /// What computes embeddings, or nothing at all.
     pub provider: EmbedProvider,
-    /// With which model.
+    /// Name of the embedding model.
     pub model: String,
-    /// Another service than `[openai]`.
+    /// URL of the embedding service; empty means that of `[openai]`.
     pub base_url: String,
-    /// Its key.
+    /// Key of the embedding service; not set means that of `[openai]`, unless `base_url` is set.
     pub api_key: SecretSetting,
-    /// How the key is sent.
+    /// Header that carries the key.
     pub key_header: KeyHeaderSetting,
-    /// The version of Azure's API.
+    /// Azure: value of `api-version` in each request; empty sends none.
     pub api_version: String,
-    /// The name of a deployment there.
+    /// Azure: name of the model's deployment; empty for none.
     pub deployment: String,
-    /// Headers of every request.
+    /// Headers of every request, each `Name: value`.
     pub headers: Vec<SecretSetting>,
-    /// Length of a vector, 0 for what the model gives.
+    /// Length of a vector, at most 16384; 0 means what the model gives.
     pub dimensions: usize,
-    /// Put before questions.
+    /// Text put before every question.
     pub query_prefix: String,
-    /// Put before passages.
+    /// Text put before every passage.
     pub passage_prefix: String,
-    /// Threads for passages.
+    /// Local: threads for passages, 0 to 256; 0 means one per core.
     pub threads: usize,
-    /// Arithmetic.
+    /// Local: arithmetic of the forward pass.
     pub precision: PrecisionSetting,
-    /// Texts a request.
+    /// Service: most texts in one request, 1 to 2048.
     pub batch_texts: usize,
-    /// Tokens of a text, 0 where they are not known.
+    /// Service: tokens of a text that the model reads, 16 to 1000000; 0 means unknown.
     pub text_tokens: usize,
-    /// Requests at once.
+    /// Service: concurrent requests, 1 to 256.
     pub concurrency: usize,
-    /// Seconds a request.
+    /// Service: seconds for one request, 1 to 600.
     pub timeout_seconds: u64,
-    /// Attempts a request.
+    /// Service: attempts for one request, 1 to 20.
     pub max_attempts: u32,
 }
 
-/// `[sync]`
+/// The `[sync]` section: limits of a sync.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SyncSection {
-    /// The share of a source's documents that a sync deletes without a person's word.
+    /// Largest share of a source's documents that a sync deletes without `--allow-deletions`, 0 to 1.
     pub max_deleted_share: f64,
 }
 
-/// `[model]`
+/// The `[model]` section: the local embedding model and where it is fetched from.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelSection {
-    /// The folder of all models; empty for the user's cache.
+    /// Folder of all models, or a model itself; empty means the user's cache folder.
     pub directory: PathBuf,
-    /// A model that is there already.
+    /// Folder with a sentence-transformers model to use as it is; empty means `manifest` is used.
     pub path: PathBuf,
-    /// Fetch nothing.
+    /// Whether nothing is fetched from anywhere.
     pub offline: bool,
-    /// The hub.
+    /// URL of the model hub.
     pub hub_endpoint: String,
-    /// Its token.
+    /// Access token for the hub, if it needs one.
     pub hub_token: SecretSetting,
-    /// Leave the hub alone.
+    /// Whether the hub is never contacted.
     pub hub_offline: bool,
-    /// The Python with pip.
+    /// Python whose pip may fetch `manifest.package`; empty switches that off.
     pub python: PathBuf,
-    /// What is fetched.
+    /// The model that is fetched, pinned by its hashes.
     pub manifest: ModelManifest,
 }
 
-/// `[model.manifest]`
+/// The `[model.manifest]` section: a model whose files are pinned.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelManifest {
-    /// Its name.
+    /// Name of the model, and of its folder.
     pub name: String,
-    /// Its repository on the hub.
+    /// Repository on the hub, `owner/name`.
     pub repository: String,
-    /// The pinned commit.
+    /// Pinned commit of the repository.
     pub revision: String,
-    /// Its files.
+    /// Files of the model; no others are fetched.
     pub files: Vec<ModelFile>,
-    /// The package that carries it.
+    /// Python package with the same files.
     pub package: ModelPackage,
 }
 
-/// A file of the model.
+/// One pinned file of the model.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelFile {
-    /// Its path below the model's folder.
+    /// Path relative to the model's folder.
     pub path: String,
-    /// Its length.
+    /// Exact length in bytes.
     pub bytes: u64,
-    /// SHA-256 of its bytes.
+    /// SHA-256 of its bytes, 64 lower-case hexadecimal digits.
     pub sha256: String,
 }
 
-/// `[model.manifest.package]`
+/// The `[model.manifest.package]` section: a Python package that contains the model.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelPackage {
-    /// Its name; empty for none.
+    /// Name of the package; empty for none.
     pub name: String,
-    /// Its version.
+    /// Exact version of the package.
     pub version: String,
-    /// The folder inside that holds the model.
+    /// Folder in the package that holds the model.
     pub folder: String,
 }
 
-/// Who answers.
+/// What writes the answers to questions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ChatProvider {
-    /// By the model's name.
+    /// Chosen by the model's name: extractive where it is empty or `extractive`, else a service.
     Auto,
-    /// Quotes, no model.
+    /// Quotes the best sentences, without a model.
     Extractive,
-    /// A service.
+    /// A service with an OpenAI-compatible API.
     OpenAi,
 }
 
-/// `[chat]`
+/// The `[chat]` section: the model that answers.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ChatSection {
-    /// Who answers.
+    /// What writes answers: quotes or a model.
     pub provider: ChatProvider,
-    /// With which model.
+    /// Name of the chat model; may be empty unless `provider` is `openai`.
     pub model: String,
-    /// Another service than `[openai]`.
+    /// URL of the chat service; empty means that of `[openai]`.
     pub base_url: String,
-    /// Its key.
+    /// Key of the chat service; not set means that of `[openai]`, unless `base_url` is set.
     pub api_key: SecretSetting,
-    /// How the key is sent.
+    /// Header that carries the key.
     pub key_header: KeyHeaderSetting,
-    /// The version of Azure's API.
+    /// Azure: value of `api-version` in each request; empty sends none.
     pub api_version: String,
-    /// The name of a deployment there.
+    /// Azure: name of the model's deployment; empty for none.
     pub deployment: String,
-    /// Headers of every request.
+    /// Headers of every request, each `Name: value`.
     pub headers: Vec<SecretSetting>,
     /// Further models that a request may name.
     pub models: Vec<String>,
-    /// Tokens the model reads.
+    /// Tokens the model can read, prompt and answer together, 1024 to 10000000.
     pub context_tokens: usize,
-    /// Seconds until the service begins its answer, all attempts and waits together.
+    /// Seconds until the service begins its answer, all attempts and waits together, 1 to 600.
     pub first_token_seconds: u64,
-    /// Seconds between words.
+    /// Longest pause between two pieces of an answer, in seconds, 1 to 600.
     pub idle_seconds: u64,
-    /// Whether a model's first answer is held until it is known whether it begins with thoughts.
+    /// Whether a model's first answer is held back until it is known whether it begins with unmarked reasoning.
     pub hold_first_answer: bool,
-    /// Attempts.
+    /// Attempts before the first word of an answer, 1 to 20.
     pub max_attempts: u32,
 }
 
-/// `[ask]`
+/// The `[ask]` section: defaults and limits of questions.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AskSection {
-    /// Passages.
+    /// Passages where the request does not give a number, 1 to 100.
     pub limit: usize,
-    /// Bytes of a question.
+    /// Longest question, in bytes, 1 to 32768.
     pub question_bytes: usize,
-    /// Tokens of a prompt.
+    /// Most tokens of a prompt, 256 to 10000000.
     pub prompt_tokens: usize,
-    /// A file with the prompt's text.
+    /// Path of the prompt template; empty means the built-in one.
     pub template: PathBuf,
 }
 
-/// `[jobs]`
+/// The `[jobs]` section: workers, retries, leases and batches.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct JobsSection {
-    /// Documents at once.
+    /// Documents ingested at once, 0 to 256; 0 means two per core, at most 8.
     pub workers: usize,
-    /// Seconds between looks.
+    /// Seconds after which a worker checks for jobs without a notification, 1 to 3600.
     pub poll_seconds: u64,
-    /// Attempts a job.
+    /// Attempts before a temporary failure is final, 1 to 100.
     pub max_attempts: u32,
-    /// Attempts a job while what it needs is away.
+    /// Attempts before a job fails because a service, index or disk is unavailable, 1 to 100000.
     pub max_outage_attempts: u32,
-    /// Seconds before the second attempt.
+    /// Seconds before the second attempt, doubled for each further one, 1 to 3600.
     pub retry_base_seconds: u64,
-    /// Longest wait.
+    /// Longest wait between two attempts, in seconds, 1 to 86400.
     pub retry_cap_seconds: u64,
-    /// How long a worker without a sign of life keeps its job.
+    /// Seconds without a heartbeat after which a worker loses its job, 5 to 3600.
     pub lease_seconds: u64,
-    /// How long an attempt may make no progress.
+    /// Seconds without progress after which an attempt is given up, 60 to 86400; more than `parse.wall_seconds`.
     pub stall_seconds: u64,
-    /// How long jobs that ended are kept.
+    /// Days for which ended jobs are kept, 0 to 36500; 0 keeps all.
     pub keep_days: u32,
-    /// Chunks a batch.
+    /// Most chunks that are embedded and stored at once, 1 to 4096.
     pub batch_chunks: usize,
-    /// Bytes a batch.
+    /// Most bytes of text that are embedded and stored at once, 1024 to 64 MiB.
     pub batch_bytes: usize,
-    /// Who wakes the workers of shared stores.
+    /// URL of the Redis that notifies the workers of shared stores; not set means PostgreSQL does.
     pub redis_url: SecretSetting,
 }
 
@@ -407,18 +407,18 @@ pub struct JobsSection {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// For people.
+    /// Lines of text for people.
     Text,
-    /// A JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// `[telemetry]`
+/// The `[telemetry]` section: logging.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TelemetrySection {
-    /// What is logged.
+    /// Level or filter of the log, such as `info,ragstone=debug`.
     pub log: String,
-    /// How.
+    /// Format of the log lines.
     pub format: LogFormat,
 }

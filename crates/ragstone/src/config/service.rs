@@ -1,24 +1,24 @@
-//! Services of models: where each is, how it is asked, and which headers it gets.
+//! Settings of model services: address, credentials and headers of each.
 //!
-//! Invariant: a key or a header goes only to the service that it was meant for, and no message repeats a header's value.
+//! Invariant: a key or a header is sent only to the service it was set for, and no message repeats a header's value.
 
 use serde::Deserialize;
 
 use super::{SecretReferences, SecretSetting, Settings};
 
-/// `[openai]`
+/// The `[openai]` section: the service that embeddings and chat use by default.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OpenAiSection {
-    /// Its key.
+    /// Key of the service, if it needs one.
     pub api_key: SecretSetting,
-    /// Its address.
+    /// URL of the service's API.
     pub base_url: String,
-    /// How the key is sent.
+    /// Header that carries the key.
     pub key_header: KeyHeaderSetting,
-    /// The version of Azure's API.
+    /// Azure: value of `api-version` in each request; empty sends none.
     pub api_version: String,
-    /// Headers of every request.
+    /// Headers of every request, each `Name: value`.
     pub headers: Vec<SecretSetting>,
 }
 
@@ -26,33 +26,33 @@ pub struct OpenAiSection {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum KeyHeaderSetting {
-    /// By the host.
+    /// `ApiKey` for Azure's hosts, `Bearer` for all others.
     Auto,
-    /// `Authorization: Bearer`.
+    /// The header `Authorization: Bearer <key>`.
     Bearer,
-    /// `api-key`.
+    /// The header `api-key: <key>`.
     ApiKey,
 }
 
-/// A remote model's service.
+/// Address and credentials of a remote model's service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelService {
-    /// Its address, without a slash at the end.
+    /// URL of the API, without a slash at the end.
     pub base_url: String,
-    /// Its key, if it wants one.
+    /// Key of the service, if it needs one.
     pub api_key: SecretSetting,
-    /// How the key is sent.
+    /// Header that carries the key.
     pub key_header: KeyHeaderSetting,
-    /// The version of Azure's API; empty for none.
+    /// Azure: value of `api-version`; empty sends none.
     pub api_version: String,
-    /// The deployment there; empty for none.
+    /// Azure: name of the deployment; empty for none.
     pub deployment: String,
     /// Headers of every request, each `Name: value`, where the value may be a reference.
     pub headers: Vec<SecretSetting>,
 }
 
 impl ModelService {
-    /// The headers by name, what their references name read now. Errors name the header and not its value.
+    /// Names and values of the headers, with references resolved at this call. Errors name the header, not its value.
     pub fn header_values(&self, references: &SecretReferences) -> Result<Vec<(String, String)>, String> {
         let read = |header: &SecretSetting| {
             let (name, value) = split_header(header.expose_secret().unwrap_or_default())?;
@@ -77,7 +77,7 @@ impl ModelService {
     }
 }
 
-/// A header's name and value; what is written otherwise is not repeated, for it may hold a secret.
+/// Splits a header into name and value. The error does not repeat the header, because it may hold a secret.
 pub(super) fn split_header(header: &str) -> Result<(&str, &str), String> {
     let (name, value) = header.split_once(':').unwrap_or((header, ""));
     let (name, value) = (name.trim(), value.trim());
@@ -89,7 +89,7 @@ pub(super) fn split_header(header: &str) -> Result<(&str, &str), String> {
 }
 
 impl Settings {
-    /// The service that embeds, if one does.
+    /// The embedding service; meaningful only if [`Self::embeds_remotely`].
     pub fn embed_service(&self) -> ModelService {
         let embed = &self.embed;
         self.resolve_service(ModelService {
@@ -102,7 +102,7 @@ impl Settings {
         })
     }
 
-    /// The service that answers, if one does.
+    /// The chat service; meaningful only if [`Self::chats_remotely`].
     pub fn chat_service(&self) -> ModelService {
         let chat = &self.chat;
         self.resolve_service(ModelService {
@@ -115,7 +115,7 @@ impl Settings {
         })
     }
 
-    /// The service that judges, if one does.
+    /// The judge's service; meaningful only if [`Self::has_judge`].
     pub fn judge_service(&self) -> ModelService {
         self.resolve_service(ModelService {
             base_url: self.eval.judge_base_url.clone(),
@@ -127,8 +127,8 @@ impl Settings {
         })
     }
 
-    /// A service of its own as it is, or the common one where it has no address of its own: a key or a header goes only
-    /// where it was meant for.
+    /// Returns `own` if it has an address, else the common service with what `own` sets. A service with its own address
+    /// gets nothing of the common one, so that a key or a header is sent only to the service it was set for.
     fn resolve_service(&self, own: ModelService) -> ModelService {
         let trimmed = |url: &str| url.trim_end_matches('/').to_owned();
         if !own.base_url.is_empty() {

@@ -1,4 +1,4 @@
-//! The shared set: stores that any number of processes work on together, in place of a data directory.
+//! Shared stores (PostgreSQL, Qdrant, blobs) that any number of processes use together, in place of a data directory.
 //!
 //! Invariant: stores are all local or all shared; a mix is refused.
 
@@ -10,14 +10,14 @@ use super::Settings;
 use super::check::SettingsFindings;
 use super::secret::SecretSetting;
 
-/// What makes the shared set: keys and their names in the environment.
+/// The settings that are required together for shared stores: key and name in the environment.
 const SHARED_SETTINGS: [(&str, &str); 3] = [
     ("data.database_url", "DATABASE_URL"),
     ("index.qdrant_url", "QDRANT_URL"),
     ("data.blobs_url", "RAGSTONE_BLOBS_URL"),
 ];
 
-/// The keys without which stores are local.
+/// The keys that select shared stores; with all of them empty, stores are local.
 pub const SHARED_KEYS: [&str; 4] = [
     "data.database_url",
     "data.blobs_url",
@@ -25,92 +25,92 @@ pub const SHARED_KEYS: [&str; 4] = [
     "jobs.redis_url",
 ];
 
-/// What a process does.
+/// What work a process does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ServerRole {
-    /// It serves the API, and leaves background work to others.
+    /// Serves the API and leaves background work to others.
     Api,
-    /// It does background work, and tells how it is.
+    /// Does background work, and serves health and metrics only.
     Worker,
-    /// Both.
+    /// Serves the API and does background work.
     All,
 }
 
 impl ServerRole {
-    /// Whether it serves the API.
+    /// Whether this role serves the API.
     pub fn serves_api(self) -> bool {
         self != Self::Worker
     }
 
-    /// Whether it does background work.
+    /// Whether this role does background work.
     pub fn runs_jobs(self) -> bool {
         self != Self::Api
     }
 }
 
-/// `[index]`; 0 leaves a number to the server.
+/// The `[index]` section: Qdrant, in place of the embedded index. 0 leaves a number to the server.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct IndexSection {
-    /// Where Qdrant is; empty for the embedded index.
+    /// URL of Qdrant; empty means the embedded index.
     pub qdrant_url: String,
-    /// Its key.
+    /// API key of Qdrant, if it needs one.
     pub qdrant_api_key: SecretSetting,
-    /// The collection.
+    /// Name of the collection; must not be empty.
     pub qdrant_collection: String,
-    /// Shards of a new collection.
+    /// Shards of a new collection, 0 to 10000.
     pub qdrant_shards: u32,
-    /// Copies of each shard of a new collection.
+    /// Copies of each shard of a new collection, 0 to 100.
     pub qdrant_replicas: u32,
-    /// Copies that confirm a write.
+    /// Copies that confirm a write, 0 to 100; for a new collection.
     pub qdrant_write_consistency: u32,
-    /// Whether vectors of a new collection stay on disk.
+    /// Whether a new collection keeps its vectors on disk.
     pub qdrant_vectors_on_disk: bool,
-    /// Whether the graph is walked over vectors of a byte a component.
+    /// Whether a new collection walks its graph over vectors of one byte per component (scalar quantization).
     pub qdrant_quantized: bool,
-    /// Points up to which each is compared.
+    /// Points in the caller's scope up to which search is exact, at most 2^40; above, the graph is walked.
     pub qdrant_exact_below: u64,
-    /// Seconds for a request.
+    /// Seconds for one request, 1 to 600.
     pub qdrant_timeout_seconds: u64,
 }
 
-/// `[s3]`
+/// The `[s3]` section: how the bucket of `data.blobs_url` is reached.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct S3Section {
-    /// The service, where it is not Amazon's.
+    /// URL of the service; empty means Amazon's.
     pub endpoint: String,
-    /// The region.
+    /// Region that requests are signed for.
     pub region: String,
-    /// Who asks.
+    /// Access key id; not set means the credentials of the machine's role.
     pub access_key_id: SecretSetting,
-    /// Their secret.
+    /// Secret of the access key; set together with `access_key_id`.
     pub secret_access_key: SecretSetting,
-    /// For credentials that end.
+    /// Session token of temporary credentials, if they have one.
     pub session_token: SecretSetting,
-    /// A role to take, by the token in the file below.
+    /// ARN of a role to assume with a web identity token; set together with the file below.
     pub role_arn: String,
-    /// The file.
+    /// Path of the file that holds the web identity token.
     pub web_identity_token_file: PathBuf,
 }
 
-/// Where blobs are shared.
+/// Location of shared blobs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BlobLocation {
     /// A folder that every process sees.
     Folder(PathBuf),
-    /// A bucket, and what every key begins with.
+    /// An S3 bucket and the prefix of all keys.
     Bucket {
-        /// Its name.
+        /// Name of the bucket.
         name: String,
-        /// Without slashes at its ends; may be empty.
+        /// Prefix without slashes at its ends; may be empty.
         prefix: String,
     },
 }
 
 impl BlobLocation {
-    /// What a URL names, or what is wrong with it.
+    /// Parses `data.blobs_url`; the error says what form it must have.
     fn parse_url(url: &str) -> Result<Self, String> {
         if let Some(rest) = url.strip_prefix("s3://") {
             let (name, prefix) = rest.split_once('/').unwrap_or((rest, ""));
@@ -131,19 +131,19 @@ impl BlobLocation {
     }
 }
 
-/// Where shared stores are.
+/// Addresses of the shared stores.
 #[derive(Debug, Clone)]
 pub struct SharedStores {
-    /// The catalogue.
+    /// URL of the catalogue's database (PostgreSQL).
     pub database_url: SecretSetting,
-    /// The blobs.
+    /// Location of the blobs.
     pub blobs: BlobLocation,
-    /// Who wakes workers, if not the catalogue's database.
+    /// URL of the Redis that notifies workers; not set means the catalogue's database does.
     pub redis_url: SecretSetting,
 }
 
 impl Settings {
-    /// Turns from whatever stores to those of a data directory.
+    /// Replaces any shared stores by those of the data directory `directory`.
     pub fn use_local_stores(&mut self, directory: PathBuf) {
         self.data.directory = directory;
         self.data.database_url = SecretSetting::default();
@@ -152,7 +152,7 @@ impl Settings {
         self.jobs.redis_url = SecretSetting::default();
     }
 
-    /// Where shared stores are, if the stores are shared.
+    /// Addresses of the shared stores; `None` if stores are local.
     pub fn shared_stores(&self) -> Option<SharedStores> {
         let blobs = BlobLocation::parse_url(&self.data.blobs_url).ok()?;
         self.data.database_url.is_set().then(|| SharedStores {
@@ -163,7 +163,7 @@ impl Settings {
     }
 }
 
-/// What is wrong with the shared set.
+/// Adds a finding for each setting of the shared stores that is wrong or missing.
 pub(super) fn check_shared_stores(settings: &Settings, found: &mut SettingsFindings) {
     let given = [
         settings.data.database_url.is_set(),
@@ -194,7 +194,7 @@ pub(super) fn check_shared_stores(settings: &Settings, found: &mut SettingsFindi
     }
     check_addresses(settings, found);
     check_index(&settings.index, found);
-    // Other programs' credentials are nobody's business here.
+    // The AWS variables may be set for other programs, so they are checked only where blobs are in a bucket.
     if settings.data.blobs_url.starts_with("s3://") {
         check_s3(&settings.s3, found);
     }

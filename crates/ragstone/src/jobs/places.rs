@@ -1,10 +1,10 @@
-//! How many jobs are at work at once, by their size.
+//! Limits how many jobs run at once, by their size.
 //!
-//! A small document waits most of its time for a commit or for the embedder, and both serve many at once: so many small
-//! ones share the place of a large one. How large a job is shows only when it is claimed, so a claim is made with room for
-//! one like the last; a large one that comes without room is handed back, and the next claim waits for room for it.
+//! A small document waits most of its time for a commit or for the embedder, and both serve many at once: so several
+//! small jobs share the slot of a large one. The size of a job is known only when it is claimed, so a claim is made
+//! with room for a job like the last one. A large job that does not fit is handed back; the next claim waits for room.
 //!
-//! Invariant: what is at work never takes more than all places, whatever the order in which small and large jobs come.
+//! Invariant: running jobs never take more than all slots, in whatever order small and large jobs come.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,28 +13,28 @@ use ragstone_core::document::JobKind;
 use ragstone_core::seam::catalogue::ClaimedJob;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Small documents that share a place.
+/// Number of small documents that share a slot.
 pub(super) const SMALL_PER_PLACE: usize = 8;
 /// Most bytes of a small document.
 const SMALL_BYTES: u64 = 64 * 1024;
 
-/// The places of a process.
+/// The slots of a process.
 #[derive(Debug)]
 pub(super) struct JobSlots {
-    /// A small job takes one of them, any other [`SMALL_PER_PLACE`].
+    /// Permits: a small job takes one, any other [`SMALL_PER_PLACE`].
     shares: Arc<Semaphore>,
     all: usize,
     expects_small: AtomicBool,
-    /// Whether a job was claimed since all places were found free.
+    /// Whether a job was claimed since all slots were last found free.
     was_busy: AtomicBool,
 }
 
-/// Room for a job.
+/// The slot of one job.
 #[derive(Debug)]
 pub(super) struct JobSlot(OwnedSemaphorePermit);
 
 impl JobSlots {
-    /// So many places, at least one.
+    /// Creates `places` slots, at least one.
     pub(super) fn new(places: usize) -> Self {
         let all = places.max(1) * SMALL_PER_PLACE;
         Self {
@@ -45,7 +45,7 @@ impl JobSlots {
         }
     }
 
-    /// Room for a job like the last one; whoever came first gets it first.
+    /// Waits for a slot for a job like the last one; waiters are served in order.
     pub(super) async fn acquire(&self) -> JobSlot {
         let shares = match self.expects_small.load(Ordering::Relaxed) {
             true => 1,
@@ -55,7 +55,7 @@ impl JobSlots {
         JobSlot(shares.expect("the places are never closed"))
     }
 
-    /// The place as the claimed job needs it; none if there is no room for a job of its size.
+    /// Resizes the slot to the claimed job; `None` if there is no room for a job of its size.
     pub(super) fn resize_slot(&self, mut place: JobSlot, claim: &ClaimedJob) -> Option<JobSlot> {
         self.was_busy.store(true, Ordering::Relaxed);
         let is_small = is_small_job(claim);
@@ -70,7 +70,7 @@ impl JobSlots {
         Some(place)
     }
 
-    /// Whether nothing is at work any more after something was; says so once.
+    /// Whether all slots are free after a job was claimed; returns true once.
     pub(super) fn take_became_idle(&self) -> bool {
         self.shares.available_permits() == self.all && self.was_busy.swap(false, Ordering::Relaxed)
     }

@@ -1,8 +1,8 @@
-//! The audit log: one JSON object a line about each request, who did what to which, and whether it was allowed.
+//! The audit log, one line of JSON per request: who did what to which document, and whether it was allowed.
 //!
-//! Invariant: a line is ASCII and holds no line break, whatever the texts in it are; it holds no text of a document and
-//! no secret, and the text of a question only where the setting says so. A line that was taken waits for room rather
-//! than being dropped: a disk that is too slow slows the answers down, one that fails is counted and logged.
+//! Invariant: a line is ASCII and has no line break, whatever texts it contains; it contains no text of a document and
+//! no secret, and the text of a question only where the setting allows it. An accepted line waits for room rather than
+//! being dropped: a slow disk slows answers down, and a failing one is counted and logged.
 
 mod writer;
 
@@ -15,35 +15,35 @@ use ragstone_core::access::Role;
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
-/// Lines that wait for the writer; one more waits outside.
+/// Capacity of the queue to the writer, in lines.
 const QUEUE: usize = 1_024;
 
-/// What the log says about a request.
+/// One line: what is recorded about a request.
 #[derive(Debug, Clone, Serialize)]
 pub struct AuditLine {
-    /// When it was answered, RFC 3339 in UTC.
+    /// Time of the answer, RFC 3339 in UTC.
     pub time: String,
     /// The request's id, as in `X-Request-Id`.
     pub trace_id: String,
-    /// The caller's tenant; none where nobody was identified.
+    /// The caller's tenant; `None` if the caller was not identified.
     pub tenant: Option<String>,
     /// The caller's name within the tenant.
     pub subject: Option<String>,
-    /// What the caller may do.
+    /// The caller's role; `None` if the caller was not identified.
     pub role: Option<Role>,
-    /// Method and template of the route; `none` for a path that does not exist.
+    /// Method and route template; `none` for a path that does not exist.
     pub action: String,
-    /// Ids of the path, of what the request made, and of the documents whose text was shown.
+    /// Ids in the path, ids that the request created, and ids of documents whose text was shown.
     pub targets: Vec<String>,
     /// Whether the request was carried out.
     pub decision: AuditDecision,
-    /// The HTTP status; none where the caller left before the answer.
+    /// HTTP status; `None` if the caller disconnected before the answer.
     pub status: Option<u16>,
-    /// The code of the problem it was answered with, if any.
+    /// Code of the problem in the answer, if any.
     pub code: Option<&'static str>,
-    /// The peer's address, or `operator` for the door of whoever has the data directory.
+    /// Address of the peer, or `operator` for a request through the data directory's socket.
     pub address: Option<String>,
-    /// The question, where the setting wants it.
+    /// The question's text, if the setting allows it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub question: Option<String>,
 }
@@ -52,20 +52,20 @@ pub struct AuditLine {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AuditDecision {
-    /// It was, as far as this server could.
+    /// The request was carried out, as far as this server knows.
     Allowed,
-    /// It was not.
+    /// The request was refused.
     Refused,
 }
 
-/// What the writer is told.
+/// Messages to the writer thread.
 enum AuditWriterMessage {
     Line(String),
     Reopen,
     Close(oneshot::Sender<()>),
 }
 
-/// The open log; clones share it.
+/// The open audit log; clones share it.
 #[derive(Clone)]
 pub struct AuditLog {
     queue: mpsc::Sender<AuditWriterMessage>,
@@ -74,7 +74,7 @@ pub struct AuditLog {
 }
 
 impl AuditLog {
-    /// Opens the file for appending, made for its owner only, and starts the thread that writes it.
+    /// Opens or creates the file for appending, with mode 0600, and starts the thread that writes it.
     pub fn open(path: &Path, with_questions: bool) -> io::Result<Self> {
         let lost = Arc::new(AtomicU64::new(0));
         let (queue, messages) = mpsc::channel(QUEUE);
@@ -91,17 +91,17 @@ impl AuditLog {
         self.with_questions
     }
 
-    /// Lines that could not be written.
+    /// Number of lines that could not be written.
     pub fn lost_lines(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
     }
 
-    /// Hands over a line, and waits while too many wait.
+    /// Queues a line; waits while the queue is full.
     pub async fn write_line(&self, line: &AuditLine) {
         self.send_message(AuditWriterMessage::Line(format_line(line))).await;
     }
 
-    /// Hands over a line from where nobody can wait: what does not fit waits in a task of its own.
+    /// Queues a line from a place that cannot wait: if the queue is full, a task of its own waits.
     pub fn write_detached(&self, line: &AuditLine) {
         let waits = match self.queue.try_send(AuditWriterMessage::Line(format_line(line))) {
             Ok(()) => return,
@@ -119,16 +119,16 @@ impl AuditLog {
         }
     }
 
-    /// Writes to a file of the same name from here on: the old one was moved away.
+    /// Reopens the file by its path, after the old one was moved away.
     pub async fn reopen(&self) {
         self.send_message(AuditWriterMessage::Reopen).await;
     }
 
-    /// Ends when all lines before are in the file; later ones are lost, and counted.
+    /// Waits until all earlier lines are in the file; later ones are lost, and counted.
     pub async fn close(&self) {
         let (done, written) = oneshot::channel();
         self.send_message(AuditWriterMessage::Close(done)).await;
-        // An error says that the writer has ended, and so that nothing is left to wait for.
+        // An error means that the writer has ended, so nothing is left to wait for.
         let _ = written.await;
     }
 
@@ -140,8 +140,8 @@ impl AuditLog {
     }
 }
 
-/// A line as it is written. Outside of ASCII there are further line breaks and characters that move a terminal's
-/// cursor; in JSON they can only stand in a string, where an escape means the same.
+/// A line as it is written. Characters outside ASCII are escaped: some of them break lines or move a terminal's cursor.
+/// In JSON they can only be in a string, where an escape means the same.
 fn format_line(line: &AuditLine) -> String {
     let json = serde_json::to_string(line).expect("text and numbers serialise");
     let mut text = String::with_capacity(json.len() + 1);

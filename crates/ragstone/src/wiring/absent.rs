@@ -1,10 +1,10 @@
-//! The place of an embedder that is not there yet: whoever asks is told to come back.
+//! Stands in for an embedder that is not available yet: every request fails with an error that says to retry later.
 
 use async_trait::async_trait;
 use ragstone_core::rank::gate::WordStatistics;
 use ragstone_core::seam::embedder::{EmbedError, Embedder, EmbedderFingerprint, Embedding, TextKind};
 
-/// An embedder of which only the fingerprint is known.
+/// An embedder of which only the fingerprint is known; it embeds nothing.
 pub struct AbsentEmbedder(pub EmbedderFingerprint);
 
 #[async_trait]

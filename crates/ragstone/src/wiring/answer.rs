@@ -1,4 +1,4 @@
-//! Who answers, and how.
+//! Builds the models that answer questions, judge answers and draft questions, and the answerer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,10 +18,10 @@ use super::model::{build_connection, embedder_if_present};
 use crate::config::Settings;
 use crate::http::AnswerFn;
 
-/// Longest answer of a service, start to end.
+/// Longest time of one answer of a service, from start to end.
 const LONGEST_ANSWER: Duration = Duration::from_secs(600);
 
-/// The chat model that the settings mean, for somebody who waits for the answer.
+/// The chat model of the settings, for a caller who waits for the answer.
 pub fn chat_model(settings: &Settings) -> anyhow::Result<Arc<dyn ChatModel>> {
     if !settings.chats_remotely() {
         return Ok(Arc::new(ExtractiveChat));
@@ -29,7 +29,7 @@ pub fn chat_model(settings: &Settings) -> anyhow::Result<Arc<dyn ChatModel>> {
     remote_chat_model(settings, Duration::from_secs(settings.chat.first_token_seconds))
 }
 
-/// The chat service, whose answers have to begin within `opening`.
+/// The chat service; its answers have to begin within `opening`.
 fn remote_chat_model(settings: &Settings, opening: Duration) -> anyhow::Result<Arc<dyn ChatModel>> {
     let chat = &settings.chat;
     let limits = ServiceLimits {
@@ -51,8 +51,8 @@ fn remote_chat_model(settings: &Settings, opening: Duration) -> anyhow::Result<A
     })?))
 }
 
-/// The judge that the settings mean, if they mean one. Meanings are compared by the product's own embedder where it is
-/// there without being fetched.
+/// The judge of the settings; `None` if they name no judge. It compares meanings by their embedder, if that is
+/// available without a download.
 pub async fn build_judge(settings: &Settings) -> anyhow::Result<Option<ModelJudge>> {
     if !settings.has_judge() {
         return Ok(None);
@@ -69,7 +69,7 @@ pub async fn build_judge(settings: &Settings) -> anyhow::Result<Option<ModelJudg
         temperature: None,
         max_tokens: None,
         token_limit_name: TokenLimitName::Auto,
-        // Nobody reads a verdict before its end.
+        // A verdict is read only when it is complete, so holding it back costs nothing.
         holds_first_answer: true,
     })?;
     let embedder = embedder_if_present(settings).await.unwrap_or_else(|error| {
@@ -82,8 +82,8 @@ pub async fn build_judge(settings: &Settings) -> anyhow::Result<Option<ModelJudg
     }))
 }
 
-/// The chat model that the settings mean, if it can be asked for more than the words of passages. Nobody waits for what
-/// it drafts, so a service that is busy is waited for.
+/// The chat model of the settings; `None` if answers are extractive. It is used for drafts that no caller waits for, so
+/// it waits longer for a busy service.
 pub fn drafting_model(settings: &Settings) -> anyhow::Result<Option<Arc<dyn ChatModel>>> {
     settings
         .chats_remotely()
@@ -91,7 +91,7 @@ pub fn drafting_model(settings: &Settings) -> anyhow::Result<Option<Arc<dyn Chat
         .transpose()
 }
 
-/// The text around passages and question, as a digest.
+/// Digest of the prompt template.
 pub fn prompt_digest(settings: &Settings) -> anyhow::Result<String> {
     let path = &settings.ask.template;
     let own = match path.as_os_str().is_empty() {
@@ -102,7 +102,7 @@ pub fn prompt_digest(settings: &Settings) -> anyhow::Result<String> {
     Ok(blake3::hash(text.as_bytes()).to_hex()[..16].to_owned())
 }
 
-/// Answers from `library` by `model`.
+/// An answerer that searches `library` and answers by `model`.
 pub fn build_answerer(
     settings: &Settings,
     library: Arc<Library>,

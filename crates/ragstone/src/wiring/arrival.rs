@@ -1,4 +1,4 @@
-//! How the embedder arrives: before the first question, behind it, or once its service is back.
+//! How the embedder becomes available: before the first question, in the background, or once its service is reachable.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -14,16 +14,16 @@ use super::model::{self, FetchSink};
 use super::vectors::{EmbedderManager, EmbedderState};
 use crate::config::Settings;
 
-/// First and longest wait before the embedder is tried for again.
+/// First and longest wait before the next try to get the embedder.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
-/// How long a server waits for its embedding service before it serves without.
+/// How long a server waits for its embedding service before it starts without it.
 const START_PATIENCE: Duration = Duration::from_secs(10);
-/// How often it is looked whether documents have to catch up.
+/// Interval of checks of the embedder's state during the start.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// Brings the embedder, before or behind the answer to the first question. Where it cannot be had, whoever stays tries
-/// again until it can; whoever only asks goes by words.
+/// Starts the embedder as `fetch` says. If it cannot be had, a server retries in the background (the returned task); a
+/// command that only asks searches by words.
 pub async fn start_embedder(
     vectors: &Arc<EmbedderManager>,
     settings: &Settings,
@@ -66,10 +66,10 @@ pub async fn start_embedder(
     }
 }
 
-/// What came of a try to get the embedder; none where the settings want none.
+/// Result of a try to get the embedder; `None` if the settings want none.
 type EmbedderResult = anyhow::Result<Option<Arc<dyn Embedder>>>;
 
-/// Puts an embedder to use as far as the documents have their vectors.
+/// Uses an embedder if the documents have its vectors already; queues nothing.
 async fn adopt_once(vectors: &EmbedderManager, tried: EmbedderResult) -> Option<JoinHandle<()>> {
     if let Err(error) = adopt_result(vectors, tried, false).await {
         note_missing(vectors, &error);
@@ -77,7 +77,7 @@ async fn adopt_once(vectors: &EmbedderManager, tried: EmbedderResult) -> Option<
     None
 }
 
-/// Puts an embedder to use; a task where documents have to catch up, or it has to be tried again.
+/// Uses an embedder. Returns a task if documents have to catch up or the embedder has to be tried again.
 async fn adopt_or_retry(
     vectors: Arc<EmbedderManager>,
     settings: Settings,
@@ -96,7 +96,7 @@ async fn adopt_or_retry(
             }
         }
     };
-    // What has to catch up waits for workers, and what is missing may come late: both start without it.
+    // Catching up needs the workers, and a missing embedder may come late: the start waits for neither.
     let mut task = Box::pin(task);
     tokio::select! {
         biased;
@@ -112,7 +112,7 @@ async fn adopt_result(vectors: &EmbedderManager, tried: EmbedderResult, catch_up
     }
 }
 
-/// Tries until it is there, longer apart each time.
+/// Retries until the embedder is available, with growing waits.
 async fn retry_embedder(vectors: &EmbedderManager, settings: &Settings) {
     let mut wait = FIRST_WAIT;
     loop {
@@ -126,7 +126,7 @@ async fn retry_embedder(vectors: &EmbedderManager, settings: &Settings) {
     }
 }
 
-/// Notes that it is missing; says so only where that is news.
+/// Records that the embedder is missing; logs only a changed reason.
 fn note_missing(vectors: &EmbedderManager, error: &anyhow::Error) {
     let state = EmbedderState::Missing(format!("{error:#}"));
     if vectors.state() != state {
@@ -141,7 +141,7 @@ async fn wait_until_deferred(vectors: &EmbedderManager) {
     }
 }
 
-/// A fetch that nobody watches, in the log: each file once.
+/// Logs a fetch in the background, one line for each file.
 pub(super) fn log_fetch() -> FetchSink {
     let last = Mutex::new(String::new());
     Arc::new(move |progress| {

@@ -1,4 +1,4 @@
-//! The audit log, where the settings want one.
+//! Opens the audit log if the settings name one.
 
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
@@ -7,7 +7,7 @@ use tokio::task::JoinHandle;
 use crate::config::sections::AuditSection;
 use crate::telemetry::audit::AuditLog;
 
-/// Opens the log; what cannot be audited is not begun.
+/// Opens the log. An error stops the start, because requests could not be audited.
 pub fn open_audit_log(settings: &AuditSection) -> anyhow::Result<Option<AuditLog>> {
     if settings.file.as_os_str().is_empty() {
         return Ok(None);
@@ -17,7 +17,7 @@ pub fn open_audit_log(settings: &AuditSection) -> anyhow::Result<Option<AuditLog
     opened.map(Some).with_context(named)
 }
 
-/// Begins a new file at each SIGHUP, after the old one was moved away.
+/// Reopens the log at each SIGHUP, after log rotation moved the old file away.
 pub fn reopen_on_hangup(log: AuditLog) -> anyhow::Result<JoinHandle<()>> {
     let mut hangups = signal(SignalKind::hangup())?;
     Ok(tokio::spawn(async move {

@@ -1,4 +1,4 @@
-//! What goes on beside requests: the embedder's arrival, upkeep, looking after the stores, and how jobs are worked off.
+//! Background tasks of the process: embedder, upkeep, store health, and the options of its workers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::config::Settings;
 use crate::jobs::WorkerOptions;
 
 impl BuiltProcess {
-    /// What goes on beside requests and jobs. A command that comes and goes leaves most of it to whoever stays.
+    /// Starts the background tasks. A short-lived command leaves most of them to servers.
     pub(super) async fn start_background_tasks(
         &self,
         settings: &Settings,

@@ -1,4 +1,4 @@
-//! What will run, what is missing, what does not work, and where text goes: for `doctor` and for the lines at start.
+//! Describes what will run, what is missing or broken, and where text is sent: for `doctor` and the log at start.
 
 mod models;
 
@@ -13,46 +13,46 @@ use super::{parser_pool, socket_path};
 
 use crate::config::{BlobLocation, Settings, UnknownNames};
 
-/// The state of a part.
+/// Health of one part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PartHealth {
-    /// It will work.
+    /// The part works without limitation.
     Ok,
-    /// It works with less.
+    /// The part works with a limitation.
     Notice,
-    /// It was not tried.
+    /// The part was not tested.
     Skipped,
-    /// It will not work.
+    /// The part does not work.
     Broken,
 }
 
-/// One part of the whole.
+/// One part of the system.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SystemPart {
-    /// What it is called.
+    /// Name of the part.
     pub name: &'static str,
-    /// How it stands.
+    /// Health of the part.
     pub health: PartHealth,
-    /// In words.
+    /// Details, as text for people.
     pub detail: String,
-    /// What to do, where something should be done.
+    /// What to do about it, if anything.
     pub hint: Option<String>,
 }
 
-/// Everything, without a secret.
+/// Description of the whole system; contains no secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SystemDescription {
-    /// The program's version.
+    /// Version of the program.
     pub version: &'static str,
-    /// The parts.
+    /// All parts, in order of display.
     pub parts: Vec<SystemPart>,
-    /// Where text is sent, beside this process.
+    /// Destinations of text outside this process.
     pub text_goes_to: Vec<String>,
 }
 
 impl SystemDescription {
-    /// Whether nothing is broken.
+    /// Whether no part is broken.
     pub fn is_healthy(&self) -> bool {
         self.parts.iter().all(|part| part.health != PartHealth::Broken)
     }
@@ -67,14 +67,14 @@ fn build_part(name: &'static str, health: PartHealth, detail: impl Into<String>,
     }
 }
 
-/// What may be tried.
+/// Which trials may be made.
 #[derive(Debug, Clone, Copy)]
 pub struct TrialOptions {
-    /// Services and shared stores may be called.
+    /// Whether services and shared stores may be called.
     pub network: bool,
 }
 
-/// Looks at what the settings name and tries it; makes nothing that is not there, and leaves nothing.
+/// Checks and tries what the settings name; creates nothing that does not exist, and leaves nothing behind.
 pub async fn describe_system(settings: &Settings, version: &'static str, trials: TrialOptions) -> SystemDescription {
     let file = settings.file.clone().unwrap_or_else(|| "none".into());
     let (shared, models, parser, api) = tokio::join!(
@@ -98,7 +98,7 @@ pub async fn describe_system(settings: &Settings, version: &'static str, trials:
     }
 }
 
-/// Where text is sent, beside this process.
+/// Destinations of text outside this process.
 pub fn list_text_destinations(settings: &Settings) -> Vec<String> {
     let mut places = shared_store_destinations(settings);
     if settings.embeds_remotely() {
@@ -125,7 +125,7 @@ pub fn list_text_destinations(settings: &Settings) -> Vec<String> {
     places
 }
 
-/// An address without the user, password and query that may stand in it.
+/// A URL without the user, password and query that it may contain.
 pub(super) fn redact_url(url: &str) -> String {
     let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
     let rest = rest.split(['?', '#']).next().unwrap_or_default();
@@ -134,7 +134,7 @@ pub(super) fn redact_url(url: &str) -> String {
     format!("{scheme}://{host}/{path}").trim_end_matches('/').to_owned()
 }
 
-/// Who may vouch for callers: each issuer, with where its keys come from and what it vouches for.
+/// Describes each issuer of tokens: where its keys come from and which tenants it is trusted with.
 pub fn describe_issuers(settings: &Settings) -> impl Iterator<Item = String> {
     settings.access.issuers.iter().map(|issuer| {
         let keys = match issuer.jwks_url.as_str() {
@@ -150,7 +150,7 @@ pub fn describe_issuers(settings: &Settings) -> impl Iterator<Item = String> {
     })
 }
 
-/// Names in the environment that are no settings, if there are any.
+/// Reports names in the environment that look like settings but are none.
 fn environment_parts(unknown: &UnknownNames) -> Vec<SystemPart> {
     let line = |names: &BTreeSet<String>, what: &str, hint: &str| {
         let names = Vec::from_iter(names.iter().map(String::as_str)).join(", ");
@@ -206,7 +206,7 @@ fn data_part(settings: &Settings) -> SystemPart {
     }
 }
 
-/// What was not tried, because the caller of `doctor` wanted no call to leave this machine.
+/// A part that was not tried, because no call may leave this machine.
 fn skipped_part(name: &'static str, detail: &str) -> SystemPart {
     build_part(
         name,
@@ -251,7 +251,7 @@ fn shared_store_destinations(settings: &Settings) -> Vec<String> {
     let database = set.database_url.expose_secret().unwrap_or_default();
     let database = match database.contains("://") {
         true => redact_url(database),
-        // A list of words, one of which is the password.
+        // A connection string of keywords, one of which is the password.
         false => "postgresql".to_owned(),
     };
     let blobs = match set.blobs {
@@ -292,7 +292,7 @@ async fn parser_part(settings: &Settings) -> SystemPart {
     }
 }
 
-/// Where the API listens and who gets in, which depends on whether there is a key.
+/// Where the API listens and who may call it, which depends on whether a key exists.
 async fn api_part(settings: &Settings, trials: TrialOptions) -> SystemPart {
     let listen = settings.server.listen;
     let access = &settings.access;

@@ -1,6 +1,6 @@
-//! The disk of the data directory: looked at now and then, its reserve given up and made again.
+//! Watches the disk of the data directory: releases its reserve when it is full and restores it when there is room.
 //!
-//! Invariant: on a full disk documents can be read, searched and deleted, and nothing new is taken in.
+//! Invariant: on a full disk documents can be read, searched and deleted, and nothing new is accepted.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,14 +9,14 @@ use ragstone_adapters::disk_reserve::{DiskReserve, DiskSpace, ReserveChange};
 use ragstone_core::seam::Notifier;
 use tokio::task::JoinHandle;
 
-/// Between two looks.
+/// Interval between two checks.
 const LOOK_EACH: Duration = Duration::from_secs(2);
 const MIB: u64 = 1024 * 1024;
 
-/// Gives the room of the database's log back to the disk. Blocks.
+/// Truncates the database's log to return its space to the disk. Blocks.
 pub type ShortenLog = Arc<dyn Fn() -> anyhow::Result<()> + Send + Sync>;
 
-/// Looks at the disk in the background, until it is aborted.
+/// Checks the disk in the background until the task is aborted.
 pub fn watch_disk(reserve: &DiskReserve, doorbell: &Arc<dyn Notifier>, shorten_log: ShortenLog) -> JoinHandle<()> {
     let (reserve, doorbell) = (reserve.clone(), doorbell.clone());
     tokio::spawn(async move {
@@ -54,7 +54,7 @@ fn check_disk(reserve: &DiskReserve, shorten_log: &ShortenLog) -> DiskSpace {
     room
 }
 
-/// How the disk stands, for people: what, how much is missing, what to do.
+/// State of the disk for people: what is wrong, how many bytes are missing, what to do.
 pub fn describe_disk(reserve: &DiskReserve) -> String {
     match reserve.disk_space() {
         DiskSpace::Enough => "ok".into(),

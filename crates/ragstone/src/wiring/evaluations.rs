@@ -1,4 +1,4 @@
-//! The operator's routes for evaluations: what a run is made of, where it is kept, and the threshold for answers.
+//! The operator's routes for evaluations: fingerprint of a run, stored runs, and calibration of the evidence threshold.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -25,36 +25,36 @@ use super::vectors::EmbedderManager;
 use crate::config::Settings;
 use crate::operator;
 
-/// Bytes of a request: a set's questions, or one outcome with its passages.
+/// Largest request, in bytes: a set's questions, or one outcome with its passages.
 const MAX_BODY_BYTES: usize = 64 << 20;
-/// Documents that are looked at at once.
+/// Documents that are read at once.
 const PAGE: usize = 1000;
-/// What a failure is called.
+/// Problem code of a failure.
 const FAILED: &str = "evaluation_failed";
 
-/// What evaluations stand on.
+/// What the evaluation routes work with.
 pub struct EvaluationService {
-    /// Where runs are kept.
+    /// Store of the runs.
     pub store: Arc<dyn EvaluationStore>,
-    /// Where the corpus is listed.
+    /// Catalogue that lists the corpus.
     pub catalogue: Arc<dyn Catalogue>,
-    /// What is calibrated.
+    /// Library whose threshold is calibrated.
     pub library: Arc<Library>,
-    /// Who embeds.
+    /// Manager of the embedder, for its state.
     pub vectors: Arc<EmbedderManager>,
-    /// The settings that decide what is found and answered.
+    /// The settings that affect retrieval and answers, as text.
     pub settings: String,
-    /// Who answers.
+    /// Name of the chat model.
     pub model: String,
-    /// What is said to the model, as a digest.
+    /// Digest of the prompt template.
     pub prompt: String,
-    /// Tells the time.
+    /// Wall clock, for the time of a run.
     pub clock: WallClockFn,
 }
 
 type EvaluationState = State<Arc<EvaluationService>>;
 
-/// The settings that decide what is found and answered, in words.
+/// The settings that affect retrieval and answers, as text.
 pub fn describe_retrieval_settings(settings: &Settings) -> String {
     let (split, ask) = (&settings.split, &settings.ask);
     format!(
@@ -66,7 +66,7 @@ pub fn describe_retrieval_settings(settings: &Settings) -> String {
     )
 }
 
-/// The routes; only the operator's door has them.
+/// The routes; they are mounted on the operator channel only.
 pub fn evaluation_router(evaluations: EvaluationService) -> Router {
     Router::new()
         .route("/operator/v1/evaluations", get(list_runs))
@@ -111,7 +111,7 @@ impl EvaluationService {
         })
     }
 
-    /// The published documents, in whatever order they came.
+    /// Digest of the published documents, independent of their order.
     async fn corpus_digest(&self) -> anyhow::Result<String> {
         let mut documents = Vec::new();
         let principal = operator::operator_principal();
@@ -127,7 +127,7 @@ impl EvaluationService {
         Ok(short_digest(documents.concat().as_bytes()))
     }
 
-    /// Shows every published document of the operator's tenant to `see`.
+    /// Calls `see` for every published document of the operator's tenant.
     async fn for_each_published(&self, operator: &Principal, mut see: impl FnMut(&Document)) -> anyhow::Result<()> {
         let scope = operator.scope();
         let filter = DocumentFilter {
@@ -146,7 +146,7 @@ impl EvaluationService {
         }
     }
 
-    /// Those of `wanted` that no published document is called by.
+    /// The `wanted` names that no published document has.
     async fn find_missing(&self, wanted: MissingDocumentsRequest) -> anyhow::Result<BTreeSet<String>> {
         let (own, mut missing) = (wanted.names, BTreeSet::new());
         let tenants = wanted.names_of_tenants.into_iter();
@@ -162,7 +162,7 @@ impl EvaluationService {
     }
 }
 
-/// What documents are called by a set of questions: of the operator's own tenant, and of others.
+/// Names of documents in a set of questions: of the operator's own tenant, and of others.
 #[derive(Deserialize)]
 struct MissingDocumentsRequest {
     names: BTreeSet<String>,
@@ -179,7 +179,7 @@ fn short_digest(bytes: &[u8]) -> String {
     blake3::hash(bytes).to_hex()[..16].to_owned()
 }
 
-/// A run by its name.
+/// Request that names a run.
 #[derive(Deserialize)]
 struct RunNameRequest {
     name: String,
@@ -229,7 +229,7 @@ async fn finish_run(State(app): EvaluationState, Json(run): Json<RunNameRequest>
     )
 }
 
-/// Whether the run was there to be changed.
+/// Answers `{}` if the run was changed; 409 if no unfinished run matches.
 fn reply_if_changed(result: anyhow::Result<bool>) -> Response {
     match result {
         Ok(false) => problem_reply(
@@ -258,7 +258,7 @@ async fn get_run(State(app): EvaluationState, Json(run): Json<RunNameRequest>) -
     json_reply(FAILED, shown)
 }
 
-/// By question; what cannot be read any more is as if it had not been recorded.
+/// Groups outcomes by question; skips those that cannot be parsed any more.
 fn group_outcomes(recorded: Vec<RecordedOutcome>) -> Value {
     let read = recorded.into_iter().filter_map(|recorded| {
         let outcome: Value = serde_json::from_str(&recorded.outcome).ok()?;

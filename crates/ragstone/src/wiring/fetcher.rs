@@ -1,4 +1,4 @@
-//! What stands at an address that the command line names, fetched as a web source would.
+//! Fetches a URL that the command line names, under the same rules as a web source.
 
 use anyhow::Context;
 use bytes::Bytes;
@@ -10,28 +10,28 @@ use ragstone_adapters::source::guard::{FetchGuard, GuardError};
 use super::options;
 use crate::config::Settings;
 
-/// Fetches, within `[fetch]`.
+/// Fetches URLs within the limits of `[fetch]`.
 pub struct UrlFetcher(FetchGuard);
 
-/// An answer whose bytes are still to be read.
+/// A response whose bytes are still to be read.
 pub struct FetchedUrl {
-    /// The last part of the address where it stood in the end, or its host.
+    /// Last path segment of the final URL, or its host.
     pub name: String,
-    /// The media type its server gave.
+    /// Media type that the server sent.
     pub media_type: Option<String>,
-    /// The bytes; an error, in words, ends them.
+    /// Bytes of the body; an error is a text and ends the stream.
     pub bytes: BoxStream<'static, Result<Bytes, String>>,
 }
 
 impl UrlFetcher {
-    /// One for these settings.
+    /// Builds a fetcher from the settings.
     pub fn new(settings: &Settings) -> anyhow::Result<Self> {
         Ok(Self(
             FetchGuard::new(options::guard_options(settings)).context("[fetch]")?,
         ))
     }
 
-    /// What stands at an address; an error in words, with what to do where the settings decide.
+    /// Fetches a URL. The error is a text for people, with a hint where a setting decides.
     pub async fn fetch_url(&self, url: &str) -> Result<FetchedUrl, String> {
         let answer = self.0.open_url(url, Default::default()).await.map_err(describe_error)?;
         let answer = answer.ensure_success().map_err(describe_error)?;

@@ -1,7 +1,7 @@
-//! How the shared stores are: looked at now and then, so that whoever asks `/readyz` waits for nobody.
+//! Health of the shared stores: probed at intervals, so that `/readyz` answers at once.
 //!
-//! Invariant: a store that cannot be reached is named within [`LOOK_EACH`] and [`PATIENCE`]; one without which questions
-//! can still be answered leaves the process ready.
+//! Invariant: an unreachable store is named within [`LOOK_EACH`] and [`PATIENCE`]; if questions can still be answered
+//! without it, the process stays ready.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -17,23 +17,23 @@ use super::stores::StoreProbe;
 use super::vectors::{EmbedderManager, EmbedderState};
 use crate::http::ReadinessReport;
 
-/// Between two looks.
+/// Interval between two probes.
 const LOOK_EACH: Duration = Duration::from_secs(2);
-/// How long a store may take to answer.
+/// Longest time a store may take to answer a probe.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// What is told of a store that answers.
+/// Status of a store that answers.
 const OK: &str = "ok";
 
-/// What was seen last.
+/// Results of the latest probes.
 pub struct HealthMonitor {
     probes: Vec<StoreProbe>,
-    /// Of the data directory's disk.
+    /// Reserve on the data directory's disk, if there is one.
     reserve: Option<DiskReserve>,
     seen: RwLock<BTreeMap<&'static str, Result<(), String>>>,
 }
 
 impl HealthMonitor {
-    /// Nothing was seen yet.
+    /// A monitor that has probed nothing yet.
     pub fn new(probes: Vec<StoreProbe>, reserve: Option<DiskReserve>) -> Arc<Self> {
         Arc::new(Self {
             probes,
@@ -42,7 +42,7 @@ impl HealthMonitor {
         })
     }
 
-    /// Looks once, and again and again in the background; nothing where nothing can be away.
+    /// Probes once, then at intervals in the background. `None` if there is nothing to probe.
     pub async fn start_watching(self: &Arc<Self>, vectors: Arc<EmbedderManager>) -> Option<JoinHandle<()>> {
         if self.probes.is_empty() {
             return None;
@@ -71,7 +71,7 @@ impl HealthMonitor {
         }
     }
 
-    /// Says in the log what changed.
+    /// Records a result; logs only changes.
     fn record_probe(&self, name: &'static str, found: Result<(), String>) {
         let mut seen = self.seen.write().unwrap_or_else(PoisonError::into_inner);
         let before = seen.insert(name, found.clone());
@@ -82,13 +82,13 @@ impl HealthMonitor {
         }
     }
 
-    /// For `/readyz`.
+    /// The report for `/readyz`.
     pub fn current_readiness(&self, vectors: &EmbedderManager, chat: &str) -> ReadinessReport {
         let mut dependencies: BTreeMap<String, String> = ["catalogue", "index"]
             .map(|name| (name.to_owned(), OK.to_owned()))
             .into();
         let state = vectors.state();
-        // A process that does not fit the shared stores must not be asked; one alone answers by words.
+        // A process that does not fit the shared stores must get no questions; one with local stores answers by words.
         let mut ready = self.probes.is_empty() || !matches!(state, EmbedderState::Mismatch(_));
         let seen = self.seen.read().unwrap_or_else(PoisonError::into_inner);
         for probe in &self.probes {
@@ -101,7 +101,7 @@ impl HealthMonitor {
             ready &= !probe.needed || found.is_some_and(Result::is_ok);
             dependencies.insert(probe.name.to_owned(), words);
         }
-        // Questions are answered, and documents deleted, on a full disk too.
+        // A full disk does not make the process unready: questions are answered and documents deleted all the same.
         if let Some(reserve) = &self.reserve {
             dependencies.insert("disk".to_owned(), describe_disk(reserve));
         }

@@ -1,9 +1,9 @@
-//! What callers may use, as the settings say.
+//! Limits of callers and tenants, from the settings.
 
 use crate::config::Settings;
 use crate::http::LimitSettings;
 
-/// Sentences that are quoted cost no tokens, so without a service there is nothing to spend.
+/// Converts `[limits]`. Extractive answers cost no tokens, so without a chat service there is no token budget.
 pub fn limit_settings(settings: &Settings) -> LimitSettings {
     let limits = &settings.limits;
     let spends = settings.chats_remotely();

@@ -1,4 +1,4 @@
-//! From settings to a running whole: stores, library, ingestor, answerer, workers and the two doors.
+//! Builds the running process from the settings: stores, library, ingestor, answerer, workers and the two routers.
 //!
 //! Invariant: this is the only module that names implementations.
 
@@ -69,38 +69,38 @@ use migration::ModelMigration;
 use stores::{OpenPurpose, ProcessRole, StoreLocation, StoreSet, open_local, open_shared};
 use vectors::{EmbedderManager, PipelineRecipe};
 
-/// How long uploads that have all their bytes may take to get their rows when the process ends.
+/// How long completed uploads may take at shutdown to get their rows.
 const ARRIVAL_BOUND: Duration = Duration::from_secs(5);
-/// News of jobs that a slow listener may be behind.
+/// Capacity of the job event channel, in events.
 const JOB_NEWS: usize = 1024;
 
-/// What opening the stores is for.
+/// Purpose of opening the stores, and how the embedding model is fetched for it.
 #[derive(Clone)]
 pub enum ModelFetch {
-    /// To look: no embedder and no workers.
+    /// Read only: no embedder and no workers.
     Never,
-    /// To ask: the model is fetched before, and there are no workers.
+    /// Ask a question: the model is fetched first; no workers.
     Question(FetchSink),
-    /// To work, with the embedder if nothing has to be fetched for it.
+    /// Do work, with the embedder only if nothing has to be fetched for it.
     Present,
-    /// To work; the model is fetched before.
+    /// Do work; the model is fetched first.
     Foreground(FetchSink),
-    /// To serve; the model is fetched meanwhile.
+    /// Serve; the model is fetched in the background.
     Background,
 }
 
-/// What came of opening.
+/// Result of opening the stores.
 pub enum OpenOutcome {
-    /// This process has the data directory, or shares the stores.
+    /// This process owns the data directory, or shares the stores.
     Opened(Box<RunningApp>),
-    /// Another one has the data directory.
+    /// Another process owns the data directory.
     InUse {
-        /// Its process id, or `unknown`.
+        /// Process id of the owner, or `unknown`.
         holder: String,
     },
 }
 
-/// Everything of a process that has the data directory, or shares the stores.
+/// All parts of a process that owns the data directory or shares the stores.
 pub struct RunningApp {
     parts: Arc<ApiServices>,
     api: Router,
@@ -115,7 +115,7 @@ pub struct RunningApp {
 }
 
 impl RunningApp {
-    /// The router for callers from outside.
+    /// The router for external callers.
     pub fn api_router(&self) -> Router {
         self.api.clone()
     }
@@ -125,12 +125,12 @@ impl RunningApp {
         self.operator.clone()
     }
 
-    /// Whether callers from outside have to prove who they are.
+    /// Whether external callers have to authenticate.
     pub async fn is_guarded(&self) -> anyhow::Result<bool> {
         Ok(self.parts.is_auth_required().await?)
     }
 
-    /// Refuses to serve beyond this machine while nobody has to prove anything.
+    /// Refuses an address beyond this machine while callers need not authenticate.
     pub async fn check_listen_address(&self, address: SocketAddr) -> anyhow::Result<()> {
         if address.ip().is_loopback() || self.is_guarded().await? {
             return Ok(());
@@ -147,33 +147,33 @@ impl RunningApp {
         .into())
     }
 
-    /// What opening the data directory changed because an older release had left it, and where the copy from before is.
+    /// What was migrated from an older release, and where the copy from before is; `None` if nothing was.
     pub fn upgrade_notice(&self) -> Option<&str> {
         self.upgraded.as_deref()
     }
 
-    /// How the vectors stand.
+    /// State of the embedder.
     pub fn embedder_state(&self) -> EmbedderState {
         self.vectors.state()
     }
 
-    /// How long jobs at work may go on when it ends.
+    /// How long running jobs may continue at shutdown.
     pub fn shutdown_bound(&self) -> Duration {
         self.shutdown
     }
 
-    /// Told to whoever is being answered when the process ends.
+    /// Signals running answers that the process is shutting down.
     pub fn shutdown_handle(&self) -> ShutdownSignal {
         self.parts.shutdown.clone()
     }
 
-    /// Ends it: jobs at work are finished, or handed back within the bound.
+    /// Shuts down: running jobs finish, or are handed back within the bound.
     pub async fn close(self) {
         let bound = tokio::time::sleep(self.shutdown);
         self.close_within(bound).await;
     }
 
-    /// Ends it: jobs that are still at work when `patience` ends are handed back.
+    /// Shuts down: jobs that are still running when `patience` completes are handed back.
     pub async fn close_within(mut self, patience: impl Future<Output = ()>) {
         for task in self.background.drain(..) {
             task.abort();
@@ -201,12 +201,12 @@ impl RunningApp {
     }
 }
 
-/// Where the process that has the data directory listens.
+/// Path of the socket of the process that owns the data directory.
 pub fn socket_path(settings: &Settings) -> PathBuf {
     socket_path_in(&settings.data.directory)
 }
 
-/// Opens the stores of the settings: the shared ones, or those of the data directory unless another process has it.
+/// Opens the stores of the settings: the shared ones, or the data directory's unless another process owns it.
 pub async fn open_app(settings: &Settings, fetch: &ModelFetch) -> anyhow::Result<OpenOutcome> {
     let stores = match settings.shared_stores() {
         Some(set) => open_shared(settings, &set, process_role(settings, fetch), OpenPurpose::Use).await?,
@@ -229,13 +229,13 @@ fn process_role(settings: &Settings, fetch: &ModelFetch) -> ProcessRole {
     }
 }
 
-/// The embedder of the settings, fetched first; an error where they want none.
+/// The embedder of the settings, fetched first; an error if they want none.
 pub async fn require_embedder(settings: &Settings, sink: &FetchSink) -> anyhow::Result<Arc<dyn Embedder>> {
     let embedder = model::load_embedder(settings, sink).await?;
     embedder.context("setting embed.provider is none: nothing embeds")
 }
 
-/// Everything, not running yet.
+/// All parts, built but not started.
 struct BuiltProcess {
     stores: StoreSet,
     library: Arc<Library>,
@@ -244,7 +244,7 @@ struct BuiltProcess {
     migration: Arc<ModelMigration>,
     health: Arc<HealthMonitor>,
     events: broadcast::Sender<JobId>,
-    /// When the stores were opened.
+    /// When the stores were opened; older unfinished files belong to a dead process.
     started: SystemTime,
 }
 
@@ -311,7 +311,7 @@ fn notify_callback(doorbell: &Arc<dyn Notifier>) -> Arc<dyn Fn() + Send + Sync> 
 }
 
 impl BuiltProcess {
-    /// What the process before this one was receiving when it died is nobody's.
+    /// Removes what the previous process was receiving when it died: no document refers to it.
     async fn remove_crash_leftovers(&self) {
         if !self
             .stores
@@ -355,7 +355,7 @@ impl BuiltProcess {
         background.extend(audit.clone().map(audit::reopen_on_hangup).transpose()?);
         let works = match fetch {
             ModelFetch::Never | ModelFetch::Question(_) => false,
-            // A command hands what it began to the workers of the shared stores.
+            // A short-lived command leaves its jobs to the workers of the shared stores.
             ModelFetch::Present | ModelFetch::Foreground(_) => !self.stores.location.is_shared(),
             ModelFetch::Background => settings.server.role.runs_jobs(),
         };

@@ -1,4 +1,4 @@
-//! Which embedder the settings mean, and how its weights get here.
+//! Which embedder the settings name, and how its weights are fetched.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,16 +16,16 @@ use ragstone_core::seam::embedder::EmbedderFingerprint;
 
 use crate::config::{self, ModelService, Settings, sections};
 
-/// Threads for questions; one is enough up to some hundred questions a second.
+/// Threads for questions; one suffices up to some hundred questions per second.
 const QUERY_THREADS: usize = 2;
 
-/// Characters of a script with spaces that make a token, at least.
+/// Least characters per token in a script with spaces.
 const CHARACTERS_A_TOKEN: usize = 3;
 
-/// Sees how a fetch goes on.
+/// Receives the progress of a fetch.
 pub type FetchSink = Arc<dyn Fn(FetchProgress<'_>) + Send + Sync>;
 
-/// The embedder that the settings mean, fetched first if it is local and may be; none if they want none.
+/// The embedder of the settings; `None` if they want none. A local model is fetched first if that is allowed.
 pub async fn load_embedder(settings: &Settings, sink: &FetchSink) -> anyhow::Result<Option<Arc<dyn Embedder>>> {
     if settings.embeds_remotely() {
         let options = remote_options(settings)?;
@@ -48,12 +48,12 @@ pub async fn embedder_if_present(settings: &Settings) -> anyhow::Result<Option<A
     load_embedder(settings, &(Arc::new(|_: FetchProgress<'_>| {}) as FetchSink)).await
 }
 
-/// Fetches the local model, if it is not there; gives its folder.
+/// Fetches the local model if it is missing; returns its folder.
 pub async fn fetch_weights(settings: &Settings, sink: &FetchSink) -> anyhow::Result<PathBuf> {
     Ok(ensure_model(&fetch_options(settings), sink.as_ref()).await?)
 }
 
-/// Where the local model lies or will lie, and whether it is there.
+/// Folder of the local model, and whether the model is there.
 pub fn locate_model(settings: &Settings) -> (PathBuf, bool) {
     if let Some(path) = given_folder(settings) {
         let present = path.join("modules.json").is_file();
@@ -70,7 +70,7 @@ pub fn locate_model(settings: &Settings) -> (PathBuf, bool) {
     (folder, present)
 }
 
-/// A folder that holds a model already: the one named, or the folder of models where it is one itself.
+/// A folder that contains a model already: `model.path`, or `model.directory` if it is one itself.
 fn given_folder(settings: &Settings) -> Option<PathBuf> {
     let (path, directory) = (&settings.model.path, &settings.model.directory);
     if !path.as_os_str().is_empty() {
@@ -79,7 +79,7 @@ fn given_folder(settings: &Settings) -> Option<PathBuf> {
     directory.join("modules.json").is_file().then(|| directory.clone())
 }
 
-/// How a service is reached.
+/// Options of the connection to a service.
 pub fn build_connection(
     settings: &Settings,
     service: &ModelService,
@@ -107,8 +107,8 @@ pub fn build_connection(
     Ok(connection)
 }
 
-/// What the embedder of the settings will be known by, while it is not there: told only of a service, whose vectors are
-/// taken to be as long as they were.
+/// Fingerprint that the embedder of the settings will have once it is available; `None` for a local model. `dimensions`
+/// is the length of the stored vectors, which the service is assumed to keep.
 pub fn expected_fingerprint(settings: &Settings, dimensions: usize) -> Option<EmbedderFingerprint> {
     let options = settings.embeds_remotely().then(|| remote_options(settings))?.ok()?;
     Some(options.fingerprint(dimensions))
@@ -135,8 +135,8 @@ fn remote_options(settings: &Settings) -> anyhow::Result<OpenAiEmbedderOptions> 
     })
 }
 
-/// Tokens that a chunk may have: what the model reads, else what nearly every model reads. Whoever sets longer chunks knows
-/// a model that reads them, and a chunk in a script of many tokens may hold as much as others.
+/// Most tokens of a chunk: what the model reads, else what nearly every model reads. A larger `split.chunk_size`
+/// implies a model that reads more, and a chunk in a script with many tokens may then have as many tokens as others.
 fn chunk_tokens(text_tokens: usize, chunk_size: usize) -> usize {
     match text_tokens {
         0 => DEFAULT_CHUNK_TOKENS.max(chunk_size / CHARACTERS_A_TOKEN),

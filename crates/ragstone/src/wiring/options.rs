@@ -1,4 +1,4 @@
-//! The settings as ingestion and the HTTP interface want them.
+//! Converts the settings to the options of ingestion and of the HTTP interface.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,11 +11,11 @@ use crate::clock::system_time;
 use crate::config::Settings;
 use crate::http::{AdminKey, FeedbackSettings, HttpSettings, TokenIssuers, TrustedProxies};
 
-/// Generations after which a job that ends marks a shared store by itself. In a folder of this process a mark is a small
-/// file, so there every job marks, and a kill leaves no mark behind.
+/// Generations after which an ending job marks a shared store itself. In a local folder a mark is a small file, so
+/// there every job marks, and a killed process leaves no outdated mark.
 const MARK_SHARED_EVERY: u64 = 64;
 
-/// Bounds, waits and batches of the ingestion of a library.
+/// Limits, waits and batches of the ingestion of a library.
 pub fn ingest_settings(settings: &Settings, library: String) -> IngestSettings {
     let jobs = &settings.jobs;
     IngestSettings {
@@ -37,7 +37,7 @@ pub fn ingest_settings(settings: &Settings, library: String) -> IngestSettings {
     }
 }
 
-/// What may be fetched where somebody else names it; what does not parse was refused with the settings.
+/// Which third-party addresses may be fetched. Values that do not parse were refused with the settings.
 pub fn guard_options(settings: &Settings) -> GuardOptions {
     let fetch = &settings.fetch;
     GuardOptions {
@@ -51,7 +51,7 @@ pub fn guard_options(settings: &Settings) -> GuardOptions {
     }
 }
 
-/// Limits and defaults of the HTTP interface; an admin key or an issuer that cannot be used is an error.
+/// Limits and defaults of the HTTP interface. Fails if the admin key or an issuer cannot be used.
 pub fn http_settings(settings: &Settings) -> anyhow::Result<HttpSettings> {
     let key = settings
         .access
@@ -64,7 +64,7 @@ pub fn http_settings(settings: &Settings) -> anyhow::Result<HttpSettings> {
         admin_key: key,
         issuers,
         allowed_origins: settings.server.cors_origins.clone(),
-        // As shipped, "everyone" holds only while there is neither key nor issuer; afterwards an upload has to name its
+        // The default "everyone" applies only while there is no key and no issuer; after that an upload has to name its
         // readers.
         default_readers: settings
             .default_readers_given
@@ -88,7 +88,7 @@ pub fn http_settings(settings: &Settings) -> anyhow::Result<HttpSettings> {
     })
 }
 
-/// The proxies whose word on their client's address is taken.
+/// The proxies whose `X-Forwarded-For` is trusted.
 pub fn trusted_proxies(settings: &Settings) -> anyhow::Result<TrustedProxies> {
     let wrong = |range: &str| anyhow::anyhow!("server.trusted_proxies: {range:?} is no address and no range");
     TrustedProxies::new(&settings.server.trusted_proxies).map_err(wrong)

@@ -1,4 +1,4 @@
-//! What the routes are given: the parts of a built process, under the names the API knows them by.
+//! Builds the routers' state: the parts of a built process, in the form that the API uses.
 //!
 //! Invariant: nothing is opened here.
 
@@ -17,7 +17,7 @@ use crate::operator;
 use crate::telemetry::audit::AuditLog;
 
 impl BuiltProcess {
-    /// The API as the local operator has it.
+    /// The API as served to the local operator.
     pub(super) fn operator_router(
         &self,
         settings: &Settings,

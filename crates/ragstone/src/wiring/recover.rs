@@ -1,7 +1,7 @@
-//! Making the database again from the blobs: whether it is needed, and where the one that is there goes.
+//! Recovers the database from the blobs: decides whether that is needed, and where the existing database is moved.
 //!
-//! Invariant: no database is removed or written over. One of the data directory that does not fit its blobs, or is damaged,
-//! is moved aside under a name that tells when; in shared stores only an empty one is filled.
+//! Invariant: no database is removed or overwritten. A data directory's database that is damaged or does not fit its
+//! blobs is moved aside under a name with the time; in shared stores only an empty database is filled.
 
 use std::path::{Path, PathBuf};
 
@@ -19,21 +19,21 @@ use crate::clock::utc_now;
 use crate::config::{Settings, SharedStores};
 use crate::operator;
 
-/// What a database consists of, by the end of its name.
+/// Files of a database, by the suffix of their names.
 const DATABASE_FILES: [&str; 3] = ["", "-wal", "-shm"];
 
-/// What was done.
+/// What a recovery did.
 #[derive(Debug, Default)]
 pub struct RecoveryOutcome {
-    /// What came of the rows; none where the database is the blobs' own and whole.
+    /// Counts of recovered rows; `None` if the database was intact and belongs to the blobs.
     pub recovered: Option<RecoveryCounts>,
-    /// Where the files of the database that was there are.
+    /// Where the files of the former database are.
     pub aside: Vec<PathBuf>,
-    /// Whether the points are to be made.
+    /// Whether the index has to be rebuilt.
     pub lacks_points: bool,
 }
 
-/// Makes the database of the settings' stores again, if it needs that.
+/// Recovers the database of the settings' stores if that is needed.
 pub async fn recover_database(settings: &Settings) -> anyhow::Result<RecoveryOutcome> {
     match settings.shared_stores() {
         Some(set) => recover_shared_stores(settings, &set).await,
@@ -41,15 +41,15 @@ pub async fn recover_database(settings: &Settings) -> anyhow::Result<RecoveryOut
     }
 }
 
-/// How the database that is there stands to the blobs.
+/// State of the existing database, compared with the blobs.
 enum DatabaseState {
-    /// It is theirs.
+    /// It is intact and belongs to the blobs.
     Intact { lacks_points: bool },
-    /// An earlier recovery of it was cut off.
+    /// An earlier recovery was interrupted.
     Interrupted,
-    /// There is nothing in it.
+    /// It has no rows, or does not exist.
     Empty,
-    /// It is not to be used, and why.
+    /// It cannot be used, for this reason.
     Unusable(anyhow::Error),
 }
 
@@ -68,7 +68,7 @@ async fn recover_data_directory(settings: &Settings) -> anyhow::Result<RecoveryO
             return Ok(recovery);
         }
         DatabaseState::Interrupted => {}
-        // Its log may be there without it.
+        // A write-ahead log may exist without the database.
         DatabaseState::Empty => recovery.aside = move_aside(&directory.database_path())?,
         DatabaseState::Unusable(why) => {
             tracing::warn!("the database is moved aside: {why:#}");
@@ -87,7 +87,7 @@ async fn inspect_data_directory(directory: &DataDirectory) -> anyhow::Result<Dat
     }
     let (catalogue, database) = match stores::open_database(directory.database_path(), None).await {
         Ok(opened) => opened,
-        // One that cannot be opened for another reason, a full disk or a newer program, may be whole.
+        // If it cannot be opened for another reason, such as a full disk or a newer program, it may be intact.
         Err(error) if is_damaged(&error) => return Ok(DatabaseState::Unusable(error)),
         Err(error) => return Err(error),
     };
@@ -122,7 +122,7 @@ async fn inspect_database(
     }
 }
 
-/// Moves the files of a database aside; says where they are.
+/// Moves the files of a database aside; returns their new paths.
 fn move_aside(database: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let since = utc_now().unix_timestamp();
     let mut moved = Vec::new();
@@ -163,7 +163,7 @@ async fn recover_shared_stores(settings: &Settings, set: &SharedStores) -> anyho
     })
 }
 
-/// Makes the rows, and lets other starts through.
+/// Recovers the rows, then lets other processes start.
 async fn rebuild_rows(settings: &Settings, stores: StoreSet) -> anyhow::Result<RecoveryCounts> {
     let owners = match stores.location.is_shared() {
         true => StoreOwners::Many,
@@ -178,7 +178,7 @@ async fn rebuild_rows(settings: &Settings, stores: StoreSet) -> anyhow::Result<R
     built.ingestor.marker().mark_generation().await?;
     let catalogue = built.stores.catalogue.as_ref();
     catalogue.set_setting(RECOVERY_SETTING, RECOVERING_POINTS).await?;
-    // Marks blobs that bear no mark yet.
+    // Writes the library's mark to blobs that have none yet.
     stores::claim_library(catalogue, built.stores.blobs.as_ref(), owners).await?;
     Ok(recovered)
 }

@@ -1,4 +1,4 @@
-//! The way back from an upgrade, over everything of the data directory that an upgrade changes.
+//! Rollback of an upgrade, for all databases of the data directory that an upgrade changes.
 
 use std::path::PathBuf;
 
@@ -9,16 +9,16 @@ use ragstone_adapters::sqlite::rollback::{ChangedSince, RollbackPlan, plan_rollb
 use super::stores::copy_label;
 use crate::config::Settings;
 
-/// What going back would do; the data directory is locked meanwhile.
+/// What a rollback would do; holds the lock of the data directory.
 pub struct UpgradeRollback {
     directory: DataDirectory,
     way: RollbackPlan,
-    /// Indexes of their own that have a copy as well: the database and its copy.
+    /// Separate index databases that have a copy as well: database and copy.
     indexes: Vec<(PathBuf, PathBuf)>,
 }
 
 impl UpgradeRollback {
-    /// Looks; nothing is changed.
+    /// Finds the copies; changes nothing.
     pub fn find_copies(settings: &Settings) -> anyhow::Result<Self> {
         let path = &settings.data.directory;
         if settings.shared_stores().is_some() {
@@ -50,12 +50,12 @@ impl UpgradeRollback {
         })
     }
 
-    /// What there is to go back to.
+    /// The copy to go back to, and what would be lost.
     pub fn way_back(&self) -> &RollbackPlan {
         &self.way
     }
 
-    /// Whether nothing that was stored since the copy is lost, as far as that can be told.
+    /// Whether nothing that was stored since the copy is lost, as far as that can be determined.
     pub fn loses_nothing(&self) -> bool {
         match &self.way {
             RollbackPlan::Copy { changed, .. } => changed.as_ref().is_some_and(ChangedSince::is_nothing),
@@ -63,13 +63,13 @@ impl UpgradeRollback {
         }
     }
 
-    /// Puts the copies back; gives the names under which the newer databases lie, that of the catalogue first.
+    /// Restores the copies; returns the paths of the newer databases, the catalogue's first.
     pub fn restore_copies(self) -> anyhow::Result<Vec<PathBuf>> {
         let RollbackPlan::Copy { copy, .. } = &self.way else {
             bail!("there is nothing to go back to");
         };
         let label = copy_label();
-        // The catalogue comes last: until then this program still opens everything, and its copies may be made again.
+        // The catalogue is restored last: until then this program opens everything, and the copies can be made again.
         let mut aside = Vec::new();
         for (index, copy) in &self.indexes {
             aside.push(restore_copy(index, copy, &label)?);

@@ -1,4 +1,4 @@
-//! The local operator's door: the API, and what only whoever has the data directory may do.
+//! The operator channel: the API, and routes that only the owner of the data directory may use.
 
 use std::path::Path as FilePath;
 use std::sync::Arc;
@@ -23,12 +23,12 @@ use uuid::Uuid;
 use super::vectors::EmbedderManager;
 use crate::http::{FailureNote, OperatorChannel};
 
-/// The API with the operator's own routes, all behind the operator's door.
+/// Combines the API with the operator's own routes; both are served on the operator channel only.
 pub fn operator_router(api: Router, own: Router) -> Router {
     api.merge(own).layer(axum::Extension(OperatorChannel))
 }
 
-/// What only the operator can do with the index and the stores.
+/// The operator's routes for the index and for consistency checks.
 pub fn index_router(vectors: Arc<EmbedderManager>) -> Router {
     Router::new()
         .route("/operator/v1/index", get(get_index_status))
@@ -40,7 +40,7 @@ pub fn index_router(vectors: Arc<EmbedderManager>) -> Router {
 
 /// Serves other processes of the same user at the socket `path`.
 pub fn serve_socket(path: &FilePath, router: Router) -> anyhow::Result<JoinHandle<()>> {
-    // The lock is ours, so whoever made it is gone.
+    // This process holds the lock, so the process that made the socket is gone.
     let _ = std::fs::remove_file(path);
     let listener = UnixListener::bind(path).with_context(|| format!("cannot listen at {}", path.display()))?;
     #[cfg(unix)]
@@ -52,7 +52,7 @@ pub fn serve_socket(path: &FilePath, router: Router) -> anyhow::Result<JoinHandl
     }))
 }
 
-/// What is done about what `fsck` finds.
+/// What to do about the findings of `fsck`.
 #[derive(Deserialize)]
 struct FsckRequest {
     repair: bool,
@@ -91,7 +91,7 @@ async fn rebuild_index(State(vectors): State<Arc<EmbedderManager>>) -> Response 
     )
 }
 
-/// How far a rebuild is with one document, of whatever tenant.
+/// State of a rebuild's job for one document, of any tenant.
 async fn get_job(State(vectors): State<Arc<EmbedderManager>>, Path(id): Path<Uuid>) -> Response {
     let shown = |job: Job| json!({ "state": job.state, "document_id": job.document_id, "error": job.error });
     match vectors.find_job(JobId(id)).await {

@@ -1,4 +1,4 @@
-//! Sources: what each kind of place is made of, and the clock that syncs them.
+//! Opens sources of each kind, and runs their schedules.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,22 +21,22 @@ use super::options;
 use crate::config::{SecretReferences, Settings};
 use crate::schedule::CronSchedule;
 
-/// How often schedules are looked at; they name minutes.
+/// Interval of checks for due schedules; their resolution is a minute.
 const LOOK_EVERY: Duration = Duration::from_secs(20);
-/// Sources that are asked for at once.
+/// Sources that are read at once.
 const PAGE: usize = 1_000;
 
-/// What places are opened with.
+/// What is needed to open a source.
 #[derive(Clone)]
 pub struct SourceFactory {
-    /// What secrets by reference may name.
+    /// The variables that secrets by reference may name.
     pub references: SecretReferences,
-    /// What may be fetched where somebody else names it.
+    /// Which third-party addresses may be fetched.
     pub fetch: GuardOptions,
 }
 
 impl SourceFactory {
-    /// Those of the settings.
+    /// Takes both from the settings.
     pub fn from_settings(settings: &Settings) -> Self {
         Self {
             references: settings.references.clone(),
@@ -44,7 +44,7 @@ impl SourceFactory {
         }
     }
 
-    /// Opens the places that records tell of.
+    /// The function that opens a source from its record.
     pub fn into_opener(self) -> SourceOpener {
         Arc::new(move |record| self.open_source(record))
     }
@@ -92,7 +92,7 @@ impl SourceFactory {
         Ok(Arc::new(BucketSource::new(store, address)))
     }
 
-    /// The secret that a reference names, if there is one.
+    /// Resolves a reference to a secret, if there is one.
     fn resolve_secret(&self, reference: Option<&str>) -> Result<Option<String>, SourceError> {
         let secret = reference.map(|named| self.references.resolve_secret(named)).transpose();
         secret.map_err(|error| SourceError::Refused(error.to_string()))
@@ -108,7 +108,7 @@ fn parse_settings<T: DeserializeOwned>(record: &SourceRecord) -> Result<T, Sourc
     serde_json::from_value(settings).map_err(|error| SourceError::Refused(format!("settings: {error}")))
 }
 
-/// Syncs what is due, in the background, until it is aborted.
+/// Syncs due sources in the background until the task is aborted.
 pub fn run_schedules(syncer: Arc<SourceSyncer>) -> JoinHandle<()> {
     tokio::spawn(async move {
         loop {

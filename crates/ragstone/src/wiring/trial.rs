@@ -1,6 +1,6 @@
-//! What `doctor` tries: one small call of everything that the settings name, with a short limit of time.
+//! The trials of `doctor`: one small call to each thing that the settings name, with a short time limit.
 //!
-//! Invariant: nothing of the library is sent anywhere, and what is stored for a trial is removed by it.
+//! Invariant: nothing of the library is sent anywhere, and a trial removes what it stored.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,20 +19,20 @@ use super::model;
 use crate::config::Settings;
 use crate::config::sections::EmbedProvider;
 
-/// Seconds that one call may take: a service may have to load its model first.
+/// Seconds that one call may take; a service may have to load its model first.
 const TRIAL_SECONDS: u64 = 20;
-/// How long a trial may take in all; one that makes several calls is cut off here.
+/// Time limit of a whole trial, which may make several calls.
 pub const PATIENCE: Duration = Duration::from_secs(30);
-/// What is embedded.
+/// Text that a trial embeds.
 const WORD: &str = "ragstone";
-/// What a chat model is asked.
+/// Prompt of a trial of a chat model.
 const REQUEST: &str = "Reply with the word: ok";
-/// Most tokens of its reply; a model that thinks first may spend them all on that.
+/// Most tokens of the reply; a reasoning model may spend them all on thoughts.
 const REPLY_TOKENS: u32 = 16;
-/// Where the trial of a blob store writes: no blob lies there.
+/// Prefix of the keys that a trial of a blob store writes; no blob has it.
 const TRIAL_PREFIX: &str = "doctor";
 
-/// The settings with one attempt and little time for each call.
+/// The settings with a single attempt and little time for each call.
 fn with_trial_limits(settings: &Settings) -> Settings {
     let mut settings = settings.clone();
     let (embed, chat) = (&mut settings.embed, &mut settings.chat);
@@ -41,7 +41,7 @@ fn with_trial_limits(settings: &Settings) -> Settings {
     settings
 }
 
-/// What `trial` came to, unless it took too long.
+/// Runs `trial` with the time limit; the error is a text for people.
 pub async fn with_time_limit<T>(trial: impl Future<Output = anyhow::Result<T>>) -> Result<T, String> {
     match tokio::time::timeout(PATIENCE, trial).await {
         Ok(tried) => tried.map_err(|error| format!("{error:#}")),
@@ -49,7 +49,7 @@ pub async fn with_time_limit<T>(trial: impl Future<Output = anyhow::Result<T>>) 
     }
 }
 
-/// Loads or asks the embedder of the settings, fetching nothing, and embeds one word: what it is, and how long that took.
+/// Loads or calls the embedder of the settings, fetching nothing, and embeds one word. Returns its name and time.
 pub async fn try_embedder(settings: &Settings) -> anyhow::Result<String> {
     let started = Instant::now();
     let embedder = model::embedder_if_present(&with_trial_limits(settings)).await?;
@@ -65,15 +65,15 @@ pub async fn try_embedder(settings: &Settings) -> anyhow::Result<String> {
     }
 }
 
-/// Asks the chat model of the settings for one word.
+/// Sends one short prompt to the chat model of the settings.
 pub async fn try_chat_model(settings: &Settings) -> anyhow::Result<String> {
     request_one_word(chat_model(&with_trial_limits(settings))?).await
 }
 
-/// Asks the judge of the settings for one word.
+/// Sends one short prompt to the judge of the settings.
 pub async fn try_judge(settings: &Settings) -> anyhow::Result<String> {
     let mut settings = with_trial_limits(settings);
-    // What compares meanings beside the judge has a trial of its own.
+    // The embedder that the judge compares meanings by has a trial of its own.
     settings.embed.provider = EmbedProvider::None;
     let judge = build_judge(&settings).await?;
     request_one_word(judge.context("nobody judges")?.model).await
@@ -107,8 +107,8 @@ fn describe_duration(what: &str, started: Instant) -> String {
     format!("{what} took {} ms", started.elapsed().as_millis())
 }
 
-/// Writes, reads and removes a small object, and sees that the store refuses to write over it where it is told to: what
-/// keeps two processes from overwriting each other stands on that.
+/// Writes, reads and removes a small object, and checks that a conditional write does not overwrite: that prevents two
+/// processes from overwriting each other's objects.
 pub async fn try_blob_store(blobs: &dyn ObjectStore) -> anyhow::Result<()> {
     let key = Key::from(format!("{TRIAL_PREFIX}/{}", Uuid::new_v4()));
     let write = || blobs.put_opts(&key, PutPayload::from_static(WORD.as_bytes()), PutMode::Create.into());
@@ -145,7 +145,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let blobs = object_store::local::LocalFileSystem::new_with_prefix(folder.path()).unwrap();
         try_blob_store(&blobs).await.unwrap();
-        // A file stands where the trial's folder has to be.
+        // A file is in the place of the trial's folder.
         std::fs::remove_dir_all(folder.path().join(TRIAL_PREFIX)).ok();
         std::fs::write(folder.path().join(TRIAL_PREFIX), "").unwrap();
         let error = try_blob_store(&blobs).await.unwrap_err();

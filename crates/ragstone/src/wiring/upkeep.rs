@@ -1,5 +1,5 @@
-//! What this process does for the library without being asked: the sweep, forgetting old answers, and finding the
-//! threshold for answers.
+//! Periodic upkeep of the library: the sweep, marks, removal of old answers and jobs, and calibration of the evidence
+//! threshold.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,39 +20,39 @@ use crate::http::ApiServices;
 use crate::jobs::IdleCallback;
 use crate::operator;
 
-/// How long a sweep is worth.
+/// Interval between two sweeps.
 const SWEEP_EVERY: Duration = Duration::from_secs(60 * 60);
 
-/// How long bytes whose sender left may lie about.
+/// Interval between removals of bytes whose sender disconnected.
 const ABANDONED_EVERY: Duration = Duration::from_secs(10);
-/// How often how far the library has come is marked, where the jobs themselves did not.
+/// Interval between marks of the library's progress, where jobs did not mark it themselves.
 const MARK_EVERY: Duration = Duration::from_secs(5);
-/// How often a process that serves shared stores looks for a threshold that another one found.
+/// Interval at which a process over shared stores checks for a threshold that another process calibrated.
 const FOLLOW_EVERY: Duration = Duration::from_secs(30);
-/// By how much the sweeps of processes that start together are apart, at most.
+/// Largest difference between the first sweeps of processes that start together.
 const MAX_START_OFFSET: Duration = Duration::from_secs(60);
-/// The setting that holds when the shared stores were swept, in seconds since 1970.
+/// Setting with the time of the last sweep of the shared stores, in seconds since 1970.
 const SWEPT_AT: &str = "swept_at";
 
 /// Jobs that are removed in one transaction.
 const JOBS_AT_ONCE: usize = 500;
 
-/// What is swept.
+/// The sweep of one process.
 pub struct SweepTask {
-    /// Whose stores.
+    /// Ingestor whose stores are swept.
     pub ingestor: Arc<Ingestor>,
-    /// The folder of the blob store, if it is one.
+    /// Folder of the blob store, if it is one.
     pub blobs: Option<PathBuf>,
-    /// When this process began to have the stores.
+    /// When this process opened the stores.
     pub started: SystemTime,
-    /// Where processes that share the stores agree who sweeps; none where this one has them alone.
+    /// Catalogue in which processes that share the stores agree who sweeps; `None` for local stores.
     pub shared: Option<Arc<dyn Catalogue>>,
-    /// Rung for jobs that the sweep queued.
+    /// Notifies workers of jobs that the sweep queued.
     pub notify_workers: Arc<dyn Fn() + Send + Sync>,
 }
 
 impl SweepTask {
-    /// Sweeps in the background, until it is aborted.
+    /// Sweeps in the background until the task is aborted.
     pub fn start(self) -> JoinHandle<()> {
         tokio::spawn(async move {
             if self.shared.is_some() {
@@ -76,8 +76,8 @@ impl SweepTask {
         })
     }
 
-    /// Each process sweeps the embeddings that it remembers, and one of them what they share. Should two take the turn,
-    /// both find less to do.
+    /// Each process sweeps its own embedding cache, and one of them the shared stores. If two sweep at once, both find
+    /// less to do.
     async fn sweep_once(&self) -> Result<FsckReport, FsckError> {
         match &self.shared {
             None => self.ingestor.consistency().sweep_stores(UploadSharing::Exclusive).await,
@@ -88,8 +88,8 @@ impl SweepTask {
         }
     }
 
-    /// What lies unfinished in the folder since before this process was left by one that died; others may be at work as
-    /// well in one that is shared.
+    /// Removes unfinished files that a dead process left in the folder. In a shared folder only old files are removed,
+    /// because other processes may be writing.
     async fn remove_unfinished(&self) {
         let Some(folder) = self.blobs.clone() else {
             return;
@@ -107,7 +107,7 @@ impl SweepTask {
     }
 }
 
-/// Somewhere between 0 and 1, another for each process.
+/// A fraction in 0..1 that differs between processes, from the process id.
 fn start_offset() -> f64 {
     f64::from(std::process::id() % 60) / 60.0
 }
@@ -115,7 +115,7 @@ fn start_offset() -> f64 {
 async fn claim_sweep(catalogue: &dyn Catalogue) -> Result<bool, FsckError> {
     let now = utc_now().unix_timestamp();
     let swept: Option<i64> = catalogue.get_setting(SWEPT_AT).await?.and_then(|at| at.parse().ok());
-    // A clock that was set back ends no sweeping.
+    // With the absolute difference, a clock that was set back does not stop sweeping.
     let is_due = swept.is_none_or(|at| (now - at).unsigned_abs() >= SWEEP_EVERY.as_secs());
     if is_due {
         catalogue.set_setting(SWEPT_AT, &now.to_string()).await?;
@@ -123,7 +123,7 @@ async fn claim_sweep(catalogue: &dyn Catalogue) -> Result<bool, FsckError> {
     Ok(is_due)
 }
 
-/// Removes what senders who left have sent, in the background, until it is aborted.
+/// Removes uploads whose sender disconnected, in the background until the task is aborted.
 pub fn remove_abandoned(ingestor: Arc<Ingestor>) -> JoinHandle<()> {
     tokio::spawn(async move {
         loop {
@@ -133,7 +133,7 @@ pub fn remove_abandoned(ingestor: Arc<Ingestor>) -> JoinHandle<()> {
     })
 }
 
-/// Marks how far the library has come, in the background, until it is aborted.
+/// Marks the library's progress in the background until the task is aborted.
 pub fn mark_periodically(ingestor: Arc<Ingestor>) -> JoinHandle<()> {
     tokio::spawn(async move {
         loop {
@@ -143,14 +143,14 @@ pub fn mark_periodically(ingestor: Arc<Ingestor>) -> JoinHandle<()> {
     })
 }
 
-/// Marks how far the library has come; what fails is done later.
+/// Marks the library's progress; a failure is retried at the next mark.
 pub async fn mark_progress(ingestor: &Ingestor) {
     if let Err(error) = ingestor.marker().mark_generation().await {
         tracing::warn!(%error, "how far the library has come is marked later");
     }
 }
 
-/// Follows the threshold for answers that other processes find as the library grows.
+/// Follows the threshold that other processes calibrate as the library grows.
 pub fn follow_threshold(library: Arc<Library>) -> JoinHandle<()> {
     tokio::spawn(async move {
         loop {
@@ -160,7 +160,7 @@ pub fn follow_threshold(library: Arc<Library>) -> JoinHandle<()> {
     })
 }
 
-/// Forgets answers that were kept for long enough, in the background, until it is aborted.
+/// Removes answers that were kept long enough, in the background until the task is aborted.
 pub fn forget_answers(api: Arc<ApiServices>, settings: &FeedbackSection) -> JoinHandle<()> {
     let (days, most) = (settings.retention_days, settings.max_answers);
     tokio::spawn(async move {
@@ -179,8 +179,8 @@ pub fn forget_answers(api: Arc<ApiServices>, settings: &FeedbackSection) -> Join
     })
 }
 
-/// Removes jobs that ended long enough ago, in the background, until it is aborted. Processes that share a catalogue all
-/// do it; whoever comes second finds less to do.
+/// Removes jobs that ended long enough ago, in the background until the task is aborted. All processes that share a
+/// catalogue do it; the second one finds less to do.
 pub fn remove_ended_jobs(catalogue: Arc<dyn Catalogue>, keep_days: u32) -> JoinHandle<()> {
     tokio::spawn(async move {
         loop {
@@ -195,7 +195,7 @@ pub fn remove_ended_jobs(catalogue: Arc<dyn Catalogue>, keep_days: u32) -> JoinH
     })
 }
 
-/// Batch by batch, so that no transaction is long.
+/// Removes jobs in batches, so that no transaction is long.
 async fn remove_jobs_before(catalogue: &dyn Catalogue, before: time::OffsetDateTime) -> CatalogueResult<u64> {
     let mut all = 0;
     loop {
@@ -206,7 +206,7 @@ async fn remove_jobs_before(catalogue: &dyn Catalogue, before: time::OffsetDateT
     }
 }
 
-/// Finds the threshold below which nothing is answered, where the library has changed enough.
+/// Calibrates the threshold below which no answer is given, if the library has changed enough.
 pub async fn calibrate_threshold(library: &Library) {
     if let Err(error) = library
         .calibrate_threshold(&operator::operator_principal().scope())
@@ -216,7 +216,7 @@ pub async fn calibrate_threshold(library: &Library) {
     }
 }
 
-/// What the workers do when nothing waits any more.
+/// Callback of the workers when they become idle: calibrates the threshold.
 pub fn on_idle(library: &Arc<Library>) -> IdleCallback {
     let library = library.clone();
     Arc::new(move || {

@@ -1,7 +1,7 @@
-//! Which embedder the library uses: it may arrive while the process runs, and it may not fit what is stored.
+//! Which embedder the library uses: it may become available while the process runs, and may not fit the stored vectors.
 //!
-//! Invariant: vectors of two embedders are never mixed. The catalogue's setting `index_spec` names the one that all
-//! published points have; a question is embedded only by that one, and searched for in the index of its vectors.
+//! Invariant: vectors of two embedders are never mixed. The catalogue's setting `index_spec` names the embedder of all
+//! published points; a question is embedded only by that one, and searched only in the index of its vectors.
 
 mod state;
 mod tenants;
@@ -27,54 +27,54 @@ pub use state::EmbedderState;
 use super::absent::AbsentEmbedder;
 use super::migration::{ActiveIndex, DualIndex, PinnedIndex};
 
-/// The embedder's place in a running process.
+/// Manages the embedder of a running process.
 pub struct EmbedderManager {
-    /// The truth.
+    /// Source of truth; also stores the active spec.
     pub catalogue: Arc<dyn Catalogue>,
-    /// Where points are.
+    /// Index that holds the points.
     pub index: Arc<dyn VectorIndex>,
-    /// Whose pipeline is switched.
+    /// Ingestor whose pipeline is switched.
     pub ingestor: Arc<Ingestor>,
-    /// The library's embedder.
+    /// The embedder that questions use, with its index.
     pub slot: EmbedderSlot,
-    /// How pipelines are made.
+    /// How pipelines are built.
     pub recipe: PipelineRecipe,
-    /// Names the local operator of a tenant.
+    /// Returns the local operator of a tenant.
     pub operator: fn(TenantId) -> Principal,
-    /// Wakes the workers.
+    /// Notifies the workers of queued jobs.
     pub notify_workers: Arc<dyn Fn() + Send + Sync>,
-    /// How it stands.
+    /// State of the embedder.
     pub state: RwLock<EmbedderState>,
-    /// What the settings mean, once it is there.
+    /// The embedder of the settings, once it is available.
     pub embedder: RwLock<Option<Arc<dyn Embedder>>>,
-    /// Whether other processes use the same library: the first one decides which embedder that has.
+    /// Whether other processes use the same library; the first one decides its embedder.
     pub shared: bool,
-    /// One switch at a time.
+    /// Serialises changes of the active embedder.
     pub switching: Mutex<()>,
-    /// The index, where its model may be changed while it answers.
+    /// The index with its two sides, if the model can be changed while it answers.
     pub dual_index: Option<Arc<DualIndex>>,
-    /// What whoever wrote the settings should know of the model in use.
+    /// Advice for the settings: the model in use, if they name another one.
     pub advice: RwLock<Option<String>>,
 }
 
-/// What a pipeline is made of, beside its embedder.
+/// What a pipeline is built from, besides its embedder.
 #[derive(Debug, Clone)]
 pub struct PipelineRecipe {
-    /// The parser's fingerprint.
+    /// Fingerprint of the parser.
     pub parser: String,
-    /// How texts are split.
+    /// Settings of the splitter.
     pub split: SplitSettings,
-    /// How Markdown and HTML are.
+    /// Strategy for Markdown and HTML.
     pub structured: SplitStrategy,
 }
 
 impl PipelineRecipe {
-    /// A pipeline with this embedder, or none.
+    /// Builds a pipeline with this embedder, or without any.
     pub fn build_pipeline(&self, embedder: Option<Arc<dyn Embedder>>) -> IngestPipeline {
         IngestPipeline::new(&self.parser, self.split.clone(), self.structured, embedder)
     }
 
-    /// The same under the name that another embedder gave it.
+    /// The same, named in the pipeline's fingerprint by the digest `known_as` of an earlier embedder.
     fn build_pipeline_as(&self, embedder: Arc<dyn Embedder>, known_as: &str) -> IngestPipeline {
         let split = self.split.clone();
         IngestPipeline::with_embedder_digest(&self.parser, split, self.structured, Some(embedder), Some(known_as))
@@ -82,17 +82,17 @@ impl PipelineRecipe {
 }
 
 impl EmbedderManager {
-    /// How it stands.
+    /// Current state of the embedder.
     pub fn state(&self) -> EmbedderState {
         self.state.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Notes how it stands.
+    /// Sets the state of the embedder.
     pub fn set_state(&self, state: EmbedderState) {
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = state;
     }
 
-    /// How it stands, with what whoever wrote the settings should know.
+    /// State of the embedder for people, with the advice for the settings.
     pub fn describe(&self) -> String {
         let words = self.state().describe();
         match &*self.advice.read().unwrap_or_else(PoisonError::into_inner) {
@@ -101,18 +101,18 @@ impl EmbedderManager {
         }
     }
 
-    /// Notes what whoever wrote the settings should know.
+    /// Sets or clears the advice for the settings.
     pub fn set_advice(&self, advice: Option<String>) {
         *self.advice.write().unwrap_or_else(PoisonError::into_inner) = advice;
     }
 
-    /// Whether the model is being changed.
+    /// Whether the model is being changed: there is a shadow index.
     pub fn is_migrating(&self) -> bool {
         let sides = self.dual_index.as_ref();
         sides.is_some_and(|sides| sides.current_pair().shadow.is_some())
     }
 
-    /// The pipeline of an embedder, under the name that the library knows it by and into the index of its vectors.
+    /// The pipeline of an embedder, under the name that the library knows it by, writing to the index of its vectors.
     fn embedder_pipeline(&self, embedder: Arc<dyn Embedder>, active: Option<&ActiveIndex>) -> IngestPipeline {
         let digest = Some(embedder.fingerprint().digest());
         let active = active.filter(|active| active.spec.embedder == digest);
@@ -129,7 +129,7 @@ impl EmbedderManager {
         }
     }
 
-    /// Lets an embedder of whose making the active side's vectors are answer, and make new documents'.
+    /// Makes `embedder` answer and embed new documents; the active side's vectors must be its own.
     pub fn activate_side(&self, embedder: Arc<dyn Embedder>, active: &ActiveIndex) {
         *self.embedder.write().unwrap_or_else(PoisonError::into_inner) = Some(embedder.clone());
         self.ingestor
@@ -137,7 +137,7 @@ impl EmbedderManager {
         self.fill_slot(embedder);
     }
 
-    /// The embedder and the index of its vectors, in one step.
+    /// Sets the embedder and the index of its vectors in one step.
     fn fill_slot(&self, embedder: Arc<dyn Embedder>) {
         let index = match &self.dual_index {
             Some(sides) => {
@@ -151,8 +151,8 @@ impl EmbedderManager {
         *self.slot.write().unwrap_or_else(PoisonError::into_inner) = Some(ActiveEmbedder { embedder, index });
     }
 
-    /// Takes an embedder into use as far as the stored points allow. With `catch_up`, documents without vectors get
-    /// theirs by jobs, and the library turns hybrid when all have them.
+    /// Uses an embedder as far as the stored points allow. With `catch_up`, jobs embed the documents without vectors,
+    /// and the library becomes hybrid when all have them.
     pub async fn adopt_embedder(&self, embedder: Arc<dyn Embedder>, catch_up: bool) -> anyhow::Result<()> {
         let _one = self.switching.lock().await;
         *self.embedder.write().unwrap_or_else(PoisonError::into_inner) = Some(embedder.clone());
@@ -188,7 +188,7 @@ impl EmbedderManager {
         let by_it = pipeline.fingerprint().to_owned();
         self.ingestor.set_pipeline(pipeline);
         self.wait_for_jobs(self.live_jobs().await?).await?;
-        // What was published by this pipeline before a restart has its vectors.
+        // Documents that this pipeline published before a restart have their vectors.
         let behind = DocumentFilter {
             not_made_by: Some(by_it),
             ..DocumentFilter::default()
@@ -199,7 +199,7 @@ impl EmbedderManager {
         self.activate_embedder(embedder, &wanted).await
     }
 
-    /// Queues what was taken in by words alone while the embedder of the library was away.
+    /// Queues documents that were ingested without vectors while the library's embedder was unavailable.
     async fn embed_lexical_documents(&self) -> anyhow::Result<()> {
         let lexical = self.recipe.build_pipeline(None).fingerprint().to_owned();
         let went_without = DocumentFilter {
@@ -216,7 +216,7 @@ impl EmbedderManager {
         Ok(())
     }
 
-    /// Notes that the library's vectors, or that it has none, do not fit the settings.
+    /// Records that the library's vectors, or their absence, do not fit the settings.
     fn note_mismatch(&self, active: Option<&IndexSpec>) -> anyhow::Result<()> {
         let has_vectors = active.is_some_and(|active| active.embedder.is_some());
         let why = match has_vectors {
@@ -232,13 +232,13 @@ impl EmbedderManager {
         Ok(())
     }
 
-    /// Whether jobs may be done: a process that shares the library publishes nothing without the library's vectors.
+    /// Whether jobs may run: a process over a shared library publishes nothing without the library's vectors.
     pub fn may_run_jobs(&self) -> bool {
         use EmbedderState::{CatchingUp, Off, Ready};
         !self.shared || matches!(self.state(), Ready(_) | Off | CatchingUp)
     }
 
-    /// Follows what other processes made of a shared library since the last look.
+    /// Updates the state to what other processes made of a shared library since the last check.
     pub async fn follow_library(&self) -> anyhow::Result<()> {
         let embedder = self.embedder.read().unwrap_or_else(PoisonError::into_inner).clone();
         let wanted = self.recipe.build_pipeline(embedder.clone()).index_spec();
@@ -263,7 +263,7 @@ impl EmbedderManager {
         }
     }
 
-    /// A shared library that nobody began has no vectors where the settings want none.
+    /// Gives a shared library without a spec the lexical one; any other spec is a mismatch.
     async fn begin_lexical(&self, wanted: &IndexSpec, active: Option<&IndexSpec>) -> anyhow::Result<()> {
         if active.is_some() {
             return self.note_mismatch(active);
@@ -272,8 +272,8 @@ impl EmbedderManager {
         self.save_active_spec(wanted).await
     }
 
-    /// Lets new documents wait for an embedder that is not there, where the library was embedded by it: without vectors
-    /// they would stand last among the others for good. `expected` names it by the length of its vectors.
+    /// Makes new documents wait for an unavailable embedder if the library was embedded by it: without vectors they
+    /// would rank last for good. `expected` gives its fingerprint for the length of the stored vectors.
     pub async fn wait_for_embedder(
         &self,
         expected: impl FnOnce(usize) -> Option<EmbedderFingerprint> + Send,
@@ -291,8 +291,8 @@ impl EmbedderManager {
         Ok(())
     }
 
-    /// Makes every document's points again, with the embedder of the settings if it is there. Gives the jobs. Refused where
-    /// that would drop vectors that the settings want.
+    /// Queues a rebuild of every document's points, with the embedder of the settings if available; returns the jobs.
+    /// Refused where that would drop vectors that the settings want.
     pub async fn rebuild_index(&self) -> anyhow::Result<Vec<JobId>> {
         let _one = self.switching.lock().await;
         if self.is_migrating() {
@@ -329,13 +329,13 @@ impl EmbedderManager {
             None => self.save_active_spec(&wanted).await?,
         }
         if self.catalogue.get_setting(RECOVERY_SETTING).await?.as_deref() == Some(RECOVERING_POINTS) {
-            // All of them are queued.
+            // The recovery ends here, because all documents are queued.
             self.catalogue.set_setting(RECOVERY_SETTING, "").await?;
         }
         Ok(jobs)
     }
 
-    /// What the index holds, for a person.
+    /// What the index holds, as JSON for the operator.
     pub async fn index_status(&self) -> anyhow::Result<Value> {
         let active = self.active_spec().await?;
         Ok(json!({
@@ -352,13 +352,13 @@ impl EmbedderManager {
         Ok(())
     }
 
-    /// The library's active spec, if anybody began it.
+    /// The library's active spec; `None` before it was first set.
     pub async fn active_spec(&self) -> anyhow::Result<Option<IndexSpec>> {
         let active = ActiveIndex::load_from(self.catalogue.as_ref()).await?;
         Ok(active.map(|active| active.spec))
     }
 
-    /// Makes a spec the library's, where its index is.
+    /// Makes `spec` the active one, for the index in its present place.
     pub async fn save_active_spec(&self, spec: &IndexSpec) -> anyhow::Result<()> {
         let before = ActiveIndex::load_from(self.catalogue.as_ref()).await?;
         let active = ActiveIndex {

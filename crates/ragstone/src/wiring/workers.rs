@@ -1,4 +1,4 @@
-//! How many parser processes and job workers there are, and what a parser process may use.
+//! Numbers of parser processes and job workers, and the limits of a parser process.
 
 use anyhow::Context;
 use ragstone_adapters::parse::{ParseLimits, ParserOptions, ParserPool};
@@ -6,16 +6,16 @@ use ragstone_adapters::parse::{ParseLimits, ParserOptions, ParserPool};
 use crate::PARSER_ROLE;
 use crate::config::Settings;
 
-/// Parser processes of one tenant where the settings leave it open: at most this many, and one a core.
+/// Most parser processes of one tenant by default; the default is one per core up to this.
 const MOST_WORKERS: usize = 4;
 
-/// The parser of the settings, in processes of this program.
+/// The parser of the settings: a pool of child processes of this program.
 pub fn parser_pool(settings: &Settings) -> anyhow::Result<ParserPool> {
     let program = std::env::current_exe().context("this program cannot find itself")?;
     let parse = &settings.parse;
     Ok(ParserPool::new(ParserOptions {
         workers: match parse.workers {
-            // One tenant has half of them, which is one a core.
+            // A tenant gets half of them, which makes one per core.
             0 => 2 * default_workers(0),
             workers => workers,
         },
@@ -33,7 +33,7 @@ pub fn parser_pool(settings: &Settings) -> anyhow::Result<ParserPool> {
     }))
 }
 
-/// Twice as many as cores: while the model runs for some, others parse and store.
+/// Number of job workers; 0 means two per core: while some wait for the model, others parse and store.
 pub fn job_workers(workers: usize) -> usize {
     match workers {
         0 => 2 * default_workers(0),

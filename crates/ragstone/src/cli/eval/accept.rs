@@ -1,4 +1,4 @@
-//! `eval accept`: a person says which drafts of a set are good.
+//! `eval accept`: a person accepts or rejects drafts of a set.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! One question of a set, through the same door as everybody's, as the caller whom it names.
+//! Asks one question of a set through the public API, as the caller that the question names.
 
 use std::time::Instant;
 
@@ -9,19 +9,19 @@ use serde_json::{Value, json};
 
 use crate::cli::client::ApiClient;
 
-/// Passages that are searched for: enough for ten distinct documents.
+/// Passages to search for, enough for ten distinct documents.
 const SEARCHED: usize = 100;
 
-/// How a set is asked.
+/// How the questions of a set are asked.
 pub struct QuestionRunner {
-    /// What every request says beside its question.
+    /// Fields of every request besides the question.
     pub body: Value,
     /// Whether only the search is measured.
     pub search_only: bool,
 }
 
 impl QuestionRunner {
-    /// What the product makes of a question.
+    /// Asks a question and records the outcome.
     pub async fn ask_question(
         &self,
         door: &ApiClient,
@@ -57,7 +57,7 @@ impl QuestionRunner {
         let found = door.post_json_as(caller, "/api/v1/search", &body).await?;
         outcome.search_ms = elapsed_milliseconds(start);
         outcome.found = parse_passages(&found).map(OutcomePassage::without_text).collect();
-        // The list as the server's own limit makes it; a longer list may be ordered otherwise.
+        // Searches again with the server's default limit: a longer list may be ordered differently.
         let mut body = self.body.clone();
         body["query"] = json!(question.question);
         let returned = door.post_json_as(caller, "/api/v1/search", &body).await?;

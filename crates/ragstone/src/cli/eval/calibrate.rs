@@ -1,4 +1,4 @@
-//! `eval calibrate`: the threshold below which nothing is answered, found on this corpus.
+//! `eval calibrate`: finds the threshold for this corpus below which no answer is given.
 
 use std::path::PathBuf;
 
@@ -13,7 +13,7 @@ use crate::cli::client::ApiClient;
 use crate::cli::output::CommandOutput;
 use crate::cli::progress::fetch_before_question;
 
-/// Points of the curve that a person is shown.
+/// Points of the curve that are shown as text.
 const SHOWN_POINTS: usize = 20;
 
 /// Finds the threshold below which nothing is answered, and prints what others would do

@@ -1,4 +1,4 @@
-//! `eval collect`: a set of the answers that their askers said something of.
+//! `eval collect`: makes a set of the answers that users rated.
 
 use std::path::PathBuf;
 
@@ -48,7 +48,7 @@ impl EvalCollectCommand {
     }
 }
 
-/// A line of the set.
+/// Builds a line of the set.
 fn feedback_question(given: &Value) -> Value {
     let mut line = json!({
         "id": given["trace_id"], "question": given["question"], "caller": feedback_caller(given),
@@ -61,7 +61,7 @@ fn feedback_question(given: &Value) -> Value {
             line["reference"] = given["answer"].clone();
             add_cited_documents(given, &mut line);
         }
-        // A refusal that was right says that there is no answer.
+        // A refusal that was rated right means that there is no answer.
         _ if given["rating"] == "up" => line["answerable"] = json!(false),
         _ => line["draft"] = json!(true),
     }
@@ -82,7 +82,7 @@ fn add_cited_documents(given: &Value, line: &mut Value) {
     if !documents.is_empty() {
         line["documents"] = json!(documents);
     }
-    // Which page is of which document is not said in a set.
+    // A set does not say which page belongs to which document, so pages are kept only with a single document.
     if !pages.is_empty() && documents.len() == 1 {
         line["pages"] = json!(pages);
     }

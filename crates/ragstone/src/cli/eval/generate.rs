@@ -1,6 +1,6 @@
-//! `eval generate`: questions that the chat model drafts from the documents.
+//! `eval generate`: the chat model drafts questions from the documents.
 //!
-//! Invariant: what is written is a draft until a person accepts it.
+//! Invariant: every written question is a draft until a person accepts it.
 
 use std::path::PathBuf;
 
@@ -18,13 +18,13 @@ use crate::cli::progress::progress_bar;
 use crate::cli::{CommandContext, UsageError};
 use crate::wiring::{self, ModelFetch};
 
-/// Shortest passage that is worth a question, in bytes.
+/// Shortest passage that questions are drafted from, in bytes.
 const MIN_PASSAGE_BYTES: usize = 200;
-/// Questions that are asked of one passage.
+/// Questions that are drafted from one passage.
 const PER_PASSAGE: usize = 2;
-/// Passages of one document.
+/// Passages that are sampled from one document.
 const PER_DOCUMENT: usize = 8;
-/// Failures after which nothing more is asked.
+/// Failed requests after which no more are sent.
 const MAX_FAILURES: usize = 5;
 
 /// Drafts questions from the documents with the chat model
@@ -47,7 +47,7 @@ pub struct EvalGenerateCommand {
     concurrency: u16,
 }
 
-/// Where a question comes from.
+/// A passage that a question is drafted from.
 struct SampledPassage {
     uri: Value,
     chunk: Value,
@@ -66,7 +66,7 @@ impl EvalGenerateCommand {
         lines::write_lines(&drafts, self.out.as_ref(), context.output)
     }
 
-    /// Passages in an order that the seed decides, a document's first ones before the second of any.
+    /// Passages in an order that the seed decides: first one of each document, then a second of each, and so on.
     async fn sample_passages(&self, door: &ApiClient) -> anyhow::Result<Vec<SampledPassage>> {
         let mut documents = lines::fetch_all_items(door, "/api/v1/documents?status=published&", "documents").await?;
         documents.sort_by_cached_key(|document| self.sampling_key(&document["id"]));

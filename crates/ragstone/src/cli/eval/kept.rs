@@ -1,4 +1,4 @@
-//! Runs that are kept, read again.
+//! Reads saved runs and compares with them.
 
 use std::collections::BTreeMap;
 
@@ -11,27 +11,27 @@ use super::report::EvalReport;
 use crate::cli::UsageError;
 use crate::cli::client::{ApiClient, ApiClientError};
 
-/// Outcomes by question.
+/// Outcomes by the id of their question.
 pub type OutcomesByQuestion = BTreeMap<String, QuestionOutcome>;
 
-/// A run that has ended.
+/// A saved run that has finished.
 pub struct SavedRun {
-    /// Its name.
+    /// Name of the run.
     pub name: String,
-    /// What it was made of.
+    /// Fingerprint of what the run was made with.
     pub fingerprint: RunFingerprint,
-    /// What came of it.
+    /// Outcomes of the run's questions.
     pub outcomes: OutcomesByQuestion,
 }
 
-/// A call of the operator's routes.
+/// Sends a request to the operator's evaluation routes.
 pub async fn post_evaluation(door: &ApiClient, what: &str, body: Value) -> anyhow::Result<Value> {
     let path = format!("/operator/v1/evaluations/{what}");
     door.request_json(Method::POST, &path, Some(&body)).await
 }
 
 impl SavedRun {
-    /// Reads a run; wrong use if there is none of that name, or it has not ended.
+    /// Reads a run; a usage error if there is none of that name or it has not finished.
     pub async fn fetch_run(door: &ApiClient, name: &str) -> anyhow::Result<Self> {
         let run = match post_evaluation(door, "read", json!({ "name": name })).await {
             Ok(run) => run,
@@ -56,7 +56,7 @@ impl SavedRun {
         })
     }
 
-    /// What differs beside corpus and set; wrong use if one of those does.
+    /// Lists what differs besides corpus and set; a usage error if one of those differs.
     pub fn check_comparable(&self, fingerprint: &RunFingerprint) -> anyhow::Result<Vec<&'static str>> {
         self.fingerprint.changed_parts(fingerprint).map_err(|error| {
             let detail = format!("incomparable: {error} than that of run {:?}", self.name);
@@ -64,7 +64,7 @@ impl SavedRun {
         })
     }
 
-    /// Adds to a report how its metrics moved since this run. What another judge said is not compared.
+    /// Adds to a report how its metrics changed since this run. Scores of a different judge are not compared.
     pub fn add_comparison(&self, report: &mut EvalReport, outcomes: &OutcomesByQuestion, changed: Vec<&'static str>) {
         let mut old = collect_scores(&self.outcomes);
         if changed.contains(&"judge") {

@@ -1,4 +1,4 @@
-//! Sets that are written: JSON lines, to a file or to stdout; and the lists that they are made of.
+//! Writes and reads sets as JSON lines, and fetches the lists they are made from.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -10,10 +10,10 @@ use crate::cli::UsageError;
 use crate::cli::client::ApiClient;
 use crate::cli::output::{CommandOutput, print_message};
 
-/// Items of one page of a list.
+/// Items per page of a list request.
 const PAGE: usize = 1_000;
 
-/// Writes the lines of a set into a fresh file, or to stdout where none is named.
+/// Writes the lines of a set to a new file, or to stdout if `out` is `None`.
 pub fn write_lines(lines: &[Value], out: Option<&PathBuf>, output: CommandOutput) -> anyhow::Result<()> {
     let Some(path) = out else {
         return lines.iter().try_for_each(|line| output.write_json_line(line));
@@ -31,7 +31,7 @@ pub fn write_lines(lines: &[Value], out: Option<&PathBuf>, output: CommandOutput
     Ok(())
 }
 
-/// Puts `lines` in the place of the file at `path`, whole or not at all.
+/// Replaces the file at `path` by `lines` atomically.
 pub fn replace_lines(path: &Path, lines: &[Value]) -> anyhow::Result<()> {
     let named = || format!("cannot write {}", path.display());
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
@@ -43,7 +43,7 @@ pub fn replace_lines(path: &Path, lines: &[Value]) -> anyhow::Result<()> {
     std::fs::rename(&fresh, path).with_context(named)
 }
 
-/// The lines of a set, as they are.
+/// Reads the lines of a set without interpreting them.
 pub fn read_lines(path: &Path) -> anyhow::Result<Vec<Value>> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
@@ -57,7 +57,7 @@ fn format_lines(lines: &[Value]) -> String {
     lines.iter().map(|line| format!("{line}\n")).collect()
 }
 
-/// All items of a list.
+/// Fetches all items of a list.
 pub async fn fetch_all_items(door: &ApiClient, path: &str, name: &str) -> anyhow::Result<Vec<Value>> {
     let (mut found, mut cursor) = (Vec::new(), String::new());
     loop {

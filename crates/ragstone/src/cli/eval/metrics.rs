@@ -1,4 +1,4 @@
-//! `eval metrics`: a ranked list against judgments.
+//! `eval metrics`: measures a ranked list against judgments.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -69,7 +69,7 @@ fn read_trec_file<T>(path: &Path, parse: impl Fn(&str) -> Result<T, TrecError>) 
     parse(&text).with_context(|| path.display().to_string())
 }
 
-/// Each at every cut, and the two that look at the whole list.
+/// The measures at every cutoff, and the two that use the whole list.
 fn build_measures(cuts: &[usize]) -> Vec<RankingMeasure> {
     let mut measures = vec![RankingMeasure::ReciprocalRank, RankingMeasure::AveragePrecision];
     for cut in cuts.iter().copied() {

@@ -1,4 +1,4 @@
-//! `eval`: how good retrieval and answers are, and whether a change helped.
+//! `eval`: measures retrieval and answers, and shows whether a change helped.
 
 mod accept;
 mod asked;

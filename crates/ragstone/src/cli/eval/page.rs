@@ -1,5 +1,5 @@
-//! A run as one HTML page: numbers, distributions, the worst questions with their passages. Nothing is loaded from
-//! anywhere, and no text of a document is taken for markup.
+//! Renders a run as one HTML page: metrics, distributions and the worst questions with their passages. The page loads
+//! nothing from the network, and all text of documents is escaped.
 
 mod refusals;
 
@@ -10,13 +10,13 @@ use ragstone_core::evaluate::{LATENCIES, MetricComparison, MetricSummary, Questi
 
 /// Questions that are shown with their passages.
 const WORST: usize = 20;
-/// Questions that are named as having moved, in each direction.
+/// Changed questions that are listed in each direction.
 const MOVED: usize = 10;
-/// Bars of a distribution.
+/// Bars of a histogram.
 const BARS: usize = 10;
 /// Characters of a passage that are shown.
 const PASSAGE_CHARACTERS: usize = 600;
-/// What a question is called bad by: the mean of those that it has.
+/// The quality of a question is the mean of those of these metrics that it has.
 const QUALITY_METRICS: [&str; 6] = [
     "contains_gold",
     "token_f1",
@@ -28,32 +28,32 @@ const QUALITY_METRICS: [&str; 6] = [
 
 const STYLE: &str = include_str!("page.css");
 
-/// What a page is made of.
+/// Contents of a page.
 pub struct EvalPage<'a> {
-    /// The run's name.
+    /// Name of the run.
     pub run: &'a str,
-    /// Its metrics.
+    /// Metrics of the run.
     pub metrics: &'a BTreeMap<String, MetricSummary>,
-    /// Its outcomes by question.
+    /// Outcomes by question id.
     pub outcomes: &'a BTreeMap<String, QuestionOutcome>,
-    /// What it is compared with.
+    /// Comparison with an earlier run, if there is one.
     pub since: Option<BaselineComparison<'a>>,
 }
 
-/// An earlier run, and what moved since.
+/// An earlier run, and what changed since.
 pub struct BaselineComparison<'a> {
-    /// Its name.
+    /// Name of the earlier run.
     pub baseline: &'a str,
-    /// How each metric moved.
+    /// Change of each metric.
     pub metrics: &'a BTreeMap<String, MetricComparison>,
-    /// What the runs are made of that is not the same.
+    /// Parts of the fingerprints that differ.
     pub changed: &'a [&'static str],
-    /// Its outcomes by question.
+    /// Outcomes of the earlier run by question id.
     pub outcomes: &'a BTreeMap<String, QuestionOutcome>,
 }
 
 impl EvalPage<'_> {
-    /// The page.
+    /// Renders the page as HTML.
     pub fn render_html(&self) -> String {
         let mut page = String::new();
         let title = format!("Evaluation: {}", escape_html(self.run));
@@ -100,7 +100,7 @@ impl EvalPage<'_> {
         page.push_str("</table>");
     }
 
-    /// How the scores of a metric lie, as bars from 0 (or the least) to 1 (or the most).
+    /// Histogram of a metric's scores, from 0 (or the minimum) to 1 (or the maximum).
     fn render_distribution(&self, name: &str) -> String {
         let scores = self
             .outcomes
@@ -128,7 +128,7 @@ impl EvalPage<'_> {
         svg + "</svg>"
     }
 
-    /// What is not the same as in the baseline: what the runs are made of, and what came of single questions.
+    /// Differences from the baseline: of the fingerprint, and of single questions.
     fn render_changes(&self, page: &mut String) {
         let Some(since) = &self.since else { return };
         let made_of = match since.changed {
@@ -180,7 +180,7 @@ impl EvalPage<'_> {
     }
 }
 
-/// How well a question went, 0 to 1; none where the set does not tell.
+/// Quality of a question, 0 to 1; `None` if it has none of the metrics.
 fn question_quality(outcome: &QuestionOutcome) -> Option<f64> {
     let scores = QUALITY_METRICS
         .iter()
@@ -258,7 +258,7 @@ fn escape_html(text: &str) -> String {
     out
 }
 
-/// A run as JUnit XML: a case a metric, failed where it became worse.
+/// Renders a run as JUnit XML: one test case per metric, failed if it became worse.
 pub fn render_junit(
     run: &str,
     metrics: &BTreeMap<String, MetricSummary>,

@@ -1,4 +1,4 @@
-//! What a run came to, for people and programs; and which runs there are.
+//! The report of a run for people and programs, and the list of runs.
 
 use std::collections::BTreeMap;
 
@@ -11,34 +11,34 @@ use crate::cli::client::ApiClient;
 use crate::cli::output::{CommandOutput, print_message};
 use crate::wiring::ModelFetch;
 
-/// Tokens that a run's answers took.
+/// Tokens used by a run's answers.
 #[derive(Debug, Serialize)]
 struct TokenTotals {
     prompt: u64,
     completion: u64,
 }
 
-/// What a run came to.
+/// Report of a run.
 #[derive(Debug, Serialize)]
 pub struct EvalReport {
     run: String,
     questions: usize,
-    /// Its metrics.
+    /// Metrics of the run.
     pub metrics: BTreeMap<String, MetricSummary>,
     tokens: TokenTotals,
     /// Documents that the set judges relevant and the library lacks.
     #[serde(skip_serializing_if = "is_zero")]
     pub missing_documents: usize,
-    /// Judgements without a score, by metric.
+    /// Number of judgements without a score, by metric.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     unjudged: BTreeMap<String, usize>,
-    /// The run it was compared with.
+    /// Name of the run it was compared with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub baseline: Option<String>,
-    /// What differs from it beside the outcomes.
+    /// Parts of the fingerprint that differ from the baseline's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub changed: Option<Vec<&'static str>>,
-    /// How each metric moved.
+    /// Change of each metric since the baseline.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compared: Option<BTreeMap<String, MetricComparison>>,
 }
@@ -48,7 +48,7 @@ fn is_zero(count: &usize) -> bool {
 }
 
 impl EvalReport {
-    /// The report of a run.
+    /// Builds the report of a run from its outcomes.
     pub fn from_outcomes(name: &str, outcomes: &BTreeMap<String, QuestionOutcome>) -> Self {
         let mut unjudged = BTreeMap::new();
         for (metric, _) in outcomes.values().flat_map(|outcome| &outcome.unjudged) {
@@ -71,14 +71,14 @@ impl EvalReport {
         }
     }
 
-    /// Metrics that became worse.
+    /// Names of the metrics that became worse.
     pub fn list_regressions(&self) -> Vec<&str> {
         let compared = self.compared.iter().flatten();
         let worse = compared.filter(|(_, compared)| compared.regression);
         worse.map(|(name, _)| name.as_str()).collect()
     }
 
-    /// Writes it.
+    /// Writes the report as JSON or text.
     pub fn show_report(&self, output: CommandOutput) -> anyhow::Result<()> {
         if output.json {
             return output.write_json_line(self);

@@ -1,7 +1,7 @@
-//! `eval run`: a set of questions, asked and measured, and held against an earlier run.
+//! `eval run`: asks a set of questions, measures the results, and compares them with an earlier run.
 //!
-//! What came of each question is kept at once, so that a run that broke off goes on where it stood. A run counts only
-//! when every question has an outcome.
+//! The outcome of each question is stored at once, so that an interrupted run can be continued. A run counts only when
+//! every question has an outcome.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -26,11 +26,11 @@ use crate::cli::search::SearchArguments;
 use crate::cli::{CommandContext, PartialFailureError, UsageError};
 use crate::wiring;
 
-/// The name of a run that was given none; the next such run replaces it.
+/// Name of a run without a given name; the next such run replaces it.
 const UNNAMED: &str = "last";
-/// Missing documents that are named; the others are counted.
+/// Most missing documents that are listed by name.
 const NAMED_DOCUMENTS: usize = 5;
-/// Failed questions that are named; the others are counted.
+/// Most failed questions that are listed.
 const NAMED_FAILURES: usize = 5;
 
 /// Asks a set of questions and measures what comes of them
@@ -68,13 +68,13 @@ pub struct EvalRunCommand {
     narrowing: SearchArguments,
 }
 
-/// Documents that the library lacks, by the names that the set has for them.
+/// Names of relevant documents of a set that the library lacks.
 #[derive(Deserialize)]
 struct MissingDocumentNames {
     missing: BTreeSet<String>,
 }
 
-/// Everything that one question needs.
+/// State of a run.
 struct EvalRunner<'a> {
     door: &'a ApiClient,
     name: &'a str,
@@ -114,7 +114,7 @@ impl EvalRunCommand {
         self.check_regressions(&report, context.output)
     }
 
-    /// The questions that somebody accepted.
+    /// The questions of the set that are not drafts.
     fn read_accepted_questions(&self) -> anyhow::Result<Vec<EvaluationQuestion>> {
         let mut questions = set::read_question_set(&self.set, &self.split)?;
         let all = questions.len();
@@ -187,8 +187,8 @@ impl EvalRunner<'_> {
         })
     }
 
-    /// How many of the documents that the set judges relevant are not in the library; wrong use if it has none of them,
-    /// for then every measure of retrieval would be 0 and mean nothing.
+    /// Number of relevant documents of the set that are not in the library. It is a usage error if the library has none
+    /// of them: every retrieval measure would be 0 and mean nothing.
     async fn check_missing_documents(&self, questions: &[EvaluationQuestion]) -> anyhow::Result<usize> {
         let (mut own, mut of_tenants) = (BTreeSet::new(), BTreeMap::<&str, BTreeSet<&str>>::new());
         for question in questions {
@@ -228,7 +228,7 @@ impl EvalRunner<'_> {
         Ok(missing)
     }
 
-    /// The outcomes of all questions, those that are known already left alone.
+    /// Asks all questions that have no outcome yet, and returns all outcomes.
     async fn ask_all(
         &self,
         questions: &[EvaluationQuestion],
@@ -278,7 +278,7 @@ impl EvalRunner<'_> {
         (question, self.evaluate_question(question).await)
     }
 
-    /// What comes of a question, recorded before it counts.
+    /// Asks and measures a question; its outcome is recorded before it counts.
     async fn evaluate_question(&self, question: &EvaluationQuestion) -> anyhow::Result<QuestionOutcome> {
         let mut outcome = self.asking.ask_question(self.door, question).await?;
         outcome.scores = measure_outcome(question, &outcome);
@@ -309,7 +309,7 @@ impl EvalRunner<'_> {
     }
 }
 
-/// What says nothing where nothing was answered.
+/// Metrics that are removed if nothing was answered.
 const ABOUT_ANSWERS: [&str; 7] = [
     "refusal_accuracy",
     "answered",

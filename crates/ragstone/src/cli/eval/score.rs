@@ -1,4 +1,4 @@
-//! `eval score`: recorded replies of a judge, scored again.
+//! `eval score`: scores recorded replies of a judge.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! Where a set of questions lies: a file of JSON lines, or a BEIR folder.
+//! Reads a set of questions: a file of JSON lines, or a BEIR folder.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use ragstone_core::evaluate::{EvaluationQuestion, parse_beir, parse_jsonl};
 
 use crate::cli::UsageError;
 
-/// Reads the set at `path`; of a BEIR folder the questions that `split` judges.
+/// Reads the set at `path`; of a BEIR folder, the questions that `split` judges.
 pub fn read_question_set(path: &Path, split: &str) -> anyhow::Result<Vec<EvaluationQuestion>> {
     let text = |path: &Path| std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
     let parsed = match path.is_dir() {

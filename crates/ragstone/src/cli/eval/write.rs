@@ -1,4 +1,4 @@
-//! `eval report`: a kept run as a page, as JUnit XML, or as numbers.
+//! `eval report`: writes a saved run as an HTML page, as JUnit XML, or as numbers.
 
 use std::path::{Path, PathBuf};
 

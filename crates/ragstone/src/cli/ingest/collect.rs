@@ -1,4 +1,4 @@
-//! Which files are meant: paths, folders and globs to a list.
+//! Resolves the paths, folders and globs of the command line to a list of files.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use ignore::WalkBuilder;
 use super::no_match_error;
 use crate::cli::UsageError;
 
-/// Every file that `paths` name, each once, in order of its path.
+/// Every file that `paths` name, without duplicates, sorted by path.
 pub fn collect_files(paths: &[String]) -> anyhow::Result<Vec<PathBuf>> {
     let mut files = BTreeSet::new();
     for path in paths {
@@ -22,7 +22,7 @@ pub fn collect_files(paths: &[String]) -> anyhow::Result<Vec<PathBuf>> {
     Ok(files.into_iter().collect())
 }
 
-/// A name that exists is that file or folder, even with a star in it; else it is a glob.
+/// A name that exists is that file or folder, even if it contains a wildcard; else it is a glob.
 fn expand_path(path: &str) -> anyhow::Result<Vec<PathBuf>> {
     let named = Path::new(path);
     if named.is_file() {
@@ -58,7 +58,7 @@ fn without_dot(file: &Path) -> &Path {
     file.strip_prefix("./").unwrap_or(file)
 }
 
-/// Files below `folder`; hidden ones and those that git leaves out are left out.
+/// Files below `folder`, without hidden files and those that `.gitignore` excludes.
 fn walk_folder(folder: &Path, wanted: impl Fn(&Path) -> bool) -> anyhow::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in WalkBuilder::new(folder)

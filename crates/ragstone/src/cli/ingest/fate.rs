@@ -1,37 +1,37 @@
-//! What became of each document, and of all of them.
+//! Result of the ingestion of each document, and the summary.
 
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::cli::output::print_message;
 
-/// What became of a document.
+/// Result of one document.
 #[derive(Debug, Clone, Serialize)]
 pub struct IngestedDocument {
-    /// Its URI.
+    /// URI of the document.
     pub uri: String,
-    /// Its id; none if it was refused.
+    /// Id of the document; `None` if it was refused.
     pub document_id: Option<String>,
-    /// What became of it.
+    /// Status at the end of the command.
     pub status: IngestStatus,
-    /// How many chunks it has.
+    /// Number of its published chunks; 0 if it failed.
     pub chunks: u64,
-    /// Why it failed.
+    /// Why it failed; `None` unless it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<Value>,
 }
 
-/// How it ended.
+/// Status of an ingested document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum IngestStatus {
-    /// It answers questions.
+    /// The document is published and can be found.
     Published,
-    /// It did already.
+    /// The same version was published already.
     Unchanged,
-    /// It does not.
+    /// The document was refused, or its job failed.
     Failed,
-    /// Nobody waited.
+    /// The command did not wait for the end.
     Pending,
 }
 
@@ -47,7 +47,7 @@ impl IngestedDocument {
         }
     }
 
-    /// What a person reads of the failure.
+    /// The failure as text, with its hint if it has one.
     fn describe_failure(&self) -> String {
         let text = |key: &str| {
             self.error
@@ -62,7 +62,7 @@ impl IngestedDocument {
     }
 }
 
-/// What became of all of them.
+/// Counts and failures of all documents.
 #[derive(Debug, Default)]
 pub struct IngestSummary {
     published: usize,
@@ -85,12 +85,12 @@ impl IngestSummary {
         }
     }
 
-    /// Whether any failed.
+    /// Whether any document failed.
     pub fn has_failures(&self) -> bool {
         !self.failed.is_empty()
     }
 
-    /// Tells a person: how many of each, and every failure with its reason.
+    /// Prints the counts, and every failure with its reason.
     pub fn show_summary(&self) {
         for document in &self.failed {
             print_message(&format!("failed: {}: {}", document.uri, document.describe_failure()));

@@ -1,4 +1,4 @@
-//! JSON lines: each a document as in POST.
+//! Ingests JSON lines; each line is a document as in `POST /api/v1/documents`.
 
 use std::path::Path;
 
@@ -12,10 +12,10 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt, BufReader};
 use super::{IngestedDocument, UploadArguments, follow_document, record_refusal};
 use crate::cli::client::ApiClient;
 
-/// A line: its number from 1, and what it says.
+/// Number of the line, from 1, and its document or an error text.
 pub type DocumentLine = (usize, Result<Map<String, Value>, String>);
 
-/// The lines of a file, or of stdin for `-`; empty ones are left out.
+/// Reads the lines of a file, or of stdin for `-`; empty lines are skipped.
 pub async fn read_lines(path: &Path) -> anyhow::Result<impl Stream<Item = DocumentLine> + use<>> {
     let reader: Box<dyn AsyncBufRead + Send + Unpin> = match path == Path::new("-") {
         true => Box::new(BufReader::new(tokio::io::stdin())),
@@ -45,7 +45,7 @@ pub async fn read_lines(path: &Path) -> anyhow::Result<impl Stream<Item = Docume
     })
 }
 
-/// Sends a line's document and, if `wait`, follows it to its end.
+/// Sends a line's document and, with `wait`, follows its job to the end.
 pub async fn send_line(
     door: &ApiClient,
     (number, document): DocumentLine,
@@ -72,8 +72,8 @@ pub async fn send_line(
     }
 }
 
-/// The line's document with what every document of the call gets. `_id` and `page` are kept as metadata, and `_id`
-/// names a document that has no `uri`.
+/// The line's document with the arguments of the command. `_id` and `page` are kept as metadata; `_id` is the name of a
+/// document without `uri`.
 fn request_body(mut document: Map<String, Value>, with: &UploadArguments) -> Value {
     let id = document
         .remove("_id")
@@ -83,7 +83,7 @@ fn request_body(mut document: Map<String, Value>, with: &UploadArguments) -> Val
     match document.remove("metadata") {
         Some(Value::Object(own)) => metadata.extend(own),
         None | Some(Value::Null) => {}
-        // Something else is the server's to refuse, as it would be in a POST.
+        // A value of another type is sent as it is: the server refuses it as in any POST.
         Some(other) => {
             document.insert("metadata".into(), other);
             return Value::Object(document);

@@ -1,4 +1,4 @@
-//! `ingest`: files, folders, globs, addresses and JSON lines into the library, and a summary that names what failed.
+//! `ingest`: ingests files, folders, globs, URLs and JSON lines, and prints a summary that names failures.
 
 mod collect;
 mod fate;
@@ -21,7 +21,7 @@ use super::output::{CommandOutput, print_message};
 use super::progress::{describe_pace, fetch_before_work, progress_bar, wait_for_job};
 use super::{CommandContext, PartialFailureError, UsageError};
 
-/// Documents on their way at once: enough that no worker waits, few enough that no queue grows long.
+/// Concurrent documents: enough that no worker waits, few enough that the queue stays short.
 const IN_FLIGHT: usize = 32;
 
 /// Takes in files, folders, globs and addresses of the web, or documents as JSON lines
@@ -65,7 +65,7 @@ pub struct UploadArguments {
 }
 
 impl UploadArguments {
-    /// The same, as one batch.
+    /// The same arguments with a new batch id.
     fn as_batch(&self) -> Self {
         Self {
             batch: Some(uuid::Uuid::now_v7()),
@@ -117,7 +117,7 @@ const FILES_BAR: &str = "{bar:30} {pos}/{len} files, {per_sec}, {eta} left {msg}
 const FILE_BAR: &str = "{bar:30} {pos}/{len} chunks, {msg}";
 const LINES_BAR: &str = "{spinner} {pos} documents, {per_sec} {msg}";
 
-/// Ingests files and says what became of each.
+/// Ingests files and returns the result of each.
 pub async fn ingest_files(
     door: &ApiClient,
     files: Vec<PathBuf>,
@@ -150,7 +150,7 @@ async fn ingest_all(
     Ok(summary)
 }
 
-/// One file, whose bar counts its chunks.
+/// Ingests one file; its progress bar counts chunks.
 async fn ingest_one_file(
     door: &ApiClient,
     origin: DocumentOrigin,
@@ -194,10 +194,10 @@ async fn summarize_documents(
     Ok(summary)
 }
 
-/// Sees a job on its way.
+/// Called with each state of a job.
 type JobObserver<'a> = &'a (dyn Fn(&Value) + Sync);
 
-/// Follows an accepted document to its end.
+/// Follows an accepted document until its job has ended.
 async fn follow_document(
     door: &ApiClient,
     uri: String,
@@ -214,7 +214,7 @@ async fn follow_document(
         chunks,
         error,
     };
-    // Where nothing is to be done, the newest job is named: one that still runs is worth waiting for.
+    // For an unchanged document the newest job is returned; if that still runs, it is waited for.
     let live = matches!(accepted["job"]["state"].as_str(), Some("queued" | "running"));
     let Some(job) = accepted["job"]["id"].as_str().filter(|_| live) else {
         let failed = document["status"] == "failed";
@@ -246,7 +246,7 @@ async fn follow_document(
     Ok(done(IngestStatus::Published, chunks, None))
 }
 
-/// A refusal concerns one document; whatever else went wrong concerns all.
+/// A refusal concerns one document and is recorded; any other error concerns all and is returned.
 fn record_refusal(uri: String, error: anyhow::Error) -> anyhow::Result<IngestedDocument> {
     match error.downcast_ref::<ApiClientError>() {
         Some(refusal) if refusal.status.is_client_error() => Ok(IngestedDocument {
@@ -259,7 +259,7 @@ fn record_refusal(uri: String, error: anyhow::Error) -> anyhow::Result<IngestedD
     }
 }
 
-/// Nothing to do is wrong use.
+/// A usage error: the arguments match no document.
 fn no_match_error(what: &str) -> anyhow::Error {
     UsageError(format!("{what} matches no file")).into()
 }

@@ -1,4 +1,4 @@
-//! Where a document of the command line comes from: a file, or an address of the web.
+//! Origin of a document on the command line: a file or a URL.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,11 +14,11 @@ use super::collect;
 use crate::config::Settings;
 use crate::wiring::UrlFetcher;
 
-/// Bytes read from the disk at once.
+/// Bytes that are read from disk at once.
 const READ_BYTES: usize = 256 * 1024;
-/// What a file is called that says nothing of itself.
+/// Media type of a file whose type is unknown.
 const UNKNOWN: &str = "application/octet-stream";
-/// What a path segment of a URI may not hold as it is (RFC 3986).
+/// Characters that are percent-encoded in a path segment of a URI (RFC 3986).
 const PATH: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')
@@ -36,37 +36,37 @@ const PATH: &AsciiSet = &CONTROLS
     .add(b'|')
     .add(b'}');
 
-/// See the module.
+/// A file or a URL to ingest.
 pub enum DocumentOrigin {
-    /// A file of this machine.
+    /// A file on this machine.
     File(PathBuf),
-    /// What stands at an address.
+    /// A URL to fetch.
     Address {
-        /// The address, without its fragment.
+        /// The URL without its fragment.
         url: String,
-        /// Who asks for it.
+        /// Fetches it within the limits of `[fetch]`.
         fetcher: Arc<UrlFetcher>,
     },
 }
 
-/// A document's bytes, and what they say of themselves.
+/// A document's bytes with name and type.
 pub struct OpenedDocument {
-    /// Its file name.
+    /// File name of the document.
     pub name: String,
-    /// Its media type.
+    /// Media type of the document.
     pub media_type: String,
-    /// Where a person can open it.
+    /// Address at which people can open it, if there is one.
     pub source_url: Option<String>,
-    /// The bytes; an error ends them.
+    /// Bytes of the document; an error ends the stream.
     pub bytes: BoxStream<'static, std::io::Result<Bytes>>,
-    /// Why they ended too early, once they did: whoever sends them on learns of a broken connection only.
+    /// Why the stream ended early, once it did: the HTTP client reports only a broken connection.
     pub broken: Arc<Mutex<Option<String>>>,
 }
 
-/// Why there are no bytes: a code, and what a person reads.
+/// Why a document cannot be opened: a code and a text for people.
 pub type OpenFailure = (&'static str, String);
 
-/// What the arguments name: addresses in their order, then files.
+/// Parses the arguments: URLs in their order, then files.
 pub fn parse_origins(named: &[String], settings: &Settings) -> anyhow::Result<Vec<DocumentOrigin>> {
     let (addresses, paths): (Vec<_>, Vec<_>) = named.iter().cloned().partition(|name| is_address(name));
     let mut origins = Vec::with_capacity(named.len());
@@ -90,7 +90,7 @@ fn is_address(name: &str) -> bool {
 }
 
 impl DocumentOrigin {
-    /// What the document is called in the library.
+    /// URI of the document in the library.
     pub fn document_uri(&self) -> anyhow::Result<String> {
         match self {
             Self::File(file) => file_uri(file),
@@ -98,7 +98,7 @@ impl DocumentOrigin {
         }
     }
 
-    /// Opens it for reading.
+    /// Opens the document for reading.
     pub async fn open_document(&self) -> Result<OpenedDocument, OpenFailure> {
         match self {
             Self::File(file) => open_file(file).await,
@@ -138,7 +138,7 @@ async fn open_address(url: &str, fetcher: &UrlFetcher) -> Result<OpenedDocument,
     })
 }
 
-/// `file://` and the absolute path, percent-encoded.
+/// The URI `file://` with the absolute path, percent-encoded.
 fn file_uri(file: &Path) -> anyhow::Result<String> {
     let path = file.canonicalize().or_else(|_| std::path::absolute(file));
     let path = path.with_context(|| format!("cannot name {}", file.display()))?;

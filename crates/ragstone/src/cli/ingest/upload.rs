@@ -1,4 +1,4 @@
-//! One document as a multipart upload, streamed.
+//! Uploads one document as a multipart stream.
 
 use std::sync::PoisonError;
 
@@ -12,7 +12,7 @@ use super::origin::{DocumentOrigin, OpenedDocument};
 use super::{IngestedDocument, JobObserver, UploadArguments, follow_document, record_refusal};
 use crate::cli::client::{ApiClient, read_json};
 
-/// Uploads a document and, if `wait`, follows it to its end.
+/// Uploads a document and, with `wait`, follows its job to the end.
 pub async fn upload_document(
     door: &ApiClient,
     origin: DocumentOrigin,
@@ -44,7 +44,7 @@ fn build_request(opened: OpenedDocument, uri: &str, with: &UploadArguments) -> a
             "--{boundary}\r\nContent-Disposition: form-data; name=\"{field}\"\r\n\r\n{value}\r\n"
         ));
     }
-    // As browsers write it: a quote or line break inside the name would end it.
+    // Escaped as browsers do it: a quote or line break inside the name would end it.
     let name = opened.name.replace('"', "%22").replace('\r', "%0D");
     let name = name.replace('\n', "%0A");
     head.push_str(&format!(

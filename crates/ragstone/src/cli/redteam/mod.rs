@@ -1,7 +1,7 @@
-//! `redteam`: documents that give orders against a model that obeys them, over the real way from file to answer.
+//! `redteam`: runs prompt injections against a model that obeys them, through the real pipeline from file to answer.
 //!
-//! Each attack has a collection of its own in a library that ends with the command. What a model can be talked into is
-//! not judged, only what then leaves the server.
+//! Each attack has its own collection in a temporary library. The command does not judge what a model can be talked
+//! into, only what leaves the server.
 
 mod attacks;
 mod judge;
@@ -23,7 +23,7 @@ use super::{CommandContext, PartialFailureError, UsageError};
 use crate::config::{SecretSetting, Settings, sections};
 use crate::wiring::ModelFetch;
 
-/// The collection that no question asks.
+/// The collection that no question searches.
 const OTHER_COLLECTION: &str = "elsewhere";
 
 /// Lets documents give orders to a model, and reports what leaves the server
@@ -83,7 +83,7 @@ impl RedteamCommand {
     }
 }
 
-/// A library that has nothing to do with the configured one, searched by words.
+/// Changes the settings to a separate library that is searched by words.
 fn isolate_settings(settings: &mut Settings, data: std::path::PathBuf) {
     settings.use_local_stores(data);
     settings.access.admin_key = SecretSetting::default();
@@ -91,7 +91,7 @@ fn isolate_settings(settings: &mut Settings, data: std::path::PathBuf) {
     settings.embed.provider = sections::EmbedProvider::None;
 }
 
-/// Carries out every attack and tells of each; gives how many leaked.
+/// Runs every attack and shows its result; returns how many leaked.
 async fn run_attacks(
     door: &ApiClient,
     attacks: &[InjectionAttack],
@@ -135,7 +135,7 @@ fn show_verdict(verdict: &AttackVerdict, output: CommandOutput) -> anyhow::Resul
     output.write_line(&format!("{:<18} {reached}; {obeyed}; {left}", verdict.attack))
 }
 
-/// Uploads a file and waits until it is found.
+/// Uploads a file and waits until it is published.
 async fn upload_document(door: &ApiClient, collection: &str, name: &str, bytes: Vec<u8>) -> anyhow::Result<()> {
     let boundary = uuid::Uuid::new_v4().simple().to_string();
     let mut body = format!(

@@ -1,4 +1,4 @@
-//! A chat service in this process that does what the documents of its prompt say, over a real socket.
+//! A chat service in this process that follows the injections in its prompt, over a real socket.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
@@ -18,21 +18,21 @@ use tokio::task::JoinHandle;
 use super::attacks::{self, HONEST_REPLY};
 use crate::config::{SecretSetting, Settings, sections};
 
-/// Characters of each piece of an answer: small, so that links arrive in parts.
+/// Characters in each piece of an answer: few, so that links arrive in parts.
 const PIECE: usize = 5;
-/// Largest prompt.
+/// Largest accepted prompt, in bytes.
 const MAX_BODY: usize = 4 << 20;
 
 type LastPrompt = Arc<Mutex<Option<String>>>;
 
-/// The running service; it ends with this.
+/// The running service; dropping this stops it.
 pub struct ObedientModel {
     prompts: LastPrompt,
     serving: JoinHandle<()>,
 }
 
 impl ObedientModel {
-    /// Starts it, and makes it the chat model of the settings.
+    /// Starts the service, and makes it the chat model of the settings.
     pub async fn start(settings: &mut Settings) -> anyhow::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         settings.chat.provider = sections::ChatProvider::OpenAi;
@@ -52,7 +52,7 @@ impl ObedientModel {
         Ok(Self { prompts, serving })
     }
 
-    /// What it was last given to read, as one text.
+    /// The prompt of the last request, as one text.
     pub fn last_prompt(&self) -> Option<String> {
         self.prompts.lock().expect("nothing panics while it holds this").clone()
     }
@@ -88,7 +88,7 @@ async fn complete_chat(State(prompts): State<LastPrompt>, Json(request): Json<Va
     ([(header::CONTENT_TYPE, "text/event-stream")], Body::from_stream(body)).into_response()
 }
 
-/// Whatever the first order in the prompt wants, else the truth.
+/// The reply that the first injection in the prompt demands, else the honest one.
 fn choose_reply(prompt: &str) -> &'static str {
     let seen = visible_text(prompt);
     let attacks = attacks::all_attacks();
@@ -96,7 +96,7 @@ fn choose_reply(prompt: &str) -> &'static str {
     obeyed.map_or(HONEST_REPLY, |attack| attack.reply)
 }
 
-/// A text as a model reads it: what is spelled apart, or in tag characters, is words all the same.
+/// A text as a model reads it: letters that are spaced apart or written as tag characters form words.
 pub fn visible_text(text: &str) -> String {
     let plain = text.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"");
     let visible = plain.chars().filter_map(|c| match u32::from(c) {

@@ -1,4 +1,4 @@
-//! `source add`: what each kind of source wants to know.
+//! `source add`: arguments of each kind of source.
 
 use std::path::PathBuf;
 
@@ -136,7 +136,7 @@ pub struct WebArguments {
     with: SourceArguments,
 }
 
-/// The two products.
+/// The two Confluence products.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum DeploymentArgument {
     Cloud,
@@ -162,7 +162,7 @@ struct SourceArguments {
 }
 
 impl AddSourceCommand {
-    /// What the API is asked to make.
+    /// Body of the request that creates the source.
     pub(super) fn request_body(&self) -> anyhow::Result<Value> {
         match self {
             Self::Folder(folder) => folder.request_body(),
@@ -275,7 +275,7 @@ impl DeploymentArgument {
     }
 }
 
-/// A path as the server sees it: a relative one would mean another file wherever the server runs.
+/// Makes a path absolute: the server may run in another folder.
 fn absolute_path(path: &std::path::Path) -> anyhow::Result<String> {
     let path = std::path::absolute(path)?;
     match path.to_str() {

@@ -1,9 +1,9 @@
-//! What a model of a service needs beyond the sections that name it.
+//! Keys that the services of the chosen models require.
 
 use super::SettingsFindings;
 use crate::config::{ModelService, Settings};
 
-/// The public service refuses every request without a key: say so at start.
+/// Adds a finding where the public OpenAI service is used without a key: it would refuse every request.
 pub fn check_service_keys(settings: &Settings, found: &mut SettingsFindings) {
     let needs_key = |service: &ModelService| service.base_url.contains("api.openai.com") && !service.api_key.is_set();
     if settings.embeds_remotely() && needs_key(&settings.embed_service()) {

@@ -1,4 +1,4 @@
-//! What stands in the file, whatever stands in a line.
+//! Contents of the audit file, whatever texts a line contains.
 
 use super::*;
 

@@ -12,10 +12,10 @@ use tokio::sync::mpsc::Receiver;
 
 use super::AuditWriterMessage;
 
-/// Bytes that are written at once, about; lines that wait are written together.
+/// Approximate size of one write; waiting lines are written together.
 const BATCH_BYTES: usize = 64 * 1024;
 
-/// Opens the file and starts the thread, which ends with the last sender, or when it is told to.
+/// Opens the file and starts the thread. The thread ends when the last sender is dropped, or on `Close`.
 pub(super) fn start_writer(
     path: &Path,
     messages: Receiver<AuditWriterMessage>,
@@ -45,7 +45,7 @@ struct AuditWriter {
     file: File,
     path: PathBuf,
     lost: Arc<AtomicU64>,
-    /// The last write failed, perhaps in the middle of a line.
+    /// Whether the last write failed, perhaps in the middle of a line.
     failing: bool,
 }
 
@@ -58,9 +58,9 @@ impl AuditWriter {
                     if let Err(error) = self.file.sync_all() {
                         tracing::error!(%error, "the audit log could not be synced");
                     }
-                    // A later line is refused, and so counted, from before anybody is told that the log is closed.
+                    // From here on later lines are refused and counted as lost, before `close` returns to its caller.
                     drop(messages);
-                    // Whoever asked may have stopped waiting.
+                    // The caller may have stopped waiting.
                     let _ = done.send(());
                     return;
                 }
@@ -69,7 +69,7 @@ impl AuditWriter {
         }
     }
 
-    /// Writes `first` and the lines that wait behind it, up to a batch; gives the message at which it stopped.
+    /// Writes `first` and the lines queued behind it, up to a batch; returns the message at which it stopped.
     fn write_waiting_lines(
         &mut self,
         first: AuditWriterMessage,
@@ -89,7 +89,7 @@ impl AuditWriter {
     }
 
     fn write_batch(&mut self, batch: &str, lines: u64) {
-        // What a failed write left of a line ends here.
+        // Ends the partial line that a failed write may have left.
         let start = if self.failing { "\n" } else { "" };
         match self.file.write_all(format!("{start}{batch}").as_bytes()) {
             Ok(()) => {
@@ -109,7 +109,7 @@ impl AuditWriter {
         }
     }
 
-    /// The old file stays where the new one cannot be opened.
+    /// Opens the path again; keeps the old file if that fails.
     fn reopen_file(&mut self) {
         match open_for_append(&self.path) {
             Ok(file) => self.file = file,

@@ -1,4 +1,4 @@
-//! The models of the settings, each of them tried: loaded, or asked for one small thing.
+//! Tries the models of the settings: loads the local one, sends one small request to each service.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use super::{PartHealth, SystemPart, TrialOptions, build_part, redact_url, skippe
 use crate::config::{ModelService, Settings};
 use crate::wiring::{model, trial};
 
-/// The embedder, the chat model and, where there is one, the judge.
+/// The embedder, the chat model and, if configured, the judge.
 pub async fn model_parts(settings: &Settings, trials: TrialOptions) -> Vec<SystemPart> {
     let judge = async {
         match settings.has_judge() {
@@ -42,7 +42,7 @@ async fn embedder_part(settings: &Settings, trials: TrialOptions) -> SystemPart 
     local_model_part(settings).await
 }
 
-/// The model of this process is loaded, if it is there: a file that is cut off is found here and not by the first question.
+/// Loads the local model if it is there, so that a truncated file is found here and not by the first question.
 async fn local_model_part(settings: &Settings) -> SystemPart {
     let (part_name, name) = ("embedder", &settings.model.manifest.name);
     let (folder, present): (PathBuf, bool) = model::locate_model(settings);
@@ -105,7 +105,7 @@ async fn judge_part(settings: &Settings, trials: TrialOptions) -> SystemPart {
     }
 }
 
-/// How a service did, with what to look at if it did not.
+/// Result of the trial of a service, with a hint if it failed.
 fn service_part(
     name: &'static str,
     model: &str,
@@ -135,7 +135,7 @@ fn service_part(
     }
 }
 
-/// A model of a service, and what requests to it are made of. Headers are told by name.
+/// A service's model, and what its requests are made of. Headers are listed by name only.
 fn describe_service(model: &str, service: &ModelService) -> String {
     let mut words = vec![format!("{model} (a service) at {}", redact_url(&service.base_url))];
     if !service.deployment.is_empty() {
@@ -151,7 +151,7 @@ fn describe_service(model: &str, service: &ModelService) -> String {
     words.join(", ")
 }
 
-/// Why no request to a service can be made at all, which needs no network to be found.
+/// Why no request to a service can be built; found without the network.
 fn unusable_service_part(
     name: &'static str,
     settings: &Settings,

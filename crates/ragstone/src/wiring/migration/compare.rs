@@ -1,4 +1,4 @@
-//! Both sides answer the same questions.
+//! The quality gate: the old and the new model answer the same questions.
 
 use std::sync::{Arc, RwLock};
 
@@ -13,11 +13,11 @@ use super::record::{GateComparison, QualityGate};
 use super::sides::IndexSide;
 use crate::operator;
 
-/// Passages that are searched for: enough for ten distinct documents.
+/// Passages to search for, enough for ten distinct documents.
 const SEARCHED: usize = 100;
 
 impl QualityGate {
-    /// Whether the questions say anything of the metric.
+    /// Checks that the questions have labels for the metric.
     pub fn check_gate(&self) -> anyhow::Result<()> {
         if !(self.ratio.is_finite() && self.ratio >= 0.0) {
             bail!("the ratio of --gate is {}, not a number from 0", self.ratio);
@@ -40,7 +40,7 @@ impl QualityGate {
     }
 }
 
-/// Asks the questions of both.
+/// Measures both models on the questions of the gate.
 pub async fn compare_models(
     catalogue: &Arc<dyn Catalogue>,
     blobs: &Arc<dyn ObjectStore>,
@@ -76,7 +76,7 @@ pub async fn compare_models(
     })
 }
 
-/// What a search for one question is worth; an error where it goes by words alone.
+/// Metric of a search for one question; an error if the search used words alone.
 async fn score_question(library: &Library, question: &EvaluationQuestion, metric: &str) -> anyhow::Result<Option<f64>> {
     let request = SearchRequest::new(&question.question, SEARCHED);
     let found = library
@@ -98,7 +98,7 @@ async fn score_question(library: &Library, question: &EvaluationQuestion, metric
     Ok(measure_outcome(question, &outcome).get(metric).copied().flatten())
 }
 
-/// The operator of the caller's tenant: both sides find as much, whoever asks.
+/// Scope of the local operator in the question's tenant. Both sides are searched with it, not with the caller's scope.
 fn question_scope(question: &EvaluationQuestion) -> anyhow::Result<Scope> {
     let tenant = question.caller.as_ref().and_then(|caller| caller.tenant.as_deref());
     Ok(match tenant {

@@ -1,6 +1,6 @@
-//! Filling the second index in the background, and what follows when it is full.
+//! Fills the shadow index in the background, then compares and switches.
 //!
-//! Invariant: all of it may be broken off at any point and begun again; what is there already is not made again.
+//! Invariant: all of it may be interrupted at any point and started again; what exists already is not made again.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -21,9 +21,9 @@ use super::{EmbedderFactory, ModelMigration};
 use crate::config::Settings;
 use crate::operator;
 
-/// Documents that are filled in at a time.
+/// Documents that are filled in concurrently.
 const AT_ONCE: usize = 2;
-/// First and longest wait before what did not work is tried again.
+/// First and longest wait before a failed step is retried.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
@@ -50,7 +50,7 @@ impl ModelMigration {
         self.set_last_error(None);
     }
 
-    /// Work that may be broken off anywhere; none if it was.
+    /// Runs work that can be interrupted at any point; `None` if it was halted.
     async fn unless_halted<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         let mut halted = self.halted.subscribe();
         tokio::select! {
@@ -60,7 +60,7 @@ impl ModelMigration {
         }
     }
 
-    /// As far as it goes.
+    /// Advances the migration as far as it can.
     async fn advance_migration(&self, sides: &Arc<DualIndex>) -> anyhow::Result<()> {
         let (
             Some((mut record, active)),
@@ -112,7 +112,7 @@ impl ModelMigration {
         self.switch_active(sides, &mut record, MigrationPhase::Switched).await
     }
 
-    /// Everything that is visible.
+    /// Copies everything that is visible into the shadow index.
     async fn fill_shadow(&self, sides: &Arc<DualIndex>) -> anyhow::Result<()> {
         let held = sides.current_pair().active.index.list_generations(None).await?;
         let each = stream::iter(held)
@@ -120,7 +120,7 @@ impl ModelMigration {
         Ok(each.buffer_unordered(AT_ONCE).try_collect::<()>().await?)
     }
 
-    /// Lets the other side answer: one row, and the process follows it.
+    /// Makes the shadow answer. One row decides, and this process follows it.
     pub(super) async fn switch_active(
         &self,
         sides: &Arc<DualIndex>,
@@ -147,7 +147,8 @@ impl ModelMigration {
             side.target.clone(),
         );
         let _one = self.vectors.switching.lock().await;
-        // A rollback is noted before it is made, so that no one goes forward again; a switch after it is.
+        // A rollback is recorded before it is made, so that no process switches forward again; a switch is recorded
+        // after it.
         let rolls_back = phase == MigrationPhase::RolledBack;
         record.phase = if rolls_back { phase } else { record.phase };
         record.save_to(self.catalogue.as_ref()).await?;
@@ -169,7 +170,7 @@ impl ModelMigration {
     }
 }
 
-/// The embedders of models as these settings have them.
+/// Creates embedders of target models, with the other settings unchanged.
 pub fn embedder_factory(settings: Settings) -> EmbedderFactory {
     Arc::new(move |target| {
         let settings = target.apply_to(&settings);
@@ -183,7 +184,7 @@ pub fn embedder_factory(settings: Settings) -> EmbedderFactory {
 }
 
 impl DualIndex {
-    /// Brings a generation that is visible into the other side, and makes it visible there.
+    /// Copies a visible generation into the shadow index and makes it visible there.
     async fn fill_generation(
         &self,
         (document, generation): DocumentGeneration,
@@ -202,7 +203,7 @@ impl DualIndex {
         };
         let scope = operator(first.acl.tenant.clone()).scope();
         let visible = active.index.list_chunks(&scope, document, generation, 0, 1).await?;
-        // What is not visible yet is brought by whoever makes it so.
+        // A generation that is not visible yet is copied when it is published.
         if visible.is_empty() {
             return Ok(());
         }

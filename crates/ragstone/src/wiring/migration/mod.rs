@@ -1,8 +1,8 @@
-//! Changing the embedding model while the library answers: a second index is filled from the stored texts beside the first,
-//! both are kept alike, and one row says which of them answers.
+//! Changes the embedding model while the library answers: a shadow index is filled from the stored texts beside the
+//! active one, writes go to both, and one row says which of them answers.
 //!
-//! Invariant: a question is answered by one model from beginning to end; a process that ends at any moment leaves a
-//! library that answers by the side that its row names, and whoever opens it next goes on.
+//! Invariant: one model answers a question from beginning to end. A process that ends at any moment leaves a library
+//! that answers by the side that the row names, and the next process resumes the migration.
 
 mod compare;
 mod fill;
@@ -35,10 +35,10 @@ use super::vectors::EmbedderManager;
 use crate::config::Settings;
 use record::{GateComparison, MigrationPhase, TargetModel};
 
-/// Gives the embedder of a model, fetched first if it has to be.
+/// Loads the embedder of a model; fetches the model first if needed.
 type EmbedderFactory = Arc<dyn Fn(TargetModel) -> BoxFuture<'static, anyhow::Result<Arc<dyn Embedder>>> + Send + Sync>;
 
-/// What a model is changed by.
+/// A library's change of embedding model: commands and background work.
 pub struct ModelMigration {
     settings: Settings,
     embedders: EmbedderFactory,
@@ -46,51 +46,51 @@ pub struct ModelMigration {
     blobs: Arc<dyn ObjectStore>,
     library: Arc<Library>,
     vectors: Arc<EmbedderManager>,
-    /// The data directory; none where the stores are shared.
+    /// The data directory; `None` if stores are shared.
     folder: Option<PathBuf>,
-    /// Keeps room on its disk.
+    /// Reserve on the data directory's disk, for new databases there.
     reserve: Option<DiskReserve>,
-    /// One command at a time.
+    /// Serialises the operator's commands.
     command_lock: Mutex<()>,
-    /// Held while a side is filled, compared or given up.
+    /// Held while the shadow is filled, compared or discarded.
     work_lock: Mutex<()>,
-    /// Held while another side begins to answer, so that nobody is told of half of it.
+    /// Held while a switch is written, so that a status never shows half of it.
     switch_lock: Mutex<()>,
-    /// Tells the work to stop.
+    /// Tells the background work to stop.
     halted: watch::Sender<bool>,
-    /// Tells it to begin.
+    /// Wakes the background work.
     wake: Notify,
-    /// Whether this process fills, and not only keeps both sides alike.
+    /// Whether this process fills the shadow, rather than only writing to both sides.
     fills: AtomicBool,
-    /// Why it does not get on.
+    /// Why the migration does not advance, if it does not.
     last_error: RwLock<Option<String>>,
 }
 
-/// How a change stands.
+/// Status of a migration.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct MigrationStatus {
-    /// How far it is; `none` where no model is being changed.
+    /// Phase of the migration; `none` if no model is being changed.
     state: &'static str,
-    /// The model before.
+    /// The model before the migration.
     from: Option<String>,
-    /// The model after.
+    /// The model that the migration changes to.
     to: Option<String>,
-    /// The one that answers.
+    /// The model that answers.
     answers: Option<String>,
-    /// Points of the new side.
+    /// Points in the new index.
     done: u64,
-    /// Points there are.
+    /// Points to be made.
     total: u64,
-    /// What the questions of the set found.
+    /// Result of the comparison, if one was made.
     compared: Option<GateComparison>,
-    /// Why it does not get on.
+    /// Why the migration does not advance, if it does not.
     trouble: Option<String>,
-    /// What the settings have to say for the model that answers.
+    /// What the settings must contain for the model that answers.
     settings: Option<String>,
 }
 
 impl ModelMigration {
-    /// Over these stores; nothing is begun.
+    /// Creates it over these stores; starts nothing.
     pub fn new(settings: &Settings, stores: &StoreSet, library: Arc<Library>, vectors: Arc<EmbedderManager>) -> Self {
         Self {
             settings: settings.clone(),
@@ -114,7 +114,7 @@ impl ModelMigration {
         }
     }
 
-    /// The settings with the model that answers in the place of theirs, while both are kept.
+    /// The settings, with the model that answers in place of theirs while a migration is unfinished.
     pub async fn active_settings(&self) -> anyhow::Result<Settings> {
         Ok(match self.load_unfinished().await? {
             Some((record, active)) => record
@@ -126,7 +126,7 @@ impl ModelMigration {
         })
     }
 
-    /// What keeps both sides alike, and goes on with what is not filled yet; nothing for whoever only looks or asks.
+    /// Starts the worker that resumes an unfinished migration; `None` for a command that only reads or asks.
     pub fn start_worker(self: &Arc<Self>, fetch: &ModelFetch) -> Option<JoinHandle<()>> {
         match fetch {
             ModelFetch::Never | ModelFetch::Question(_) => return None,
@@ -140,7 +140,7 @@ impl ModelMigration {
         Some(tokio::spawn(fill::run_migration_worker(self.clone(), sides)))
     }
 
-    /// How it stands.
+    /// Status of the migration, with counts of points.
     pub async fn current_status(&self) -> anyhow::Result<MigrationStatus> {
         let nothing = MigrationStatus {
             state: "none",
@@ -178,7 +178,7 @@ impl ModelMigration {
         })
     }
 
-    /// Points of the new side, and of all there are.
+    /// Counts the points of the new index, and all points to be made.
     async fn measure_progress(
         &self,
         record: &MigrationRecord,
@@ -204,7 +204,7 @@ impl ModelMigration {
         Ok((done, total))
     }
 
-    /// The change that is not finished, and what answers.
+    /// The unfinished migration, if any, and the active index.
     async fn load_unfinished(&self) -> anyhow::Result<Option<(MigrationRecord, Option<ActiveIndex>)>> {
         let record = MigrationRecord::load_from(self.catalogue.as_ref()).await?;
         Ok(match record {
@@ -217,7 +217,7 @@ impl ModelMigration {
         *self.last_error.write().unwrap_or_else(PoisonError::into_inner) = trouble;
     }
 
-    /// Tells whoever wrote the settings which model they have to name.
+    /// Advises the operator to name the answering model in the settings.
     fn advise_settings_change(&self, answers: &TargetModel) {
         let differs = *answers != TargetModel::from_settings(&self.settings);
         self.vectors.set_advice(differs.then(|| {

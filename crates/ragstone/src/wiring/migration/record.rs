@@ -1,6 +1,6 @@
-//! What is written down of a change of the model: enough for any process to go on with it.
+//! The stored record of a migration: enough for any process to resume it.
 //!
-//! Invariant: no secret is written down; which side answers stands in one row, beside the spec of its vectors.
+//! Invariant: no secret is stored; one row says which side answers, together with the spec of its vectors.
 
 use std::path::PathBuf;
 
@@ -13,58 +13,58 @@ use serde::{Deserialize, Serialize};
 use super::super::describe::redact_url;
 use crate::config::{SecretSetting, Settings, sections};
 
-/// The catalogue's setting of a change that is not finished.
+/// The catalogue's setting with the record of an unfinished migration.
 const RECORD: &str = "model_migration";
-/// The catalogue's setting that holds what answers.
+/// The catalogue's setting with the active index.
 const ACTIVE: &str = "index_spec";
-/// A setting that is not there any more.
+/// Value of the setting when there is no record.
 const NO_RECORD: &str = "null";
 
-/// Which vectors the library answers by.
+/// The vectors that the library answers by.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ActiveIndex {
-    /// What they are.
+    /// Embedder, dimensions and lexical side of the points.
     #[serde(flatten)]
     pub spec: IndexSpec,
-    /// The index's own database; none where it shares the catalogue's.
+    /// Name of the index's own database; `None` if it is in the catalogue's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub place: Option<String>,
-    /// The embedder that the names of pipelines go on with: the one that the chunks were first made with.
+    /// Digest of the embedder that first made the chunks; pipelines keep it in their names after a change of the model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub known_as: Option<String>,
 }
 
 impl ActiveIndex {
-    /// What the catalogue says; none where nobody began the library.
+    /// Loads it from the catalogue; `None` if the library has no spec yet. Fails if the row is damaged.
     pub async fn load_from(catalogue: &dyn Catalogue) -> anyhow::Result<Option<Self>> {
         let text = catalogue.get_setting(ACTIVE).await?;
         text.map(|text| serde_json::from_str(&text).context("the catalogue's index_spec is damaged"))
             .transpose()
     }
 
-    /// Makes it what answers, in one row.
+    /// Makes it the active index, by one row.
     pub async fn save_to(&self, catalogue: &dyn Catalogue) -> anyhow::Result<()> {
         Ok(catalogue.set_setting(ACTIVE, &serde_json::to_string(self)?).await?)
     }
 }
 
-/// A model as settings name it, without what is secret.
+/// An embedding model as the settings describe it, without secrets.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TargetModel {
     /// Whether a service embeds.
     pub remote: bool,
-    /// Its name.
+    /// Name of the model.
     pub model: String,
-    /// The service, without what may be secret in an address; empty for the settings'.
+    /// URL of the service without parts that may be secret; empty for the settings'.
     pub base_url: String,
-    /// The local model's folder, where it is not the folder of models.
+    /// Folder of the local model; empty if it is in the folder of models.
     pub path: PathBuf,
-    /// Length of a vector; 0 for what the model gives.
+    /// Length of a vector; 0 means what the model gives.
     pub dimensions: usize,
-    /// Put before questions.
+    /// Text put before every question.
     pub query_prefix: String,
-    /// Put before passages.
+    /// Text put before every passage.
     pub passage_prefix: String,
 }
 
@@ -93,7 +93,7 @@ impl TargetModel {
         }
     }
 
-    /// The settings with this model in the place of theirs.
+    /// The settings with this model in place of theirs.
     pub fn apply_to(&self, settings: &Settings) -> Settings {
         let mut settings = settings.clone();
         settings.embed.provider = match self.remote {
@@ -109,7 +109,7 @@ impl TargetModel {
         settings
     }
 
-    /// A key goes only to the address that it was meant for: a service that the settings do not name gets none.
+    /// Sets the service's address. A key is sent only to the address it was set for, so any other service gets none.
     fn apply_address(&self, settings: &mut Settings) {
         if self.base_url.is_empty() || self.base_url == redact_url(&settings.embed_service().base_url) {
             return;
@@ -121,7 +121,7 @@ impl TargetModel {
         };
     }
 
-    /// How it is named to a person.
+    /// Name of the model for people.
     pub fn describe(&self) -> String {
         match (self.remote, self.path.as_os_str().is_empty()) {
             (true, _) => format!("openai:{}", self.model),
@@ -130,7 +130,7 @@ impl TargetModel {
         }
     }
 
-    /// What the settings have to say for it.
+    /// What the settings must contain for this model.
     pub fn describe_settings(&self) -> String {
         match (self.remote, self.path.as_os_str().is_empty()) {
             (true, _) => format!("embed.provider = \"openai\", embed.model = {:?}", self.model),
@@ -140,84 +140,84 @@ impl TargetModel {
     }
 }
 
-/// One side of a change.
+/// One of the two indexes of a migration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SideRecord {
-    /// Its database.
+    /// Name of its own database; `None` if it is in the catalogue's.
     pub place: Option<String>,
-    /// Its vectors.
+    /// Spec of its vectors.
     pub spec: IndexSpec,
-    /// Its model.
+    /// Model that makes its vectors.
     pub target: TargetModel,
 }
 
-/// How far a change is.
+/// Phase of a migration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MigrationPhase {
-    /// The new side is filled, then compared, then answers.
+    /// The new index is filled, then compared, then switched to.
     Filling,
-    /// The new side was worse than asked for.
+    /// The new model did not pass the quality gate.
     Refused,
-    /// The new side answers.
+    /// The new model answers.
     Switched,
-    /// The old side answers again.
+    /// The old model answers again.
     RolledBack,
 }
 
-/// What the new side must reach.
+/// Quality that the new model must reach before it answers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct QualityGate {
-    /// A metric of `eval run`, such as `ndcg_10`.
+    /// Name of a metric of `eval run`, such as `ndcg_10`.
     pub metric: String,
-    /// New over old, at least.
+    /// Least ratio of the new mean to the old one.
     pub ratio: f64,
-    /// The questions.
+    /// Questions that both models are measured on.
     pub questions: Vec<EvaluationQuestion>,
 }
 
-/// What a comparison found.
+/// Result of a comparison.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GateComparison {
-    /// By which metric.
+    /// Metric that was measured.
     pub metric: String,
-    /// Over how many questions.
+    /// Number of questions that were measured.
     pub questions: usize,
-    /// Mean of the side that answers.
+    /// Mean of the active side.
     pub old: f64,
     /// Mean of the new side.
     pub new: f64,
-    /// What was asked for.
+    /// Ratio that the gate required.
     pub ratio: f64,
 }
 
 impl GateComparison {
-    /// Whether the new side may answer.
+    /// Whether the new model may answer.
     pub fn passes_gate(&self) -> bool {
         self.new >= self.ratio * self.old
     }
 }
 
-/// A change of the model.
+/// An unfinished migration, as stored in the catalogue.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MigrationRecord {
-    /// What answered before.
+    /// The old index and its model.
     pub from: SideRecord,
-    /// What shall answer.
+    /// The new index and its model.
     pub to: SideRecord,
-    /// The embedder in the names of pipelines, which stay.
+    /// Digest of the embedder in the names of pipelines, which do not change.
     pub known_as: String,
-    /// How far it is.
+    /// Phase of the migration.
     pub phase: MigrationPhase,
-    /// What the new side must reach.
+    /// Quality gate, if one was given.
     pub gate: Option<QualityGate>,
-    /// What was found.
+    /// Result of the comparison, if one was made.
     pub compared: Option<GateComparison>,
 }
 
 impl MigrationRecord {
-    /// The change that is not finished, if there is one.
+    /// Loads the unfinished migration, if there is one.
     pub async fn load_from(catalogue: &dyn Catalogue) -> anyhow::Result<Option<Self>> {
         let text = catalogue.get_setting(RECORD).await?;
         let text = text.filter(|text| text != NO_RECORD);
@@ -225,12 +225,12 @@ impl MigrationRecord {
             .transpose()
     }
 
-    /// Writes it down.
+    /// Stores the record in the catalogue.
     pub async fn save_to(&self, catalogue: &dyn Catalogue) -> anyhow::Result<()> {
         Ok(catalogue.set_setting(RECORD, &serde_json::to_string(self)?).await?)
     }
 
-    /// There is no change any more.
+    /// Removes the record: no migration is unfinished any more.
     pub async fn clear_record(catalogue: &dyn Catalogue) -> anyhow::Result<()> {
         Ok(catalogue.set_setting(RECORD, NO_RECORD).await?)
     }

@@ -1,4 +1,4 @@
-//! The operator's routes of a change of the model.
+//! The operator's routes for changing the embedding model.
 
 use std::sync::Arc;
 
@@ -13,12 +13,12 @@ use super::super::routes::{json_reply, problem_reply};
 use super::record::{QualityGate, TargetModel};
 use super::{MigrationStatus, ModelMigration};
 
-/// Bytes of a request: a set's questions.
+/// Largest request, in bytes: a set's questions.
 const MAX_BODY_BYTES: usize = 64 << 20;
-/// What a failure is called.
+/// Problem code of a failure.
 const FAILED: &str = "migration_failed";
 
-/// The routes; only the operator's door has them.
+/// The routes; they are mounted on the operator channel only.
 pub fn migration_router(migration: Arc<ModelMigration>) -> Router {
     Router::new()
         .route(
@@ -60,7 +60,7 @@ async fn finish_migration(State(app): MigrationState) -> Response {
     reply_when_done(async move { app.finish_migration().await }).await
 }
 
-/// How it stands when that is done, or why it was not. It goes on to its end if the caller leaves.
+/// Answers with the status when `work` is done, or with its error. The work continues if the caller disconnects.
 async fn reply_when_done(work: impl Future<Output = anyhow::Result<MigrationStatus>> + Send + 'static) -> Response {
     match tokio::spawn(work).await.unwrap_or_else(|ended| Err(ended.into())) {
         Ok(status) => json_reply(FAILED, Ok(status)),

@@ -1,4 +1,4 @@
-//! The two sides as the one index that everybody else knows.
+//! Implements the index seam over the two sides, so that the rest of the process sees one index.
 
 use async_trait::async_trait;
 use ragstone_core::access::{Acl, Scope, ScopedQuery};

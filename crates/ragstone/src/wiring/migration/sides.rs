@@ -1,8 +1,8 @@
-//! Two indexes of one library, each with the vectors of its own model, while the model is changed.
+//! Two indexes of one library during a migration, each with the vectors of its own model.
 //!
-//! Invariant: whatever is visible in one of them is visible in both, with the same readers, or the write that made it so
-//! failed and is tried again. A write of one model's vectors reaches the other index only as what the other model makes
-//! of the same texts.
+//! Invariant: what is visible in one is visible in both, with the same readers, or the write that made it so failed and
+//! is retried. A write of one model's vectors reaches the other index only as the other model's vectors of the same
+//! texts.
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, Weak};
@@ -13,25 +13,25 @@ use ragstone_core::seam::index::{DocumentGeneration, IndexError, IndexPoint, Ind
 use ragstone_core::seam::{Embedder, PointReader};
 use tokio::sync::{Mutex, MutexGuard, RwLock as Gate};
 
-/// Points read, embedded and written at once.
+/// Points that are read, embedded and written at once.
 const BATCH: usize = 64;
-/// Documents share so many locks.
+/// Number of locks that all documents share.
 const LOCKS: usize = 64;
 
-/// An index with the model of its vectors.
+/// An index and the model of its vectors.
 pub struct IndexSide {
-    /// Which database it has of its own; none for the one it shares with the catalogue.
+    /// Name of its own database; `None` if it is in the catalogue's.
     pub place: Option<String>,
-    /// Its points.
+    /// The index with its points.
     pub index: Arc<dyn VectorIndex>,
-    /// Its points, whole.
+    /// Reads whole points of the same index.
     pub points: Arc<dyn PointReader>,
-    /// Makes its vectors, once it is there.
+    /// Embedder of its model; `None` until it is loaded.
     embedder: RwLock<Option<Arc<dyn Embedder>>>,
 }
 
 impl IndexSide {
-    /// A side whose embedder is not there yet.
+    /// A side whose embedder is not loaded yet.
     pub fn new<I: VectorIndex + PointReader + 'static>(place: Option<String>, index: Arc<I>) -> Arc<Self> {
         Arc::new(Self {
             place,
@@ -41,12 +41,12 @@ impl IndexSide {
         })
     }
 
-    /// Makes its vectors from here on.
+    /// Sets the embedder of its model.
     pub fn set_embedder(&self, embedder: Arc<dyn Embedder>) {
         *self.embedder.write().unwrap_or_else(PoisonError::into_inner) = Some(embedder);
     }
 
-    /// What makes its vectors; an error that passes while it is away.
+    /// The embedder of its model; a temporary error while it is unavailable.
     pub fn embedder(&self) -> Result<Arc<dyn Embedder>, IndexError> {
         let embedder = self.embedder.read().unwrap_or_else(PoisonError::into_inner);
         embedder
@@ -55,17 +55,17 @@ impl IndexSide {
     }
 }
 
-/// The side that answers, and the other one while there is one.
+/// The active index, and the shadow during a migration.
 #[derive(Clone)]
 pub struct ActiveAndShadow {
-    /// Answers.
+    /// The side that answers.
     pub active: Arc<IndexSide>,
-    /// Is kept as the active one is.
+    /// The side that receives the same writes; `None` without a migration.
     pub shadow: Option<Arc<IndexSide>>,
 }
 
 impl ActiveAndShadow {
-    /// The side beside `side`, if there is one; an error where `side` is none of the two.
+    /// The other side than `side`, if there is one; an error if `side` is neither of the two.
     fn opposite_side(&self, side: &Arc<IndexSide>) -> Result<Option<Arc<IndexSide>>, IndexError> {
         match &self.shadow {
             other if Arc::ptr_eq(&self.active, side) => Ok(other.clone()),
@@ -82,15 +82,15 @@ impl ActiveAndShadow {
 /// The index of a library that may have two sides.
 pub struct DualIndex {
     pair: RwLock<ActiveAndShadow>,
-    /// Shared by writes; alone whoever adds a side or takes one away, so that no write knows less than there is.
+    /// Held shared by writes, and exclusively to add or remove a side, so that every write reaches all sides.
     gate: Gate<()>,
-    /// Copies of a document's points, and changes of its readers, one at a time.
+    /// Serialises copies of a document's points with changes of its readers; indexed by document id.
     locks: [Mutex<()>; LOCKS],
     ingestor: OnceLock<Weak<Ingestor>>,
 }
 
 impl DualIndex {
-    /// A library whose sides are these.
+    /// A library's index with these sides.
     pub fn new(pair: ActiveAndShadow) -> Arc<Self> {
         Arc::new(Self {
             pair: RwLock::new(pair),
@@ -100,23 +100,23 @@ impl DualIndex {
         })
     }
 
-    /// Names who makes vectors; once, before anything is written.
+    /// Sets the ingestor that embeds copies; once, before the first write.
     pub fn set_ingestor(&self, ingestor: &Arc<Ingestor>) {
         let _ = self.ingestor.set(Arc::downgrade(ingestor));
     }
 
-    /// The sides as they are now.
+    /// The sides at this moment.
     pub fn current_pair(&self) -> ActiveAndShadow {
         self.pair.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Adds a side, or takes the other one away, when no write is on its way.
+    /// Adds or removes the shadow when no write is running.
     pub async fn set_shadow(&self, other: Option<Arc<IndexSide>>) {
         let _alone = self.gate.write().await;
         self.update_pair(|pair| pair.shadow = other);
     }
 
-    /// Lets the other side answer from here on.
+    /// Swaps the sides: the shadow becomes active.
     pub fn swap_sides(&self) {
         self.update_pair(|pair| {
             if let Some(other) = pair.shadow.take() {
@@ -134,7 +134,7 @@ impl DualIndex {
         self.locks[at as usize].lock().await
     }
 
-    /// Stores points of one side's model there, and in the other one what its model makes of them.
+    /// Stores points of one side's model there, and in the other side the other model's vectors of the same texts.
     pub(super) async fn upsert_into(
         &self,
         side: Option<&Arc<IndexSide>>,
@@ -164,7 +164,7 @@ impl DualIndex {
         Ok(())
     }
 
-    /// Makes a generation visible in both, when each has all of it.
+    /// Makes a generation visible in both sides, after copying what either lacks.
     pub(super) async fn publish_in_both(&self, document: DocumentId, generation: Generation) -> Result<(), IndexError> {
         let _among_others = self.gate.read().await;
         let ActiveAndShadow { active, shadow: other } = self.current_pair();
@@ -176,7 +176,7 @@ impl DualIndex {
         active.index.publish_generation(document, generation).await
     }
 
-    /// Changes both, so that no copy of a document's points that is on its way brings back what was before.
+    /// Applies a change to both sides under the document's lock, so that a concurrent copy cannot undo it.
     pub(super) async fn apply_to_both<F>(
         &self,
         document: DocumentId,
@@ -188,14 +188,14 @@ impl DualIndex {
         let _among_others = self.gate.read().await;
         let _one = self.lock_document(document).await;
         let pair = self.current_pair();
-        // The active one is changed last: it is the one that is asked what there is.
+        // The active side is changed last: it is the one that says what exists.
         for side in pair.shadow.iter().chain([&pair.active]) {
             change(side.index.clone()).await?;
         }
         Ok(())
     }
 
-    /// Brings what `from` has of a generation into `to`, if `to` has less of it.
+    /// Copies a generation from `from` to `to`, if `to` has fewer of its points.
     pub async fn copy_if_behind(
         &self,
         from: &IndexSide,
@@ -208,7 +208,7 @@ impl DualIndex {
         }
     }
 
-    /// Makes what a side has of a generation visible there.
+    /// Makes the points that a side has of a generation visible there.
     pub(super) async fn publish_on_side(
         &self,
         side: &IndexSide,
@@ -218,7 +218,7 @@ impl DualIndex {
         side.index.publish_generation(document, generation).await
     }
 
-    /// Embeds without a lock, and stores under it what is still there, with the readers that it has then.
+    /// Embeds without a lock; under the lock stores only points that still exist, with their current readers.
     async fn copy_points(
         &self,
         from: &IndexSide,
@@ -247,7 +247,7 @@ impl DualIndex {
     }
 }
 
-/// What was made of points that are still there, with their readers of now.
+/// The embedded points that still exist, with their current readers.
 fn with_current_access(made: Vec<IndexPoint>, now: Vec<IndexPoint>) -> Vec<IndexPoint> {
     let mut now: HashMap<PointId, IndexPoint> = now.into_iter().map(|point| (point.id, point)).collect();
     let still = |made: IndexPoint| {
@@ -267,14 +267,14 @@ fn with_current_access(made: Vec<IndexPoint>, now: Vec<IndexPoint>) -> Vec<Index
     made.into_iter().filter_map(still).collect()
 }
 
-/// Points that a side has of a generation.
+/// Number of points that a side has of a generation.
 async fn count_points(side: &IndexSide, (document, generation): DocumentGeneration) -> Result<u64, IndexError> {
     let held = side.index.list_generations(Some(document)).await?;
     let of = held.iter().find(|(of, _)| *of == (document, generation));
     Ok(of.map_or(0, |(_, points)| *points))
 }
 
-/// The ordinals of each generation.
+/// The range of ordinals of each generation.
 fn ordinal_ranges(points: &[IndexPoint]) -> HashMap<DocumentGeneration, std::ops::Range<u32>> {
     let mut runs: HashMap<DocumentGeneration, std::ops::Range<u32>> = HashMap::new();
     for point in points {
@@ -293,16 +293,16 @@ pub(super) fn unavailable_error(detail: &str) -> IndexError {
     }
 }
 
-/// One side, for the pipeline of its model: what it stores goes to the other one as well.
+/// The index for the pipeline of one side's model: what it stores is copied to the other side.
 pub struct PinnedIndex {
-    /// Both.
+    /// Both sides of the library.
     pub dual_index: Arc<DualIndex>,
-    /// Whose vectors are stored.
+    /// Side whose vectors are stored.
     pub side: Arc<IndexSide>,
 }
 
 impl PinnedIndex {
-    /// Says what is stored.
+    /// Prepares the side's index for `spec`; fails if the side was removed meanwhile.
     pub(super) async fn ensure_pinned(&self, spec: &IndexSpec) -> Result<(), IndexError> {
         self.dual_index.current_pair().opposite_side(&self.side)?;
         self.side.index.prepare_index(spec).await
@@ -310,7 +310,7 @@ impl PinnedIndex {
 }
 
 impl DualIndex {
-    /// All there is, by generation: as much as the active side has of it, and none of what only the other one has.
+    /// Generations of both sides, with the active side's counts; those only in the other side have none.
     pub(super) async fn generations_of_both(
         &self,
         document: Option<DocumentId>,

@@ -1,5 +1,5 @@
-//! A model is changed while documents come, go and change their readers, and while questions are asked; broken off, refused,
-//! undone and finished.
+//! Changes the model while documents are added, removed and change their readers, and while questions are asked; with
+//! migrations that are interrupted, refused, rolled back and finished.
 
 mod house;
 

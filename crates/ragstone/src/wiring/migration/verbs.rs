@@ -1,4 +1,4 @@
-//! What the operator says of a change of the model: begin, give up, go back, finish.
+//! The operator's commands of a migration: begin, abort, roll back, finish.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,7 +16,7 @@ use super::{MigrationStatus, ModelMigration, clear_index};
 use crate::clock::new_id;
 
 impl ModelMigration {
-    /// Begins to change to `target`, or goes on with that; it answers as soon as it is full and passes the gate.
+    /// Begins or resumes a migration to `target`. The new model answers once its index is full and it passes the gate.
     pub async fn begin_migration(
         &self,
         target: TargetModel,
@@ -118,7 +118,7 @@ impl ModelMigration {
         Ok(())
     }
 
-    /// Lets the old model answer again; both are kept.
+    /// Makes the old model answer again; both indexes are kept.
     pub async fn roll_back_migration(&self) -> anyhow::Result<MigrationStatus> {
         let sides = self.require_dual_index()?;
         let _one = self.command_lock.lock().await;
@@ -134,7 +134,7 @@ impl ModelMigration {
         self.current_status().await
     }
 
-    /// Gives the new model up, and removes what was made for it.
+    /// Abandons the new model and removes its index.
     pub async fn abort_migration(&self) -> anyhow::Result<MigrationStatus> {
         let sides = self.require_dual_index()?;
         let _one = self.command_lock.lock().await;
@@ -152,7 +152,7 @@ impl ModelMigration {
         self.current_status().await
     }
 
-    /// Keeps the new model alone, and removes what the old one had. The settings have to name it.
+    /// Keeps the new model only and removes the old one's index. The settings must name the new model.
     pub async fn finish_migration(&self) -> anyhow::Result<MigrationStatus> {
         let sides = self.require_dual_index()?;
         let _one = self.command_lock.lock().await;
@@ -178,7 +178,7 @@ impl ModelMigration {
         self.current_status().await
     }
 
-    /// Takes the side that does not answer away.
+    /// Removes the side that does not answer.
     async fn discard_shadow(&self, sides: &Arc<DualIndex>) -> anyhow::Result<()> {
         let Some(gone) = sides.current_pair().shadow else {
             return MigrationRecord::clear_record(self.catalogue.as_ref()).await;
@@ -215,13 +215,13 @@ impl ModelMigration {
         )
     }
 
-    /// Does something while nothing is filled.
+    /// Runs `work` while filling is halted.
     async fn run_while_halted<T>(&self, work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
         self.halted.send_replace(true);
         let _work = self.work_lock.lock().await;
         let done = work.await;
         self.halted.send_replace(false);
-        // What was halted and is still to be done goes on.
+        // Resumes what was halted and is not finished.
         self.wake.notify_one();
         done
     }

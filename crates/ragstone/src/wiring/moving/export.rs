@@ -1,4 +1,4 @@
-//! Writing the archive: documents one by one, then once more those that changed meanwhile.
+//! Writes the archive: all documents one by one, then again those that changed meanwhile.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -16,13 +16,13 @@ use serde_json::{Value, json};
 
 use super::{LibraryTransfer, TransferListener, run_blocking};
 
-/// Chunks of one entry.
+/// Chunks in one entry of the archive.
 const CHUNKS: usize = 128;
-/// How often a document that changes while it is read is read again.
+/// Most times a document that changes while it is read is read again.
 const ATTEMPTS: usize = 3;
 
 impl LibraryTransfer {
-    /// Writes every published document to the file `path`, or goes on where an earlier try broke off.
+    /// Exports every published document to the file `path`; continues a file that an interrupted export left.
     pub async fn export_library(&self, path: PathBuf, listener: &TransferListener) -> anyhow::Result<Value> {
         let spec = self.stored_spec().await?;
         let header = ArchiveHeader::new(format!("ragstone {}", env!("CARGO_PKG_VERSION")), spec);
@@ -68,7 +68,7 @@ impl LibraryTransfer {
         Ok(run_blocking(move || ArchiveWriter::open(&path, &header, keep)).await??)
     }
 
-    /// What changed since it was written is written again, and what is gone does not count.
+    /// Writes changed documents again, and withdraws from the archive those that are gone.
     async fn rewrite_changed_documents(
         &self,
         archive: &mut ArchiveWriter,
@@ -90,7 +90,7 @@ impl LibraryTransfer {
         Ok(left_out)
     }
 
-    /// Writes one document as it stands.
+    /// Writes one document in its current state.
     async fn write_document(&self, archive: &mut ArchiveWriter, document: DocumentId) -> anyhow::Result<ExportOutcome> {
         let mut why = String::new();
         for _ in 0..ATTEMPTS {
@@ -162,10 +162,10 @@ impl LibraryTransfer {
     }
 }
 
-/// What became of a document.
+/// What happened to one document.
 enum ExportOutcome {
     Written(VersionStamp),
-    /// It is not published any more.
+    /// The document is no longer published.
     Unpublished,
     LeftOut(String),
 }

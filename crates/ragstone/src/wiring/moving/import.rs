@@ -1,4 +1,4 @@
-//! Putting an archive in: compared from end to end first, then document by document. What is there already stays.
+//! Imports an archive: checks it from end to end first, then imports document by document. Existing documents stay.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,12 +16,12 @@ use serde_json::{Map, Value, json};
 use super::questions::VerificationQuestion;
 use super::{LibraryTransfer, TransferListener, run_blocking};
 
-/// Documents that are put in at a time.
+/// Documents that are imported concurrently.
 const AT_ONCE: usize = 4;
-/// A worker beside the numbered ones.
+/// Worker number of imports; those of the job workers begin at 1.
 const IMPORT_WORKER: u32 = 0;
 
-/// How many documents went which way.
+/// Number of documents per outcome.
 #[derive(Debug, Default)]
 struct ImportCounts {
     done: AtomicU64,
@@ -32,7 +32,7 @@ struct ImportCounts {
 }
 
 impl LibraryTransfer {
-    /// Puts the documents of the file `path` in; with `verify`, questions are asked again and compared.
+    /// Imports the documents of the file `path`; with `verify`, asks the archive's questions again and compares.
     pub async fn import_library(
         &self,
         path: PathBuf,
@@ -72,7 +72,7 @@ impl LibraryTransfer {
         Ok(result)
     }
 
-    /// The library's vectors must be of the archive's making; a library without any takes them.
+    /// Checks that the library's vectors are of the archive's embedder; a library without a spec takes the archive's.
     async fn check_spec(&self, spec: Option<&IndexSpec>) -> anyhow::Result<()> {
         let Some(spec) = spec else { return Ok(()) };
         match self.stored_spec().await? {
@@ -90,13 +90,13 @@ impl LibraryTransfer {
         }
     }
 
-    /// Sources that the library does not have; says how many.
+    /// Imports sources that the library does not have; returns how many.
     async fn import_sources(&self, sources: Vec<SourceRecord>) -> anyhow::Result<u64> {
         let mut added = 0;
         for source in sources {
             let source = SourceRecord {
                 last_sync: None,
-                // Two libraries would take in the same twice, and delete each other's.
+                // Two libraries that sync one source would ingest all of it twice, and delete each other's documents.
                 paused: true,
                 ..source
             };
@@ -105,7 +105,7 @@ impl LibraryTransfer {
         Ok(added)
     }
 
-    /// What was found about documents, where this library has found nothing yet.
+    /// Imports settings such as thresholds, unless this library has its own.
     async fn import_settings(&self, settings: Map<String, Value>) -> anyhow::Result<()> {
         let catalogue = &self.vectors.catalogue;
         for (key, value) in settings {
@@ -141,7 +141,7 @@ impl LibraryTransfer {
         Ok(counts)
     }
 
-    /// What this document alone is to blame for is told, and the others go on; anything else ends the import.
+    /// A failure that concerns this document alone is reported, and the import continues; any other error ends it.
     async fn import_document(
         &self,
         archived: ArchivedDocument,
@@ -185,7 +185,7 @@ impl LibraryTransfer {
     }
 }
 
-/// Bytes after which it is told how many were compared.
+/// Bytes between two reports of the verification's progress.
 const REPORT_STEP_BYTES: u64 = 64 << 20;
 
 fn describe_spec(spec: &IndexSpec) -> String {

@@ -1,7 +1,7 @@
-//! Moving house: the whole library into one file, and out of it into another set of stores.
+//! Export and import of a whole library: from one set of stores to a file, and from the file into another set.
 //!
-//! Invariant: neither keys nor secrets move, and nothing that a library has is overwritten; a document moves whole, with
-//! its readers, or not at all.
+//! Invariant: neither keys nor secrets are exported, and an import overwrites nothing; a document is transferred with
+//! its text, vectors and readers, or not at all.
 
 mod export;
 mod import;
@@ -26,60 +26,60 @@ pub use routes::transfer_router;
 
 use super::vectors::EmbedderManager;
 
-/// Rows read at once.
+/// Rows that are read at once.
 const PAGE: usize = 500;
 
-/// What the library is moved by.
+/// What an export or import works with.
 pub struct LibraryTransfer {
     /// Documents in the catalogue.
     pub export_store: Arc<dyn ExportStore>,
     /// Points in the index.
     pub points: Arc<dyn PointReader>,
-    /// Originals and texts.
+    /// Originals and extracted texts.
     pub blobs: Arc<dyn ObjectStore>,
-    /// Where documents come from.
+    /// The library's document sources.
     pub sources: Arc<dyn SourceStore>,
-    /// Answers the questions that are compared.
+    /// Answers the verification questions.
     pub library: Arc<Library>,
-    /// Everything about the vectors, with catalogue, index and ingestor.
+    /// The embedder, and with it catalogue, index and ingestor.
     pub vectors: Arc<EmbedderManager>,
-    /// Names the local operator of a tenant.
+    /// Returns the local operator of a tenant.
     pub operator: fn(TenantId) -> Principal,
 }
 
-/// How far it is.
+/// Progress of a stage.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct TransferProgress {
-    /// What is being done: `documents`, `comparing` or `questions`.
+    /// Stage: `documents`, `comparing` or `questions`.
     stage: &'static str,
-    /// Units done.
+    /// Units done so far.
     done: u64,
-    /// Units in all.
+    /// Units of the stage in total.
     total: u64,
 }
 
-/// Something to tell while it goes on.
+/// An event during a transfer.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TransferEvent {
-    /// How far it is.
+    /// Progress of the current stage.
     Progress(TransferProgress),
-    /// A document that does not move, and why.
+    /// A document that is not transferred, and why.
     LeftOut {
-        /// Its URI, or its id.
+        /// URI of the document, or its id.
         document: String,
-        /// Why.
+        /// Why it is left out, as text for people.
         why: String,
     },
 }
 
-/// Takes what is told.
+/// Receives the events of a transfer.
 #[derive(Clone)]
 pub struct TransferListener(pub Sender<TransferEvent>);
 
 impl TransferListener {
     fn report_progress(&self, stage: &'static str, done: u64, total: u64) {
-        // Who is behind learns it from the next one.
+        // If the channel is full, the listener learns it from the next event.
         let _ = self
             .0
             .try_send(TransferEvent::Progress(TransferProgress { stage, done, total }));
@@ -87,14 +87,14 @@ impl TransferListener {
 
     async fn report_left_out(&self, document: &str, why: impl ToString + Send) {
         let (document, why) = (document.to_owned(), why.to_string());
-        // Nobody listens any more: the work is dropped soon.
+        // Fails only if nobody listens any more; then the work is dropped soon.
         let _ = self.0.send(TransferEvent::LeftOut { document, why }).await;
     }
 }
 
 impl LibraryTransfer {
-    /// The spec of what the index holds: the active one; of a library that was begun without vectors and never noted it,
-    /// the lexical one.
+    /// The spec of the stored points: the active one, or the lexical one for a library that was started without vectors
+    /// and has no spec.
     async fn stored_spec(&self) -> anyhow::Result<Option<IndexSpec>> {
         let vectors = &self.vectors;
         match vectors.active_spec().await? {
@@ -104,7 +104,7 @@ impl LibraryTransfer {
         }
     }
 
-    /// Every tenant's sources.
+    /// The sources of all tenants.
     async fn all_sources(&self) -> anyhow::Result<Vec<SourceRecord>> {
         let (mut sources, mut cursor) = (Vec::new(), None);
         loop {
@@ -118,7 +118,7 @@ impl LibraryTransfer {
         }
     }
 
-    /// The small values that belong to the documents: what was found about each tenant's. Others are the installation's.
+    /// Settings that belong to documents: each tenant's threshold. Other settings belong to the installation.
     async fn collect_settings(&self, tenants: &[TenantId]) -> anyhow::Result<Map<String, Value>> {
         let mut settings = Map::new();
         for tenant in tenants {
@@ -130,12 +130,12 @@ impl LibraryTransfer {
     }
 }
 
-/// Where a tenant's threshold stands.
+/// Setting with a tenant's evidence threshold.
 fn calibration_key(tenant: &TenantId) -> String {
     format!("calibration:{tenant}")
 }
 
-/// Blocking work beside the runtime.
+/// Runs blocking work on a blocking thread.
 async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> anyhow::Result<T> {
     Ok(tokio::task::spawn_blocking(work).await?)
 }

@@ -1,5 +1,5 @@
-//! Questions that two libraries are compared by: taken from the texts, asked where the archive is made, and asked again
-//! where it is put in.
+//! Verification questions for comparing two libraries: taken from the texts, asked at export, and asked again after the
+//! import.
 
 use std::collections::HashMap;
 
@@ -13,26 +13,26 @@ use serde_json::{Value, json};
 
 use super::{LibraryTransfer, TransferListener};
 
-/// Questions of an archive.
+/// Most questions in an archive.
 const QUESTIONS: usize = 32;
-/// Words of a question.
+/// Most words of a question.
 const WORDS: usize = 12;
-/// Passages that are compared.
+/// Passages per question that are compared.
 const PASSAGES: usize = 10;
 
-/// A question with what was found.
+/// A question with its results at export.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct VerificationQuestion {
     tenant: TenantId,
     query: String,
-    /// By words alone.
+    /// Chunks found by words alone, in order.
     lexical: Vec<ChunkId>,
-    /// By both; none where nothing embedded questions.
+    /// Chunks found by words and vectors; `None` if no embedder was available.
     hybrid: Option<Vec<ChunkId>>,
 }
 
 impl LibraryTransfer {
-    /// Questions from documents spread over the library, with their passages.
+    /// Picks questions from documents spread over the library, and records their results.
     pub(super) async fn pick_questions(
         &self,
         marks: &HashMap<DocumentId, VersionStamp>,
@@ -62,7 +62,7 @@ impl LibraryTransfer {
         Ok(questions)
     }
 
-    /// Asks again, and counts the questions whose passages are the same in the same order.
+    /// Asks again; counts the questions that find the same passages in the same order.
     pub(super) async fn verify_questions(
         &self,
         questions: &[VerificationQuestion],
@@ -81,7 +81,7 @@ impl LibraryTransfer {
         Ok(json!({ "questions": questions.len(), "same": same, "hybrid": hybrid }))
     }
 
-    /// Whether questions get vectors here.
+    /// Whether this process can embed questions.
     fn can_embed(&self) -> bool {
         matches!(self.vectors.state(), super::super::EmbedderState::Ready(_))
     }

@@ -1,5 +1,5 @@
-//! The operator's routes, answered by events while the work goes on: `progress`, `left_out`, and at the end `done` or
-//! `failed`. Who leaves ends the work, which goes on from there when it is asked for again.
+//! The operator's routes for export and import. They answer with events: `progress`, `left_out`, and at the end `done`
+//! or `failed`. If the client disconnects, the work ends; the same request continues it.
 
 use std::path::PathBuf;
 use std::pin::pin;
@@ -19,10 +19,10 @@ use tokio::sync::mpsc;
 
 use super::{LibraryTransfer, TransferEvent, TransferListener};
 
-/// Messages that a slow listener may be behind.
+/// Capacity of the event channel, in events.
 const EVENT_BUFFER: usize = 1_024;
 
-/// What only the operator can do with the whole library.
+/// The routes for transferring a whole library.
 pub fn transfer_router(moving: LibraryTransfer) -> Router {
     Router::new()
         .route("/operator/v1/export", post(stream_export))

@@ -1,4 +1,4 @@
-//! Whether catalogue and blobs are of one library, before anything else is done with them.
+//! Checks that catalogue and blobs belong to one library, before anything else is done with them.
 
 use anyhow::{Context, anyhow};
 use object_store::ObjectStore;
@@ -11,8 +11,8 @@ use ragstone_core::seam::Catalogue;
 
 use crate::clock::new_id;
 
-/// Claims the blobs for the catalogue's library and gives its id, or says what to do about stores that do not belong
-/// together.
+/// Claims the blobs for the catalogue's library and returns its id. The error says what to do about stores that do not
+/// belong together.
 pub async fn claim_library(
     catalogue: &dyn Catalogue,
     blobs: &dyn ObjectStore,
@@ -25,7 +25,7 @@ pub async fn claim_library(
     }
 }
 
-/// The same, for who decides what to do.
+/// The same; a mismatch is returned for the caller to handle.
 pub async fn try_claim_library(
     catalogue: &dyn Catalogue,
     blobs: &dyn ObjectStore,
@@ -35,8 +35,8 @@ pub async fn try_claim_library(
     claim_blobs(catalogue, blobs, &drawn, owners).await
 }
 
-/// Makes the catalogue one that is being made again from the blobs: of their library, and refused by every other start
-/// until it is finished. Gives the library's id.
+/// Prepares a catalogue for recovery from the blobs: gives it their library's id, and makes every other start refuse it
+/// until the recovery is finished. Returns the id.
 pub async fn begin_recovery(catalogue: &dyn Catalogue, blobs: &dyn ObjectStore) -> anyhow::Result<String> {
     catalogue.set_setting(RECOVERY_SETTING, RECOVERING_ROWS).await?;
     let marked = marked_library(blobs).await.context("the mark of the library")?;
@@ -49,7 +49,7 @@ pub async fn begin_recovery(catalogue: &dyn Catalogue, blobs: &dyn ObjectStore) 
     Ok(library)
 }
 
-/// What to do; nothing was changed so far.
+/// What to do about a mismatch; nothing was changed before it is reported.
 fn describe_remedy(mismatch: StoreMismatch, owners: StoreOwners) -> String {
     let database = match owners {
         StoreOwners::One => "ragstone.db with its -wal file",

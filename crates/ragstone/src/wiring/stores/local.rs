@@ -1,4 +1,4 @@
-//! The stores of a data directory: one database, one folder of blobs, one cache.
+//! Opens the stores of a data directory: one database, one folder of blobs, one cache.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use super::{OpenPurpose, StoreLocation, StoreSet};
 use crate::clock::utc_now;
 use crate::config::Settings;
 
-/// The stores of a data directory.
+/// Opens all stores of a data directory.
 pub async fn open_local_stores(
     settings: &Settings,
     directory: DataDirectory,
@@ -77,14 +77,14 @@ pub async fn open_local_stores(
     })
 }
 
-/// Before anything is opened: on a full disk it makes the room that this takes.
+/// Opens the reserve. This comes before the stores: on a full disk it makes the room that opening them needs.
 async fn open_reserve(folder: &Path, bytes: u64) -> anyhow::Result<DiskReserve> {
     let folder = folder.to_owned();
     let open = move || DiskReserve::open(&folder, bytes).context("the disk of the data directory");
     tokio::task::spawn_blocking(open).await?
 }
 
-/// The database of the data directory, as the catalogue and as itself.
+/// Opens the database of the data directory; returns it as the catalogue and as the database.
 pub async fn open_database(
     path: PathBuf,
     reserve: Option<DiskReserve>,
@@ -93,7 +93,7 @@ pub async fn open_database(
     Ok((catalogue, database))
 }
 
-/// The same, with a copy of what an older release left.
+/// Opens the database, and copies what an older release left before it is changed.
 async fn open_copied_database(
     path: PathBuf,
     reserve: Option<DiskReserve>,
@@ -106,7 +106,7 @@ async fn open_copied_database(
     tokio::task::spawn_blocking(open).await?
 }
 
-/// A database whose older state is copied before it is changed.
+/// Opens a database whose older state is copied before it is changed.
 fn open_with_copy(
     path: &Path,
     reserve: Option<DiskReserve>,
@@ -120,7 +120,7 @@ fn open_with_copy(
     })
 }
 
-/// What tells the copies of one upgrade from those of another: this program's version, and the time.
+/// Label of the copies of one upgrade: this program's version and the time.
 pub fn copy_label() -> String {
     let digits = format_description!("[year][month][day]T[hour][minute][second]Z");
     let time = utc_now().format(&digits).unwrap_or_default();
@@ -151,13 +151,13 @@ fn describe_upgrade(upgrade: &UpgradeReport) -> String {
     format!("the database of an earlier release was upgraded ({done}); {copy}")
 }
 
-/// Whether the data directory holds an API key, be there another process that has it or not.
+/// Whether the data directory holds an API key; works while another process owns the directory, too.
 pub async fn has_keys(folder: &Path) -> anyhow::Result<bool> {
     let path = database_path_in(folder);
     tokio::task::spawn_blocking(move || Ok(file_has_keys(&path)?)).await?
 }
 
-/// The index that answers, and the one beside it while the model is changed. What an earlier change left is removed.
+/// Opens the active index, and the shadow if a migration is unfinished. Removes what earlier migrations left.
 pub async fn open_dual_index(
     folder: &Path,
     database: SqliteDatabase,
@@ -202,7 +202,7 @@ async fn open_catalogue_index(database: SqliteDatabase) -> anyhow::Result<Arc<Em
     tokio::task::spawn_blocking(open).await?
 }
 
-/// A new index in a database of its own.
+/// Creates an index in a database of its own.
 pub async fn open_side(folder: &Path, place: String, reserve: Option<&DiskReserve>) -> anyhow::Result<Arc<IndexSide>> {
     open_copied_side(folder, place, reserve, CopyPolicy::default()).await
 }
@@ -222,7 +222,7 @@ async fn open_copied_side(
     Ok(IndexSide::new(Some(place), index))
 }
 
-/// What was embedded before; none where the settings want none or there can be none, which costs embeddings only.
+/// Opens the embedding cache; `None` if it is switched off or cannot be opened, which only costs embedding again.
 pub async fn open_cache(path: PathBuf, bytes: u64) -> Option<Arc<dyn EmbeddingCache>> {
     let open = move || match bytes {
         0 => SqliteEmbeddingCache::remove_file(&path).map(|()| None),
@@ -238,7 +238,7 @@ pub async fn open_cache(path: PathBuf, bytes: u64) -> Option<Arc<dyn EmbeddingCa
     }
 }
 
-/// The folder of originals and texts, made if it is not there.
+/// Opens the folder of originals and texts; creates it if it does not exist.
 pub fn open_folder(folder: &Path) -> anyhow::Result<Arc<dyn ObjectStore>> {
     let named = || format!("cannot use {}", folder.display());
     std::fs::create_dir_all(folder).with_context(named)?;

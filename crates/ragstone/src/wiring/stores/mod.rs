@@ -1,4 +1,4 @@
-//! The stores, all local or all shared: what the rest of the process sees of them.
+//! The stores, all local or all shared, behind the seams that the rest of the process sees.
 
 mod claim;
 mod local;
@@ -27,7 +27,7 @@ pub use shared::{
     ProcessRole, SHARED_STORE_NAMES, open_catalogue, open_shared_stores as open_shared, probe_shared_stores,
 };
 
-/// Whether any API key was ever made; looks without changing anything, and without a lock.
+/// Whether any API key was ever created. Reads without changing anything and without a lock.
 pub async fn has_keys(settings: &Settings) -> anyhow::Result<bool> {
     match settings.shared_stores() {
         Some(set) => shared::has_keys(settings, &set).await,
@@ -35,79 +35,79 @@ pub async fn has_keys(settings: &Settings) -> anyhow::Result<bool> {
     }
 }
 
-/// How stores are opened.
+/// Purpose of opening the stores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OpenPurpose {
-    /// To use them, if they belong together.
+    /// Normal use; refused if they do not belong together.
     Use,
-    /// To make the catalogue again.
+    /// Recovery of the catalogue from the blobs.
     Recovery,
 }
 
 /// Every store behind its seam.
 pub struct StoreSet {
-    /// The truth about documents and jobs.
+    /// Source of truth for documents and jobs.
     pub catalogue: Arc<dyn Catalogue>,
-    /// The keys of callers.
+    /// API keys of callers.
     pub keys: Arc<dyn KeyStore>,
-    /// What callers spent.
+    /// Usage of callers and tenants: requests and tokens.
     pub usage: Arc<dyn UsageStore>,
-    /// What uploads with a key were answered.
+    /// Recorded answers to uploads with an idempotency key.
     pub idempotency: Arc<dyn IdempotencyStore>,
-    /// Evaluation runs.
+    /// Runs of evaluations with their outcomes.
     pub evaluations: Arc<dyn EvaluationStore>,
-    /// What callers said of answers.
+    /// Kept answers and callers' ratings.
     pub feedback: Arc<dyn FeedbackStore>,
-    /// Where documents come from.
+    /// Document sources and their sync state.
     pub sources: Arc<dyn SourceStore>,
-    /// Published versions on their way to another library.
+    /// Reads published versions for export, and stores imported ones.
     pub export_store: Arc<dyn ExportStore>,
-    /// Points on theirs.
+    /// Reads whole points of the index.
     pub points: Arc<dyn PointReader>,
-    /// The points.
+    /// The index for search and ingestion.
     pub index: Arc<dyn VectorIndex>,
-    /// The same, where the model may be changed while it answers.
+    /// The same index with its two sides, if its model can be changed while it answers.
     pub dual_index: Option<Arc<DualIndex>>,
-    /// Originals and texts.
+    /// Originals, extracted texts and manifests.
     pub blobs: Arc<dyn ObjectStore>,
-    /// The id of the library whose stores they are.
+    /// Id of the library that the stores belong to.
     pub library: String,
-    /// What was embedded before, on this machine.
+    /// Embedding cache on this machine, if there is one.
     pub embeddings: Option<Arc<dyn EmbeddingCache>>,
-    /// Wakes workers.
+    /// Notifies the workers of queued jobs.
     pub notifier: Arc<dyn Notifier>,
-    /// What of the machine is this process's own.
+    /// What this process alone owns on the machine.
     pub location: StoreLocation,
-    /// What was changed because an older release had left it, in words.
+    /// What was migrated from an older release, in words; `None` if nothing was.
     pub upgraded: Option<String>,
-    /// Keeps room on the disk of the data directory, where all stores are in it.
+    /// Reserve on the data directory's disk; `None` if stores are shared.
     pub reserve: Option<DiskReserve>,
-    /// Gives the room of the database's log back to the disk; does nothing where no database is on it.
+    /// Truncates the database's log to free its disk space; does nothing for shared stores.
     pub shorten_log: ShortenLog,
-    /// How it is found out whether they answer; empty where they are in this process.
+    /// Probes of the stores; empty for local ones.
     pub probes: Vec<StoreProbe>,
 }
 
-/// What of the machine is this process's own.
+/// What this process alone owns on the machine.
 pub enum StoreLocation {
     /// A data directory with all stores in it.
     Local(DataDirectory),
-    /// The stores are shared.
+    /// Shared stores; nothing here must last.
     Shared {
-        /// Holds what may be lost, where the process needs it and got one: held for its lock.
+        /// Holds what may be lost, if the process needs it and got one; kept for its lock.
         _directory: Option<DataDirectory>,
-        /// The folder of the blobs, where they are in one.
+        /// Folder of the blobs, if they are in one.
         blobs: Option<PathBuf>,
     },
 }
 
 impl StoreLocation {
-    /// Whether other processes work on the same stores.
+    /// Whether other processes use the same stores.
     pub fn is_shared(&self) -> bool {
         matches!(self, Self::Shared { .. })
     }
 
-    /// The data directory, if all is in it.
+    /// The data directory, if all stores are in it.
     pub fn local_directory(&self) -> Option<&DataDirectory> {
         match self {
             Self::Local(directory) => Some(directory),
@@ -115,7 +115,7 @@ impl StoreLocation {
         }
     }
 
-    /// The folder of the blobs, where they are in one.
+    /// Folder of the blobs, if they are in one.
     pub fn blob_folder(&self) -> Option<PathBuf> {
         match self {
             Self::Local(directory) => Some(directory.blobs_path()),
@@ -124,12 +124,12 @@ impl StoreLocation {
     }
 }
 
-/// How it is found out whether a store answers.
+/// Probe of whether a store answers.
 pub struct StoreProbe {
-    /// What it is called in `/readyz`.
+    /// Name of the store in `/readyz`.
     pub name: &'static str,
-    /// Whether nothing can be answered without it.
+    /// Whether no question can be answered without it.
     pub needed: bool,
-    /// Asks; an error is in words, without a secret.
+    /// Sends a request to the store; the error is a text without secrets.
     pub ask: Box<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>,
 }

@@ -1,6 +1,6 @@
-//! Shared stores: PostgreSQL, Qdrant, a bucket or a folder that every process sees, and a doorbell between them.
+//! Opens shared stores: PostgreSQL, Qdrant, a bucket or a folder that every process sees, and a notifier between them.
 //!
-//! Invariant: what a process keeps on its own machine may be lost: the embedding cache, and the name under which its jobs
+//! Invariant: what a process keeps on its own machine may be lost: the embedding cache, and the name by which its jobs
 //! are taken back at once after a crash.
 
 use std::future::Future;
@@ -27,28 +27,28 @@ use super::local::{open_cache, open_folder};
 use super::{OpenPurpose, StoreLocation, StoreProbe, StoreSet};
 use crate::config::{BlobLocation, Settings, SharedStores};
 
-/// How long a server that starts waits for its database, and how long between two tries.
+/// How long a starting server waits for its database (in all, and between two tries).
 const START_PATIENCE: Duration = Duration::from_secs(60);
 const START_WAIT: Duration = Duration::from_secs(1);
-/// How long a doorbell may take to be heard of by whoever only looks.
+/// How long `doctor` waits for the notifier to listen.
 const LOOK_PATIENCE: Duration = Duration::from_secs(5);
-/// The channel of the doorbell in Redis.
+/// Channel of the notifier in Redis.
 const CHANNEL: &str = "ragstone:doorbell";
-/// A key that no blob has.
+/// A key that no blob has, for probes.
 const NO_BLOB: &str = "readyz";
 
-/// What a process is to the shared stores.
+/// What kind of process uses the shared stores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProcessRole {
-    /// It comes, asks and goes.
+    /// A short-lived command without workers.
     Command,
-    /// It stays, and serves.
+    /// A long-running server that takes no jobs.
     Server,
-    /// It stays, and takes jobs.
+    /// A long-running process that takes jobs.
     Worker,
 }
 
-/// The stores of the set.
+/// Opens all stores of the set.
 pub async fn open_shared_stores(
     settings: &Settings,
     set: &SharedStores,
@@ -77,7 +77,7 @@ pub async fn open_shared_stores(
         None => None,
     };
     Ok(StoreSet {
-        // The database's own log line tells.
+        // The database layer logs its migrations itself.
         upgraded: None,
         probes: build_probes(&catalogue, &index, &blobs, set, &doorbell),
         keys: catalogue.clone(),
@@ -104,7 +104,7 @@ pub async fn open_shared_stores(
     })
 }
 
-/// The shared stores, as they are called in answers.
+/// Names of the shared stores in answers.
 pub const SHARED_STORE_NAMES: [&str; 4] = ["catalogue", "index", "blobs", "doorbell"];
 
 /// Whether the database holds an API key.
@@ -112,7 +112,7 @@ pub async fn has_keys(settings: &Settings, set: &SharedStores) -> anyhow::Result
     Ok(postgres::has_keys(&postgres_options(settings, set, Uuid::new_v4())?).await?)
 }
 
-/// The catalogue and the blobs of the set alone.
+/// Opens only the catalogue and the blobs of the set.
 pub async fn open_catalogue(
     settings: &Settings,
     set: &SharedStores,
@@ -122,7 +122,7 @@ pub async fn open_catalogue(
     Ok((catalogue, open_blobs(settings, &set.blobs)?))
 }
 
-/// Asks each store whether it answers and can be used, and leaves nothing there: its name, and how it is.
+/// Probes each store with a request that leaves nothing there; returns name and result.
 pub async fn probe_shared_stores(
     settings: &Settings,
     set: &SharedStores,
@@ -145,7 +145,7 @@ pub async fn probe_shared_stores(
     });
     let bell = with_time_limit(async {
         let bell = open_notifier(set, &postgres_options(settings, set, Uuid::new_v4())?)?;
-        // It has rung once it listens.
+        // The notifier notifies once when it listens.
         let _ = tokio::time::timeout(LOOK_PATIENCE, bell.wait_for_notification()).await;
         match bell.connection_error() {
             None => anyhow::Ok(format!("{} wakes the workers", notifier_name(set))),
@@ -159,7 +159,7 @@ pub async fn probe_shared_stores(
         .collect()
 }
 
-/// The data directory, unless another process has it or it cannot be written: then this one goes without.
+/// Opens the data directory. If another process owns it or it cannot be written, this process does without.
 fn own_directory(path: &Path) -> Option<DataDirectory> {
     match DataDirectory::open(path) {
         Ok(directory) => Some(directory),
@@ -189,7 +189,7 @@ fn postgres_options(settings: &Settings, set: &SharedStores, holder: Uuid) -> an
     Ok(options.with_authorities(std::fs::read(authorities).with_context(named)?))
 }
 
-/// The database may start after whoever needs it: a server waits a while.
+/// Connects to the database. It may start later than its users, so a server retries for a while.
 async fn connect_catalogue(options: &PostgresOptions, reached: ProcessRole) -> anyhow::Result<PostgresCatalogue> {
     let opened = tokio::time::timeout(START_PATIENCE, async {
         loop {
@@ -238,7 +238,7 @@ fn blob_folder(place: &BlobLocation) -> Option<&Path> {
 
 fn open_blobs(settings: &Settings, place: &BlobLocation) -> anyhow::Result<Arc<dyn ObjectStore>> {
     match place {
-        // A folder that is made here would be this machine's alone, where a mount is missing.
+        // If the mount is missing, creating the folder would make a store that only this machine sees.
         BlobLocation::Folder(folder) if !folder.is_dir() => {
             bail!(
                 "setting data.blobs_url: there is no folder {}; hint: mount it, or make it",
@@ -317,7 +317,7 @@ where
     }
 }
 
-/// A store that knows it has no such blob answers.
+/// Reads a key that does not exist: the store answers if it can say so.
 async fn ask_blobs(blobs: Arc<dyn ObjectStore>, folder: Option<PathBuf>) -> Result<(), String> {
     if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
         return Err(format!("there is no folder {}", folder.display()));

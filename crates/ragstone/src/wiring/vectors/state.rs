@@ -1,24 +1,24 @@
-//! How the vectors stand, in a word or two.
+//! State of the library's embedder, with a short description.
 
-/// How the vectors stand.
+/// State of the library's embedder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EmbedderState {
-    /// Settings want none.
+    /// The settings want no embedder.
     Off,
-    /// The model is on its way.
+    /// The model is being fetched.
     Fetching,
-    /// There is no model, and why.
+    /// The embedder is unavailable, for this reason.
     Missing(String),
-    /// Documents get their vectors; searched by words until all have them.
+    /// Documents are being embedded; search uses words alone until all have vectors.
     CatchingUp,
-    /// The library was embedded by another model.
+    /// The library was embedded by another model; the text says what to do.
     Mismatch(String),
-    /// In use.
+    /// The embedder is in use; the text is the model's name.
     Ready(String),
 }
 
 impl EmbedderState {
-    /// A word or two.
+    /// Short description for people.
     pub fn describe(&self) -> String {
         match self {
             Self::Off => "off".into(),

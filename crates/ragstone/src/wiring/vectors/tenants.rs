@@ -1,6 +1,6 @@
-//! The documents and jobs of all tenants, as the local operator sees them.
+//! Documents and jobs of all tenants, as the local operator sees them.
 //!
-//! Invariant: each is read through the operator's scope of its tenant.
+//! Invariant: each is read through the operator's scope in its tenant.
 
 use std::time::Duration;
 
@@ -11,13 +11,13 @@ use ragstone_core::seam::catalogue::{DocumentFilter, JobFilter, PageRequest};
 
 use super::EmbedderManager;
 
-/// Rows read at once.
+/// Rows that are read at once.
 const PAGE: usize = 500;
-/// How often it is looked whether jobs have ended.
+/// Interval of checks whether jobs have ended.
 const LOOK: Duration = Duration::from_millis(200);
 
 impl EmbedderManager {
-    /// A job of any tenant.
+    /// Finds a job of any tenant.
     pub async fn find_job(&self, job: JobId) -> anyhow::Result<Option<Job>> {
         for scope in self.operator_scopes().await? {
             if let Some(found) = self.catalogue.get_job(&scope, job).await? {
@@ -27,7 +27,7 @@ impl EmbedderManager {
         Ok(None)
     }
 
-    /// Queues every tenant's published documents for the current pipeline, as far as the filter takes them.
+    /// Queues the published documents of all tenants that match `filter` for the current pipeline.
     pub(super) async fn requeue_documents(&self, filter: DocumentFilter) -> anyhow::Result<Vec<(TenantId, JobId)>> {
         let mut jobs = Vec::new();
         for (tenant, document) in self.list_published_documents(filter).await? {
@@ -39,7 +39,7 @@ impl EmbedderManager {
         Ok(jobs)
     }
 
-    /// Every tenant's published documents, as far as the filter takes them.
+    /// The published documents of all tenants that match the filter.
     pub async fn list_published_documents(
         &self,
         filter: DocumentFilter,
@@ -65,7 +65,7 @@ impl EmbedderManager {
         Ok(found)
     }
 
-    /// Every tenant's jobs that are not final.
+    /// The jobs of all tenants that have not ended.
     pub async fn live_jobs(&self) -> anyhow::Result<Vec<(TenantId, JobId)>> {
         let mut found = Vec::new();
         for scope in self.operator_scopes().await? {

@@ -1,4 +1,4 @@
-//! Catching up and rebuilding over every tenant, each document once.
+//! Catching up and rebuilding over all tenants embeds each document once.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 

@@ -1,4 +1,4 @@
-//! Answering against refusing: where the run stands, and where other thresholds would have put it.
+//! Answers against refusals: the run's shares, and those that other thresholds would have given.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -6,10 +6,10 @@ use std::fmt::Write as _;
 use ragstone_core::evaluate::{MetricSummary, QuestionOutcome};
 use ragstone_core::metric::refusal::{CurvePoint, refusal_curve};
 
-/// Thresholds that are listed.
+/// Most thresholds in the table.
 const LISTED: usize = 12;
 
-/// Writes what is known of it, if anything is.
+/// Renders the section if the run has the data.
 pub(super) fn render_refusals(
     page: &mut String,
     metrics: &BTreeMap<String, MetricSummary>,
@@ -35,7 +35,7 @@ pub(super) fn render_refusals(
     }
 }
 
-/// What each threshold would have done: those points that have both shares.
+/// Thresholds and their two shares, for those that have both.
 fn complete_curve_points(outcomes: &BTreeMap<String, QuestionOutcome>) -> Vec<(f64, (f64, f64))> {
     let reached = |score: &str| -> Vec<f64> {
         let asked = outcomes
@@ -48,7 +48,7 @@ fn complete_curve_points(outcomes: &BTreeMap<String, QuestionOutcome>) -> Vec<(f
     all.into_iter().filter_map(both).collect()
 }
 
-/// The curve in a square, and the run as a dot on or near it.
+/// Draws the curve in a square, and the run as a dot.
 fn render_curve(page: &mut String, points: &[(f64, (f64, f64))], now: (f64, f64)) {
     let place = |(answered, refused): (f64, f64)| (answered * 100.0, 100.0 - refused * 100.0);
     page.push_str(

@@ -1,4 +1,4 @@
-//! A library in a folder of its own, with models that count words.
+//! Test library in its own folder, with models that count words.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, RwLock};
@@ -431,7 +431,7 @@ impl House {
         all
     }
 
-    /// Takes in all documents that another house has.
+    /// Imports all documents of another test library.
     pub async fn take_over(&self, other: &House) {
         let held = other.held.lock().unwrap().clone();
         for (n, readers) in held {
