@@ -173,11 +173,7 @@ async fn chunks_of_the_samples_are_those_of_the_whole_text() {
 async fn chunks_of_the_shared_pdfs_are_those_of_the_whole_text() {
     let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data/pdf/files"));
     let Ok(entries) = std::fs::read_dir(folder) else {
-        ragstone_testkit::skip_test(
-            ragstone_testkit::Requirement::Optional,
-            "the shared PDFs",
-            &format!("put them at {}", folder.display()),
-        );
+        ragstone_testkit::skip_test("the shared PDFs", &format!("put them at {}", folder.display()));
         return;
     };
     for entry in entries {

@@ -16,11 +16,7 @@ fn shared(path: &str) -> Option<PathBuf> {
     if found.exists() {
         return Some(found);
     }
-    ragstone_testkit::skip_test(
-        ragstone_testkit::Requirement::Optional,
-        "the shared PDFs",
-        &format!("put them at {}", found.display()),
-    );
+    ragstone_testkit::skip_test("the shared PDFs", &format!("put them at {}", found.display()));
     None
 }
 
@@ -87,11 +83,7 @@ async fn every_format_passes_through_a_worker() {
     }
     let isolation = pool.probe_isolation().await.unwrap();
     if cfg!(target_os = "linux") && !(isolation.network_namespace || isolation.system_call_filter) {
-        ragstone_testkit::skip_test(
-            ragstone_testkit::Requirement::Optional,
-            "parsers without a network",
-            "a kernel that permits network namespaces",
-        );
+        ragstone_testkit::skip_test("parsers without a network", "a kernel that permits network namespaces");
     }
 }
 

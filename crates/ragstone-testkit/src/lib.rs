@@ -1,34 +1,42 @@
 //! What the tests of all crates share. It depends on no other crate, so that the tests of each can use it.
 //!
-//! A test that does not find what it needs calls [`skip_test`] and returns. The line is shown although the test passes, is
-//! appended to the file that `RAGSTONE_TEST_SKIPS` names, and the test fails instead where `RAGSTONE_TEST_REQUIRE` asks for it.
+//! A test that does not find what it needs calls [`skip_test`] or [`skip_installed_test`] and returns. The line is shown although
+//! the test passes, is appended to the file that `RAGSTONE_TEST_SKIPS` names, and the test fails instead where
+//! `RAGSTONE_TEST_REQUIRE` asks for it.
+
+mod programs;
 
 use std::collections::BTreeSet;
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::sync::Mutex;
 
-/// What a skipped test lacks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Requirement {
-    /// A program that `.ci/run` installs (PostgreSQL, Redis): with `RAGSTONE_TEST_REQUIRE=1` its absence is a failure.
-    InstalledByCi,
-    /// Anything else: data outside the repository, other servers, a network, long runs that are asked for by name.
-    Optional,
-}
+pub use programs::{find_postgresql, find_program, unprivileged_user};
 
-/// Reports that a test does not run: `what` is not tested, `enable` says how to enable it.
+/// Reports that a test does not run, as it lacks what `.ci/run` does not install: data outside the repository, other servers, a
+/// network. `what` is not tested, `enable` says how to enable it.
 ///
 /// # Panics
 ///
-/// If `RAGSTONE_TEST_REQUIRE=1` and the requirement is [`Requirement::InstalledByCi`], or if it is `all`.
+/// With `RAGSTONE_TEST_REQUIRE=all`.
 #[track_caller]
-pub fn skip_test(requirement: Requirement, what: &str, enable: &str) {
-    let required = read_variable("RAGSTONE_TEST_REQUIRE").is_some_and(|value| match value.as_str() {
-        "all" => true,
-        "1" => requirement == Requirement::InstalledByCi,
-        _ => false,
-    });
+pub fn skip_test(what: &str, enable: &str) {
+    report_skip(what, enable, &["all"]);
+}
+
+/// Like [`skip_test`], for what `.ci/run` installs: PostgreSQL and Redis.
+///
+/// # Panics
+///
+/// With `RAGSTONE_TEST_REQUIRE=1`, which `.ci/run` sets, and with `all`.
+#[track_caller]
+pub fn skip_installed_test(what: &str, enable: &str) {
+    report_skip(what, enable, &["1", "all"]);
+}
+
+#[track_caller]
+fn report_skip(what: &str, enable: &str, required_by: &[&str]) {
+    let required = read_variable("RAGSTONE_TEST_REQUIRE").is_some_and(|value| required_by.contains(&value.as_str()));
     assert!(
         !required,
         "required by RAGSTONE_TEST_REQUIRE, and missing: {what}; to enable: {enable}"
@@ -51,10 +59,8 @@ pub fn skip_test(requirement: Requirement, what: &str, enable: &str) {
     );
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "tests are told by the environment what they must not skip"
-)]
-fn read_variable(name: &str) -> Option<String> {
+/// A variable of the environment, by which tests are told where servers are and what they must not skip.
+#[expect(clippy::disallowed_methods, reason = "tests are set up by their environment")]
+pub fn read_variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }

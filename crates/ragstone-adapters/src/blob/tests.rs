@@ -2,7 +2,6 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use futures::TryStreamExt;
@@ -153,12 +152,8 @@ struct Service {
 impl Service {
     /// None, said aloud, where there is no program.
     fn start() -> Option<Self> {
-        let Some(program) = program() else {
-            ragstone_testkit::skip_test(
-                ragstone_testkit::Requirement::Optional,
-                "blobs over S3",
-                "pip install 'moto[s3,server]'",
-            );
+        let Some(program) = ragstone_testkit::find_program("moto_server") else {
+            ragstone_testkit::skip_test("blobs over S3", "pip install 'moto[s3,server]'");
             return None;
         };
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -214,15 +209,4 @@ impl Drop for Service {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
-}
-
-fn program() -> Option<PathBuf> {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "where a machine has its programs is the environment's to say"
-    )]
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
-        .map(|folder| folder.join("moto_server"))
-        .find(|program| program.is_file())
 }

@@ -53,11 +53,7 @@ fn program() -> Option<&'static Path> {
 
 fn build() -> Option<PathBuf> {
     if !Path::new(SOURCE).exists() {
-        ragstone_testkit::skip_test(
-            ragstone_testkit::Requirement::Optional,
-            "tests against the OpenAI stub",
-            "put shared/ beside the repository",
-        );
+        ragstone_testkit::skip_test("tests against the OpenAI stub", "put shared/ beside the repository");
         return None;
     }
     let test = std::env::current_exe().unwrap();

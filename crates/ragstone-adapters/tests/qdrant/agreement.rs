@@ -52,11 +52,7 @@ async fn the_test_server_and_the_embedded_index_agree() {
 #[tokio::test]
 async fn qdrant_and_the_embedded_index_agree_on_every_question() {
     let Some((library, questions)) = shared() else {
-        ragstone_testkit::skip_test(
-            ragstone_testkit::Requirement::Optional,
-            "the order of all questions",
-            "put shared/ beside the repository",
-        );
+        ragstone_testkit::skip_test("the order of all questions", "put shared/ beside the repository");
         return;
     };
     let Some(server) = Server::find("the order of all questions against Qdrant").await else {

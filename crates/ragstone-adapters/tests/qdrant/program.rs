@@ -9,6 +9,7 @@ use std::time::Duration;
 use ragstone_adapters::index::qdrant::{QdrantIndex, QdrantOptions};
 use ragstone_core::seam::VectorIndex;
 use ragstone_core::seam::contract::index::spec;
+use ragstone_testkit::{find_program, read_variable};
 
 use crate::options;
 
@@ -21,14 +22,13 @@ pub struct Server {
 impl Server {
     /// A server that answers, if there is one to be had for `what`.
     pub async fn find(what: &str) -> Option<Self> {
-        let given = variable("RAGSTONE_TEST_QDRANT_URL");
+        let given = read_variable("RAGSTONE_TEST_QDRANT_URL");
         let node = match &given {
             Some(_) => None,
             None => program().map(Node::alone),
         };
         let Some(url) = given.or_else(|| node.as_ref().map(Node::url)) else {
             ragstone_testkit::skip_test(
-                ragstone_testkit::Requirement::Optional,
                 what,
                 "set RAGSTONE_TEST_QDRANT_URL or RAGSTONE_TEST_QDRANT_BIN, or put qdrant on the PATH",
             );
@@ -53,11 +53,7 @@ impl Cluster {
     /// A cluster that answers, if there is a program for `what`.
     pub async fn find(what: &str) -> Option<Self> {
         let Some(program) = program() else {
-            ragstone_testkit::skip_test(
-                ragstone_testkit::Requirement::Optional,
-                what,
-                "set RAGSTONE_TEST_QDRANT_BIN, or put qdrant on the PATH",
-            );
+            ragstone_testkit::skip_test(what, "set RAGSTONE_TEST_QDRANT_BIN, or put qdrant on the PATH");
             return None;
         };
         let first = Node::of_cluster(program.clone(), None);
@@ -158,23 +154,9 @@ fn spawn(program: &PathBuf, ports: [u16; 3], arguments: &[String], folder: &temp
         .unwrap()
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a test is told by its environment where a server is"
-)]
-fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok()
-}
-
 fn program() -> Option<PathBuf> {
-    let named = variable("RAGSTONE_TEST_QDRANT_BIN").map(PathBuf::from);
-    let path = variable("PATH").unwrap_or_default();
-    let found = || {
-        std::env::split_paths(&path)
-            .map(|folder| folder.join("qdrant"))
-            .find(|program| program.is_file())
-    };
-    named.or_else(found)
+    let named = read_variable("RAGSTONE_TEST_QDRANT_BIN").map(PathBuf::from);
+    named.or_else(|| find_program("qdrant"))
 }
 
 fn free_port() -> u16 {

@@ -178,13 +178,7 @@ async fn with_fault(with_old: bool, wish: Wish, fault: Fault, n: usize) -> bool 
     assert!(answered || scene.ask_for(wish).await, "{what}: asked again");
     scene.work_off().await;
     assert_eq!(scene.seen(&what).await, after, "{what}");
-    let swept = scene
-        .house
-        .ingestor
-        .consistency()
-        .sweep_stores(UploadSharing::Exclusive)
-        .await
-        .unwrap();
+    let swept = scene.house.sweep().await;
     assert!(
         swept.jobs.is_empty(),
         "{what}: the job itself came to its end: {swept:?}"
@@ -345,13 +339,7 @@ async fn mail_with_fault(wish: Wish, fault: Fault, n: usize) -> bool {
     let asked_again = answered || scene.ask_for(wish).await;
     assert!(asked_again, "{what}: asked again");
     scene.work_off().await;
-    scene
-        .house
-        .ingestor
-        .consistency()
-        .sweep_stores(UploadSharing::Exclusive)
-        .await
-        .unwrap();
+    scene.house.sweep().await;
     scene.work_off().await;
     match wish {
         Wish::Gone => assert!(texts(&scene).await.is_empty(), "{what}, {came:?}"),

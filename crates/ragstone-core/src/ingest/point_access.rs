@@ -18,20 +18,7 @@ pub(super) struct PointAccess {
 impl PointAccess {
     /// Brings the points of a freshly published version up to an ACL that changed meanwhile.
     pub(super) async fn reload_point_access(&self, claim: &ClaimedJob) {
-        match self
-            .context
-            .stores
-            .catalogue
-            .documents_unchecked(&[claim.lease.document])
-            .await
-        {
-            Ok(documents) => {
-                for document in &documents {
-                    self.update_point_access(document).await;
-                }
-            }
-            Err(error) => tracing::warn!(document = %claim.lease.document, %error, "readers not spread yet"),
-        }
+        self.update_listed_documents(&[claim.lease.document]).await;
     }
 
     /// Gives the points of the published version the document's readers and fields. A revocation holds without it (admission
@@ -53,16 +40,19 @@ impl PointAccess {
     /// Gives the points of everything in a mail the readers that it has from its mail.
     pub(super) async fn update_attachment_access(&self, mail: DocumentId) {
         let within = list_nested_attachments(self.context.stores.catalogue.as_ref(), mail).await;
-        if within.is_empty() {
-            return;
+        if !within.is_empty() {
+            self.update_listed_documents(&within).await;
         }
-        match self.context.stores.catalogue.documents_unchecked(&within).await {
+    }
+
+    async fn update_listed_documents(&self, listed: &[DocumentId]) {
+        match self.context.stores.catalogue.documents_unchecked(listed).await {
             Ok(documents) => {
                 for document in &documents {
                     self.update_point_access(document).await;
                 }
             }
-            Err(error) => tracing::warn!(document = %mail, %error, "readers not spread to attachments yet"),
+            Err(error) => tracing::warn!(documents = ?listed, %error, "readers not spread yet"),
         }
     }
 }

@@ -365,12 +365,7 @@ async fn with_fault(change: Change, published: bool, fault: Fault, n: usize) -> 
     house.restart().await;
     house.wait(1_000);
     house.work().await;
-    house
-        .ingestor
-        .consistency()
-        .sweep_stores(UploadSharing::Exclusive)
-        .await
-        .unwrap();
+    house.sweep().await;
     house.work().await;
     is_no_more_open(&house, &format!("{what}, {came:?}, swept")).await;
     came.is_some()
@@ -453,12 +448,7 @@ async fn the_sweep_writes_the_manifests_that_a_library_lacks() {
     for key in keys(&house, |key| matches!(key, BlobKey::Manifest(..))).await {
         house.blobs.delete(&key).await.unwrap();
     }
-    house
-        .ingestor
-        .consistency()
-        .sweep_stores(UploadSharing::Exclusive)
-        .await
-        .unwrap();
+    house.sweep().await;
     let (again, told) = recovered_copy(&house).await;
     assert_eq!((told.documents, told.without_manifest), (1, 0));
     assert_eq!(documents(&again).await, documents(&house).await);
@@ -467,12 +457,7 @@ async fn the_sweep_writes_the_manifests_that_a_library_lacks() {
     let (scope, now) = (caller.scope(), OffsetDateTime::UNIX_EPOCH + Duration::from_secs(9));
     let patch = patched(readers(&["dept:law", "everyone"]));
     house.catalogue.patch_document(&scope, lamp, patch, now).await.unwrap();
-    house
-        .ingestor
-        .consistency()
-        .sweep_stores(UploadSharing::Exclusive)
-        .await
-        .unwrap();
+    house.sweep().await;
     let (again, _) = recovered_copy(&house).await;
     assert_eq!(documents(&again).await, documents(&house).await);
     assert_eq!(house.catalogue.list_document_refs(None, 9).await.unwrap().len(), 1);

@@ -254,7 +254,6 @@ mod tests {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data/irmetrics/cases.json");
         let Ok(text) = std::fs::read_to_string(path) else {
             ragstone_testkit::skip_test(
-                ragstone_testkit::Requirement::Optional,
                 "the trec_eval oracle",
                 &format!("put the ranking measures' cases.json at {path}"),
             );

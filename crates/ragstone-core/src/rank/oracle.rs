@@ -19,7 +19,6 @@ fn cases(key: &str) -> Option<Value> {
         Ok(text) => Some(serde_json::from_str::<Value>(&text).unwrap()[key].take()),
         Err(_) => {
             ragstone_testkit::skip_test(
-                ragstone_testkit::Requirement::Optional,
                 &format!("the recipe oracle {key:?}"),
                 &format!("put the recipe's cases.json at {path}"),
             );

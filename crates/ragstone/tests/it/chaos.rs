@@ -147,7 +147,6 @@ impl Contents {
     fn shared() -> Option<Self> {
         if number("RAGSTONE_TEST_CHAOS_SHARED") != Some(1) || !Path::new(SHARED).exists() {
             ragstone_testkit::skip_test(
-                ragstone_testkit::Requirement::Optional,
                 "kills over shared data",
                 "RAGSTONE_TEST_CHAOS_SHARED=1 with shared/ beside the repository",
             );

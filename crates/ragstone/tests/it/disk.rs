@@ -28,11 +28,7 @@ impl Disk {
         std::fs::create_dir(&path).unwrap();
         let options = format!("size={size}");
         if !run("mount", &["-t", "tmpfs", "-o", &options, "tmpfs"], &path) {
-            ragstone_testkit::skip_test(
-                ragstone_testkit::Requirement::Optional,
-                "a full disk",
-                "run as root on Linux",
-            );
+            ragstone_testkit::skip_test("a full disk", "run as root on Linux");
             return None;
         }
         let data = path.display().to_string();

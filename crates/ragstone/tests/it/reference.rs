@@ -6,6 +6,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use crate::http::request;
 use crate::support::{Sandbox, Server};
 
 const GENERATED: &str =
@@ -29,9 +30,7 @@ fn settings_are_those_of_the_manual() {
 fn the_api_is_the_described_one() {
     let sandbox = Sandbox::lexical();
     let server = Server::start(&sandbox);
-    let answer = server.get("/openapi.json");
-    let body = &answer[answer.find("\r\n\r\n").unwrap() + 4..];
-    let description: Value = serde_json::from_str(body).unwrap();
+    let description = request(&server.address, "GET", "/openapi.json").send().ok(200);
     let mut pretty = serde_json::to_string_pretty(&description).unwrap();
     pretty.push('\n');
     compare_or_update("openapi.json", &pretty);
@@ -43,9 +42,7 @@ fn compare_or_update(name: &str, text: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../../docs/reference")
         .join(name);
-    #[expect(clippy::disallowed_methods, reason = "the test is told to write the files")]
-    let update = std::env::var_os("RAGSTONE_TEST_UPDATE").is_some();
-    if update {
+    if ragstone_testkit::read_variable("RAGSTONE_TEST_UPDATE").is_some() {
         std::fs::write(&path, text).unwrap();
         return;
     }

@@ -19,8 +19,6 @@ use uuid::Uuid;
 
 use crate::support::{Sandbox, Server};
 
-/// Where Debian has PostgreSQL, a folder a version.
-const DEBIAN: &str = "/usr/lib/postgresql";
 /// Looks whether something answers, before it counts as broken, and the pause between two.
 const LOOKS: usize = 3_000;
 
@@ -49,16 +47,15 @@ impl Set {
 
     /// None, said aloud, where a program is missing.
     pub fn start() -> Option<Self> {
-        let (Some(postgres), Some(redis)) = (postgres(), on_path("redis-server")) else {
-            ragstone_testkit::skip_test(
-                ragstone_testkit::Requirement::InstalledByCi,
-                "shared stores",
-                "apt-get install postgresql redis-server",
-            );
+        let (Some(postgres), Some(redis)) = (
+            ragstone_testkit::find_postgresql(),
+            ragstone_testkit::find_program("redis-server"),
+        ) else {
+            ragstone_testkit::skip_installed_test("shared stores", "apt-get install postgresql redis-server");
             return None;
         };
         let folder = tempfile::tempdir().unwrap();
-        let owner = unprivileged();
+        let owner = ragstone_testkit::unprivileged_user();
         if let Some((user, group)) = owner {
             chown(folder.path(), Some(user), Some(group)).unwrap();
         }
@@ -102,7 +99,7 @@ impl Set {
     /// A database that is empty, as another library has it.
     pub fn another_database(&self) -> String {
         let folder = self.folder.path();
-        let createdb = postgres().unwrap().join("createdb");
+        let createdb = ragstone_testkit::find_postgresql().unwrap().join("createdb");
         let made = Command::new(createdb)
             .args(["-h", &folder.display().to_string(), "-U", "test", "another"])
             .output()
@@ -152,12 +149,8 @@ pub struct S3 {
 
 impl S3 {
     pub fn start(set: &Set) -> Option<Self> {
-        let Some(program) = on_path("moto_server") else {
-            ragstone_testkit::skip_test(
-                ragstone_testkit::Requirement::Optional,
-                "shared stores over S3",
-                "pip install 'moto[s3,server]'",
-            );
+        let Some(program) = ragstone_testkit::find_program("moto_server") else {
+            ragstone_testkit::skip_test("shared stores over S3", "pip install 'moto[s3,server]'");
             return None;
         };
         let port = free_port();
@@ -311,10 +304,10 @@ fn database(programs: &Path, folder: &Path, owner: Option<(u32, u32)>) -> Progra
 }
 
 fn qdrant(folder: &Path) -> Qdrant {
-    if let Some(url) = variable("RAGSTONE_TEST_QDRANT_URL") {
+    if let Some(url) = ragstone_testkit::read_variable("RAGSTONE_TEST_QDRANT_URL") {
         return Qdrant::Given(url);
     }
-    if let Some(program) = on_path("qdrant") {
+    if let Some(program) = ragstone_testkit::find_program("qdrant") {
         let (http, grpc) = (free_port(), free_port());
         let script = format!(
             "QDRANT__SERVICE__HOST=127.0.0.1 QDRANT__SERVICE__HTTP_PORT={http} QDRANT__SERVICE__GRPC_PORT={grpc} \
@@ -329,7 +322,6 @@ fn qdrant(folder: &Path) -> Qdrant {
         };
     }
     ragstone_testkit::skip_test(
-        ragstone_testkit::Requirement::Optional,
         "shared stores over Qdrant itself",
         "set RAGSTONE_TEST_QDRANT_URL, or put qdrant on the PATH",
     );
@@ -345,44 +337,4 @@ fn qdrant(folder: &Path) -> Qdrant {
 fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().port()
-}
-
-fn variable(name: &str) -> Option<String> {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "where a machine has its servers is the environment's to say"
-    )]
-    std::env::var(name).ok()
-}
-
-fn on_path(program: &str) -> Option<PathBuf> {
-    let path = variable("PATH")?;
-    let programs = std::env::split_paths(&path).map(|folder| folder.join(program));
-    programs.into_iter().find(|program| program.is_file())
-}
-
-/// The folder of PostgreSQL's programs.
-fn postgres() -> Option<PathBuf> {
-    let has = |folder: &PathBuf| folder.join("initdb").exists() && folder.join("postgres").exists();
-    let versions = std::fs::read_dir(DEBIAN).into_iter().flatten().flatten();
-    let version = |folder: &PathBuf| folder.file_name()?.to_str()?.parse::<u32>().ok();
-    let mut debian: Vec<_> = versions.map(|entry| entry.path()).collect();
-    debian.sort_by_key(version);
-    let debian = debian.into_iter().rev().map(|folder| folder.join("bin"));
-    let path = variable("PATH").unwrap_or_default();
-    let path: Vec<_> = std::env::split_paths(&path).collect();
-    debian.chain(path).find(has)
-}
-
-/// PostgreSQL refuses to run as root: whom it runs as instead, if this is root.
-fn unprivileged() -> Option<(u32, u32)> {
-    use std::os::unix::fs::MetadataExt;
-    let is_root = std::fs::metadata("/proc/self").is_ok_and(|me| me.uid() == 0);
-    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let find = |name: &str| {
-        let line = users.lines().find(|line| line.split(':').next() == Some(name))?;
-        let mut ids = line.split(':').skip(2).map(str::parse);
-        Some((ids.next()?.ok()?, ids.next()?.ok()?))
-    };
-    is_root.then(|| find("postgres").or_else(|| find("nobody"))).flatten()
 }

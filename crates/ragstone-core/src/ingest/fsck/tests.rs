@@ -112,22 +112,10 @@ async fn the_quarantine_ends() {
     scene.repair().await;
     let days = |days: u64| days * 24 * 60 * 60;
     scene.house.wait(days(7) - 1);
-    scene
-        .house
-        .ingestor
-        .consistency()
-        .sweep_stores(UploadSharing::Exclusive)
-        .await
-        .unwrap();
+    scene.house.sweep().await;
     assert_eq!(scene.house.blob_count().await, 3);
     scene.house.wait(1);
-    scene
-        .house
-        .ingestor
-        .consistency()
-        .sweep_stores(UploadSharing::Exclusive)
-        .await
-        .unwrap();
+    scene.house.sweep().await;
     assert_eq!(scene.house.blob_count().await, 2);
 }
 
@@ -135,13 +123,7 @@ async fn the_quarantine_ends() {
 async fn what_a_later_version_replaced_is_deleted_and_not_kept() {
     let scene = Scene::new().await;
     scene.put(&format!("a/{}/0/original", scene.document)).await;
-    scene
-        .house
-        .ingestor
-        .consistency()
-        .sweep_stores(UploadSharing::Exclusive)
-        .await
-        .unwrap();
+    scene.house.sweep().await;
     assert_eq!(scene.house.blob_count().await, 2);
 }
 

@@ -235,13 +235,7 @@ async fn a_replaced_or_deleted_version_leaves_nothing() {
     let job = queued(&house, &caller, ENDLESS).await;
     let id = job.document_id.unwrap();
     let delete = async || {
-        house
-            .ingestor
-            .uploads()
-            .delete_document(&caller, id)
-            .await
-            .unwrap()
-            .unwrap();
+        house.delete(&caller, id).await;
         assert_eq!(
             house.work().await,
             [JobOutcome::Succeeded],

@@ -104,13 +104,7 @@ async fn what_is_made_again_is_told_of_again_and_a_mended_service_heals_it() {
     let id = house
         .ingest(&caller, "x.txt", EVERYONE, &story(&["lamp", "zebra", "attic"]))
         .await;
-    house
-        .ingestor
-        .uploads()
-        .queue_reingest(&caller, id)
-        .await
-        .unwrap()
-        .unwrap();
+    house.reingest(&caller, id).await;
     assert_eq!(house.work().await, [JobOutcome::Succeeded]);
     let again = document(&house, &caller, id).await.unwrap();
     assert_eq!(
@@ -120,13 +114,7 @@ async fn what_is_made_again_is_told_of_again_and_a_mended_service_heals_it() {
     );
     let mended: Arc<dyn Embedder> = house.embedder.clone();
     house.ingestor.set_pipeline(House::pipeline(mended));
-    house
-        .ingestor
-        .uploads()
-        .queue_reingest(&caller, id)
-        .await
-        .unwrap()
-        .unwrap();
+    house.reingest(&caller, id).await;
     assert_eq!(house.work().await, [JobOutcome::Succeeded]);
     assert!(codes(&document(&house, &caller, id).await.unwrap()).is_empty());
 }

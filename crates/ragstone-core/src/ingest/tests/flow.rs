@@ -185,13 +185,7 @@ async fn again(spoil: bool) -> (House, Principal, DocumentId) {
         Some(embedder),
     );
     house.ingestor.set_pipeline(other);
-    house
-        .ingestor
-        .uploads()
-        .queue_reingest(&caller, id)
-        .await
-        .unwrap()
-        .unwrap();
+    house.reingest(&caller, id).await;
     assert_eq!(house.work().await, [JobOutcome::Succeeded]);
     (house, caller, id)
 }

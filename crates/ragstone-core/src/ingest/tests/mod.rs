@@ -245,13 +245,7 @@ async fn a_deleted_document_is_gone_at_the_answer_and_purged_by_its_job() {
         "not another tenant's to delete"
     );
     assert!(house.stands(id).await);
-    house
-        .ingestor
-        .uploads()
-        .delete_document(&caller, id)
-        .await
-        .unwrap()
-        .unwrap();
+    house.delete(&caller, id).await;
     assert!(finds(&house, &caller, "ship").await.is_empty());
     assert!(document(&house, &caller, id).await.is_none());
     assert_eq!(house.work().await, [JobOutcome::Succeeded]);
@@ -265,13 +259,7 @@ async fn a_deleted_document_is_gone_at_the_answer_and_purged_by_its_job() {
 async fn a_purge_of_an_old_life_leaves_the_new_one_alone() {
     let (house, caller) = (House::new(), writer("a", &[]));
     let id = house.ingest(&caller, "x.txt", &["everyone"], STORY).await;
-    house
-        .ingestor
-        .uploads()
-        .delete_document(&caller, id)
-        .await
-        .unwrap()
-        .unwrap();
+    house.delete(&caller, id).await;
     house.accept(&caller, "x.txt", &["everyone"], STORY).await;
     assert_eq!(house.work().await, [JobOutcome::Succeeded, JobOutcome::Succeeded]);
     assert_eq!(
@@ -293,13 +281,7 @@ async fn another_pipeline_makes_a_new_version_of_the_same_bytes() {
         SplitStrategy::Recursive,
         Some(embedder),
     ));
-    house
-        .ingestor
-        .uploads()
-        .queue_reingest(&caller, id)
-        .await
-        .unwrap()
-        .unwrap();
+    house.reingest(&caller, id).await;
     house.work().await;
     let after = document(&house, &caller, id).await.unwrap();
     assert!(after.published > before, "{after:?}");

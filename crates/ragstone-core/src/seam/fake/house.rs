@@ -11,7 +11,10 @@ use super::{Hands, MemoryCatalogue, MemoryEmbeddingCache, MemoryIndex, TextParse
 use crate::access::{Acl, Principal, ReaderSet, Role};
 use crate::document::WorkerId;
 use crate::id::{CollectionName, DocumentId, SourceName};
-use crate::ingest::{IdGenerator, IngestPipeline, IngestSettings, IngestStores, Ingestor, JobOutcome, UploadMetadata};
+use crate::ingest::fsck::FsckReport;
+use crate::ingest::{
+    IdGenerator, IngestPipeline, IngestSettings, IngestStores, Ingestor, JobOutcome, UploadMetadata, UploadSharing,
+};
 use crate::library::layout::BlobKey;
 use crate::library::{ActiveEmbedder, Library};
 use crate::seam::catalogue::BeginOutcome;
@@ -226,6 +229,26 @@ impl House {
             | BeginOutcome::Updated(document)
             | BeginOutcome::Unchanged(document) => document.id,
         }
+    }
+
+    /// Queues a document that is there to be made again; [`House::work`] runs its job.
+    pub async fn reingest(&self, caller: &Principal, document: DocumentId) {
+        let queued = self.ingestor.uploads().queue_reingest(caller, document).await;
+        queued.expect("queued").expect("a document that the caller may change");
+    }
+
+    /// Deletes a document that is there; [`House::work`] purges it.
+    pub async fn delete(&self, caller: &Principal, document: DocumentId) {
+        let deleted = self.ingestor.uploads().delete_document(caller, document).await;
+        deleted
+            .expect("deleted")
+            .expect("a document that the caller may delete");
+    }
+
+    /// Sweeps the stores, as the one process that has them.
+    pub async fn sweep(&self) -> FsckReport {
+        let swept = self.ingestor.consistency().sweep_stores(UploadSharing::Exclusive).await;
+        swept.expect("swept")
     }
 
     /// How many objects the blob store holds, beside manifests and notes.

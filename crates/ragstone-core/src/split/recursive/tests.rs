@@ -57,11 +57,7 @@ impl From<OracleSettings> for SplitSettings {
 #[test]
 fn chunks_are_those_of_the_oracle() {
     let Ok(json) = std::fs::read_to_string(ORACLE) else {
-        ragstone_testkit::skip_test(
-            ragstone_testkit::Requirement::Optional,
-            "oracle cases of the splitter",
-            "put shared/ beside the repository",
-        );
+        ragstone_testkit::skip_test("oracle cases of the splitter", "put shared/ beside the repository");
         return;
     };
     let Oracle { meta, cases } = serde_json::from_str(&json).unwrap();

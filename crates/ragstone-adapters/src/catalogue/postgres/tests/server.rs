@@ -5,7 +5,7 @@
 
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
@@ -20,8 +20,6 @@ use crate::catalogue::postgres::PostgresOptions;
 
 /// Names a server that is there already; what the tests make in it they drop.
 const GIVEN: &str = "RAGSTONE_TEST_POSTGRES_URL";
-/// Where Debian has the programs, a folder a version.
-const DEBIAN: &str = "/usr/lib/postgresql";
 /// Between two looks whether the server answers.
 const LOOK_EACH: Duration = Duration::from_millis(20);
 /// Looks before it counts as broken.
@@ -51,7 +49,7 @@ pub async fn server() -> Option<Arc<Server>> {
     if let Some(server) = shared.upgrade() {
         return Some(server);
     }
-    let server = Arc::new(match variable(GIVEN) {
+    let server = Arc::new(match ragstone_testkit::read_variable(GIVEN) {
         Some(url) => Server::of(url, None),
         None => own_server().await?,
     });
@@ -100,16 +98,15 @@ pub async fn tls_server() -> Option<(Server, u16)> {
 }
 
 fn made() -> Option<Server> {
-    let Some(programs) = programs() else {
-        ragstone_testkit::skip_test(
-            ragstone_testkit::Requirement::InstalledByCi,
+    let Some(programs) = ragstone_testkit::find_postgresql() else {
+        ragstone_testkit::skip_installed_test(
             "the PostgreSQL catalogue",
             &format!("apt-get install postgresql, or {GIVEN}=postgresql://…"),
         );
         return None;
     };
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let owner = unprivileged();
+    let owner = ragstone_testkit::unprivileged_user();
     if let Some((user, group)) = owner {
         chown(folder.path(), Some(user), Some(group)).expect("root may give folders away");
     }
@@ -254,37 +251,4 @@ impl Drop for Server {
         });
         drop(cleaned.join());
     }
-}
-
-fn variable(name: &str) -> Option<String> {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "where a machine has its server is the environment's to say"
-    )]
-    std::env::var(name).ok()
-}
-
-fn programs() -> Option<PathBuf> {
-    let has = |folder: &Path| folder.join("initdb").exists() && folder.join("postgres").exists();
-    let versions = std::fs::read_dir(DEBIAN).into_iter().flatten().flatten();
-    let version = |folder: &PathBuf| folder.file_name()?.to_str()?.parse::<u32>().ok();
-    let mut debian: Vec<_> = versions.map(|entry| entry.path()).collect();
-    debian.sort_by_key(version);
-    let debian = debian.into_iter().rev().map(|folder| folder.join("bin"));
-    let path = variable("PATH").unwrap_or_default();
-    let path: Vec<_> = std::env::split_paths(&path).collect();
-    debian.chain(path).find(|folder| has(folder))
-}
-
-/// The server refuses to run as root: whom it runs as instead, if this is root.
-fn unprivileged() -> Option<(u32, u32)> {
-    use std::os::unix::fs::MetadataExt;
-    let is_root = std::fs::metadata("/proc/self").is_ok_and(|me| me.uid() == 0);
-    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let find = |name: &str| {
-        let line = users.lines().find(|line| line.split(':').next() == Some(name))?;
-        let mut ids = line.split(':').skip(2).map(str::parse);
-        Some((ids.next()?.ok()?, ids.next()?.ok()?))
-    };
-    is_root.then(|| find("postgres").or_else(|| find("nobody"))).flatten()
 }
